@@ -1,0 +1,151 @@
+"""From a file, or the bytes of one, to windows of mono audio. The only file that decodes.
+
+A waveform here is float32 in [-1, 1], shape (samples,). libsndfile decodes WAV, FLAC, Ogg, MP3, AIFF
+and AU; torchaudio resamples (windowed sinc interpolation, Smith, "Digital Audio Resampling", 1984).
+"""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+import torchaudio
+
+from mer.config import AudioConfig
+from mer.errors import AudioError
+
+__all__ = ["MAX_CHANNELS", "MIN_SECONDS", "Audio", "decode", "load", "resample", "window_starts", "windows"]
+
+MIN_SECONDS = 0.5  # a shorter clip is left out; a shorter uncovered tail gets no window of its own
+MAX_CHANNELS = 8
+MAX_SECONDS = 3600.0  # an hour of 44.1 kHz stereo is 1.3 GB of float32; longer is refused unread
+RATE_RANGE = (1000, 768_000)
+SILENCE_PEAK = 1e-4  # -80 dBFS
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """One decoded clip: mono `waveform` at its own `rate` in Hz, from a file with `channels`."""
+
+    waveform: np.ndarray
+    rate: int
+    channels: int
+
+    @property
+    def seconds(self) -> float:
+        """Duration in seconds."""
+        return len(self.waveform) / self.rate
+
+    def content_hash(self) -> str:
+        """Hash of what is heard, to 16 bits: equal for a WAV file and a lossless copy of it."""
+        pcm = np.round(self.waveform * 32767).astype("<i2")
+        return blake2b(pcm.tobytes(), digest_size=16, salt=str(self.rate).encode()).hexdigest()
+
+
+def decode(source: Path | bytes, *, name: str | None = None, max_seconds: float = MAX_SECONDS) -> Audio:
+    """Decode a file or its bytes to mono at the file's own sample rate.
+
+    `name` is what error messages call the clip (default: the path). Raises AudioError if the clip is
+    missing, not audio, empty, shorter than 0.5 s, longer than `max_seconds`, has over 8 channels,
+    samples that are not numbers, or nothing louder than -80 dBFS.
+    """
+    name = name or (str(source) if isinstance(source, Path) else "clip")
+    if isinstance(source, Path) and not source.is_file():
+        raise AudioError(f"{name}: no such file; check the path")
+    try:
+        with soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
+            _check_header(file, name, max_seconds)
+            rate, channels = file.samplerate, file.channels
+            samples = file.read(dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
+        raise AudioError(
+            f"{name}: not audio that can be decoded ({_reason(error)}); use WAV, FLAC, Ogg, MP3, AIFF or AU"
+        ) from error
+    waveform = samples[:, 0] if channels == 1 else samples.mean(axis=1)
+    audio = Audio(np.ascontiguousarray(waveform), rate, channels)
+    _check_samples(audio, name)
+    return audio
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "error_string", None) or str(error)).strip().rstrip(".")
+
+
+def _check_header(file: soundfile.SoundFile, name: str, max_seconds: float) -> None:
+    """Refuse what the header alone shows to be unusable, before reading the samples."""
+    low, high = RATE_RANGE
+    if not low <= file.samplerate <= high:
+        raise AudioError(f"{name}: sample rate {file.samplerate} Hz; use one from {low} to {high} Hz")
+    if not 1 <= file.channels <= MAX_CHANNELS:
+        raise AudioError(f"{name}: {file.channels} channels; use 1 to {MAX_CHANNELS}")
+    if file.frames > max_seconds * file.samplerate:
+        seconds = file.frames / file.samplerate
+        raise AudioError(f"{name}: {seconds:.0f} s long; cut it to {max_seconds:.0f} s or less")
+
+
+def _check_samples(audio: Audio, name: str) -> None:
+    if len(audio.waveform) == 0:
+        raise AudioError(f"{name}: empty, 0 samples; record or export it again")
+    if not np.isfinite(audio.waveform).all():
+        raise AudioError(f"{name}: NaN or infinite samples; export it again")
+    if audio.seconds < MIN_SECONDS:
+        raise AudioError(f"{name}: {audio.seconds:.2f} s, shorter than {MIN_SECONDS} s; use a longer excerpt")
+    if np.abs(audio.waveform).max() < SILENCE_PEAK:
+        raise AudioError(f"{name}: silent, nothing above -80 dBFS; check the recording")
+
+
+@lru_cache(maxsize=16)
+def _resampler(rate: int, target: int) -> torchaudio.transforms.Resample:
+    return torchaudio.transforms.Resample(rate, target)
+
+
+def resample(waveform: np.ndarray, *, rate: int, target: int) -> np.ndarray:
+    """Bring a waveform of shape (samples,) from `rate` to `target` Hz."""
+    if rate == target:
+        return waveform
+    with torch.inference_mode():
+        return _resampler(rate, target)(torch.from_numpy(waveform)).numpy()
+
+
+def load(source: Path | bytes, config: AudioConfig, *, name: str | None = None) -> np.ndarray:
+    """Decode and resample: waveform of shape (samples,) at `config.sample_rate`. Raises AudioError."""
+    audio = decode(source, name=name)
+    return resample(audio.waveform, rate=audio.rate, target=config.sample_rate)
+
+
+def _window_samples(config: AudioConfig) -> int:
+    return round(config.window_seconds * config.sample_rate)
+
+
+def window_starts(n_samples: int, config: AudioConfig) -> list[int]:
+    """First sample of each window of a clip of `n_samples`.
+
+    Windows start every `hop_seconds`; where they leave more than 0.5 s at the end uncovered, one more
+    window ends flush with the clip. A clip no longer than a window has one window, from 0.
+    """
+    size, hop = _window_samples(config), round(config.hop_seconds * config.sample_rate)
+    starts = list(range(0, max(n_samples - size, 0) + 1, hop))
+    if n_samples - (starts[-1] + size) > MIN_SECONDS * config.sample_rate:
+        starts.append(n_samples - size)
+    return starts
+
+
+def _pad(waveform: np.ndarray, size: int, mode: str) -> np.ndarray:
+    if len(waveform) >= size:
+        return waveform
+    if mode == "repeat":
+        return np.resize(waveform, size)
+    return np.pad(waveform, (0, size - len(waveform)))
+
+
+def windows(waveform: np.ndarray, config: AudioConfig) -> Iterator[np.ndarray]:
+    """The windows of a clip, each float32 of shape (window_seconds * sample_rate,)."""
+    size = _window_samples(config)
+    padded = _pad(waveform, size, config.pad)
+    for start in window_starts(len(waveform), config):
+        yield padded[start : start + size]

@@ -1,0 +1,255 @@
+"""Every setting of a run, in frozen dataclasses that survive a strict JSON round trip.
+
+Each setting carries its help text and its range, so the command line, the pages and the error messages
+all say the same thing. Precedence is the caller's: command line > preset > default.
+"""
+
+import dataclasses
+import json
+import math
+import typing
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from mer.errors import ConfigError
+
+__all__ = [
+    "PRESETS",
+    "AudioConfig",
+    "AugmentConfig",
+    "Config",
+    "MelConfig",
+    "SplitConfig",
+    "TrainConfig",
+    "preset",
+]
+
+
+def setting(default: Any, text: str, *, low: float | None = None, high: float | None = None) -> Any:
+    """A dataclass field with a plain-language help text and an inclusive range."""
+    return dataclasses.field(default=default, metadata={"help": text, "low": low, "high": high})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """Base of all config sections: checks types, choices and ranges when made."""
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            _check(field, hints[field.name], getattr(self, field.name))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`; raises ConfigError on an unknown key or a bad value."""
+        if not isinstance(data, dict):
+            raise ConfigError(f"{cls.__name__}: expected an object, got {data!r}")
+        names = [field.name for field in dataclasses.fields(cls)]
+        for key in data:
+            if key not in names:
+                raise ConfigError(f"unknown setting {key!r}; {cls.__name__} has: {', '.join(names)}")
+        hints = typing.get_type_hints(cls)
+        values = {
+            key: hints[key].from_dict(value) if _is_section(hints[key]) else value
+            for key, value in data.items()
+        }
+        return cls(**values)
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some settings changed."""
+        return dataclasses.replace(self, **changes)
+
+
+def _is_section(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, Section)
+
+
+def _check(field: dataclasses.Field, hint: Any, value: Any) -> None:
+    """Raise ConfigError if `value` has the wrong type, is no valid choice, or is out of range."""
+    if typing.get_origin(hint) is Literal:
+        choices = typing.get_args(hint)
+        if value not in choices:
+            raise ConfigError(f"{field.name}={value!r} is not one of: {', '.join(map(str, choices))}")
+        return
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    right = is_number if hint is float else type(value) is hint
+    if not right:
+        raise ConfigError(f"{field.name}={value!r} should be of type {hint.__name__}")
+    low, high = field.metadata.get("low"), field.metadata.get("high")
+    below, above = low is not None and value < low, high is not None and value > high
+    if (is_number and not math.isfinite(value)) or below or above:
+        bounds = f"{'' if low is None else f'{low} <= '}{field.name}{'' if high is None else f' <= {high}'}"
+        raise ConfigError(f"{field.name}={value!r} is out of range: {bounds}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudioConfig(Section):
+    """From file to windows."""
+
+    sample_rate: int = setting(16000, "Samples per second after resampling, Hz.", low=4000, high=48000)
+    window_seconds: float = setting(10.0, "Length of the excerpt the network sees, s.", low=0.5, high=60)
+    hop_seconds: float = setting(5.0, "Step from one window to the next, s.", low=0.1, high=60)
+    pad: Literal["zero", "repeat"] = setting("zero", "How a clip shorter than a window is filled up.")
+
+    def __post_init__(self) -> None:
+        Section.__post_init__(self)
+        if self.hop_seconds > self.window_seconds:
+            raise ConfigError(
+                f"hop_seconds={self.hop_seconds} would skip audio; "
+                f"it must not exceed window_seconds={self.window_seconds}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MelConfig(Section):
+    """From window to log-mel image."""
+
+    n_fft: int = setting(2048, "Samples per Fourier transform: longer is finer in pitch.", low=128, high=8192)
+    hop_length: int = setting(512, "Samples from one spectrum to the next: shorter is finer in time.", low=32)
+    n_mels: int = setting(128, "Number of mel bands.", low=16, high=256)
+    f_min: float = setting(20.0, "Lowest frequency, Hz.", low=0)
+    f_max: float = setting(8000.0, "Highest frequency, Hz; at most half the sample rate.", low=100)
+    scale: Literal["slaney", "htk"] = setting("slaney", "Formula of the mel scale.")
+    reference: Literal["max", "absolute"] = setting(
+        "max", "Level in dB relative to the window's loudest point, or absolute (loudness is kept)."
+    )
+    top_db: float = setting(80.0, "Dynamic range kept below the reference, dB.", low=20, high=120)
+    image_size: int = setting(224, "Height and width of the network's input, pixels.", low=32, high=512)
+
+    def __post_init__(self) -> None:
+        Section.__post_init__(self)
+        if self.f_min >= self.f_max:
+            raise ConfigError(f"f_min={self.f_min} must be below f_max={self.f_max}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitConfig(Section):
+    """Which clips train, which choose, which judge."""
+
+    test: float = setting(0.2, "Share of all clips held out for the final test.", low=0.05, high=0.5)
+    validation: float = setting(
+        0.15, "Share of the remaining clips that picks the epoch; 0 for none.", low=0, high=0.5
+    )
+    group_by_song: bool = setting(True, "Keep all clips of a song in one part.")
+    folds: int = setting(0, "Number of cross-validation folds; 0 for one hold-out.", low=0, high=20)
+    fold: int = setting(0, "Which of the folds is the test part.", low=0, high=19)
+    seed: int = setting(0, "The same seed gives the same split for ever.", low=0)
+
+    def __post_init__(self) -> None:
+        Section.__post_init__(self)
+        if self.folds == 1:
+            raise ConfigError("folds=1 leaves nothing to train on; use 0 for a hold-out, or at least 2")
+        if self.folds and self.fold >= self.folds:
+            raise ConfigError(f"fold={self.fold} is out of range: 0 <= fold < folds={self.folds}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AugmentConfig(Section):
+    """Random changes to training images; none of it ever touches validation or test."""
+
+    time_masks: int = setting(0, "SpecAugment: how many stretches of time are blanked.", low=0, high=8)
+    time_mask_share: float = setting(0.15, "Longest blanked stretch, share of the window.", low=0, high=0.5)
+    frequency_masks: int = setting(0, "SpecAugment: how many bands are blanked.", low=0, high=8)
+    frequency_mask_share: float = setting(0.15, "Widest blanked band, share of all.", low=0, high=0.5)
+    time_shift: float = setting(0.0, "Largest circular shift, share of the window.", low=0, high=1)
+    mixup: float = setting(0.0, "Mixup's alpha; 0 for none.", low=0, high=2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig(Section):
+    """The network and how it is trained."""
+
+    backbone: str = setting("efficientnet_lite0", "Name of the pretrained network.")
+    weights: str = setting("imagenet", "imagenet, none (random start), or a file of weights.")
+    head: Literal["avg", "attention", "gru"] = setting("avg", "How the feature map becomes one answer.")
+    freeze: Literal["head", "last", "none"] = setting(
+        "none", "What trains: the head alone, head and last stage, or everything."
+    )
+    dropout: float = setting(0.2, "Share of features dropped before the last layer.", low=0, high=0.9)
+    loss: Literal["ce", "bce"] = setting("ce", "Cross-entropy, or binary cross-entropy on one-hot labels.")
+    label_smoothing: float = setting(0.0, "Share of each label spread over all classes.", low=0, high=0.5)
+    class_weights: bool = setting(False, "Weigh rare classes up by the inverse of their frequency.")
+    optimizer: Literal["adam", "adamw"] = setting("adamw", "Optimizer.")
+    lr: float = setting(1e-3, "Learning rate of the head.", low=1e-7, high=1)
+    backbone_lr: float = setting(1.0, "Learning rate of the backbone, as a factor of lr.", low=0, high=1)
+    weight_decay: float = setting(0.0, "Weight decay.", low=0, high=1)
+    schedule: Literal["constant", "cosine"] = setting("constant", "How the learning rate moves over steps.")
+    warmup: float = setting(0.0, "Share of all steps over which the rate rises from zero.", low=0, high=0.9)
+    batch_size: int = setting(64, "Windows per step.", low=1, high=4096)
+    epochs: int = setting(5, "Passes over the training part.", low=1, high=1000)
+    patience: int = setting(0, "Stop after this many epochs without improvement; 0 never stops.", low=0)
+    keep: Literal["best", "last"] = setting("last", "Which epoch's weights are tested and saved.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "Where to compute.")
+    amp: bool = setting(True, "bfloat16 mixed precision on CUDA.")
+    seed: int = setting(0, "Seed of everything random in training.", low=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config(Section):
+    """All settings of one run."""
+
+    audio: AudioConfig = AudioConfig()
+    mel: MelConfig = MelConfig()
+    split: SplitConfig = SplitConfig()
+    augment: AugmentConfig = AugmentConfig()
+    train: TrainConfig = TrainConfig()
+
+    def __post_init__(self) -> None:
+        Section.__post_init__(self)
+        if self.mel.f_max > self.audio.sample_rate / 2:
+            raise ConfigError(
+                f"f_max={self.mel.f_max} is above half the sample rate; "
+                f"with sample_rate={self.audio.sample_rate} it can be at most {self.audio.sample_rate / 2:g}"
+            )
+        if self.train.keep == "best" and self.split.validation == 0:
+            raise ConfigError("keep='best' needs a validation part; set validation above 0 or keep='last'")
+
+    def to_json(self) -> str:
+        """One line of JSON with sorted keys: equal configs give equal text."""
+        return json.dumps(self.to_dict(), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The inverse of `to_json`; raises ConfigError."""
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"config is not JSON: {error}") from error
+        return cls.from_dict(data)
+
+    def updated(self, **changes: Any) -> Self:
+        """A copy with settings changed by their bare name, in whichever section has it.
+
+        `seed` sets both the split's and the training's. Raises ConfigError on an unknown name.
+        """
+        sections = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        names = {name: [f.name for f in dataclasses.fields(part)] for name, part in sections.items()}
+        for key, value in changes.items():
+            homes = [name for name in names if key in names[name]]
+            if not homes:
+                known = sorted(set().union(*names.values()))
+                raise ConfigError(f"unknown setting {key!r}; there are: {', '.join(known)}")
+            for name in homes:
+                sections[name] = sections[name].replace(**{key: value})
+        return type(self)(**sections)
+
+
+# The 2022 report: Adam, binary cross-entropy, batch 64, 5 epochs, 80-20, only the new head trained.
+_PAPER = Config(
+    train=TrainConfig(loss="bce", optimizer="adam", freeze="head", dropout=0.0, batch_size=64, epochs=5)
+)
+_DEFAULT = Config()
+_QUICK = Config(train=TrainConfig(freeze="head", epochs=20, batch_size=32, lr=2e-3, keep="best"))
+
+PRESETS: dict[str, Config] = {"default": _DEFAULT, "paper": _PAPER, "quick": _QUICK}
+
+
+def preset(name: str) -> Config:
+    """The named preset; raises ConfigError that lists the valid names."""
+    if name not in PRESETS:
+        raise ConfigError(f"unknown preset {name!r}; there are: {', '.join(PRESETS)}")
+    return PRESETS[name]

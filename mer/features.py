@@ -1,0 +1,104 @@
+"""From window to the image that the network sees.
+
+waveform (samples,) -> log-mel (n_mels, frames) in dB -> image (size, size), kept as float16
+-> standardised (3, size, size). The mel scale is Slaney's (Auditory Toolbox, 1998) or HTK's.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import torchaudio
+
+from mer.audio import windows
+from mer.config import AudioConfig, MelConfig
+
+__all__ = ["Standardizer", "images", "log_mel", "mel_frequencies"]
+
+POWER_FLOOR = 1e-10  # -100 dB: below the noise of 16-bit audio, keeps the logarithm finite
+
+
+@lru_cache(maxsize=8)
+def _mel_transform(sample_rate: int, config: MelConfig) -> torchaudio.transforms.MelSpectrogram:
+    return torchaudio.transforms.MelSpectrogram(
+        sample_rate=sample_rate,
+        n_fft=config.n_fft,
+        hop_length=config.hop_length,
+        f_min=config.f_min,
+        f_max=config.f_max,
+        n_mels=config.n_mels,
+        power=2.0,
+        norm="slaney" if config.scale == "slaney" else None,
+        mel_scale=config.scale,
+    )
+
+
+def log_mel(waveform: np.ndarray, *, sample_rate: int, config: MelConfig) -> torch.Tensor:
+    """Log-mel spectrogram in dB, float32 of shape (n_mels, 1 + samples // hop_length).
+
+    With `reference="max"` 0 dB is the loudest point of this waveform; with "absolute" it is a power
+    of 1. Either way values are clamped to `top_db` below the loudest point, or below 0 dB.
+    """
+    with torch.inference_mode():
+        power = _mel_transform(sample_rate, config)(torch.from_numpy(np.ascontiguousarray(waveform)))
+        level = 10.0 * torch.log10(power.clamp_min(POWER_FLOOR))
+        if config.reference == "max":
+            level = level - level.max()
+        return level.clamp_min(-config.top_db)
+
+
+def images(waveform: np.ndarray, *, audio: AudioConfig, mel: MelConfig) -> np.ndarray:
+    """Log-mel images of all windows of a clip: float16 dB of shape (windows, size, size).
+
+    Row 0 is the lowest band. float16 resolves 1/16 dB at -80 dB, far below what is audible.
+    """
+    size = (mel.image_size, mel.image_size)
+    levels = torch.stack(
+        [log_mel(w, sample_rate=audio.sample_rate, config=mel) for w in windows(waveform, audio)]
+    )
+    with torch.inference_mode():
+        resized = F.interpolate(levels[:, None], size=size, mode="bilinear", antialias=True)
+    return resized[:, 0].to(torch.float16).numpy()
+
+
+def mel_frequencies(config: MelConfig) -> np.ndarray:
+    """Centre frequency of each mel band, Hz, shape (n_mels,)."""
+    if config.scale == "htk":
+        low, high = (2595 * np.log10(1 + f / 700) for f in (config.f_min, config.f_max))
+        mels = np.linspace(low, high, config.n_mels + 2)
+        return (700 * (10 ** (mels / 2595) - 1))[1:-1]
+    low, high = (_slaney_mel(f) for f in (config.f_min, config.f_max))
+    mels = np.linspace(low, high, config.n_mels + 2)[1:-1]
+    return np.where(mels < 15, mels * 200 / 3, 1000 * np.exp((mels - 15) * np.log(6.4) / 27))
+
+
+def _slaney_mel(hertz: float) -> float:
+    """Slaney's mel scale: linear to 1 kHz, logarithmic above."""
+    return hertz * 3 / 200 if hertz < 1000 else 15 + 27 * float(np.log(hertz / 1000) / np.log(6.4))
+
+
+@dataclass(frozen=True, slots=True)
+class Standardizer:
+    """Zero mean and unit variance, by the statistics of the training split alone."""
+
+    mean: float
+    std: float
+
+    @classmethod
+    def fit(cls, batches: "list[np.ndarray]") -> "Standardizer":
+        """Statistics over all values of the float16 images given, accumulated in float64."""
+        count, total, squares = 0, 0.0, 0.0
+        for batch in batches:
+            values = np.asarray(batch, dtype=np.float32)
+            count += values.size
+            total += float(values.sum(dtype=np.float64))
+            squares += float(np.square(values).sum(dtype=np.float64))
+        mean = total / count
+        return cls(mean=mean, std=max((squares / count - mean**2) ** 0.5, 1e-6))
+
+    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+        """Images (n, size, size) in dB -> network input (n, 3, size, size), float32."""
+        scaled = (batch.to(torch.float32) - self.mean) / self.std
+        return scaled[:, None].expand(-1, 3, -1, -1)

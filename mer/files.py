@@ -1,0 +1,86 @@
+"""Where things are kept, and writing that leaves either the old file or the new one, never half."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mer.errors import StorageError
+
+__all__ = ["atomic_path", "home", "new_folder", "write_atomic", "writing"]
+
+
+def home() -> Path:
+    """Folder of runs, feature store and database: `MER_HOME`, default `./.mer`. Not created here."""
+    return Path(os.environ.get("MER_HOME") or ".mer").absolute()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the OSError of a full, read-only or forbidden place into a StorageError with the remedy."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {path}: {error.strerror or error}; "
+            "free some space or choose a writable place (MER_HOME, --out)"
+        ) from error
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` to write to; renamed to `path` on success, removed on failure."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            _sync(temporary)
+            temporary.replace(path)
+            _sync(path.parent)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write a small file in one step that a crash cannot halve."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside `path`, renamed to `path` on success, removed on failure.
+
+    Raises StorageError if `path` exists and is not an empty folder.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise StorageError(f"{path} exists and is not empty; choose another --out or remove it first")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            dir=path.parent, prefix=f".{path.name}.", ignore_cleanup_errors=True
+        ) as name:
+            built = Path(name) / path.name
+            built.mkdir()
+            yield built
+            for file in built.rglob("*"):
+                if file.is_file():
+                    _sync(file)
+            built.replace(path)
+            _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Have the kernel put a file or folder on disk, so that a rename never precedes its content."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

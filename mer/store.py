@@ -24,6 +24,8 @@ from mer.parallel import Progress, process_map
 
 __all__ = ["Facts", "FeatureStore"]
 
+Settings = tuple[AudioConfig, MelConfig]
+
 VERSION = 1  # part of every key; raise it when decoding or features change
 
 
@@ -54,7 +56,7 @@ class FeatureStore:
         self, paths: Sequence[Path], *, workers: int | None = None, progress: Progress | None = None
     ) -> list[Facts]:
         """Facts of each file, decoded in parallel unless known. One bad file never stops the rest."""
-        return process_map(partial(_inspect, self), paths, workers=workers, progress=progress)
+        return self._fill(paths, None, workers, progress)
 
     def prepare(
         self,
@@ -66,8 +68,20 @@ class FeatureStore:
         progress: Progress | None = None,
     ) -> list[Facts]:
         """Make sure that every usable file has its images; decoding and features in one pass."""
-        task = partial(_prepare, self, audio, mel)
-        return process_map(task, paths, workers=workers, progress=progress)
+        return self._fill(paths, (audio, mel), workers, progress)
+
+    def _fill(
+        self,
+        paths: Sequence[Path],
+        settings: Settings | None,
+        workers: int | None,
+        progress: Progress | None,
+    ) -> list[Facts]:
+        """Look everything up here, where it costs a read and a hash; send only the rest to workers."""
+        found = [_look_up(self, settings, path) for path in paths]
+        missing = [path for path, facts in zip(paths, found, strict=True) if facts is None]
+        made = iter(process_map(partial(_make, self, settings), missing, workers=workers, progress=progress))
+        return [facts or next(made) for facts in found]
 
     def load(self, facts: Facts, *, audio: AudioConfig, mel: MelConfig) -> np.ndarray:
         """Memory-mapped float16 images (windows, size, size) of a prepared clip."""
@@ -104,46 +118,43 @@ def _read(path: Path) -> tuple[bytes, Facts | None]:
     return content, None
 
 
-def _decode(store: FeatureStore, content: bytes, file_hash: str) -> tuple[Facts, np.ndarray | None]:
-    """Decode and note the facts; the waveform is at the file's own rate, None if unusable."""
-    try:
-        audio = decode(content, name="")
-    except AudioError as error:
-        facts = Facts(file_hash, reason=str(error).removeprefix(": "))
-        waveform = None
-    else:
-        facts = Facts(file_hash, audio.seconds, audio.rate, audio.channels, audio.content_hash())
-        waveform = audio.waveform
-    store._write_facts(facts)
-    return facts, waveform
-
-
 def _hash(content: bytes) -> str:
     return blake2b(content, digest_size=20).hexdigest()
 
 
-def _inspect(store: FeatureStore, path: Path) -> Facts:
+def _look_up(store: FeatureStore, settings: Settings | None, path: Path) -> Facts | None:
+    """The facts of a file if nothing is left to be made for it, else None."""
+    content, bad = _read(path)
+    if bad:
+        return bad
+    facts = store._read_facts(_hash(content))
+    if facts is None or facts.reason or settings is None:
+        return facts
+    return facts if _is_whole(store._images_path(facts.file_hash, *settings)) else None
+
+
+def _make(store: FeatureStore, settings: Settings | None, path: Path) -> Facts:
+    """Decode one file, note its facts, and keep its images where `settings` ask for them."""
     content, bad = _read(path)
     if bad:
         return bad
     file_hash = _hash(content)
-    return store._read_facts(file_hash) or _decode(store, content, file_hash)[0]
-
-
-def _prepare(store: FeatureStore, audio: AudioConfig, mel: MelConfig, path: Path) -> Facts:
-    content, bad = _read(path)
-    if bad:
-        return bad
-    file_hash = _hash(content)
-    target = store._images_path(file_hash, audio, mel)
-    known = store._read_facts(file_hash)
-    if known and (known.reason or _is_whole(target)):
-        return known
-    facts, waveform = _decode(store, content, file_hash)
-    if waveform is not None:
-        wave = resample(waveform, rate=facts.rate, target=audio.sample_rate)
-        with atomic_path(target) as temporary, temporary.open("wb") as file:
+    try:
+        clip = decode(content, name="")
+    except AudioError as error:
+        facts = Facts(file_hash, reason=str(error).removeprefix(": "))
+        store._write_facts(facts)
+        return facts
+    facts = Facts(file_hash, clip.seconds, clip.rate, clip.channels, clip.content_hash())
+    if settings is not None:
+        audio, mel = settings
+        wave = resample(clip.waveform, rate=clip.rate, target=audio.sample_rate)
+        with (
+            atomic_path(store._images_path(file_hash, audio, mel)) as temporary,
+            temporary.open("wb") as file,
+        ):
             np.save(file, images(wave, audio=audio, mel=mel))
+    store._write_facts(facts)
     return facts
 
 

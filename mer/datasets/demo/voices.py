@@ -1,0 +1,165 @@
+"""Melody instruments and the tanpura, each a sum of partials shaped by a body.
+
+Conventions
+-----------
+Signals are float32 of shape (samples,) at `SR` hertz, about -1..1 for one note at level 1. `hertz` is a
+pitch curve of shape (samples,), `level` an amplitude curve of the same shape, 0..1.
+
+A line is a polynomial in one rotating phasor z = exp(2 pi i phase): its k-th power is the k-th partial,
+so glides, vibrato and decay cost nothing extra and no note border can click. Partials that would pass
+`TOP` hertz are left out, so nothing aliases.
+"""
+
+import numpy as np
+from scipy.signal import lfilter
+
+__all__ = ["SR", "VOICES", "bansuri", "harmonium", "santoor", "sarangi", "sitar", "tanpura", "voice"]
+
+SR = 16_000
+TOP = 7_200.0
+_BODY = ((290, 90, 1.0), (560, 120, 1.2), (1_050, 220, 0.8), (2_300, 500, 0.5), (3_600, 900, 0.3))
+_VOWELS = {
+    "a": ((700, 110, 1.0), (1_150, 130, 0.6), (2_600, 200, 0.3), (3_400, 300, 0.2)),
+    "o": ((450, 90, 1.0), (800, 110, 0.5), (2_550, 200, 0.12), (3_300, 300, 0.08)),
+}
+
+
+def phasor(hertz: np.ndarray) -> np.ndarray:
+    """exp(2 pi i phase) for a pitch curve in hertz, complex64 of the same shape."""
+    phase = np.cumsum(hertz / SR, dtype=np.float64)
+    angle = (2 * np.pi * (phase - np.floor(phase))).astype(np.float32)
+    turning = np.empty(angle.shape, np.complex64)
+    turning.real, turning.imag = np.cos(angle), np.sin(angle)
+    return turning
+
+
+def partials(z: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
+    """Imaginary part of sum_k amplitudes[k-1] z^k by Horner's rule: additive synthesis.
+
+    `z` is complex64 (samples,); `amplitudes` is (partials,), or (partials, samples) to let the spectrum
+    change in time.
+    """
+    total = np.zeros_like(z)
+    for amplitude in np.asarray(amplitudes, np.float32)[::-1]:
+        total += amplitude
+        total *= z
+    return total.imag
+
+
+def count_below_top(hertz: np.ndarray, most: int) -> int:
+    """How many partials (1..most) of the highest pitch of a curve stay below TOP."""
+    return max(1, min(most, int(TOP / hertz.max())))
+
+
+def resonances(signal: np.ndarray, peaks: tuple[tuple[float, float, float], ...]) -> np.ndarray:
+    """Parallel two-pole resonators (hertz, bandwidth in hertz, gain): a body or a vocal tract."""
+    out = np.zeros_like(signal)
+    for hertz, width, gain in peaks:
+        radius = np.exp(-np.pi * width / SR)
+        poles = [1, -2 * radius * np.cos(2 * np.pi * hertz / SR), radius**2]
+        out += gain * lfilter(np.float32([1 - radius, 0, radius - 1]), np.float32(poles), signal)
+    return out
+
+
+def noise(rng: np.random.Generator, samples: int) -> np.ndarray:
+    """White noise of standard deviation 1, float32 (samples,)."""
+    return rng.standard_normal(samples, dtype=np.float32)
+
+
+def bansuri(hertz: np.ndarray, level: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Bamboo flute: few partials that brighten with blowing pressure, over pink-ish breath noise."""
+    n = count_below_top(hertz, 6)
+    tone = partials(phasor(hertz) * (0.35 + 0.65 * level), np.float32([1, 0.55, 0.3, 0.1, 0.06, 0.03][:n]))
+    breath = resonances(noise(rng, len(hertz)), ((900, 700, 0.3), (2_400, 1_500, 0.3), (5_200, 2_500, 0.25)))
+    return level * (tone + 0.22 * breath * (0.5 + 0.5 * level))
+
+
+def sarangi(hertz: np.ndarray, level: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Bowed string: the sawtooth of Helmholtz motion with bow noise, through a skin-covered body."""
+    n = count_below_top(hertz, 28)
+    saw = partials(phasor(hertz), 1 / np.arange(1, n + 1))
+    bow = 1 + 0.5 * lfilter([0.05], [1, -0.95], noise(rng, len(hertz))).astype(np.float32)
+    source = level * (saw * bow + 0.05 * noise(rng, len(hertz)))
+    return 0.25 * source + 1.2 * resonances(source, _BODY)
+
+
+def voice(hertz: np.ndarray, level: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Sung vowels: a glottal source of -9 dB an octave through the formants of a, drifting to o."""
+    n = count_below_top(hertz, 28)
+    source = level * partials(phasor(hertz), np.arange(1, n + 1) ** -1.4)
+    source += 0.012 * level * noise(rng, len(hertz))
+    knots = np.arange(0, len(hertz) + SR, SR // 2)
+    openness = np.interp(np.arange(len(hertz)), knots, rng.uniform(0, 1, len(knots))).astype(np.float32)
+    a, o = (resonances(source, _VOWELS[vowel]) for vowel in "ao")
+    return 1.6 * (openness * a + (1 - openness) * o)
+
+
+def harmonium(hertz: np.ndarray, level: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Two ranks of free reeds a few cents apart and one an octave up, on an unsteady bellows."""
+    n = count_below_top(2 * hertz, 14)
+    reed = np.arange(1, n + 1) ** -0.75 * np.where(np.arange(n) % 2, 0.6, 1.0)
+    ranks = ((1.0, 0.5), (2 ** (rng.uniform(2, 6) / 1200), 0.4), (2.0, 0.2))
+    tone = sum(gain * partials(phasor(ratio * hertz), reed) for ratio, gain in ranks)
+    seconds = np.arange(len(hertz), dtype=np.float32) / SR
+    return 0.7 * level * tone * (1 + 0.08 * np.sin(2 * np.pi * rng.uniform(0.5, 1.2) * seconds))
+
+
+def sitar(hertz: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One plucked note whose pitch may be bent (meend), high partials dying first.
+
+    Partial k decays as exp(-(slow + fast k) t), which is the polynomial in z exp(-fast t). The comb
+    sin(pi k / p) is the plucking point; the boosted partials 5-9 are the curved bridge.
+    """
+    n = count_below_top(hertz, 24)
+    k = np.arange(1, n + 1)
+    seconds = np.arange(len(hertz), dtype=np.float32) / SR
+    shape = np.abs(np.sin(np.pi * k * rng.uniform(0.12, 0.16))) / k**0.8
+    shape = shape * (1 + 1.5 * np.exp(-(((k - 7) / 2.5) ** 2)))
+    tone = partials(phasor(hertz) * np.exp(-0.45 * seconds), shape) * np.exp(-1.1 * seconds)
+    return 0.8 * tone * _soft_start(len(hertz), 0.002)
+
+
+def santoor(hertz: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One struck note by Karplus and Strong (1983), tuned as in Jaffe and Smith (1983).
+
+    A burst of noise circulates in a delay line of SR / hertz samples, losing highs in a two-point
+    average; linear interpolation makes the delay fractional. The pitch is that of hertz[0].
+    """
+    period = SR / float(hertz[0]) - 0.5
+    whole = int(period)
+    loss = 0.001 ** (1 / (2.2 * hertz[0]))
+    loop = loss * np.convolve([0.5, 0.5], [1 - (period - whole), period - whole])
+    burst = np.zeros(len(hertz), np.float32)
+    burst[:whole] = lfilter([0.6], [1, -0.4], rng.uniform(-1, 1, whole))
+    burst[:whole] -= burst[:whole].mean()
+    string = lfilter(np.float32([1]), np.float32([1, *np.zeros(whole - 1), *-loop]), burst)
+    return 1.3 * string * _soft_start(len(hertz), 0.001)
+
+
+def tanpura(hertz: float, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """One tanpura string, with jvari: a crowd of high partials that sinks as the string settles.
+
+    The thread under the string makes it graze the bridge, which feeds partials that the plucking point
+    should not contain (C. V. Raman, Proc. Indian Assoc. Cultiv. Sci. 7, 1921); what is heard is a
+    formant gliding down over the first seconds. Returns float32 (samples,).
+    """
+    n = min(32, int(TOP / hertz))
+    k = np.arange(1, n + 1)[:, None]
+    knots = np.arange(0, samples + SR // 20, SR // 20)
+    seconds = knots / SR
+    centre = 4 + 15 * np.exp(-seconds / 1.1)
+    buzz = 0.5 * np.exp(-(((k - centre) / 4.0) ** 2)) * (1 - np.exp(-seconds / 0.08))
+    spectrum = (0.6 / k + buzz) * np.exp(-(0.35 + 0.02 * k) * seconds) * rng.uniform(0.8, 1.2, (n, 1))
+    at = np.arange(samples)
+    curves = np.stack([np.interp(at, knots, row) for row in spectrum.astype(np.float32)])
+    string = partials(phasor(np.full(samples, hertz)), curves)
+    return 0.35 * string * _soft_start(samples, 0.01)
+
+
+def _soft_start(samples: int, seconds: float) -> np.ndarray:
+    """A ramp from 0 to 1 over `seconds`, then 1, and 5 ms back to 0 at the end: float32 (samples,)."""
+    at = np.arange(samples, dtype=np.float32)
+    return np.minimum(1, np.minimum(at / (seconds * SR), (samples - 1 - at) / (0.005 * SR)))
+
+
+VOICES = {"bansuri": bansuri, "sarangi": sarangi, "voice": voice, "harmonium": harmonium}

@@ -1,0 +1,249 @@
+"""The zoo: one registry of networks pretrained on ImageNet, and the classifier made of one.
+
+An entry says how to build the network, where its weights come from, which linear layer the new head
+replaces, how to reach its feature map, and which parameters count as its last stage.
+"""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+import torch
+import torch.nn.functional as F
+import torchvision.models
+from torch import nn
+
+from mer.errors import BackboneError
+from mer.heads import HEADS, make_head
+from mer.weights import LITE0, PackagedWeights, TorchvisionWeights, fill, load_weights_file
+
+__all__ = ["ZOO", "Backbone", "Classifier", "build_classifier", "get_backbone"]
+
+FeatureMap = Callable[[nn.Module, torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """One entry of the zoo.
+
+    `output` is the path of the linear layer that the new head replaces; `last` are the prefixes of
+    parameters that train with freeze="last"; `cam` is the module whose output is the feature map.
+    """
+
+    name: str
+    build: Callable[[], nn.Module]
+    source: TorchvisionWeights | PackagedWeights
+    output: str
+    last: tuple[str, ...]
+    cam: str | None = None
+    feature_map: FeatureMap | None = None
+
+    def parameters(self) -> int:
+        """Number of parameters of the network as trained on ImageNet (1000 classes)."""
+        with torch.device("meta"):
+            return sum(p.numel() for p in self.build().parameters())
+
+
+ZOO: dict[str, Backbone] = {}
+
+
+def register(backbone: Backbone) -> None:
+    """Add an entry; raises BackboneError if the name is taken."""
+    if backbone.name in ZOO:
+        raise BackboneError(f"backbone {backbone.name!r} is registered already; choose another name")
+    ZOO[backbone.name] = backbone
+
+
+def _children_map(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Feature map of networks that keep their convolutions in `features`."""
+    return net.features(x)
+
+
+def _densenet_map(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    return F.relu(net.features(x))
+
+
+def _resnet_map(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
+    return net.layer4(net.layer3(net.layer2(net.layer1(x))))
+
+
+def _timm_map(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    return net.forward_features(x)
+
+
+def _torchvision(
+    name: str,
+    output: str,
+    last: tuple[str, ...],
+    cam: str | None = None,
+    feature_map: FeatureMap | None = None,
+) -> Backbone:
+    def build() -> nn.Module:
+        return torchvision.models.get_model(name, weights=None)
+
+    return Backbone(name, build, TorchvisionWeights(name), output, last, cam, feature_map)
+
+
+def _lite0() -> nn.Module:
+    return timm.create_model("tf_efficientnet_lite0", pretrained=False)
+
+
+for _entry in (
+    _torchvision("alexnet", "classifier.6", ("features.10", "classifier"), "features", _children_map),
+    _torchvision("vgg16", "classifier.6", ("features.28", "classifier"), "features", _children_map),
+    _torchvision(
+        "mobilenet_v3_small",
+        "classifier.3",
+        ("features.11", "features.12", "classifier"),
+        "features",
+        _children_map,
+    ),
+    _torchvision("resnet18", "fc", ("layer4",), "layer4", _resnet_map),
+    _torchvision("resnet50", "fc", ("layer4",), "layer4", _resnet_map),
+    _torchvision(
+        "densenet121",
+        "classifier",
+        ("features.denseblock4", "features.norm5"),
+        "features",
+        _densenet_map,
+    ),
+    _torchvision("efficientnet_b0", "classifier.1", ("features.7", "features.8"), "features", _children_map),
+    Backbone(
+        "efficientnet_lite0",
+        _lite0,
+        LITE0,
+        "classifier",
+        ("blocks.6", "conv_head", "bn2"),
+        "bn2",
+        _timm_map,
+    ),
+):
+    register(_entry)
+
+
+def get_backbone(name: str) -> Backbone:
+    """The entry of that name, or one made for any other torchvision classification model.
+
+    Raises BackboneError that lists the valid names.
+    """
+    if name in ZOO:
+        return ZOO[name]
+    others = torchvision.models.list_models(module=torchvision.models)
+    if name in others:
+        return _any_torchvision(name)
+    close = difflib.get_close_matches(name, [*ZOO, *others], n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    raise BackboneError(
+        f"unknown backbone {name!r}{hint}; the zoo: {', '.join(ZOO)}; "
+        "also any torchvision classification model by its name there"
+    )
+
+
+def _any_torchvision(name: str) -> Backbone:
+    """An entry by inspection: the last linear layer is the output, the last stage what precedes it."""
+    with torch.device("meta"):
+        net = torchvision.models.get_model(name, weights=None)
+    linear = [path for path, module in net.named_modules() if isinstance(module, nn.Linear)]
+    owners = [path for path, _ in net.named_parameters()]
+    if not linear or not owners[-1].startswith(linear[-1] + "."):
+        raise BackboneError(
+            f"backbone {name!r} does not end in a linear layer; choose one of: {', '.join(ZOO)}"
+        )
+    body = [path for path in owners if not path.startswith(linear[-1] + ".")]
+    last = body[-1].rsplit(".", 1)[0].split(".")
+    return _torchvision(name, linear[-1], (".".join(last[:2]),))
+
+
+class Classifier(nn.Module):
+    """A backbone without its ImageNet output, and a new head.
+
+    Images (n, 3, height, width) -> logits (n, classes). `embed` gives what the head sees: (n, features)
+    for the head `avg`, (n, features, time) for heads over time. Frozen parts stay in evaluation mode
+    (batch-norm statistics, dropout), so their output is the same in every epoch.
+    """
+
+    def __init__(
+        self, backbone: Backbone, body: nn.Module, *, classes: int, head: str, freeze: str, dropout: float
+    ) -> None:
+        super().__init__()
+        if HEADS.get(head) and HEADS[head].over_time and backbone.feature_map is None:
+            raise BackboneError(
+                f"head {head!r} needs a feature map; {backbone.name!r} has none: use --head avg"
+            )
+        self.backbone, self.body, self.freeze = backbone, body, freeze
+        width = _strip_output(body, backbone.output)
+        if head in HEADS and HEADS[head].over_time:
+            width = self._map_width()
+            setattr(body, backbone.output.partition(".")[0], nn.Identity())  # its own pooling is not used
+        self.head = make_head(head, features=width, classes=classes, dropout=dropout)
+        for name, parameter in body.named_parameters():
+            parameter.requires_grad = self._trains(name)
+
+    def _map_width(self) -> int:
+        """Channels of the feature map, found without computing it."""
+        with torch.device("meta"):
+            body = self.backbone.build()
+            return self.backbone.feature_map(body, torch.empty(1, 3, 224, 224)).shape[1]
+
+    def _trains(self, name: str) -> bool:
+        if self.freeze == "last":
+            return any(name == prefix or name.startswith(prefix + ".") for prefix in self.backbone.last)
+        return self.freeze == "none"
+
+    def train(self, mode: bool = True) -> "Classifier":
+        """Training mode for what trains; evaluation mode for what is frozen."""
+        super().train(mode)
+        if mode and self.freeze != "none":
+            self.body.eval()
+            for name, module in self.body.named_modules():
+                if name and self._trains(name):
+                    module.train()
+        return self
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """What the head sees of each image."""
+        if self.head.over_time:
+            return self.backbone.feature_map(self.body, images).mean(dim=2)
+        return self.body(images)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits (n, classes)."""
+        return self.head(self.embed(images))
+
+    def parameter_groups(self, *, lr: float, backbone_lr: float) -> list[dict]:
+        """Optimizer groups of what trains: the head at `lr`, the body at `lr * backbone_lr`."""
+        body = [p for p in self.body.parameters() if p.requires_grad]
+        groups = [{"params": list(self.head.parameters()), "lr": lr}]
+        return groups + ([{"params": body, "lr": lr * backbone_lr}] if body else [])
+
+
+def _strip_output(body: nn.Module, path: str) -> int:
+    """Replace the output layer, and a dropout right before it, by nothing; returns its input width."""
+    parent_path, _, name = path.rpartition(".")
+    parent = body.get_submodule(parent_path)
+    width = parent.get_submodule(name).in_features
+    setattr(parent, name, nn.Identity())
+    if isinstance(parent, nn.Sequential) and name != "0":
+        before = str(int(name) - 1) if name.isdigit() else None
+        if before and isinstance(parent.get_submodule(before), nn.Dropout):
+            setattr(parent, before, nn.Identity())
+    return width
+
+
+def build_classifier(
+    name: str, *, classes: int, head: str = "avg", freeze: str = "none", dropout: float = 0.2, weights: str
+) -> Classifier:
+    """A classifier with ImageNet weights ("imagenet"), random ones ("none"), or those of a file.
+
+    A file holds the state dict of the network with its ImageNet output. Raises BackboneError, WeightsError.
+    """
+    backbone = get_backbone(name)
+    body = backbone.build()
+    if weights == "imagenet":
+        backbone.source.into(body)
+    elif weights != "none":
+        fill(body, load_weights_file(Path(weights)), weights)
+    return Classifier(backbone, body, classes=classes, head=head, freeze=freeze, dropout=dropout)

@@ -1,0 +1,42 @@
+"""Where clips and labels come from: a folder per class, a zip of one, or a CSV manifest."""
+
+from pathlib import Path
+
+from mer.datasets.base import AUDIO_SUFFIXES, MER500_CLASSES, Clip, Dataset
+from mer.datasets.manifest import read_manifest
+from mer.datasets.tree import read_tree, unpack_zip
+from mer.errors import DataError
+
+__all__ = ["AUDIO_SUFFIXES", "MER500_CLASSES", "Clip", "Dataset", "load_dataset"]
+
+
+def load_dataset(path: Path, *, label_column: str = "label", song_column: str = "song") -> Dataset:
+    """The data set at `path`: a folder, a zip or a CSV file; a folder's own manifest.csv is used.
+
+    Nothing is decoded yet. Raises DataError with the remedy where there is no data set.
+    """
+    if not path.exists():
+        raise DataError(
+            f"{path}: no such file or folder; check the path, or make a corpus with: mer data demo"
+        )
+    columns = {"label_column": label_column, "song_column": song_column}
+    if path.is_dir():
+        return _load_folder(path, columns)
+    if path.suffix.lower() == ".csv":
+        return read_manifest(path, **columns)
+    if path.suffix.lower() == ".zip":
+        return _load_folder(unpack_zip(path), columns)
+    raise DataError(
+        f"{path}: not a data set; give a folder with one folder per class, a .zip of one, or a .csv"
+    )
+
+
+def _load_folder(path: Path, columns: dict[str, str]) -> Dataset:
+    manifest = path / "manifest.csv"
+    if manifest.is_file():
+        return read_manifest(manifest, **columns)
+    if columns != {"label_column": "label", "song_column": "song"}:
+        raise DataError(
+            f"{path}: a folder has no columns; give the CSV file in it instead, with --label-column"
+        )
+    return read_tree(path)

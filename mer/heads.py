@@ -1,0 +1,76 @@
+"""From what a backbone sees to logits: one linear layer, or pooling over the time axis first.
+
+The feature map of a spectrogram image keeps time along its width. `avg` trusts the backbone's own
+pooling; `attention` weighs moments by how telling they are (Bahdanau et al., 2015, in the form of
+Yang et al., 2016); `gru` reads them in order (Cho et al., 2014).
+"""
+
+import torch
+from torch import nn
+
+from mer.errors import BackboneError
+
+__all__ = ["HEADS", "AttentionHead", "AverageHead", "GRUHead", "make_head"]
+
+
+class AverageHead(nn.Module):
+    """Embedding (n, features) -> logits (n, classes)."""
+
+    over_time = False
+
+    def __init__(self, features: int, classes: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(features, classes)
+
+    def forward(self, embedding: torch.Tensor) -> torch.Tensor:
+        """Logits (n, classes)."""
+        return self.linear(self.dropout(embedding))
+
+
+class AttentionHead(nn.Module):
+    """Sequence (n, features, time) -> logits (n, classes), by a weighted mean over time."""
+
+    over_time = True
+
+    def __init__(self, features: int, classes: int, dropout: float, hidden: int = 128) -> None:
+        super().__init__()
+        self.score = nn.Sequential(nn.Linear(features, hidden), nn.Tanh(), nn.Linear(hidden, 1))
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(features, classes)
+
+    def weights(self, sequence: torch.Tensor) -> torch.Tensor:
+        """Attention (n, time), non-negative, summing to 1 over time."""
+        return self.score(sequence.transpose(1, 2)).squeeze(-1).softmax(dim=-1)
+
+    def forward(self, sequence: torch.Tensor) -> torch.Tensor:
+        """Logits (n, classes)."""
+        pooled = torch.einsum("nft,nt->nf", sequence, self.weights(sequence))
+        return self.linear(self.dropout(pooled))
+
+
+class GRUHead(nn.Module):
+    """Sequence (n, features, time) -> logits (n, classes), by a two-way GRU averaged over time."""
+
+    over_time = True
+
+    def __init__(self, features: int, classes: int, dropout: float, hidden: int = 128) -> None:
+        super().__init__()
+        self.gru = nn.GRU(features, hidden, batch_first=True, bidirectional=True)
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(2 * hidden, classes)
+
+    def forward(self, sequence: torch.Tensor) -> torch.Tensor:
+        """Logits (n, classes)."""
+        states, _ = self.gru(sequence.transpose(1, 2))
+        return self.linear(self.dropout(states.mean(dim=1)))
+
+
+HEADS = {"avg": AverageHead, "attention": AttentionHead, "gru": GRUHead}
+
+
+def make_head(name: str, *, features: int, classes: int, dropout: float) -> nn.Module:
+    """A new head with random weights; raises BackboneError that lists the valid names."""
+    if name not in HEADS:
+        raise BackboneError(f"unknown head {name!r}; there are: {', '.join(HEADS)}")
+    return HEADS[name](features, classes, dropout)

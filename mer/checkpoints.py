@@ -1,0 +1,81 @@
+"""A trained model as a folder: weights as safetensors beside their card. Nothing is ever unpickled."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from mer.backbones import Classifier, build_classifier
+from mer.cards import CARD, PAGE, WEIGHTS, Card, load_card, page
+from mer.errors import CheckpointError, MerError
+from mer.features import Standardizer
+from mer.files import new_folder
+
+__all__ = ["load_checkpoint", "save_checkpoint", "write_files"]
+
+
+def save_checkpoint(folder: Path, model: Classifier, card: Card) -> Path:
+    """Write weights and card into a new folder that appears only when whole; floats in `card.dtype`.
+
+    Raises StorageError if the folder is not empty or cannot be written.
+    """
+    with new_folder(folder) as draft:
+        write_files(draft, model, card)
+    return folder
+
+
+def write_files(folder: Path, model: Classifier, card: Card) -> None:
+    """The files of a checkpoint, into an existing folder."""
+    dtype = getattr(torch, card.dtype)
+    tensors = {
+        name: (t.to(dtype) if t.is_floating_point() else t).contiguous().cpu()
+        for name, t in model.state_dict().items()
+    }
+    save_file(tensors, folder / WEIGHTS)
+    (folder / CARD).write_text(json.dumps(card.to_dict(), indent=1, ensure_ascii=False), "utf-8")
+    (folder / PAGE).write_text(page(card), "utf-8")
+
+
+def load_checkpoint(folder: Path) -> tuple[Classifier, Standardizer, Card]:
+    """Model in evaluation mode on the CPU, its standardiser, and the card.
+
+    Raises CheckpointError if card and tensors disagree.
+    """
+    card = load_card(folder)
+    try:
+        tensors = load_file(folder / WEIGHTS)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{folder / WEIGHTS} is damaged ({error}); export it again") from error
+    with torch.device("meta"):
+        model = _build(card, folder)
+    _require_same(model.state_dict(), tensors, folder)
+    floats = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+    model.load_state_dict(floats, assign=True)
+    return model.eval(), Standardizer(**card.normalization), card
+
+
+def _build(card: Card, folder: Path) -> Classifier:
+    train = card.config.train
+    try:
+        return build_classifier(
+            train.backbone,
+            classes=len(card.classes),
+            head=train.head,
+            freeze=train.freeze,
+            dropout=train.dropout,
+            weights="none",
+        )
+    except MerError as error:
+        raise CheckpointError(f"{folder / CARD}: {error}") from error
+
+
+def _require_same(wanted: dict[str, torch.Tensor], found: dict[str, torch.Tensor], folder: Path) -> None:
+    for name in sorted(wanted.keys() | found.keys()):
+        shapes = [tuple(part[name].shape) if name in part else "absent" for part in (wanted, found)]
+        if shapes[0] != shapes[1]:
+            raise CheckpointError(
+                f"{folder}: the card asks for {name} of shape {shapes[0]}, {WEIGHTS} has {shapes[1]}; "
+                "card and weights do not belong together: export the checkpoint again"
+            )

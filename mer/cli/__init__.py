@@ -1,0 +1,28 @@
+"""The command line: `python -m mer ...` or `mer ...`.
+
+Standard output carries results only; progress and messages go to standard error. Exit status: 0 on
+success, 2 on bad input (one line, "error: ..."), 130 after Ctrl-C.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from mer.cli.parser import build_parser
+from mer.errors import MerError
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = build_parser().parse_args(words)
+    arguments.words = words
+    try:
+        return arguments.run(arguments) or 0
+    except MerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130

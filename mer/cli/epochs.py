@@ -1,0 +1,37 @@
+"""The progress of training on a terminal."""
+
+import sys
+
+from tqdm import tqdm
+
+from mer.training import Callback, State, Step
+
+__all__ = ["EpochBar"]
+
+
+class EpochBar(Callback):
+    """One bar a run, and one line an epoch, on standard error."""
+
+    def __init__(self) -> None:
+        self.bar: tqdm | None = None
+        self.done = 0
+
+    def on_step(self, step: Step) -> None:
+        """Move the bar."""
+        if self.bar is None or step.done <= self.done:
+            self.bar = tqdm(desc="training", total=step.total, unit="step", file=sys.stderr, disable=None)
+            self.done = 0
+        self.bar.update(step.done - self.done)
+        self.done = step.done
+        if step.done == step.total:
+            self.bar.close()
+
+    def on_epoch(self, state: State) -> None:
+        """Say how the epoch went."""
+        row = state.history[-1]
+        parts = [f"epoch {row['epoch']}: loss {row['train_loss']:.3f}, accuracy {row['train_accuracy']:.0%}"]
+        if "validation_loss" in row:
+            parts.append(
+                f"validation loss {row['validation_loss']:.3f}, accuracy {row['validation_accuracy']:.0%}"
+            )
+        tqdm.write("; ".join([*parts, f"{row['seconds']:.1f} s"]), file=sys.stderr)

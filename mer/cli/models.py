@@ -1,0 +1,88 @@
+"""`mer evaluate`, `predict` and `export`, and the commands that are still to come."""
+
+from argparse import Namespace
+from dataclasses import replace
+
+from mer.cli.output import Bars, emit, percent, table
+from mer.errors import AudioError, MerError
+
+
+def evaluate(arguments: Namespace) -> None:
+    """Score a checkpoint on a data set."""
+    from mer.evaluation import evaluate_checkpoint
+
+    scores = evaluate_checkpoint(
+        arguments.checkpoint,
+        arguments.data,
+        label_column=arguments.label_column,
+        song_column=arguments.song_column,
+        group_by_song=arguments.group_by_song,
+        notify=Bars(),
+    )
+    emit(scores, as_json=arguments.json, text=_scores_text(scores))
+
+
+def _scores_text(scores: dict) -> str:
+    rows = [
+        ("by song", percent(scores, "song_accuracy")),
+        ("by clip", percent(scores, "accuracy")),
+        ("macro-F1", percent(scores, "macro_f1")),
+        ("majority class", f"{scores['majority']:.0%}"),
+        ("chance", f"{scores['chance']:.0%}"),
+    ]
+    matrix = [(name, *row) for name, row in zip(scores["classes"], scores["confusion"], strict=True)]
+    return "\n\n".join(
+        [
+            table(rows, (f"{scores['n_clips']} clips of {scores['n_songs']} songs", "score (95% interval)")),
+            table(matrix, ("true \\ predicted", *scores["classes"])),
+        ]
+    )
+
+
+def predict(arguments: Namespace) -> int:
+    """Predict each file; files that cannot be used are named at the end and make the status 2."""
+    from mer.inference import Predictor
+
+    predictor = Predictor(arguments.checkpoint)
+    found, errors = [], []
+    for file in arguments.files:
+        try:
+            found.append({"file": str(file)} | predictor.predict(file).to_dict())
+        except AudioError as error:
+            errors.append(str(error))
+    names = predictor.card.classes
+    rows = [(p["file"], p["emotion"], *(f"{p['probabilities'][n]:.0%}" for n in names)) for p in found]
+    if found:
+        emit(found, as_json=arguments.json, text=table(rows, ("file", "emotion", *names)))
+    if errors:
+        raise AudioError("; ".join(errors))
+    return 0
+
+
+def export(arguments: Namespace) -> None:
+    """Copy a finished run's checkpoint to a new folder."""
+    from mer.checkpoints import load_checkpoint, save_checkpoint
+    from mer.errors import RunError
+    from mer.tracking import RunStore
+
+    runs = RunStore.open()
+    run = runs.get(arguments.name)
+    folder = runs.folder(run.tags.get("mer.checkpoint_run", run.id), "checkpoint")
+    if folder is None:
+        raise RunError(
+            f"run {run.id[:8]} is {run.status} and has no checkpoint; finish it: mer runs resume {run.id[:8]}"
+        )
+    model, _, card = load_checkpoint(folder)
+    if arguments.half:
+        card = replace(card, dtype="float16")
+    save_checkpoint(arguments.out, model, card)
+    emit(
+        {"checkpoint": str(arguments.out), "run_id": run.id},
+        as_json=arguments.json,
+        text=f"{card.title}: {arguments.out}",
+    )
+
+
+def not_yet(arguments: Namespace) -> None:
+    """Say clearly that a command is still to come."""
+    raise MerError(f"'mer {arguments.words[0]}' is not available yet; 'mer --help' lists what is")

@@ -1,0 +1,48 @@
+"""What commands print: JSON or tables on standard output, progress bars on standard error."""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+__all__ = ["Bars", "emit", "percent", "table"]
+
+
+def emit(data: Any, *, as_json: bool, text: str) -> None:
+    """Print `data` as one line of JSON, or `text` for people."""
+    print(json.dumps(data, ensure_ascii=False) if as_json else text)
+
+
+def table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> str:
+    """Left-aligned columns."""
+    cells = [[str(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return "\n".join(lines)
+
+
+def percent(scores: dict[str, Any], name: str) -> str:
+    """A score with its interval, in whole percent: "46% (36 to 56)"."""
+    low, high = scores["intervals"][name]
+    return f"{scores[name]:.0%} ({100 * low:.0f} to {100 * high:.0f})"
+
+
+class Bars:
+    """A progress bar for each titled phase; nothing where standard error is no terminal."""
+
+    def __init__(self) -> None:
+        self.bar: tqdm | None = None
+        self.title, self.done = "", 0
+
+    def __call__(self, title: str, done: int, total: int) -> None:
+        """Show that `done` of `total` are done."""
+        if self.bar is None or self.title != title:
+            self.title, self.done = title, 0
+            self.bar = tqdm(desc=title, total=total, unit="clip", file=sys.stderr, disable=None)
+        self.bar.update(done - self.done)
+        self.done = done
+        if done == total:
+            self.bar.close()
+            self.bar = None

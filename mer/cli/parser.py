@@ -1,0 +1,157 @@
+"""All commands and their options. Options of `train` are made from the config's own settings."""
+
+import argparse
+import dataclasses
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, NoReturn
+
+from mer.cli import data, models, runs, train, zoo
+from mer.config import PRESETS, AudioConfig, AugmentConfig, MelConfig, SplitConfig, TrainConfig
+
+__all__ = ["build_parser"]
+
+SECTIONS = (TrainConfig, SplitConfig, AugmentConfig, AudioConfig, MelConfig)
+Group = argparse._SubParsersAction
+NOT_OPTIONS = {"fold"}  # folds are numbered by `--folds` itself
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors take one line, like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the error and leave with status 2."""
+        self.exit(2, f"error: {message}; see '{self.prog} --help'\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of `mer`; each command's function is in `arguments.run`."""
+    parser = Parser(prog="mer", description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.set_defaults(json=False)
+    top = parser.add_subparsers(required=True, metavar="COMMAND")
+    _zoo(top)
+    _data(top)
+    _training(top)
+    _models(top)
+    _runs(top)
+    return parser
+
+
+def _add(group: Group, name: str, run: Callable, text: str) -> argparse.ArgumentParser:
+    command = group.add_parser(name, help=text, description=text, allow_abbrev=False)
+    command.set_defaults(run=run)
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    return command
+
+
+def _group(top: Group, name: str, text: str) -> Group:
+    return top.add_parser(name, help=text, description=text).add_subparsers(required=True, metavar="COMMAND")
+
+
+def _columns(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--label-column", default="label", metavar="NAME", help="CSV column with the label")
+    command.add_argument("--song-column", default="song", metavar="NAME", help="CSV column with the song")
+
+
+def _zoo(top: Group) -> None:
+    group = top.add_parser("zoo", help="the pretrained networks", allow_abbrev=False)
+    group.add_argument("--json", action="store_true", help="print one JSON object")
+    group.set_defaults(run=zoo.zoo)
+    fetch = _add(
+        group.add_subparsers(metavar="COMMAND"), "fetch", zoo.zoo_fetch, "bring ImageNet weights in advance"
+    )
+    fetch.add_argument("name", metavar="NAME|all")
+    fetch.add_argument("--out", type=Path, metavar="DIR", help="also copy the files here, to carry elsewhere")
+
+
+def _data(top: Group) -> None:
+    group = _group(top, "data", "get and check data sets")
+    demo = _add(group, "demo", data.data_demo, "generate the synthetic demo corpus")
+    demo.add_argument("--out", type=Path, required=True, metavar="DIR")
+    demo.add_argument("--clips-per-class", type=int, default=40, metavar="N")
+    demo.add_argument("--seed", type=int, default=0, metavar="N")
+    fetch = _add(group, "fetch", data.data_fetch, "download a data set from Kaggle")
+    fetch.add_argument("name", metavar="mer500")
+    fetch.add_argument("--out", type=Path, required=True, metavar="DIR")
+    listing = _add(
+        group, "check", data.data_check, "what can be used, what cannot and why, and which clips share a song"
+    )
+    listing.add_argument("path", type=Path, metavar="PATH")
+    _columns(listing)
+    prepare = _add(top, "prepare", data.prepare, "fill the feature store")
+    prepare.add_argument("path", type=Path, metavar="PATH")
+    prepare.add_argument("--workers", type=int, metavar="N", help="processes (default: one a core)")
+    prepare.add_argument("--preset", choices=PRESETS, default="default")
+    _columns(prepare)
+
+
+def _training(top: Group) -> None:
+    one = _add(top, "train", train.train, "fine-tune one network")
+    many = _add(top, "sweep", train.sweep, "fine-tune several networks and batch sizes")
+    for command in (one, many):
+        command.add_argument("--data", type=Path, required=True, metavar="PATH", help="folder, zip or CSV")
+        command.add_argument("--preset", choices=PRESETS, default="default")
+        _columns(command)
+        _settings(command, skip=set() if command is one else {"backbone", "batch_size"})
+        command.add_argument("--executor", choices=("local", "ray"), default="local")
+    one.add_argument("--detach", action="store_true", help="return at once and train in the background")
+    many.add_argument("--backbones", default="all", metavar="all|A,B")
+    many.add_argument("--batch-sizes", default="", metavar="N,N", help="default: the preset's")
+
+
+def _settings(command: argparse.ArgumentParser, *, skip: set[str]) -> None:
+    """An option for every setting; only those given override the preset."""
+    seen = set(skip) | NOT_OPTIONS
+    for section in SECTIONS:
+        group = command.add_argument_group(section.__doc__.rstrip("."))
+        hints = typing.get_type_hints(section)
+        for field in dataclasses.fields(section):
+            if field.name in seen:
+                continue
+            seen.add(field.name)
+            hint = hints[field.name]
+            options: dict[str, typing.Any] = {"default": argparse.SUPPRESS, "help": field.metadata["help"]}
+            if hint is bool:
+                options["action"] = argparse.BooleanOptionalAction
+            elif typing.get_origin(hint) is Literal:
+                options["choices"] = typing.get_args(hint)
+            else:
+                options |= {"type": hint, "metavar": {int: "N", float: "X", str: "NAME"}[hint]}
+            group.add_argument(f"--{field.name.replace('_', '-')}", dest=f"set_{field.name}", **options)
+
+
+def _models(top: Group) -> None:
+    evaluate = _add(top, "evaluate", models.evaluate, "score a checkpoint on a data set")
+    evaluate.add_argument("checkpoint", type=Path)
+    evaluate.add_argument("--data", type=Path, required=True, metavar="PATH")
+    evaluate.add_argument("--group-by-song", action=argparse.BooleanOptionalAction, default=True)
+    _columns(evaluate)
+    predict = _add(top, "predict", models.predict, "the emotion of one or more clips")
+    predict.add_argument("checkpoint", type=Path)
+    predict.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    export = _add(top, "export", models.export, "copy a finished run's checkpoint")
+    export.add_argument("name", metavar="RUN")
+    export.add_argument("--out", type=Path, required=True, metavar="DIR")
+    export.add_argument("--half", action="store_true", help="keep weights as float16: half the size")
+    ensemble = _add(
+        top, "ensemble", models.not_yet, "join several runs into one predictor (not available yet)"
+    )
+    ensemble.add_argument("names", nargs="+", metavar="RUN")
+    ensemble.add_argument("--out", type=Path, required=True, metavar="DIR")
+    explain = _add(top, "explain", models.not_yet, "where a network looked and listened (not available yet)")
+    explain.add_argument("checkpoint", type=Path)
+    explain.add_argument("file", type=Path, metavar="FILE")
+    explain.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+
+def _runs(top: Group) -> None:
+    group = _group(top, "runs", "list, show, cancel, resume and delete runs")
+    _add(group, "list", runs.runs_list, "all runs, newest first")
+    for name, text in (
+        ("show", "all that is known of a run"),
+        ("cancel", "stop a run at its next step"),
+        ("resume", "go on with an unfinished run"),
+        ("delete", "remove a run from all listings"),
+    ):
+        _add(group, name, getattr(runs, f"runs_{name}"), text).add_argument("name", metavar="RUN")

@@ -1,0 +1,78 @@
+"""`mer runs`: list, show, cancel, resume and delete runs."""
+
+from argparse import Namespace
+from datetime import datetime
+
+from mer.cli.output import Bars, emit, table
+from mer.tracking import Run, RunStore
+
+
+def _summary(run: Run) -> dict:
+    keys = ("id", "name", "status", "started", "ended", "parent", "reason", "metrics")
+    return {("run_id" if key == "id" else key): getattr(run, key) for key in keys}
+
+
+def runs_list(arguments: Namespace) -> None:
+    """All runs, newest first."""
+    runs = RunStore.open().runs()
+    rows = [
+        (
+            run.id[:8],
+            run.name,
+            run.status,
+            datetime.fromtimestamp(run.started).astimezone().strftime("%Y-%m-%d %H:%M"),
+            f"{run.metrics['test_song_accuracy']:.0%}" if "test_song_accuracy" in run.metrics else "",
+        )
+        for run in runs
+    ]
+    text = table(rows, ("run", "name", "status", "started", "by song")) if rows else "no runs yet"
+    emit({"runs": [_summary(run) for run in runs]}, as_json=arguments.json, text=text)
+
+
+def runs_show(arguments: Namespace) -> None:
+    """All that is known of a run."""
+    run = RunStore.open().get(arguments.name)
+    data = _summary(run) | {
+        "spec": run.spec,
+        "tags": {k: v for k, v in run.tags.items() if k.startswith("mer.")},
+    }
+    facts = [
+        ("run", run.id),
+        ("name", run.name),
+        ("status", run.status),
+        ("command", run.spec.get("command", "")),
+    ]
+    if run.reason:
+        facts.append(("reason", run.reason))
+    facts += [(key, f"{value:.4g}") for key, value in sorted(run.metrics.items())]
+    emit(data, as_json=arguments.json, text=table(facts, ("", "")).strip())
+
+
+def runs_cancel(arguments: Namespace) -> None:
+    """Stop a run at its next step."""
+    from mer.jobs import cancel
+
+    run = cancel(RunStore.open(), arguments.name)
+    emit(
+        {"run_id": run.id, "status": run.status},
+        as_json=arguments.json,
+        text=f"run {run.id[:8]} is {run.status}",
+    )
+
+
+def runs_resume(arguments: Namespace) -> int:
+    """Go on with an unfinished run."""
+    from mer.cli.epochs import EpochBar
+    from mer.cli.train import show_outcome
+    from mer.experiments import Experiment
+
+    outcome = Experiment(RunStore.open, callbacks=[EpochBar()], notify=Bars()).resume(arguments.name)
+    return show_outcome(outcome, as_json=arguments.json)
+
+
+def runs_delete(arguments: Namespace) -> None:
+    """Remove a run, and the runs of its folds, from all listings."""
+    from mer.jobs import delete
+
+    run = delete(RunStore.open(), arguments.name)
+    emit({"run_id": run.id, "deleted": True}, as_json=arguments.json, text=f"run {run.id[:8]} is deleted")

@@ -1,0 +1,113 @@
+"""`mer train` and `mer sweep`."""
+
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+from mer.cli.output import Bars, emit, table
+from mer.cli.specs import given_settings, make_spec
+from mer.config import preset
+from mer.errors import ConfigError, MerError
+
+if TYPE_CHECKING:
+    from mer.experiments import Outcome
+
+
+def _refuse_unavailable(arguments: Namespace) -> None:
+    if arguments.executor != "local":
+        raise ConfigError(f"--executor {arguments.executor} is not available yet; use --executor local")
+    if getattr(arguments, "detach", False):
+        raise ConfigError("--detach is not available yet; leave it out, or end the command with '&'")
+
+
+def train(arguments: Namespace) -> int:
+    """Train one network, or k for a cross-validation."""
+    from mer.cli.epochs import EpochBar
+    from mer.experiments import Experiment
+    from mer.tracking import RunStore
+
+    _refuse_unavailable(arguments)
+    config = preset(arguments.preset).updated(**given_settings(arguments))
+    spec = make_spec(arguments, config)
+    outcome = Experiment(RunStore.open, callbacks=[EpochBar()], notify=Bars()).train(spec)
+    return show_outcome(outcome, as_json=arguments.json)
+
+
+def show_outcome(outcome: "Outcome", *, as_json: bool) -> int:
+    """Print what became of a run; the exit status is 130 if it was stopped."""
+    emit(outcome.to_dict(), as_json=as_json, text=_outcome_text(outcome))
+    return 0 if outcome.status == "finished" else 130
+
+
+def _outcome_text(outcome: "Outcome") -> str:
+    if outcome.status != "finished":
+        return f"run {outcome.run_id[:8]} {outcome.status}; go on with: mer runs resume {outcome.run_id[:8]}"
+    m = outcome.metrics
+    rows = [
+        (label, f"{m[key]:.0%}", f"{m[f'{key}_low']:.0%} to {m[f'{key}_high']:.0%}")
+        for label, key in (
+            ("by song", "test_song_accuracy"),
+            ("by clip", "test_accuracy"),
+            ("macro-F1", "test_macro_f1"),
+        )
+    ]
+    rows += [("majority class", f"{m['majority']:.0%}", ""), ("chance", f"{m['chance']:.0%}", "")]
+    tested = f"{m['n_clips']:.0f} test clips of {m['n_songs']:.0f} songs"
+    return "\n".join(
+        [
+            table(rows, (tested, "score", "95% interval")),
+            f"run {outcome.run_id[:8]}, checkpoint: {outcome.checkpoint}",
+        ]
+    )
+
+
+def sweep(arguments: Namespace) -> int:
+    """Train each backbone with each batch size, one after the other; one failure does not stop the rest."""
+    from mer.backbones import ZOO, get_backbone
+    from mer.cli.epochs import EpochBar
+    from mer.experiments import Experiment
+    from mer.tracking import RunStore
+
+    _refuse_unavailable(arguments)
+    names = list(ZOO) if arguments.backbones == "all" else arguments.backbones.split(",")
+    for name in names:
+        get_backbone(name)
+    base = preset(arguments.preset).updated(**given_settings(arguments))
+    experiment = Experiment(RunStore.open, callbacks=[EpochBar()], notify=Bars())
+    done, failed = [], []
+    for name in names:
+        for size in _sizes(arguments.batch_sizes) or [base.train.batch_size]:
+            setting = {"backbone": name, "batch_size": size}
+            try:
+                outcome = experiment.train(make_spec(arguments, base.updated(**setting)))
+            except MerError as error:
+                failed.append(setting | {"error": str(error)})
+            else:
+                done.append(setting | outcome.to_dict())
+                if outcome.status != "finished":
+                    break
+    emit({"runs": done, "failed": failed}, as_json=arguments.json, text=_sweep_text(done, failed))
+    if not done:
+        raise MerError(failed[0]["error"])
+    return 0
+
+
+def _sizes(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",") if part]
+    except ValueError as error:
+        raise ConfigError(f"--batch-sizes {text!r} should be whole numbers such as 16,32,64") from error
+
+
+def _sweep_text(done: list[dict], failed: list[dict]) -> str:
+    rows = []
+    for run in sorted(done, key=lambda run: -run["metrics"].get("test_song_accuracy", -1)):
+        m = run["metrics"]
+        score = (
+            f"{m['test_song_accuracy']:.0%} ({100 * m['test_song_accuracy_low']:.0f} "
+            f"to {100 * m['test_song_accuracy_high']:.0f})"
+            if m
+            else run["status"]
+        )
+        rows.append((run["backbone"], run["batch_size"], score, run["run_id"][:8]))
+    rows += [(run["backbone"], run["batch_size"], run["error"], "") for run in failed]
+    return table(rows, ("network", "batch", "test accuracy by song (95%)", "run"))

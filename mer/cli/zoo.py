@@ -1,0 +1,41 @@
+"""`mer zoo`: the pretrained networks and their weights."""
+
+from argparse import Namespace
+
+from mer.cli.output import emit, table
+
+
+def zoo(arguments: Namespace) -> None:
+    """All networks of the zoo."""
+    from mer.backbones import ZOO
+
+    rows = [
+        {
+            "name": entry.name,
+            "parameters": entry.source.parameters,
+            "weights": entry.source.title,
+            "available_offline": entry.source.available(),
+        }
+        for entry in ZOO.values()
+    ]
+    lines = [
+        (
+            r["name"],
+            f"{r['parameters'] / 1e6:.1f} M",
+            r["weights"],
+            "here" if r["available_offline"] else "to fetch",
+        )
+        for r in rows
+    ]
+    text = table(lines, ("network", "parameters", "ImageNet weights from", "weights"))
+    emit({"backbones": rows}, as_json=arguments.json, text=text)
+
+
+def zoo_fetch(arguments: Namespace) -> None:
+    """Bring weights here, check their hashes, and copy them to --out."""
+    from mer.backbones import ZOO, get_backbone
+    from mer.weights import fetch
+
+    names = list(ZOO) if arguments.name == "all" else [arguments.name]
+    found = {name: str(fetch(get_backbone(name).source, arguments.out)) for name in names}
+    emit({"files": found}, as_json=arguments.json, text=table(list(found.items()), ("network", "file")))

@@ -1,0 +1,55 @@
+"""A checkpoint judged on a data set it may never have seen; labels are matched by name."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mer.datasets import load_dataset
+from mer.datasets.check import check
+from mer.errors import DataError
+from mer.inference import Predictor
+from mer.material import Notify
+from mer.metrics import evaluate
+from mer.store import FeatureStore
+from mer.windows import WindowSet
+
+__all__ = ["evaluate_checkpoint"]
+
+
+def evaluate_checkpoint(
+    checkpoint: Path,
+    data: Path,
+    *,
+    label_column: str = "label",
+    song_column: str = "song",
+    group_by_song: bool = True,
+    notify: Notify | None = None,
+) -> dict[str, Any]:
+    """Scores of `mer.metrics.evaluate` over all usable clips.
+
+    Raises DataError if a label is none of the checkpoint's classes, and CheckpointError.
+    """
+    predictor = Predictor(checkpoint)
+    classes, config = predictor.card.classes, predictor.card.config
+    dataset = load_dataset(data, label_column=label_column, song_column=song_column)
+    strange = sorted({clip.label for clip in dataset.clips} - set(classes))
+    if strange:
+        raise DataError(
+            f"{data}: label {strange[0]!r} is none of the checkpoint's classes ({', '.join(classes)}); "
+            "rename it, or choose the column that has them with --label-column"
+        )
+    store = FeatureStore.default()
+    progress = (lambda done, total: notify("preparing clips", done, total)) if notify else None
+    paths = [clip.path for clip in dataset.clips]
+    store.prepare(paths, audio=config.audio, mel=config.mel, progress=progress)
+    report = check(dataset, store, group=group_by_song, trainable=False, progress=notify)
+    clips = report.dataset.clips
+    windows = WindowSet(
+        [store.load(fact, audio=config.audio, mel=config.mel) for fact in report.facts],
+        [classes.index(clip.label) for clip in clips],
+        classes=len(classes),
+    )
+    rows = np.concatenate([predictor.probabilities(batch) for batch in windows.batches()])
+    groups = [clip.song or clip.id for clip in clips]
+    return evaluate(windows.labels, windows.pool(rows), groups=groups, classes=classes)

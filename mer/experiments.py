@@ -1,0 +1,251 @@
+"""One run from clips to test scores and a checkpoint, or k of them for a cross-validation.
+
+What is asked for is a `Spec`, which is stored with the run, so that the run can be resumed after an
+interruption or repeated elsewhere.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mer.augment import EvalTransform, TrainTransform
+from mer.backbones import Classifier, build_classifier
+from mer.callbacks import LogFigures, SaveState, StopOnRequest
+from mer.checkpoints import write_files
+from mer.config import Config
+from mer.errors import MerError, RunError
+from mer.features import Standardizer
+from mer.material import Material, Notify, Spec, prepare
+from mer.metrics import evaluate
+from mer.records import clip_rows, headline, make_card, versions
+from mer.resume import drop_state, load_state, state_path
+from mer.splits import Split
+from mer.tracking import Run, RunStore
+from mer.training import Callback, State, Stop, choose_device, fit, predict_clips
+from mer.windows import WindowSet
+
+__all__ = ["Experiment", "Outcome", "read_predictions"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a run. `status` is "finished" or "stopped"."""
+
+    run_id: str
+    status: str
+    metrics: dict[str, float] = field(default_factory=dict)
+    checkpoint: str | None = None
+    folds: tuple["Outcome", ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; `folds` only where there are some."""
+        data = asdict(self)
+        return data if self.folds else {key: value for key, value in data.items() if key != "folds"}
+
+
+class Experiment:
+    """Runs specs and records them."""
+
+    def __init__(
+        self,
+        open_runs: Callable[[], RunStore] = RunStore.open,
+        *,
+        callbacks: Sequence[Callback] = (),
+        notify: Notify | None = None,
+    ) -> None:
+        self.open_runs, self.callbacks, self.notify = open_runs, tuple(callbacks), notify
+
+    @cached_property
+    def runs(self) -> RunStore:
+        """The run store, opened when the first run is due: bad input leaves no trace there."""
+        return self.open_runs()
+
+    def train(self, spec: Spec) -> Outcome:
+        """A new run, or k of them under one parent; bad input raises before any run is recorded."""
+        material = prepare(spec, notify=self.notify)
+        material.split(spec.config)
+        _new_model(spec.config, material)  # missing weights are noticed before a run is recorded
+        run_id = self._create(spec, material)
+        return self._go(run_id, spec, material)
+
+    def resume(self, name: str) -> Outcome:
+        """Go on with a run that was stopped, interrupted or failed; raises RunError otherwise."""
+        run = self.runs.get(name)
+        if run.status not in ("stopped", "interrupted", "failed", "queued"):
+            raise RunError(f"run {run.id[:8]} is {run.status}; only an unfinished, idle run can be resumed")
+        spec = Spec.from_dict(run.spec)
+        material = prepare(spec, notify=self.notify)
+        if run.tags.get("mer.data_hash") != material.report.content_hash():
+            raise RunError(
+                f"run {run.id[:8]}: the clips of {spec.data} have changed since it began; start a new run"
+            )
+        return self._go(run.id, spec, material)
+
+    def _create(self, spec: Spec, material: Material, parent: str | None = None) -> str:
+        config = spec.config
+        name = f"{config.train.backbone} {material.report.dataset.name}"
+        if parent:
+            name += f" fold {config.split.fold + 1}"
+        run_id = self.runs.create(name, spec.to_dict(), parent=parent)
+        data = material.report
+        self.runs.tag(
+            run_id,
+            {
+                "mer.data_hash": data.content_hash(),
+                "mer.data_name": data.dataset.name,
+                "mer.synthetic": str(data.dataset.synthetic),
+                "mer.test_hash": "" if config.split.folds and not parent else self._test_hash(spec, material),
+                "mer.versions": json.dumps(versions()),
+            },
+        )
+        return run_id
+
+    @staticmethod
+    def _test_hash(spec: Spec, material: Material) -> str:
+        return material.split(spec.config).to_hash(material.report.dataset.clips)
+
+    def _go(self, run_id: str, spec: Spec, material: Material) -> Outcome:
+        is_parent = spec.config.split.folds and not self.runs.get(run_id).parent
+        self.runs.start(run_id)
+        try:
+            result = (self._folds if is_parent else self._fold)(run_id, spec, material)
+        except (Stop, KeyboardInterrupt) as stop:
+            self.runs.finish(run_id, "stopped", reason=str(stop) or "stopped by Ctrl-C")
+            return Outcome(run_id, "stopped")
+        except BaseException as error:
+            reason = str(error) if isinstance(error, MerError) else f"{type(error).__name__}: {error}"
+            self.runs.finish(run_id, "failed", reason=reason)
+            raise
+        self.runs.log(run_id, [(0, result.metrics)])
+        self.runs.finish(run_id, "finished")
+        return result
+
+    def _fold(self, run_id: str, spec: Spec, material: Material) -> Outcome:
+        """Train, test and save one network."""
+        split = material.split(spec.config)
+        model = _new_model(spec.config, material)
+        train = material.windows(split.train)
+        standardizer = Standardizer.fit(train.batches())
+        state = self._fit(run_id, spec.config, model, standardizer, train, material, split)
+        test = material.windows(split.test)
+        probabilities = predict_clips(model, test, EvalTransform(standardizer), spec.config.train)
+        groups = material.groups(split.test)
+        scores = evaluate(test.labels, probabilities, groups=groups, classes=material.classes)
+        card = make_card(spec, material, split, standardizer, scores)
+        self.runs.save_folder(run_id, "checkpoint", lambda folder: write_files(folder, model, card))
+        rows = clip_rows(material, split, probabilities)
+        self._save_evaluation(run_id, scores, rows, state.history)
+        drop_state(state_path(run_id))
+        metrics = headline(scores) | {"epochs": float(state.epoch)}
+        return Outcome(run_id, "finished", metrics, str(self.runs.folder(run_id, "checkpoint")))
+
+    def _fit(
+        self,
+        run_id: str,
+        config: Config,
+        model: Classifier,
+        standardizer: Standardizer,
+        train: WindowSet,
+        material: Material,
+        split: Split,
+    ) -> State:
+        log = LogFigures(self.runs, run_id)
+        keep = SaveState(state_path(run_id))
+        watch = StopOnRequest(self.runs, run_id)
+        try:
+            return fit(
+                model,
+                train,
+                material.windows(split.validation) if split.validation else None,
+                transform=TrainTransform(standardizer, config.augment),
+                config=config.train,
+                callbacks=[keep, log, *self.callbacks, watch],
+                resume=load_state(state_path(run_id)),
+            )
+        finally:
+            log.flush()
+
+    def _folds(self, run_id: str, spec: Spec, material: Material) -> Outcome:
+        """Every fold as a run of its own below `run_id`; what is finished already is kept."""
+        outcomes = []
+        known = {run.spec["config"]["split"]["fold"]: run for run in self.runs.children(run_id)}
+        for fold in range(spec.config.split.folds):
+            part = replace(spec, config=spec.config.updated(fold=fold))
+            outcome = _outcome(self.runs, known.get(fold))
+            if outcome is None:
+                child = known[fold].id if fold in known else self._create(part, material, parent=run_id)
+                outcome = self._go(child, part, material)
+            if outcome.status != "finished":
+                raise Stop(f"stopped in fold {fold + 1} of {spec.config.split.folds}")
+            outcomes.append(outcome)
+        return self._pool(run_id, material, outcomes)
+
+    def _pool(self, run_id: str, material: Material, outcomes: list[Outcome]) -> Outcome:
+        """Scores over the test clips of all folds together; each clip is tested once.
+
+        The checkpoint is that of the fold with the lowest validation loss, chosen without the test parts.
+        """
+        rows = [row for outcome in outcomes for row in read_predictions(self.runs, outcome.run_id)]
+        names = material.classes
+        truth = np.array([names.index(row["label"]) for row in rows])
+        probabilities = np.array([[row["probabilities"][name] for name in names] for row in rows])
+        groups = [row["song"] or row["clip"] for row in rows]
+        scores = evaluate(truth, probabilities, groups=groups, classes=names)
+        self._save_evaluation(run_id, scores, rows, [])
+        metrics = headline(scores)
+        for key in ("test_accuracy", "test_macro_f1", "test_song_accuracy"):
+            values = [outcome.metrics[key] for outcome in outcomes]
+            metrics |= {f"{key}_fold_mean": float(np.mean(values)), f"{key}_fold_std": float(np.std(values))}
+        best = min(outcomes, key=lambda outcome: self._validation_loss(outcome.run_id))
+        self.runs.tag(run_id, {"mer.checkpoint_run": best.run_id})
+        return Outcome(run_id, "finished", metrics, best.checkpoint, tuple(outcomes))
+
+    def _validation_loss(self, run_id: str) -> float:
+        return min((value for _, value in self.runs.history(run_id, "validation_loss")), default=np.inf)
+
+    def _save_evaluation(
+        self, run_id: str, scores: dict[str, Any], rows: list[dict[str, Any]], history: list[dict[str, float]]
+    ) -> None:
+        def write(folder: Path) -> None:
+            for name, content in (("scores", scores), ("predictions", rows), ("history", history)):
+                (folder / f"{name}.json").write_text(json.dumps(content, ensure_ascii=False), "utf-8")
+
+        self.runs.save_folder(run_id, "evaluation", write)
+
+
+def read_predictions(runs: RunStore, run_id: str) -> list[dict[str, Any]]:
+    """Clip, song, label and probabilities of each test clip of a finished run; raises RunError."""
+    folder = runs.folder(run_id, "evaluation")
+    try:
+        return json.loads((folder / "predictions.json").read_text("utf-8")) if folder else []
+    except (OSError, ValueError) as error:
+        raise RunError(f"run {run_id[:8]}: its predictions cannot be read ({error})") from error
+
+
+def _new_model(config: Config, material: Material) -> Classifier:
+    """A classifier on its device; its random parts are decided by the seed alone."""
+    train = config.train
+    torch.manual_seed(train.seed)
+    model = build_classifier(
+        train.backbone,
+        classes=len(material.classes),
+        head=train.head,
+        freeze=train.freeze,
+        dropout=train.dropout,
+        weights=train.weights,
+    )
+    return model.to(choose_device(train.device), memory_format=torch.channels_last)
+
+
+def _outcome(runs: RunStore, run: Run | None) -> Outcome | None:
+    """The outcome of a run that has finished already, else None."""
+    if run is None or run.status != "finished":
+        return None
+    folder = runs.folder(run.id, "checkpoint")
+    return Outcome(run.id, "finished", run.metrics, str(folder) if folder else None)

@@ -1,0 +1,86 @@
+"""What a run is asked to do, and the checked clips and features that it works on."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mer.config import Config
+from mer.datasets import load_dataset
+from mer.datasets.check import Report, check
+from mer.errors import RunError
+from mer.splits import Split, split_clips
+from mer.store import FeatureStore
+from mer.windows import WindowSet
+
+__all__ = ["Material", "Notify", "Spec", "prepare"]
+
+Notify = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What is asked for: the data, how to read it, all settings, and the command that asked."""
+
+    data: str
+    config: Config
+    label_column: str = "label"
+    song_column: str = "song"
+    command: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self) | {"config": self.config.to_dict()}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "Spec":
+        """The inverse of `to_dict`; raises ConfigError or RunError."""
+        try:
+            return cls(**data | {"config": Config.from_dict(data["config"])})
+        except (KeyError, TypeError) as error:
+            raise RunError(f"this run's settings cannot be read ({error}); start a new run") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Checked clips whose features are in the store."""
+
+    report: Report
+    store: FeatureStore
+    config: Config
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Labels in the order of the network's outputs."""
+        return self.report.dataset.classes
+
+    def windows(self, indices: Sequence[int]) -> WindowSet:
+        """The windows of some clips."""
+        facts, clips, config = self.report.facts, self.report.dataset.clips, self.config
+        return WindowSet(
+            [self.store.load(facts[i], audio=config.audio, mel=config.mel) for i in indices],
+            [self.classes.index(clips[i].label) for i in indices],
+            classes=len(self.classes),
+        )
+
+    def groups(self, indices: Sequence[int]) -> list[str]:
+        """Song of each clip, or the clip itself where no song is known."""
+        clips = self.report.dataset.clips
+        return [clips[i].song or clips[i].id for i in indices]
+
+    def split(self, config: Config) -> Split:
+        """Train, validation and test clips."""
+        return split_clips(self.report.dataset.clips, config.split)
+
+
+def prepare(spec: Spec, *, notify: Notify | None = None, workers: int | None = None) -> Material:
+    """Read, decode and check the data set and fill the feature store; decodes each new clip once."""
+    dataset = load_dataset(
+        Path(spec.data), label_column=spec.label_column, song_column=spec.song_column
+    ).require_trainable()
+    store, config = FeatureStore.default(), spec.config
+    progress = (lambda done, total: notify("preparing clips", done, total)) if notify else None
+    paths = [clip.path for clip in dataset.clips]
+    store.prepare(paths, audio=config.audio, mel=config.mel, workers=workers, progress=progress)
+    report = check(dataset, store, group=config.split.group_by_song, workers=workers, progress=notify)
+    return Material(report, store, config)

@@ -1,0 +1,73 @@
+"""The state of an unfinished run on disk: one safetensors file, replaced after each epoch in one step."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from mer.errors import RunError
+from mer.files import atomic_path, home
+from mer.training import State
+
+__all__ = ["drop_state", "load_state", "save_state", "state_path"]
+
+
+def state_path(run_id: str) -> Path:
+    """Where the state of a run is kept."""
+    return home() / "runs" / run_id / "state.safetensors"
+
+
+def save_state(path: Path, state: State) -> None:
+    """Replace the state on disk; a crash leaves the old one. Raises StorageError."""
+    tensors = {f"model/{name}": tensor for name, tensor in state.model.items()}
+    tensors |= {f"best/{name}": tensor.clone() for name, tensor in state.best.items()}
+    for index, entries in state.optimizer["state"].items():
+        tensors |= {f"optimizer/{index}/{key}": value.cpu() for key, value in entries.items()}
+    plain = {
+        "epoch": state.epoch,
+        "history": state.history,
+        "best_epoch": state.best_epoch,
+        "param_groups": state.optimizer["param_groups"],
+    }
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"state": json.dumps(plain)})
+
+
+def load_state(path: Path) -> State | None:
+    """The state on disk, or None if the run never finished an epoch. Raises RunError if damaged."""
+    if not path.is_file():
+        return None
+    parts: dict[str, dict[str, torch.Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
+    try:
+        with safe_open(path, framework="pt") as file:
+            plain = json.loads(file.metadata()["state"])
+            for key in file.keys():  # noqa: SIM118 - not a dict
+                kind, _, name = key.partition("/")
+                parts[kind][name] = file.get_tensor(key)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} is damaged ({error}); delete it to start the run over") from error
+    return State(
+        epoch=plain["epoch"],
+        history=plain["history"],
+        model=parts["model"],
+        best=parts["best"],
+        best_epoch=plain["best_epoch"],
+        optimizer={"state": _by_parameter(parts["optimizer"]), "param_groups": plain["param_groups"]},
+    )
+
+
+def _by_parameter(tensors: dict[str, torch.Tensor]) -> dict[int, dict[str, torch.Tensor]]:
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, _, key = name.partition("/")
+        state.setdefault(int(index), {})[key] = tensor
+    return state
+
+
+def drop_state(path: Path) -> None:
+    """Forget the state of a run that needs none any more."""
+    path.unlink(missing_ok=True)
+    if path.parent.is_dir() and not any(path.parent.iterdir()):
+        path.parent.rmdir()

@@ -1,0 +1,281 @@
+"""Runs, kept in MLflow. The only file that knows MLflow.
+
+By default a SQLite database and artifacts under MER_HOME; `MLFLOW_TRACKING_URI` points to a server
+instead, and `mlflow ui` works on either. Nothing here imports torch.
+"""
+
+import json
+import logging
+import os
+import socket
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlparse
+
+import psutil
+from filelock import FileLock
+
+from mer.errors import RunError, StorageError
+from mer.files import home, new_folder, writing
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run as MlflowRun
+
+__all__ = ["Run", "RunStore"]
+
+EXPERIMENT = "mer"
+BATCH_LIMIT = 1000  # metrics that MLflow takes in one call
+STATUS = {
+    "SCHEDULED": "queued",
+    "RUNNING": "running",
+    "FINISHED": "finished",
+    "FAILED": "failed",
+    "KILLED": "stopped",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run as the store knows it.
+
+    `status` is queued, running, stopping, interrupted (its process is gone), finished, failed or stopped.
+    `spec` is what was asked for (see mer.experiments); `metrics` the newest value of each; times in s.
+    """
+
+    id: str
+    name: str
+    status: str
+    started: float
+    ended: float | None
+    spec: dict[str, Any]
+    metrics: dict[str, float]
+    parent: str | None = None
+    reason: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+class RunStore:
+    """All reading and writing of runs."""
+
+    def __init__(self, client: "MlflowClient", experiment: str) -> None:
+        self.client, self.experiment = client, experiment
+
+    @classmethod
+    def open(cls) -> "RunStore":
+        """The store that the environment names; made on first use. Raises StorageError."""
+        uri = os.environ.get("MLFLOW_TRACKING_URI")
+        return _open(uri) if uri else _open_local(home())
+
+    def create(self, name: str, spec: dict[str, Any], *, parent: str | None = None) -> str:
+        """A new queued run; returns its id."""
+        tags = {"mer.spec": json.dumps(spec), "mlflow.runName": name}
+        if parent:
+            tags["mlflow.parentRunId"] = parent
+        run = self.client.create_run(self.experiment, tags=tags)
+        self.client.update_run(run.info.run_id, status="SCHEDULED")
+        for key, value in _flat(spec):
+            self.client.log_param(run.info.run_id, key, value)
+        return run.info.run_id
+
+    def start(self, run_id: str) -> None:
+        """Mark as running in this process, so that others can tell if the process is gone."""
+        me = psutil.Process()
+        owner = {"host": socket.gethostname(), "pid": me.pid, "born": me.create_time()}
+        self.tag(run_id, {"mer.owner": json.dumps(owner), "mer.stop": "", "mer.reason": ""})
+        self.client.update_run(run_id, status="RUNNING")
+
+    def finish(self, run_id: str, status: str, *, reason: str = "") -> None:
+        """Mark as "finished", "failed" or "stopped"."""
+        self.tag(run_id, {"mer.reason": reason[:4000]})
+        word = next(key for key, value in STATUS.items() if value == status)
+        self.client.set_terminated(run_id, status=word)
+
+    def tag(self, run_id: str, tags: dict[str, str]) -> None:
+        """Set tags."""
+        from mlflow.entities import RunTag
+
+        self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+    def log(self, run_id: str, rows: list[tuple[int, dict[str, float]]]) -> None:
+        """Log figures, each row at its step, in as few calls as MLflow allows."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        metrics = [Metric(key, float(value), now, step) for step, row in rows for key, value in row.items()]
+        for start in range(0, len(metrics), BATCH_LIMIT):
+            self.client.log_batch(run_id, metrics=metrics[start : start + BATCH_LIMIT])
+
+    def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
+        """All (step, value) of one metric."""
+        return [(m.step, m.value) for m in self.client.get_metric_history(run_id, metric)]
+
+    def runs(self) -> list[Run]:
+        """All runs, newest first."""
+        from mlflow.entities import ViewType
+
+        found, token = [], None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment], "", ViewType.ACTIVE_ONLY, 500, ["attributes.start_time DESC"], token
+            )
+            found += [_to_run(run) for run in page]
+            token = page.token
+            if not token:
+                return found
+
+    def get(self, name: str) -> Run:
+        """The run whose id starts with `name`; raises RunError if there is none, or more than one."""
+        matches = [run for run in self.runs() if name and run.id.startswith(name)]
+        if len(matches) != 1:
+            found = f"{len(matches)} runs match" if matches else "there is no such run"
+            raise RunError(f"run {name!r}: {found}; 'mer runs list' shows them")
+        return matches[0]
+
+    def children(self, run_id: str) -> list[Run]:
+        """The runs of a cross-validation, oldest first."""
+        return [run for run in reversed(self.runs()) if run.parent == run_id]
+
+    def stop_requested(self, run_id: str) -> bool:
+        """True if someone asked this run to stop."""
+        return self.client.get_run(run_id).data.tags.get("mer.stop") == "1"
+
+    def request_stop(self, run_id: str) -> None:
+        """Ask a run to stop at its next step."""
+        self.tag(run_id, {"mer.stop": "1"})
+
+    def delete(self, run_id: str) -> None:
+        """Hide a run from all listings (MLflow keeps it until `mlflow gc`)."""
+        self.client.delete_run(run_id)
+
+    def save_folder(self, run_id: str, name: str, write: Callable[[Path], None]) -> None:
+        """Have `write` fill a folder of the run's artifacts, whole or not at all; replaces an older one."""
+        local = self._local(run_id)
+        if local is None:
+            with tempfile.TemporaryDirectory() as draft:
+                write(Path(draft))
+                self.client.log_artifacts(run_id, draft, name)
+            return
+        target = local / name
+        _discard(target)
+        with new_folder(target) as draft:
+            write(draft)
+
+    def folder(self, run_id: str, name: str) -> Path | None:
+        """A folder of the run's artifacts as a local path, fetched if need be; None if there is none."""
+        local = self._local(run_id)
+        if local is not None:
+            return local / name if (local / name).is_dir() else None
+        if not self.client.list_artifacts(run_id, name):
+            return None
+        return Path(self.client.download_artifacts(run_id, name))
+
+    def _local(self, run_id: str) -> Path | None:
+        uri = urlparse(self.client.get_run(run_id).info.artifact_uri)
+        return Path(unquote(uri.path)) if uri.scheme in ("", "file") else None
+
+
+def _discard(folder: Path) -> None:
+    import shutil
+
+    if folder.exists():
+        with writing(folder):
+            shutil.rmtree(folder)
+
+
+def _flat(spec: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in spec.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", str(value)[:500]
+
+
+def _to_run(run: "MlflowRun") -> Run:
+    tags, info = run.data.tags, run.info
+    try:
+        spec = json.loads(tags.get("mer.spec", "{}"))
+    except ValueError:
+        spec = {}
+    return Run(
+        id=info.run_id,
+        name=tags.get("mlflow.runName", info.run_id[:8]),
+        status=_status(info.status, tags),
+        started=info.start_time / 1000,
+        ended=info.end_time / 1000 if info.end_time else None,
+        spec=spec,
+        metrics=dict(run.data.metrics),
+        parent=tags.get("mlflow.parentRunId"),
+        reason=tags.get("mer.reason") or None,
+        tags=dict(tags),
+    )
+
+
+def _status(status: str, tags: dict[str, str]) -> str:
+    if status != "RUNNING":
+        return STATUS.get(status, "failed")
+    try:
+        owner = json.loads(tags.get("mer.owner", "{}"))
+    except ValueError:
+        owner = {}
+    if owner.get("host") == socket.gethostname() and not _alive(owner):
+        return "interrupted"
+    return "stopping" if tags.get("mer.stop") == "1" else "running"
+
+
+def _alive(owner: dict[str, Any]) -> bool:
+    """True if the process is there and is the same one, not a later one with its number."""
+    try:
+        return abs(psutil.Process(owner["pid"]).create_time() - owner["born"]) < 1
+    except (psutil.Error, KeyError, TypeError):
+        return False
+
+
+@lru_cache(maxsize=4)
+def _open(uri: str) -> RunStore:
+    client = _client(uri)
+    found = client.get_experiment_by_name(EXPERIMENT)
+    return RunStore(client, found.experiment_id if found else client.create_experiment(EXPERIMENT))
+
+
+@lru_cache(maxsize=4)
+def _open_local(root: Path) -> RunStore:
+    """SQLite with a write-ahead log, created under a lock so that two processes never migrate at once."""
+    database = root / "mlflow.db"
+    with _usable(root), FileLock(root / ".mlflow.lock"):
+        with closing(sqlite3.connect(database)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+        client = _client(f"sqlite:///{database}?timeout=30")
+        found = client.get_experiment_by_name(EXPERIMENT)
+        if found:
+            return RunStore(client, found.experiment_id)
+        place = (root / "artifacts").as_uri()
+        return RunStore(client, client.create_experiment(EXPERIMENT, artifact_location=place))
+
+
+@contextmanager
+def _usable(root: Path) -> Iterator[None]:
+    with writing(root):
+        root.mkdir(parents=True, exist_ok=True)
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StorageError(
+                f"cannot use {root / 'mlflow.db'}: {error}; free some space, "
+                "or set MER_HOME to a writable folder"
+            ) from error
+
+
+def _client(uri: str) -> "MlflowClient":
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)

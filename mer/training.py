@@ -1,0 +1,277 @@
+"""The training loop. It sequences and notifies; logging, saving and stopping are callbacks.
+
+Every epoch draws its randomness from a generator seeded by (seed, epoch), so a run that is resumed at
+an epoch's start is the run that was never stopped: on CPU, to the last bit.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from mer.augment import EvalTransform, TrainTransform, mixup
+from mer.backbones import Classifier
+from mer.config import AugmentConfig, TrainConfig
+from mer.losses import class_weights, loss_function, to_probabilities
+from mer.windows import WindowSet
+
+__all__ = ["Callback", "State", "Step", "Stop", "choose_device", "fit", "predict_clips"]
+
+
+class Stop(Exception):  # noqa: N818 - a request, not an error
+    """Raised by a callback to end training now; the state of the last whole epoch stays valid."""
+
+
+@dataclass(slots=True)
+class State:
+    """All that is needed to go on after a whole epoch; plain data and CPU tensors."""
+
+    epoch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    model: dict[str, torch.Tensor] = field(default_factory=dict)
+    optimizer: dict = field(default_factory=dict)
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
+    best_epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One optimizer step: `done` of `total` steps of the whole run; loss and accuracy of its batch."""
+
+    epoch: int
+    done: int
+    total: int
+    loss: float
+    accuracy: float
+
+
+class Callback:
+    """Hooks of the loop, all empty."""
+
+    def on_step(self, step: Step) -> None:
+        """After each optimizer step."""
+
+    def on_epoch(self, state: State) -> None:
+        """After each epoch, its figures in `state.history[-1]`."""
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` prefers CUDA, then Apple's MPS, then the CPU."""
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+@dataclass(slots=True)
+class Feed:
+    """What a network (or, with frozen features, its head) is given: `batch(indices)` -> input."""
+
+    windows: WindowSet
+    transform: EvalTransform
+    device: torch.device
+    embeddings: torch.Tensor | None = None
+
+    def batch(self, indices: torch.Tensor) -> torch.Tensor:
+        """Network input of some windows, or their stored embeddings."""
+        if self.embeddings is not None:
+            return self.embeddings[indices.to(self.embeddings.device)]
+        images = self.transform(torch.from_numpy(self.windows.images(indices.numpy())))
+        return images.to(self.device, non_blocking=True)
+
+    def forward(self, model: Classifier, inputs: torch.Tensor) -> torch.Tensor:
+        """Logits, by the whole network or by the head alone."""
+        return model(inputs) if self.embeddings is None else model.head(inputs)
+
+
+def _batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
+    """Cut an order into batches; a last one of a single window joins its neighbour (batch-norm)."""
+    parts = list(order.split(size))
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
+
+
+def _embed(model: Classifier, feed: Feed, size: int) -> torch.Tensor:
+    """Embeddings of all windows by the frozen body, computed once."""
+    model.eval()
+    with torch.inference_mode():
+        parts = [model.embed(feed.batch(i)) for i in torch.arange(len(feed.windows)).split(size)]
+    return torch.cat(parts).clone()
+
+
+def rate_factor(config: TrainConfig, done: int, total: int) -> float:
+    """Learning-rate factor before step `done` of `total`: linear warm-up, then constant or cosine."""
+    warmup = round(config.warmup * total)
+    if done < warmup:
+        return (done + 1) / warmup
+    if config.schedule == "constant":
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * (done - warmup) / max(total - warmup, 1)))
+
+
+def _optimizer(model: Classifier, config: TrainConfig) -> torch.optim.Optimizer:
+    groups = model.parameter_groups(lr=config.lr, backbone_lr=config.backbone_lr)
+    for group in groups:
+        group["base_lr"] = group["lr"]
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
+    return kind(groups, lr=config.lr, weight_decay=config.weight_decay)
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """A seed for each (seed, epoch), the same everywhere."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+
+
+class _Loop:
+    """One training run in progress."""
+
+    def __init__(
+        self,
+        model: Classifier,
+        feed: Feed,
+        validation: Feed | None,
+        config: TrainConfig,
+        augment: AugmentConfig,
+        callbacks: Sequence[Callback],
+    ) -> None:
+        self.model, self.feed, self.validation = model, feed, validation
+        self.config, self.augment, self.callbacks = config, augment, callbacks
+        self.optimizer = _optimizer(model, config)
+        self.labels = torch.from_numpy(feed.windows.window_labels)
+        self.classes = feed.windows.classes
+        balance = class_weights(feed.windows.window_labels, self.classes)
+        self.loss = loss_function(config, balance if config.class_weights else torch.ones(self.classes))
+        self.steps = len(_batches(torch.arange(len(feed.windows)), config.batch_size))
+        self.state = State()
+
+    def resume(self, state: State) -> None:
+        """Go on from the end of an epoch."""
+        self.state = copy.deepcopy(state)
+        self.model.load_state_dict(self.state.model, strict=False)
+        self.optimizer.load_state_dict(self.state.optimizer)
+
+    def run(self) -> State:
+        """All epochs that are left; then the kept epoch's weights are in the model."""
+        while self.state.epoch < self.config.epochs and not self._out_of_patience():
+            self._epoch()
+        if self.config.keep == "best":
+            self.model.load_state_dict(self.state.best, strict=False)
+        return self.state
+
+    def _out_of_patience(self) -> bool:
+        return 0 < self.config.patience <= self.state.epoch - self.state.best_epoch
+
+    def _epoch(self) -> None:
+        epoch, started = self.state.epoch, time.perf_counter()
+        torch.manual_seed(epoch_seed(self.config.seed, epoch))
+        order = torch.randperm(len(self.feed.windows))
+        self.model.train()
+        total_loss = hits = 0.0
+        for number, indices in enumerate(_batches(order, self.config.batch_size)):
+            loss, right = self._step(indices, epoch * self.steps + number)
+            total_loss += loss * len(indices)
+            hits += right
+        figures = {
+            "epoch": epoch + 1,
+            "train_loss": total_loss / len(order),
+            "train_accuracy": hits / len(order),
+        }
+        if self.validation:
+            figures |= self._validate()
+        self._finish_epoch(figures | {"seconds": time.perf_counter() - started})
+
+    def _step(self, indices: torch.Tensor, done: int) -> tuple[float, int]:
+        total = self.steps * self.config.epochs
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * rate_factor(self.config, done, total)
+        labels = self.labels[indices].to(self.feed.device)
+        inputs, targets = self.feed.batch(indices), F.one_hot(labels, self.classes).float()
+        if self.augment.mixup:
+            inputs, targets = mixup(inputs, targets, self.augment.mixup)
+        with _autocast(self.feed.device, self.config):
+            logits = self.feed.forward(self.model, inputs)
+            loss = self.loss(logits, targets)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        value, right = loss.item(), int((logits.argmax(1) == labels).sum())
+        step = Step(done // self.steps + 1, done + 1, total, value, right / len(indices))
+        for callback in self.callbacks:
+            callback.on_step(step)
+        return value, right
+
+    def _validate(self) -> dict[str, float]:
+        logits = predict_windows(self.model, self.validation, self.config)
+        windows = self.validation.windows
+        loss = self.loss(logits, F.one_hot(torch.from_numpy(windows.window_labels), self.classes).float())
+        clips = windows.pool(to_probabilities(logits, self.config.loss).numpy())
+        right = float(np.mean(clips.argmax(axis=1) == windows.labels))
+        return {"validation_loss": float(loss), "validation_accuracy": right}
+
+    def _finish_epoch(self, figures: dict[str, float]) -> None:
+        state = self.state
+        losses = [row.get("validation_loss", math.inf) for row in state.history]
+        state.history.append(figures)
+        state.epoch += 1
+        state.model = self.model.trainable_state()
+        state.optimizer = copy.deepcopy(self.optimizer.state_dict())
+        if figures.get("validation_loss", -math.inf) < min(losses, default=math.inf):
+            state.best, state.best_epoch = state.model, state.epoch
+        for callback in self.callbacks:
+            callback.on_epoch(state)
+
+
+def _autocast(device: torch.device, config: TrainConfig) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.amp and device.type == "cuda")
+
+
+def predict_windows(model: Classifier, feed: Feed, config: TrainConfig) -> torch.Tensor:
+    """Logits of all windows, float32 on the CPU, shape (windows, classes)."""
+    model.eval()
+    batches = torch.arange(len(feed.windows)).split(config.batch_size)
+    with torch.inference_mode(), _autocast(feed.device, config):
+        return torch.cat([feed.forward(model, feed.batch(i)).float().cpu() for i in batches])
+
+
+def predict_clips(
+    model: Classifier, windows: WindowSet, transform: EvalTransform, config: TrainConfig
+) -> np.ndarray:
+    """Probabilities (clips, classes): the mean over each clip's windows."""
+    feed = Feed(windows, transform, next(model.parameters()).device)
+    logits = predict_windows(model, feed, config)
+    return windows.pool(to_probabilities(logits, config.loss).numpy())
+
+
+def fit(
+    model: Classifier,
+    train: WindowSet,
+    validation: WindowSet | None,
+    *,
+    transform: TrainTransform,
+    config: TrainConfig,
+    callbacks: Sequence[Callback] = (),
+    resume: State | None = None,
+) -> State:
+    """Train `model` in place, on the device it is on, and return the final state.
+
+    With the body frozen and nothing random before it, its embeddings are computed once and every
+    epoch trains the head on them: the same result at a small part of the cost.
+    """
+    device = next(model.parameters()).device
+    plain = EvalTransform(transform.standardizer)
+    feed = Feed(train, transform, device)
+    held_out = Feed(validation, plain, device) if validation else None
+    if model.freeze == "head" and not transform.is_random and not transform.config.mixup:
+        for part in filter(None, (feed, held_out)):
+            part.embeddings = _embed(model, part, config.batch_size)
+    loop = _Loop(model, feed, held_out, config, transform.config, callbacks)
+    if resume:
+        loop.resume(resume)
+    return loop.run()

@@ -15,8 +15,8 @@ __all__ = ["PEAK", "compose", "play"]
 
 PEAK = 0.95
 _LEAD_IN = 1.0  # an excerpt starts in mid-song: this much is played before it
-_VIBRATO = {"bansuri": 0.18, "sarangi": 0.3, "voice": 0.35, "harmonium": 0.0}
-_OCTAVE = {"bansuri": 12, "sarangi": 0, "voice": 0, "harmonium": 0, "sitar": 0, "santoor": 12}
+_VIBRATO = {"bansuri": 0.18, "sarangi": 0.3, "voice": 0.35, "harmonium": 0.0, "strings": 0.0}
+_OCTAVE = {"bansuri": 12, "sarangi": 0, "voice": 0, "harmonium": 0, "strings": 0, "sitar": 0, "santoor": 12}
 _PLUCKED = {"sitar": voices.sitar, "santoor": voices.santoor}
 
 
@@ -38,6 +38,7 @@ def play(song: Song, rng: np.random.Generator, seconds: float = 10.0) -> np.ndar
     for db, part in (
         (song.drone_db, lambda: _unit(_drone(song, samples, rng))),
         (song.drums_db, lambda: _drums(song, total, samples, rng)),
+        (song.pad_db, lambda: _unit(_pad(song, total, samples, rng))),
         (song.bass_db, lambda: _unit(_bass(song, total, samples, rng))),
         (song.chimes_db, lambda: _chimes(song, total, samples, rng)),
     ):
@@ -109,6 +110,20 @@ def _drums(song: Song, total: float, samples: int, rng: np.random.Generator) -> 
             if 0 <= start < total:
                 hits.append((start, bol, accent))
     return drums.lay(hits, 2 * song.sa, samples, np.random.default_rng(song.seed))
+
+
+def _pad(song: Song, total: float, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Strings in three parts, every other note of the raga from Sa, Pa or the vadi, four beats a chord."""
+    bar, degrees = 240 / song.bpm, melody.ladder(song.raga)
+    roots = np.flatnonzero((degrees >= -5) & (degrees <= 7) & np.isin(degrees % 12, (0, 7, song.raga.vadi)))
+    chords = rng.choice(roots, int(total / bar) + 1)
+    out = np.zeros(samples, np.float32)
+    for part in (0, 2, 4):
+        pitches = tuned(degrees[chords + part])
+        notes = [Note(i * bar, 0.98 * bar, float(pitch), float(pitch)) for i, pitch in enumerate(pitches)]
+        pitch, level = melody.line(notes, samples, vibrato=0.0, smooth=0.06)
+        out += voices.strings(song.sa * 2 ** (pitch / 12), level, rng)
+    return out
 
 
 def _bass(song: Song, total: float, samples: int, rng: np.random.Generator) -> np.ndarray:

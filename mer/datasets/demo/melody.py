@@ -15,7 +15,7 @@ from mer.datasets.demo.styles import Song
 from mer.datasets.demo.theory import Raga, tuned
 from mer.datasets.demo.voices import SR
 
-__all__ = ["Note", "bend", "line", "phrases"]
+__all__ = ["Note", "bend", "ladder", "line", "phrases"]
 
 _LENGTHS = np.array([0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4])
 
@@ -77,7 +77,7 @@ def _step(song: Song, degrees: np.ndarray, at: int, rng: np.random.Generator, *,
     pull = np.select(
         [degrees % 12 == song.raga.vadi, degrees % 12 == 0, degrees % 12 == 7], [2.0, 1.6, 1.3], 1.0
     )
-    likely *= pull**6 if home else pull
+    likely *= pull > 1 if home else pull
     return int(rng.choice(len(degrees), p=likely / likely.sum()))
 
 
@@ -108,7 +108,7 @@ def bend(note: Note, samples: int, *, vibrato: float = 0.0, rate: float = 5.5) -
     `vibrato` is its depth in semitones, growing from 0.25 to 0.65 s; `rate` is in hertz.
     """
     t = np.arange(samples) / SR
-    curve = np.full(samples, note.pitch)
+    curve = np.full(samples, float(note.pitch))
     if note.meend:
         curve += (note.origin - note.pitch) * _fall(t / note.meend)
     if note.kan:
@@ -133,7 +133,7 @@ def line(
     Pitch is held through rests, and both curves are smoothed over `smooth` seconds or more, so that
     neither jumps: a jump in pitch is a very fast glide.
     """
-    pitch = np.full(samples, notes[0].pitch if notes else 0.0)
+    pitch = np.full(samples, float(notes[0].pitch) if notes else 0.0)
     level = np.zeros(samples, np.float32)
     for note in notes:
         start, n = round(note.start * SR), round(note.seconds * SR)

@@ -16,25 +16,26 @@ from mer.datasets.demo.theory import RAGAS, TALAS, Raga
 
 __all__ = ["CHOICES", "NUMBERS", "OVERLAP", "Song", "draw_song"]
 
-OVERLAP = 0.3
+OVERLAP = 0.0
 
 # Per class, in the order of MER500_CLASSES; then the spread within a class, and the range allowed.
 NUMBERS = MappingProxyType(
     {
-        "bpm": ((84, 112, 72, 88, 124), 15, (50, 160)),
-        "pace": ((2.0, 3.0, 1.5, 2.1, 3.3), 0.6, (0.8, 6)),
-        "centre": ((6, 9, 3, 6, 8), 3.0, (0, 13)),
-        "glide": ((0.6, 0.3, 0.6, 0.35, 0.2), 0.15, (0, 1)),
+        "bpm": ((86, 110, 76, 92, 115), 14, (50, 160)),
+        "pace": ((1.9, 3.0, 1.4, 2.1, 2.7), 0.5, (0.8, 6)),
+        "centre": ((7, 9, 3, 6, 7), 3.0, (0, 13)),
+        "glide": ((0.6, 0.25, 0.6, 0.3, 0.2), 0.15, (0, 1)),
         "ornament": ((0.3, 0.3, 0.35, 0.3, 0.2), 0.12, (0, 1)),
-        "rest": ((0.25, 0.15, 0.35, 0.2, 0.12), 0.08, (0.02, 0.6)),
-        "drone_db": ((-15, -21, -13, -8, -26), 4.0, (-40, -3)),
-        "drums_db": ((-9, -4, -12, -7, 0), 3.5, (-30, 6)),
-        "bass_db": ((-18, -13, -22, -24, -8), 5.0, (-40, -2)),
-        "chimes_db": ((-30, -24, -32, -14, -22), 5.0, (-40, -6)),
-        "room": ((1.4, 1.0, 1.7, 1.7, 0.9), 0.35, (0.4, 2.5)),
-        "wet": ((0.25, 0.18, 0.3, 0.28, 0.14), 0.06, (0.04, 0.5)),
-        "loudness": ((-19, -17, -21, -19, -16), 2.0, (-27, -13)),
-        "tilt": ((-1.0, 1.0, -2.0, 0.0, 2.0), 1.5, (-5, 5)),
+        "rest": ((0.22, 0.12, 0.38, 0.16, 0.14), 0.07, (0.02, 0.6)),
+        "drone_db": ((-24, -30, -11, -8, -34), 5.0, (-40, -3)),
+        "drums_db": ((-8, -6, -11, -7, -4), 3.0, (-30, 6)),
+        "pad_db": ((-6, -20, -26, -30, -16), 5.0, (-40, -3)),
+        "bass_db": ((-17, -12, -30, -30, -6), 5.0, (-40, -2)),
+        "chimes_db": ((-34, -26, -38, -11, -25), 5.0, (-45, -6)),
+        "room": ((1.3, 0.8, 2.0, 1.7, 0.8), 0.3, (0.4, 2.6)),
+        "wet": ((0.25, 0.14, 0.36, 0.26, 0.11), 0.05, (0.04, 0.5)),
+        "loudness": ((-18.5, -17.5, -19, -18.5, -17), 2.0, (-27, -13)),
+        "tilt": ((-1.0, 1.5, -2.5, 0.0, 2.0), 1.2, (-5, 5)),
     }
 )
 CHOICES = MappingProxyType(
@@ -47,25 +48,25 @@ CHOICES = MappingProxyType(
             {"Bilaval": 2, "Kafi": 2, "Khamaj": 2, "Bhupali": 1, "Bhairavi": 1, "Durga": 1},
         ),
         "tala": (
-            {"dadra": 3, "keherwa": 3, "rupak": 2, "teental": 1, "filmi": 1},
-            {"keherwa": 4, "dadra": 2, "bhangra": 2, "filmi": 2, "disco": 1},
-            {"rupak": 3, "dadra": 3, "teental": 3, "keherwa": 1},
-            {"bhajani": 4, "keherwa": 3, "teental": 2, "dadra": 2},
-            {"bhangra": 4, "disco": 3, "filmi": 3, "keherwa": 1},
+            {"dadra": 4, "keherwa": 3, "rupak": 2, "filmi": 1},
+            {"keherwa": 5, "bhangra": 2, "dadra": 3},
+            {"teental": 4, "rupak": 3, "dadra": 3},
+            {"bhajani": 5, "keherwa": 3, "teental": 1, "dadra": 1},
+            {"disco": 5, "filmi": 4, "bhangra": 2},
         ),
         "lead": (
-            {"bansuri": 4, "voice": 4, "sarangi": 2, "sitar": 2, "santoor": 1},
-            {"santoor": 3, "bansuri": 3, "voice": 3, "sitar": 3, "harmonium": 1},
-            {"sarangi": 5, "voice": 4, "bansuri": 2, "sitar": 1},
-            {"voice": 4, "harmonium": 4, "bansuri": 2, "sitar": 1, "sarangi": 1},
-            {"voice": 4, "harmonium": 2, "santoor": 2, "sitar": 2, "bansuri": 1},
+            {"bansuri": 6, "voice": 2, "santoor": 2, "sitar": 1},
+            {"santoor": 5, "sitar": 4, "bansuri": 2, "voice": 1},
+            {"sarangi": 6, "voice": 3, "bansuri": 1},
+            {"harmonium": 6, "voice": 4, "bansuri": 1},
+            {"voice": 6, "harmonium": 2, "sitar": 1, "bansuri": 1},
         ),
         "second": (
-            {"santoor": 3, "sarangi": 3, "sitar": 2, "bansuri": 2},
-            {"santoor": 3, "bansuri": 3, "sitar": 2, "harmonium": 1},
-            {"sarangi": 3, "bansuri": 2, "santoor": 1, "voice": 2},
-            {"harmonium": 4, "voice": 3, "bansuri": 2, "santoor": 1},
-            {"sitar": 2, "santoor": 2, "harmonium": 2, "voice": 3, "bansuri": 1},
+            {"santoor": 4, "bansuri": 3, "sitar": 2, "voice": 1},
+            {"bansuri": 4, "santoor": 3, "sitar": 3},
+            {"sarangi": 4, "voice": 3, "bansuri": 2},
+            {"voice": 4, "harmonium": 4, "bansuri": 1},
+            {"sitar": 3, "harmonium": 3, "voice": 3, "santoor": 1},
         ),
     }
 )
@@ -95,6 +96,7 @@ class Song:
     rest: float
     drone_db: float
     drums_db: float
+    pad_db: float
     bass_db: float
     chimes_db: float
     room: float

@@ -13,11 +13,23 @@ so glides, vibrato and decay cost nothing extra and no note border can click. Pa
 import numpy as np
 from scipy.signal import lfilter
 
-__all__ = ["SR", "VOICES", "bansuri", "harmonium", "santoor", "sarangi", "sitar", "tanpura", "voice"]
+__all__ = [
+    "SR",
+    "VOICES",
+    "bansuri",
+    "harmonium",
+    "santoor",
+    "sarangi",
+    "sitar",
+    "strings",
+    "tanpura",
+    "voice",
+]
 
 SR = 16_000
 TOP = 7_200.0
 _BODY = ((290, 90, 1.0), (560, 120, 1.2), (1_050, 220, 0.8), (2_300, 500, 0.5), (3_600, 900, 0.3))
+_BREATH = ((1_000, 700, 0.4), (2_600, 1_200, 0.25), (4_800, 2_000, 0.1))
 _VOWELS = {
     "a": ((700, 110, 1.0), (1_150, 130, 0.6), (2_600, 200, 0.3), (3_400, 300, 0.2)),
     "o": ((450, 90, 1.0), (800, 110, 0.5), (2_550, 200, 0.12), (3_300, 300, 0.08)),
@@ -36,11 +48,11 @@ def phasor(hertz: np.ndarray) -> np.ndarray:
 def partials(z: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
     """Imaginary part of sum_k amplitudes[k-1] z^k by Horner's rule: additive synthesis.
 
-    `z` is complex64 (samples,); `amplitudes` is (partials,), or (partials, samples) to let the spectrum
-    change in time.
+    `z` is complex64 (samples,); `amplitudes`, real or complex, is (partials,), or (partials, samples) to
+    let the spectrum change in time.
     """
     total = np.zeros_like(z)
-    for amplitude in np.asarray(amplitudes, np.float32)[::-1]:
+    for amplitude in np.asarray(amplitudes, np.complex64)[::-1]:
         total += amplitude
         total *= z
     return total.imag
@@ -61,6 +73,12 @@ def resonances(signal: np.ndarray, peaks: tuple[tuple[float, float, float], ...]
     return out
 
 
+def spread(amplitudes: np.ndarray) -> np.ndarray:
+    """Give each partial its own phase (Schroeder, 1970), so that their peaks do not add up at the start."""
+    k = np.arange(1, len(amplitudes) + 1)
+    return (amplitudes.T * np.exp(-1j * np.pi * k**2 / len(k)).astype(np.complex64)).T
+
+
 def noise(rng: np.random.Generator, samples: int) -> np.ndarray:
     """White noise of standard deviation 1, float32 (samples,)."""
     return rng.standard_normal(samples, dtype=np.float32)
@@ -70,8 +88,10 @@ def bansuri(hertz: np.ndarray, level: np.ndarray, rng: np.random.Generator) -> n
     """Bamboo flute: few partials that brighten with blowing pressure, over pink-ish breath noise."""
     n = count_below_top(hertz, 6)
     tone = partials(phasor(hertz) * (0.35 + 0.65 * level), np.float32([1, 0.55, 0.3, 0.1, 0.06, 0.03][:n]))
-    breath = resonances(noise(rng, len(hertz)), ((900, 700, 0.3), (2_400, 1_500, 0.3), (5_200, 2_500, 0.25)))
-    return level * (tone + 0.22 * breath * (0.5 + 0.5 * level))
+    breath = resonances(
+        noise(rng, len(hertz)), ((1_000, 700, 0.4), (2_600, 1_200, 0.25), (4_800, 2_000, 0.1))
+    )
+    return level * (tone + 0.12 * breath * (0.5 + 0.5 * level))
 
 
 def sarangi(hertz: np.ndarray, level: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -104,6 +124,17 @@ def harmonium(hertz: np.ndarray, level: np.ndarray, rng: np.random.Generator) ->
     return 0.7 * level * tone * (1 + 0.08 * np.sin(2 * np.pi * rng.uniform(0.5, 1.2) * seconds))
 
 
+def strings(hertz: np.ndarray, level: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A string section's single voice: two bowed players drifting some cents apart, heard from afar."""
+    n = count_below_top(hertz, 10)
+    seconds = np.arange(len(hertz)) / SR
+    tone = np.zeros(len(hertz), np.float32)
+    for rate in rng.uniform(0.15, 0.6, 2):
+        drift = 6 * np.sin(2 * np.pi * (rate * seconds + rng.random()))
+        tone += partials(phasor(hertz * 2 ** (drift / 1200)), spread(np.arange(1, n + 1) ** -1.2))
+    return 0.5 * level * tone
+
+
 def sitar(hertz: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One plucked note whose pitch may be bent (meend), high partials dying first.
 
@@ -115,7 +146,7 @@ def sitar(hertz: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     seconds = np.arange(len(hertz), dtype=np.float32) / SR
     shape = np.abs(np.sin(np.pi * k * rng.uniform(0.12, 0.16))) / k**0.8
     shape = shape * (1 + 1.5 * np.exp(-(((k - 7) / 2.5) ** 2)))
-    tone = partials(phasor(hertz) * np.exp(-0.45 * seconds), shape) * np.exp(-1.1 * seconds)
+    tone = partials(phasor(hertz) * np.exp(-0.45 * seconds), spread(shape)) * np.exp(-1.1 * seconds)
     return 0.8 * tone * _soft_start(len(hertz), 0.002)
 
 
@@ -123,17 +154,17 @@ def santoor(hertz: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One struck note by Karplus and Strong (1983), tuned as in Jaffe and Smith (1983).
 
     A burst of noise circulates in a delay line of SR / hertz samples, losing highs in a two-point
-    average; linear interpolation makes the delay fractional. The pitch is that of hertz[0].
+    filter; linear interpolation makes the delay fractional. The pitch is that of hertz[0].
     """
-    period = SR / float(hertz[0]) - 0.5
+    period = SR / float(hertz[0]) - 0.2
     whole = int(period)
-    loss = 0.001 ** (1 / (2.2 * hertz[0]))
-    loop = loss * np.convolve([0.5, 0.5], [1 - (period - whole), period - whole])
+    loss = 0.001 ** (1 / (2.5 * hertz[0]))
+    loop = loss * np.convolve([0.8, 0.2], [1 - (period - whole), period - whole])
     burst = np.zeros(len(hertz), np.float32)
-    burst[:whole] = lfilter([0.6], [1, -0.4], rng.uniform(-1, 1, whole))
+    burst[:whole] = lfilter([0.3], [1, -0.7], rng.uniform(-1, 1, whole))
     burst[:whole] -= burst[:whole].mean()
     string = lfilter(np.float32([1]), np.float32([1, *np.zeros(whole - 1), *-loop]), burst)
-    return 1.3 * string * _soft_start(len(hertz), 0.001)
+    return 1.5 * string * _soft_start(len(hertz), 0.003)
 
 
 def tanpura(hertz: float, samples: int, rng: np.random.Generator) -> np.ndarray:
@@ -151,8 +182,8 @@ def tanpura(hertz: float, samples: int, rng: np.random.Generator) -> np.ndarray:
     buzz = 0.5 * np.exp(-(((k - centre) / 4.0) ** 2)) * (1 - np.exp(-seconds / 0.08))
     spectrum = (0.6 / k + buzz) * np.exp(-(0.35 + 0.02 * k) * seconds) * rng.uniform(0.8, 1.2, (n, 1))
     at = np.arange(samples)
-    curves = np.stack([np.interp(at, knots, row) for row in spectrum.astype(np.float32)])
-    string = partials(phasor(np.full(samples, hertz)), curves)
+    curves = np.stack([np.interp(at, knots, row) for row in spectrum]).astype(np.float32)
+    string = partials(phasor(np.full(samples, hertz)), spread(curves))
     return 0.35 * string * _soft_start(samples, 0.01)
 
 
@@ -162,4 +193,4 @@ def _soft_start(samples: int, seconds: float) -> np.ndarray:
     return np.minimum(1, np.minimum(at / (seconds * SR), (samples - 1 - at) / (0.005 * SR)))
 
 
-VOICES = {"bansuri": bansuri, "sarangi": sarangi, "voice": voice, "harmonium": harmonium}
+VOICES = {"bansuri": bansuri, "sarangi": sarangi, "voice": voice, "harmonium": harmonium, "strings": strings}

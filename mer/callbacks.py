@@ -31,7 +31,8 @@ class LogFigures(Callback):
 
     def on_epoch(self, state: State) -> None:
         """Note the epoch's figures and which epoch is the best so far."""
-        figures = {key: value for key, value in state.history[-1].items() if key != "epoch"}
+        figures = {key: value for key, value in state.history[-1].items() if key not in ("epoch", "seconds")}
+        figures["epoch_seconds"] = state.history[-1]["seconds"]
         best = {"best_epoch": float(state.best_epoch)} if state.best_epoch else {}
         self.rows.append((state.epoch, figures | best))
         if time.monotonic() - self.flushed >= self.every:

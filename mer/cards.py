@@ -114,9 +114,8 @@ def page(card: Card) -> str:
     rows = [f"# {card.title}", ""]
     if card.synthetic:
         rows += ["**Trained on synthetic music: for trying things out, not for judging real songs.**", ""]
-    network = f"{train.backbone}, head {train.head}, {train.freeze} frozen, started from: {train.weights}"
-    if train.freeze == "none":
-        network = f"{train.backbone}, head {train.head}, all of it trained, started from: {train.weights}"
+    trained = {"head": "only the head", "last": "head and last stage", "none": "all of it"}[train.freeze]
+    network = f"{train.backbone}, head {train.head}, {trained} trained, started from: {train.weights}"
     size = f"{data.get('clips')} clips, {data.get('songs')} songs"
     audio = f"{card.config.audio.window_seconds:g} s windows at {card.config.audio.sample_rate} Hz"
     rows += [

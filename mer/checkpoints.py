@@ -34,6 +34,7 @@ def write_files(folder: Path, model: Classifier, card: Card) -> None:
         for name, t in model.state_dict().items()
     }
     save_file(tensors, folder / WEIGHTS)
+    (folder / WEIGHTS).chmod(0o644)  # safetensors writes for the owner alone
     (folder / CARD).write_text(json.dumps(card.to_dict(), indent=1, ensure_ascii=False), "utf-8")
     (folder / PAGE).write_text(page(card), "utf-8")
 

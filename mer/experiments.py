@@ -6,7 +6,7 @@ interruption or repeated elsewhere.
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -45,8 +45,9 @@ class Outcome:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; `folds` only where there are some."""
-        data = asdict(self)
-        return data if self.folds else {key: value for key, value in data.items() if key != "folds"}
+        keys = ("run_id", "status", "metrics", "checkpoint")
+        data = {key: getattr(self, key) for key in keys}
+        return data | ({"folds": [fold.to_dict() for fold in self.folds]} if self.folds else {})
 
 
 class Experiment:

@@ -21,6 +21,7 @@ __all__ = [
     "majority_accuracy",
     "per_class",
     "pool_by",
+    "wilson_interval",
 ]
 
 RESAMPLES = 2000
@@ -90,7 +91,11 @@ def pool_by(
 def bootstrap_interval(
     score: Callable[[np.ndarray], float], groups: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[float, float]:
-    """95% percentile interval of `score(indices)` when whole groups are drawn with replacement."""
+    """95% percentile interval of `score(indices)` when whole groups are drawn with replacement.
+
+    Where every draw scores 0, or every draw 1, the bootstrap sees no spread at all; then Wilson's
+    interval (1927) for as many trials as there are groups stands in.
+    """
     rng = np.random.default_rng(seed)
     _, index = np.unique(np.asarray(groups), return_inverse=True)
     members = np.split(np.argsort(index, kind="stable"), np.cumsum(np.bincount(index))[:-1])
@@ -99,7 +104,18 @@ def bootstrap_interval(
         for _ in range(resamples)
     ]
     low, high = np.percentile(scores, [2.5, 97.5])
+    if low == high and low in (0, 1):
+        return wilson_interval(float(low), len(members))
     return float(low), float(high)
+
+
+def wilson_interval(share: float, trials: int) -> tuple[float, float]:
+    """95% interval of a share of successes among independent `trials` (Wilson, 1927)."""
+    z = 1.959964
+    centre = share + z * z / (2 * trials)
+    spread = z * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    return float(max(0, (centre - spread) / scale)), float(min(1, (centre + spread) / scale))
 
 
 def evaluate(

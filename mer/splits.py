@@ -47,12 +47,15 @@ def partition(
     total = Counter(labels)
     filled = [Counter() for _ in shares]
     parts: list[list[int]] = [[] for _ in shares]
+
+    def claim(part: int) -> tuple[float, float, bytes]:
+        """How much a part needs the group at hand: its classes first, then clips at all, then chance."""
+        size = filled[part].total() / (shares[part] * len(labels))
+        return _need(counts, filled[part], total, shares[part]), -size, _rank(seed, f"{part}/{group}")
+
     for group in order:
         counts = Counter(labels[i] for i in members[group])
-        best = max(
-            range(len(shares)),
-            key=lambda p: (_need(counts, filled[p], total, shares[p]), _rank(seed, f"{p}/{group}")),
-        )
+        best = max(range(len(shares)), key=claim)
         filled[best].update(counts)
         parts[best].extend(members[group])
     return [sorted(part) for part in parts]

@@ -1,0 +1,93 @@
+"""Shared fixtures: seeded synthetic sound, files of it, and a home that is thrown away.
+
+sound          functions that make waveforms: tone, chirp, chord, noise, silence
+write_audio    write_audio(path, waveform, rate=...) writes any format that libsndfile knows
+tiny_corpus    a folder per class (Happy, Sad), three 1 s WAV clips each, all different
+"""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import HealthCheck, settings
+
+RATE = 16_000
+CLASS_CHORDS = {"Happy": (523.25, 659.26, 783.99), "Sad": (110.0, 130.81, 164.81)}
+
+settings.register_profile(
+    "mer",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    max_examples=50,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("mer")
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path, monkeypatch) -> Path:
+    """MER_HOME and every download folder inside tmp_path; nothing is created until something is kept."""
+    home = tmp_path / ".mer"
+    monkeypatch.setenv("MER_HOME", str(home))
+    for name in ("TORCH_HOME", "HF_HOME", "KAGGLEHUB_CACHE"):
+        monkeypatch.setenv(name, str(tmp_path / f".{name.lower()}"))
+    return home
+
+
+def tone(hertz=440.0, seconds=1.0, *, rate=RATE, level=0.5):
+    """A sine of constant pitch."""
+    return (level * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+def chirp(low=100.0, high=4000.0, seconds=1.0, *, rate=RATE, level=0.5):
+    """A sine that glides from `low` to `high` Hz at constant speed."""
+    hertz = np.linspace(low, high, round(seconds * rate))
+    return (level * np.sin(2 * np.pi * np.cumsum(hertz) / rate)).astype(np.float32)
+
+
+def chord(hertz=(220.0, 277.18, 329.63), seconds=1.0, *, rate=RATE, level=0.5):
+    """Several sines at once, of which none clips the sum."""
+    return np.sum([tone(f, seconds, rate=rate, level=level / len(hertz)) for f in hertz], axis=0)
+
+
+def noise(seconds=1.0, *, rate=RATE, level=0.3, seed=0):
+    """White noise; the same seed gives the same samples."""
+    samples = np.random.default_rng(seed).uniform(-level, level, round(seconds * rate))
+    return samples.astype(np.float32)
+
+
+def silence(seconds=1.0, *, rate=RATE):
+    """Zeros."""
+    return np.zeros(round(seconds * rate), np.float32)
+
+
+@pytest.fixture(scope="session")
+def sound() -> SimpleNamespace:
+    """The waveform makers, each float32 of shape (samples,)."""
+    return SimpleNamespace(tone=tone, chirp=chirp, chord=chord, noise=noise, silence=silence)
+
+
+@pytest.fixture(scope="session")
+def write_audio():
+    """`write_audio(path, waveform, rate=16000, **soundfile_options) -> path`, making folders on the way."""
+
+    def write(path: Path, waveform: np.ndarray, rate: int = RATE, **options) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(str(path), waveform, rate, **options)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def tiny_corpus(tmp_path, write_audio) -> Path:
+    """Folder per class: a high chord for Happy, a low one for Sad, and a little noise of its own."""
+    root = tmp_path / "corpus"
+    for label, hertz in CLASS_CHORDS.items():
+        for number in range(3):
+            clip = chord(hertz) + noise(level=0.05, seed=number + 100 * len(label))
+            write_audio(root / label / f"{number}.wav", clip)
+    return root

@@ -82,7 +82,7 @@ class Experiment:
             raise RunError(f"run {run.id[:8]} is {run.status}; only an unfinished, idle run can be resumed")
         spec = Spec.from_dict(run.spec)
         material = prepare(spec, notify=self.notify)
-        if run.tags.get("mer.data_hash") != material.report.content_hash():
+        if run.data_hash != material.report.content_hash():
             raise RunError(
                 f"run {run.id[:8]}: the clips of {spec.data} have changed since it began; start a new run"
             )

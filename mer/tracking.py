@@ -61,6 +61,16 @@ class Run:
     reason: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def data_hash(self) -> str | None:
+        """Hash of the clips that the run works on."""
+        return self.tags.get("mer.data_hash")
+
+    @property
+    def synthetic(self) -> bool:
+        """True if the run's clips were generated."""
+        return self.tags.get("mer.synthetic") == "True"
+
 
 class RunStore:
     """All reading and writing of runs."""

@@ -5,7 +5,9 @@ success, 2 on bad input (one line, "error: ..."), 130 after Ctrl-C.
 """
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 from mer.cli.parser import build_parser
@@ -16,6 +18,7 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
+    _stop_cleanly_on_signals()
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = build_parser().parse_args(words)
     arguments.words = words
@@ -30,3 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
+
+
+def _stop_cleanly_on_signals() -> None:
+    """Have SIGTERM, and SIGINT even in a background job, end a run as Ctrl-C does: recorded and resumable."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -1,0 +1,86 @@
+"""The dashboard's front door: which data, runs and checkpoints there are. Imports no torch."""
+
+from datetime import datetime
+from pathlib import Path
+
+import streamlit as st
+
+from mer.cards import find_checkpoints
+from mer.errors import MerError
+from mer.files import home
+from mer.tracking import RunStore
+
+SHIPPED = Path(__file__).parent / "checkpoints"
+
+
+def show_models() -> None:
+    """The checkpoints that came with the project."""
+    st.subheader("Models")
+    rows = [
+        {
+            "model": card.title,
+            "emotions": ", ".join(card.classes),
+            "test accuracy by song": _percent(card.metrics, "song_accuracy"),
+            "folder": str(folder),
+        }
+        for folder, card in find_checkpoints(SHIPPED)
+    ]
+    if rows:
+        st.dataframe(rows, hide_index=True)
+        st.caption("Try one: `python -m mer predict FOLDER FILE`")
+    else:
+        st.info("No shipped models found in `checkpoints/`.")
+
+
+def _percent(scores: dict, name: str) -> str:
+    if name not in scores:
+        return "not measured"
+    low, high = scores["intervals"][name]
+    return f"{scores[name]:.0%} ({100 * low:.0f} to {100 * high:.0f}), {scores['n_songs']} songs"
+
+
+def show_runs() -> None:
+    """The newest runs, and the data sets that runs were trained on."""
+    runs = RunStore.open().runs() if (home() / "mlflow.db").exists() else []
+    st.subheader("Runs")
+    if not runs:
+        st.info("No runs yet. Start one: `python -m mer train --data demo --preset quick`")
+    else:
+        rows = [
+            {
+                "run": run.id[:8],
+                "name": run.name,
+                "status": run.status,
+                "started": datetime.fromtimestamp(run.started).astimezone(),
+                "test accuracy by song": run.metrics.get("test_song_accuracy"),
+            }
+            for run in runs[:50]
+        ]
+        percent = st.column_config.NumberColumn(format="percent")
+        st.dataframe(rows, hide_index=True, column_config={"test accuracy by song": percent})
+    st.subheader("Data")
+    found = {run.data_hash: run for run in runs if run.data_hash}
+    if not found:
+        st.info("No data used yet. Make some: `python -m mer data demo --out demo`")
+        return
+    rows = [
+        {
+            "data": run.tags["mer.data_name"] + (" (synthetic)" if run.synthetic else ""),
+            "place": run.spec.get("data"),
+        }
+        for run in found.values()
+    ]
+    st.dataframe(rows, hide_index=True)
+
+
+st.set_page_config(page_title="mer", page_icon=":material/music_note:", layout="wide")
+st.title("Which emotion does this music induce?")
+st.write(
+    "Fine-tune networks pretrained on images to hear emotions in clips of Hindi film music, "
+    "and see how far their answers can be trusted."
+)
+for section in (show_models, show_runs):
+    try:
+        section()
+    except MerError as error:
+        st.error(str(error))

@@ -1,6 +1,7 @@
 """A song played by a band: melody, drone, drums, bass and chimes, in one room, as one clip."""
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 from scipy.signal import butter, lfilter, oaconvolve, sosfilt
@@ -83,13 +84,8 @@ def _perform(name: str, song: Song, notes: list[Note], samples: int, rng: np.ran
 
 def _drone(song: Song, samples: int, rng: np.random.Generator) -> np.ndarray:
     """Tanpura: Pa (Ma where the raga has no Pa), Sa, Sa, low Sa, evenly, starting anywhere in the round."""
-    fixed = np.random.default_rng(song.seed)
-    first = tuned(7 if 7 in song.raga.notes else 5) - 12
-    gap = int(fixed.uniform(0.75, 1.1) * SR)
-    strings = [
-        voices.tanpura(song.sa * 2 ** (float(semitones) / 12), 4 * SR, fixed)
-        for semitones in (first, 0.0, 0.04, -12)
-    ]
+    gap = int((0.75 + 0.35 * (song.seed % 100) / 100) * SR)
+    strings = _tanpura(song.sa, 7 if 7 in song.raga.notes else 5, song.seed)
     out = np.zeros(samples + 4 * gap, np.float32)
     for turn, start in enumerate(range(int(rng.integers(gap)), len(out), gap), start=int(rng.integers(4))):
         room = out[start : start + 4 * SR]
@@ -97,8 +93,16 @@ def _drone(song: Song, samples: int, rng: np.random.Generator) -> np.ndarray:
     return out[4 * gap :]
 
 
+@lru_cache(maxsize=4)
+def _tanpura(sa: float, first: int, seed: int) -> tuple[np.ndarray, ...]:
+    """The four strings of a song's tanpura, 4 s each, shared by its excerpts: not to be written to."""
+    rng = np.random.default_rng(seed)
+    pitches = (float(tuned(first)) - 12, 0.0, 0.04, -12.0)
+    return tuple(voices.tanpura(sa * 2 ** (pitch / 12), 4 * SR, rng) for pitch in pitches)
+
+
 def _drums(song: Song, total: float, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """The theka from a random beat of its cycle, accented on sam, with human timing of some 4 ms."""
+    """The theka from a random beat of its cycle, accented on sam, off the grid by some 2 ms."""
     beat, hits = 60 / song.bpm, []
     first = int(rng.integers(len(song.tala)))
     for count in range(int(total / beat) + 1):
@@ -109,7 +113,7 @@ def _drums(song: Song, total: float, samples: int, rng: np.random.Generator) -> 
             start = (count + i / len(bols)) * beat + rng.normal(0, 0.002)
             if 0 <= start < total:
                 hits.append((start, bol, accent))
-    return drums.lay(hits, 2 * song.sa, samples, np.random.default_rng(song.seed))
+    return drums.lay(hits, sa=2 * song.sa, samples=samples, seed=song.seed)
 
 
 def _pad(song: Song, total: float, samples: int, rng: np.random.Generator) -> np.ndarray:
@@ -127,7 +131,7 @@ def _pad(song: Song, total: float, samples: int, rng: np.random.Generator) -> np
 
 
 def _bass(song: Song, total: float, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """A plucked bass on Sa, Pa and the vadi, two octaves down, on the beat."""
+    """A plucked bass on Sa, Pa and the vadi, in the octave below Sa, on the beat."""
     beat, notes = 60 / song.bpm, []
     degrees = [0, 0, 7 if 7 in song.raga.notes else 5, song.raga.vadi]
     for count in range(int(total / beat)):
@@ -140,18 +144,17 @@ def _bass(song: Song, total: float, samples: int, rng: np.random.Generator) -> n
         fade = np.minimum(1, np.minimum(np.arange(n), n - 1 - np.arange(n)) / 160).astype(np.float32)
         start = round(note.start * SR)
         room = out[start : start + n]
-        room += (voices.partials(z, [1, 0.5, 0.25, 0.12]) * fade * np.exp(-2 * np.arange(n) / SR))[
-            : len(room)
-        ]
+        pluck = voices.partials(z, [1, 0.5, 0.25, 0.12]) * fade * np.exp(-2 * np.arange(n) / SR)
+        room += pluck[: len(room)]
     return out
 
 
 def _chimes(song: Song, total: float, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Manjira on every beat, a bell on some sams."""
+    """Manjira on every beat, a temple bell now and then."""
     beat = 60 / song.bpm
     hits = [(i * beat, "manjira", float(rng.uniform(0.5, 1))) for i in range(int(total / beat))]
     hits += [(i * beat, "bell", 0.8) for i in range(0, int(total / beat), 8) if rng.random() < 0.5]
-    return drums.lay(hits, 2 * song.sa, samples, np.random.default_rng(song.seed + 1))
+    return drums.lay(hits, sa=2 * song.sa, samples=samples, seed=song.seed)
 
 
 def _reverberate(signal: np.ndarray, song: Song) -> np.ndarray:

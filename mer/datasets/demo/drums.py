@@ -125,17 +125,18 @@ def stroke(name: str, sa: float, rng: np.random.Generator) -> np.ndarray:
     return sound
 
 
-def lay(
-    hits: list[tuple[float, str, float]], sa: float, samples: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Place hits (seconds, bol, level 0..1) on a silent track of `samples`; each bol is rendered once."""
-    sounds: dict[str, np.ndarray] = {}
+def lay(hits: list[tuple[float, str, float]], *, sa: float, samples: int, seed: int) -> np.ndarray:
+    """Place hits (seconds, bol, level 0..1) on a silent track of `samples`: float32 (samples,).
+
+    The kit, tuned to `sa` hertz, is fixed by `seed`: each stroke of it always sounds the same.
+    """
     track = np.zeros(samples, np.float32)
+    names = {name for _, bol, _ in hits for name in strokes_of(bol)}
+    order = list(STROKES)
+    kit = {name: stroke(name, sa, np.random.default_rng([seed, order.index(name)])) for name in names}
     for seconds, bol, level in hits:
         for name in strokes_of(bol):
-            if name not in sounds:
-                sounds[name] = stroke(name, sa, rng)
             start = round(seconds * SR)
-            room = track[start : start + len(sounds[name])]
-            room += np.float32(level) * sounds[name][: len(room)]
+            room = track[start : start + len(kit[name])]
+            room += np.float32(level) * kit[name][: len(room)]
     return track

@@ -16,7 +16,7 @@ from mer.datasets.demo.theory import RAGAS, TALAS, Raga
 
 __all__ = ["CHOICES", "NUMBERS", "OVERLAP", "Song", "draw_song"]
 
-OVERLAP = 0.0
+OVERLAP = 0.05
 
 # Per class, in the order of MER500_CLASSES; then the spread within a class, and the range allowed.
 NUMBERS = MappingProxyType(
@@ -28,9 +28,9 @@ NUMBERS = MappingProxyType(
         "ornament": ((0.3, 0.3, 0.35, 0.3, 0.2), 0.12, (0, 1)),
         "rest": ((0.22, 0.12, 0.38, 0.16, 0.14), 0.07, (0.02, 0.6)),
         "drone_db": ((-24, -30, -11, -8, -34), 5.0, (-40, -3)),
-        "drums_db": ((-8, -6, -11, -7, -4), 3.0, (-30, 6)),
+        "drums_db": ((-8, -6, -10, -7, -5), 3.0, (-30, 6)),
         "pad_db": ((-6, -20, -26, -30, -16), 5.0, (-40, -3)),
-        "bass_db": ((-17, -12, -30, -30, -6), 5.0, (-40, -2)),
+        "bass_db": ((-17, -16, -30, -30, -5), 5.0, (-40, -2)),
         "chimes_db": ((-34, -26, -38, -11, -25), 5.0, (-45, -6)),
         "room": ((1.3, 0.8, 2.0, 1.7, 0.8), 0.3, (0.4, 2.6)),
         "wet": ((0.25, 0.14, 0.36, 0.26, 0.11), 0.05, (0.04, 0.5)),

@@ -127,11 +127,11 @@ def harmonium(hertz: np.ndarray, level: np.ndarray, rng: np.random.Generator) ->
 def strings(hertz: np.ndarray, level: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A string section's single voice: two bowed players drifting some cents apart, heard from afar."""
     n = count_below_top(hertz, 10)
-    seconds = np.arange(len(hertz)) / SR
+    seconds = np.arange(len(hertz), dtype=np.float32) / SR
     tone = np.zeros(len(hertz), np.float32)
-    for rate in rng.uniform(0.15, 0.6, 2):
-        drift = 6 * np.sin(2 * np.pi * (rate * seconds + rng.random()))
-        tone += partials(phasor(hertz * 2 ** (drift / 1200)), spread(np.arange(1, n + 1) ** -1.2))
+    for rate in 2 * np.pi * rng.uniform(0.15, 0.6, 2):
+        drift = 0.0035 * np.sin(np.float32(rate) * seconds + np.float32(rng.uniform(0, 6)))
+        tone += partials(phasor(hertz * (1 + drift)), spread(np.arange(1, n + 1) ** -1.2))
     return 0.5 * level * tone
 
 
@@ -176,14 +176,15 @@ def tanpura(hertz: float, samples: int, rng: np.random.Generator) -> np.ndarray:
     """
     n = min(32, int(TOP / hertz))
     k = np.arange(1, n + 1)[:, None]
-    knots = np.arange(0, samples + SR // 20, SR // 20)
-    seconds = knots / SR
+    hop = SR // 20
+    seconds = np.arange(samples // hop + 2) * hop / SR
     centre = 4 + 15 * np.exp(-seconds / 1.1)
     buzz = 0.5 * np.exp(-(((k - centre) / 4.0) ** 2)) * (1 - np.exp(-seconds / 0.08))
     spectrum = (0.6 / k + buzz) * np.exp(-(0.35 + 0.02 * k) * seconds) * rng.uniform(0.8, 1.2, (n, 1))
-    at = np.arange(samples)
-    curves = np.stack([np.interp(at, knots, row) for row in spectrum]).astype(np.float32)
-    string = partials(phasor(np.full(samples, hertz)), spread(curves))
+    knots = spread(spectrum).astype(np.complex64)[..., None]
+    ramp = np.arange(hop, dtype=np.float32) / hop
+    curves = (knots[:, :-1] + np.diff(knots, axis=1) * ramp).reshape(n, -1)[:, :samples]
+    string = partials(phasor(np.full(samples, hertz)), curves)
     return 0.35 * string * _soft_start(samples, 0.01)
 
 

@@ -228,14 +228,16 @@ class Config(Section):
         """
         sections = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         names = {name: [f.name for f in dataclasses.fields(part)] for name, part in sections.items()}
-        for key, value in changes.items():
-            homes = [name for name in names if key in names[name]]
-            if not homes:
-                known = sorted(set().union(*names.values()))
+        known = sorted(set().union(*names.values()))
+        for key in changes:
+            if key not in known:
                 raise ConfigError(f"unknown setting {key!r}; there are: {', '.join(known)}")
-            for name in homes:
-                sections[name] = sections[name].replace(**{key: value})
-        return type(self)(**sections)
+        return type(self)(
+            **{
+                name: part.replace(**{key: value for key, value in changes.items() if key in names[name]})
+                for name, part in sections.items()
+            }
+        )
 
 
 # The 2022 report: Adam, binary cross-entropy, batch 64, 5 epochs, 80-20, only the new head trained.

@@ -14,7 +14,7 @@ from mer.datasets.demo.voices import SR, VOICES
 
 __all__ = ["PEAK", "compose", "play"]
 
-PEAK = 0.95
+PEAK = 0.949
 _LEAD_IN = 1.0  # an excerpt starts in mid-song: this much is played before it
 _VIBRATO = {"bansuri": 0.18, "sarangi": 0.3, "voice": 0.35, "harmonium": 0.0, "strings": 0.0}
 _OCTAVE = {"bansuri": 12, "sarangi": 0, "voice": 0, "harmonium": 0, "strings": 0, "sitar": 0, "santoor": 12}

@@ -1,101 +1,226 @@
 """Which clips are excerpts of one song, told from their sound alone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import librosa
 import numpy as np
 from scipy import fft, ndimage
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.sparse import coo_array, csr_array
+from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
+from scipy.spatial.distance import squareform
+from threadpoolctl import threadpool_limits
+
+from mer.errors import AudioError, DataError
 
 __all__ = ["SAME_AUDIO", "SOUNDS_ALIKE", "Groups", "Link", "fingerprint", "group"]
 
-SAME_AUDIO = 0.42
-SOUNDS_ALIKE = 2.0
+SAME_AUDIO = 0.45
+SOUNDS_ALIKE = 3.25
+_SAME_AUDIO_CONFIDENCE = ((0.45, 0.6), (0.9, 1.0))  # similarities, and how often such a link is right
+_ALIKE_CONFIDENCE = (2.5, 3.25)  # slope and midpoint of the logistic curve over the score
 
-_RATE = 16_000
+_RATE = 16_000  # Hz
 _N_FFT = 4096
 _HOP = 640
-_FPS = _RATE / _HOP
+_FPS = _RATE / _HOP  # 25 frames per second
+_LONGEST = 30.0  # s kept of a clip
+_SHORTEST = 0.5  # s
+_MIN_OVERLAP = 1.2  # s two excerpts must share
+_MIN_PROFILE = 3.0  # s below which a clip has no profile
 _BANDS = 32
-_HEAD = 8  # rows of a fingerprint that hold the profile
-_LONGEST = 30.0  # seconds of audio kept
-_MIN_OVERLAP = 1.2  # seconds
+_COLUMNS = _BANDS - 1  # of a fingerprint
+_HEAD = 18  # rows of a fingerprint that hold the profile, the others being frames
+_WEIGHTS = (0.43, 0.32, 0.25)  # pitch, rhythm, timbre
+_COHORT = (0.033, 0.127, 30)  # mean and spread of the similarity of two songs; how many clips that counts as
+_TOP = 20.0  # score beyond any measured
+_CELLS = 2**23  # lags x pairs in memory at a time
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
     """Two clips, `first` < `second` (positions in the list given), that seem to be of one song.
 
-    `evidence` is "same audio" or "sounds alike". `offset`: second s of `first` is second s - offset of
-    `second`; None for "sounds alike".
+    `evidence` is "same audio" (`similarity`: correlation, SAME_AUDIO to 1) or "sounds alike"
+    (`similarity`: standard deviations above what two songs of this data set have in common).
+    `offset`: second t of `second` is second t + offset of `first`; None for "sounds alike".
     """
 
     first: int
     second: int
     similarity: float
     evidence: str
+    confidence: float
     offset: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """`labels`: one group per clip, numbered from 0 by first appearance; `confidence`: one per group."""
+    """Clips grouped by song.
+
+    `labels`: the group of each clip, numbered from 0 by first appearance. `pairs`: the links that made
+    them. `confidence`: per group, how likely its weakest needed link is right, 0 to 1; a clip on its own
+    has 1, which says nothing of the links that were missed.
+    """
 
     labels: tuple[int, ...]
     pairs: tuple[Link, ...]
     confidence: tuple[float, ...]
 
 
-@lru_cache(maxsize=1)
-def _filters() -> np.ndarray:
-    return librosa.filters.mel(sr=_RATE, n_fft=_N_FFT, n_mels=_BANDS, fmin=150, fmax=5000)
-
-
 def fingerprint(waveform: np.ndarray, rate: int = _RATE) -> np.ndarray:
-    """What is kept of one clip: float16, shape (rows, 31)."""
+    """What is kept of one clip: float16, shape (18 + frames, 31), 25 frames per second.
+
+    `waveform`: mono, shape (samples,), at `rate` Hz; at least 0.5 s, of which the first 30 s count.
+    """
+    audio = np.asarray(waveform, np.float32)
+    if audio.ndim != 1 or audio.size < _SHORTEST * rate:
+        raise AudioError(
+            f"waveform of shape {audio.shape} at {rate} Hz: give one channel of {_SHORTEST} s or more"
+        )
+    audio = audio[: int(_LONGEST * rate)]
     if rate != _RATE:
-        waveform = librosa.resample(waveform, orig_sr=rate, target_sr=_RATE)
-    audio = np.asarray(waveform, np.float32)[: int(_LONGEST * _RATE)]
-    audio = np.pad(audio, (0, max(0, _N_FFT - audio.size)))
-    power = np.abs(librosa.stft(audio, n_fft=_N_FFT, hop_length=_HOP)) ** 2
-    bands = _filters() @ power
-    level = np.log(bands + 1e-6 * bands.max() + 1e-12)
+        audio = librosa.resample(audio, orig_sr=rate, target_sr=_RATE)
+    power = np.abs(librosa.stft(audio, n_fft=_N_FFT, hop_length=_HOP, center=False)) ** 2
+    coarse, fine, _ = _filters()
+    level = _log(coarse @ power)
+    frames = _frames(level)
+    lively = (frames**2).sum(axis=1).mean() > 0.5
+    parts = np.zeros(_HEAD * _COLUMNS, np.float32)
+    if lively and len(frames) >= _MIN_PROFILE * _FPS:
+        profile = _profile(power, level, _log(fine @ power))
+        parts[: len(profile)] = profile
+    return np.concatenate([parts.reshape(_HEAD, _COLUMNS), frames]).astype(np.float16)
+
+
+@lru_cache(maxsize=1)
+def _filters() -> tuple[csr_array, csr_array, np.ndarray]:
+    """32 and 64 mel bands as sparse (bands, bins), and 214 pitches, 36 an octave, as places among the bins."""
+    coarse = librosa.filters.mel(sr=_RATE, n_fft=_N_FFT, n_mels=_BANDS, fmin=150, fmax=5000)
+    fine = librosa.filters.mel(sr=_RATE, n_fft=_N_FFT, n_mels=2 * _BANDS, fmin=50)
+    steps = librosa.cqt_frequencies(214, fmin=65, bins_per_octave=36)
+    return csr_array(coarse), csr_array(fine), steps * _N_FFT / _RATE
+
+
+def _log(power: np.ndarray) -> np.ndarray:
+    """Natural logarithm of `power`, no lower than 60 dB below its highest value."""
+    return np.log(power + 1e-6 * power.max() + 1e-12)
+
+
+def _frames(level: np.ndarray) -> np.ndarray:
+    """How the balance of neighbouring bands differs from the half second around, (frames, 31), rms <= 1."""
     moving = level - ndimage.uniform_filter1d(level, 13, axis=1, mode="nearest")
-    edges = np.diff(moving, axis=0)
-    frames = edges / np.sqrt((edges**2).sum(axis=0) + 1.0)
-    head = np.zeros((_HEAD, _BANDS - 1))
-    return np.concatenate([head, frames.T]).astype(np.float16)
+    edges = np.diff(moving, axis=0).T
+    frames = edges / np.sqrt((edges**2).sum(axis=1, keepdims=True) + 0.25)
+    return frames / max(np.sqrt((frames**2).sum(axis=1).mean()), 0.3)
 
 
-def group(fingerprints: Sequence[np.ndarray], *, same_audio: float = SAME_AUDIO) -> Groups:
+def _profile(power: np.ndarray, level: np.ndarray, fine: np.ndarray) -> np.ndarray:
+    """Pitch, rhythm and timbre: unit vectors times the root of their weight, so a product is a similarity."""
+    pitch = np.interp(_filters()[2], np.arange(len(power)), _log(power.mean(axis=1)))
+    pitch -= ndimage.uniform_filter1d(pitch, 19, mode="nearest")
+    onsets = np.maximum(np.diff(level, axis=1), 0)
+    onsets = (onsets - onsets.mean(axis=1, keepdims=True)).reshape(4, _BANDS // 4, -1).mean(axis=1)
+    echo = fft.irfft(np.abs(fft.rfft(onsets, 2048, axis=1)) ** 2, axis=1)
+    rhythm = echo[:, 5:75] / (echo[:, :1] + 1e-9)
+    timbre = np.diff(fine.mean(axis=1))
+    parts = []
+    for part, weight in zip((pitch, rhythm.ravel(), timbre), _WEIGHTS, strict=True):
+        centred = part - part.mean()
+        parts.append(centred * np.sqrt(weight) / (np.linalg.norm(centred) + 1e-9))
+    return np.concatenate(parts)
+
+
+def group(
+    fingerprints: Sequence[np.ndarray], *, same_audio: float = SAME_AUDIO, sounds_alike: float = SOUNDS_ALIKE
+) -> Groups:
     """Group clips whose fingerprints share audio or sound alike."""
     n = len(fingerprints)
-    pairs = _same_audio([f[_HEAD:] for f in fingerprints], same_audio) if n > 1 else ()
+    for print_ in fingerprints:
+        if print_.ndim != 2 or print_.shape[0] <= _HEAD or print_.shape[1] != _COLUMNS:
+            raise DataError(f"array of shape {print_.shape} is no fingerprint: make it with fingerprint()")
+    if n < 2:
+        return Groups((0,) * n, (), (1.0,) * n)
+    with threadpool_limits(1, "blas"):  # on products this small, threads only wait for one another
+        same = list(_same_audio([f[_HEAD:] for f in fingerprints], same_audio))
+        score = _scores(np.stack([f[:_HEAD].ravel() for f in fingerprints]).astype(np.float32))
+    pairs = sorted(same + _sounds_alike(score, same, sounds_alike), key=lambda p: (p.first, p.second))
+    return _components(n, tuple(pairs))
+
+
+def _same_audio(clips: Sequence[np.ndarray], threshold: float) -> Iterator[Link]:
+    """Correlate all pairs of `clips`, each (frames, 31), at all lags."""
+    lengths = np.array([len(clip) for clip in clips], np.float32)
+    n, size = len(clips), fft.next_fast_len(int(2 * lengths.max()), real=True)
+    spectra = np.empty((size // 2 + 1, n, _COLUMNS), np.complex64)
+    for i, clip in enumerate(clips):
+        spectra[:, i] = fft.rfft(clip.astype(np.float32), size, axis=0)
+    conjugate = np.ascontiguousarray(spectra.conj().transpose(0, 2, 1))
+    lag = (fft.fftfreq(size) * size).round().astype(np.float32)[:, None, None]
+    step = max(1, _CELLS // (size * n))
+    for start in range(0, n, step):
+        rows = slice(start, min(n, start + step))
+        total = fft.irfft(spectra[:, rows] @ conjugate[:, :, start:], size, axis=0, overwrite_x=True)
+        overlap = np.minimum(lengths[rows, None], lengths[start:] + lag) - np.maximum(lag, 0)
+        total /= np.where(overlap >= _MIN_OVERLAP * _FPS, overlap, np.inf)
+        best = total.max(axis=0)
+        for i, j in np.argwhere(np.triu(best >= threshold, k=1)):
+            where = lag[total[:, i, j].argmax(), 0, 0] / _FPS
+            value = float(min(1.0, best[i, j]))
+            sure = float(np.interp(value, *_SAME_AUDIO_CONFIDENCE))
+            yield Link(start + int(i), start + int(j), value, "same audio", sure, float(where))
+
+
+def _scores(profiles: np.ndarray) -> np.ndarray:
+    """How far each pair's similarity stands out from both clips' similarities to all clips, (clips, clips).
+
+    A data set whose songs all sound alike raises its own bar. The mean and spread of each clip are mixed
+    with those measured, as if of 30 more clips, so that a few clips do not judge themselves.
+    """
+    similarity = profiles @ profiles.T
+    known = np.diag(similarity) > 0.5
+    similarity[~known] = similarity[:, ~known] = 0
+    np.fill_diagonal(similarity, 0)
+    mean, spread, weight = _COHORT
+    count = max(int(known.sum()) - 1, 0) + weight
+    centre = (similarity.sum(axis=1) + weight * mean) / count
+    square = ((similarity**2).sum(axis=1) + weight * (mean**2 + spread**2)) / count
+    width = np.sqrt(square - centre**2)
+    standard = (similarity - centre[:, None]) / width[:, None]
+    score = np.clip((standard + standard.T) / 2, -_TOP, _TOP)
+    score[~known] = score[:, ~known] = -_TOP
+    return score
+
+
+def _sounds_alike(score: np.ndarray, same: Sequence[Link], threshold: float) -> list[Link]:
+    """Pairs above `threshold` in clusters whose clips are above it on average (no chaining)."""
+    near = score.copy()
+    for link in same:
+        near[link.first, link.second] = near[link.second, link.first] = _TOP
+    distance = _TOP - near
+    np.fill_diagonal(distance, 0)
+    tree = linkage(squareform(distance, checks=False), "average")
+    cluster = fcluster(tree, _TOP - threshold, "distance")
+    linked = np.triu((cluster[:, None] == cluster) & (near >= threshold) & (near < _TOP), k=1)
+    slope, middle = _ALIKE_CONFIDENCE
+    sure = 1 / (1 + np.exp(-slope * (score - middle)))
+    return [
+        Link(int(i), int(j), float(score[i, j]), "sounds alike", float(sure[i, j]))
+        for i, j in np.argwhere(linked)
+    ]
+
+
+def _components(n: int, pairs: tuple[Link, ...]) -> Groups:
+    """Connected components of `pairs`, each as sure as the weakest link of its strongest spanning tree."""
+    doubt = np.array([2 - p.confidence for p in pairs])
     ends = np.array([(p.first, p.second) for p in pairs], int).reshape(-1, 2)
-    graph = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(n, n))
-    labels = connected_components(graph, directed=False)[1] if n else np.zeros(0, int)
-    return Groups(tuple(map(int, labels)), tuple(pairs), tuple(1.0 for _ in set(labels)))
-
-
-def _same_audio(frames: Sequence[np.ndarray], threshold: float) -> tuple[Link, ...]:
-    lengths = np.array([len(f) for f in frames])
-    n, size = len(frames), fft.next_fast_len(int(2 * lengths.max()), real=True)
-    padded = np.zeros((n, size, _BANDS - 1), np.float32)
-    for i, clip in enumerate(frames):
-        padded[i, : len(clip)] = clip
-    spectra = np.ascontiguousarray(fft.rfft(padded, axis=1).transpose(1, 0, 2))
-    lag = fft.fftfreq(size, 1 / size)
-    links = []
-    for row in range(n - 1):
-        product = np.einsum("fd,fnd->nf", spectra[:, row], spectra[:, row + 1 :].conj())
-        total = fft.irfft(product, size, axis=1)
-        overlap = np.minimum(lengths[row], lengths[row + 1 :, None] + lag) - np.maximum(lag, 0)
-        score = np.where(overlap / _FPS >= _MIN_OVERLAP, total / np.maximum(overlap, 1), -1)
-        best = score.argmax(axis=1)
-        for k in np.flatnonzero(score[np.arange(len(best)), best] >= threshold):
-            value = float(min(1, score[k, best[k]]))
-            links.append(Link(row, row + 1 + int(k), value, "same audio", float(lag[best[k]] / _FPS)))
-    return tuple(links)
+    graph = coo_array((doubt, (ends[:, 0], ends[:, 1])), shape=(n, n)).tocsr()
+    found = connected_components(graph, directed=False)[1]
+    _, first, labels = np.unique(found, return_index=True, return_inverse=True)
+    labels = np.argsort(np.argsort(first))[labels]
+    weakest = np.ones(len(first))
+    tree = minimum_spanning_tree(graph).tocoo()
+    np.minimum.at(weakest, labels[tree.coords[0]], 2 - tree.data)
+    return Groups(tuple(labels.tolist()), pairs, tuple(weakest.tolist()))

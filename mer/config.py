@@ -24,6 +24,8 @@ __all__ = [
     "preset",
 ]
 
+MAX_SEED = 2**32 - 1
+
 
 def setting(default: Any, text: str, *, low: float | None = None, high: float | None = None) -> Any:
     """A dataclass field with a plain-language help text and an inclusive range."""
@@ -81,7 +83,7 @@ def _check(field: dataclasses.Field, hint: Any, value: Any) -> None:
         raise ConfigError(f"{field.name}={value!r} should be of type {hint.__name__}")
     low, high = field.metadata.get("low"), field.metadata.get("high")
     below, above = low is not None and value < low, high is not None and value > high
-    if (is_number and not math.isfinite(value)) or below or above:
+    if below or above or (is_number and not -math.inf < value < math.inf):
         bounds = f"{'' if low is None else f'{low} <= '}{field.name}{'' if high is None else f' <= {high}'}"
         raise ConfigError(f"{field.name}={value!r} is out of range: {bounds}")
 
@@ -109,7 +111,9 @@ class MelConfig(Section):
     """From window to log-mel image."""
 
     n_fft: int = setting(2048, "Samples per Fourier transform: longer is finer in pitch.", low=128, high=8192)
-    hop_length: int = setting(512, "Samples from one spectrum to the next: shorter is finer in time.", low=32)
+    hop_length: int = setting(
+        512, "Samples from one spectrum to the next: shorter is finer in time.", low=32, high=8192
+    )
     n_mels: int = setting(128, "Number of mel bands.", low=16, high=256)
     f_min: float = setting(20.0, "Lowest frequency, Hz.", low=0)
     f_max: float = setting(8000.0, "Highest frequency, Hz; at most half the sample rate.", low=100)
@@ -137,7 +141,7 @@ class SplitConfig(Section):
     group_by_song: bool = setting(True, "Keep all clips of a song in one part.")
     folds: int = setting(0, "Number of cross-validation folds; 0 for one hold-out.", low=0, high=20)
     fold: int = setting(0, "Which of the folds is the test part.", low=0, high=19)
-    seed: int = setting(0, "The same seed gives the same split for ever.", low=0)
+    seed: int = setting(0, "The same seed gives the same split for ever.", low=0, high=MAX_SEED)
 
     def __post_init__(self) -> None:
         Section.__post_init__(self)
@@ -185,7 +189,7 @@ class TrainConfig(Section):
     keep: Literal["best", "last"] = setting("last", "Which epoch's weights are tested and saved.")
     device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "Where to compute.")
     amp: bool = setting(True, "bfloat16 mixed precision on CUDA.")
-    seed: int = setting(0, "Seed of everything random in training.", low=0)
+    seed: int = setting(0, "Seed of everything random in training.", low=0, high=MAX_SEED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +208,12 @@ class Config(Section):
             raise ConfigError(
                 f"f_max={self.mel.f_max} is above half the sample rate; "
                 f"with sample_rate={self.audio.sample_rate} it can be at most {self.audio.sample_rate / 2:g}"
+            )
+        samples = int(self.audio.window_seconds * self.audio.sample_rate)
+        if self.mel.n_fft > samples:
+            raise ConfigError(
+                f"n_fft={self.mel.n_fft} is longer than a window; with {self.audio.window_seconds} s "
+                f"at {self.audio.sample_rate} Hz it can be at most {samples}"
             )
         if self.train.keep == "best" and self.split.validation == 0:
             raise ConfigError("keep='best' needs a validation part; set validation above 0 or keep='last'")

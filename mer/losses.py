@@ -12,11 +12,11 @@ __all__ = ["class_weights", "loss_function", "to_probabilities"]
 
 
 def to_probabilities(logits: torch.Tensor, loss: str) -> torch.Tensor:
-    """Logits (n, classes) -> distributions: softmax for "ce"; sigmoids scaled to sum 1 for "bce"."""
-    if loss == "ce":
-        return logits.softmax(dim=1)
-    chances = logits.sigmoid()
-    return chances / chances.sum(dim=1, keepdim=True).clamp_min(1e-12)
+    """Logits (n, classes) -> distributions: softmax for "ce"; sigmoids scaled to sum 1 for "bce".
+
+    The softmax of log-sigmoids is just that, and stays finite where every sigmoid vanishes.
+    """
+    return (logits if loss == "ce" else F.logsigmoid(logits)).softmax(dim=1)
 
 
 def class_weights(labels: np.ndarray, classes: int) -> torch.Tensor:

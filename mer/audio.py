@@ -26,6 +26,7 @@ MAX_CHANNELS = 8
 MAX_SECONDS = 3600.0  # an hour of 44.1 kHz stereo is 1.3 GB of float32; longer is refused unread
 RATE_RANGE = (1000, 768_000)
 SILENCE_PEAK = 1e-4  # -80 dBFS
+LOUDEST = 2.0**32  # more than any integer scale written as floats; powers of such samples stay finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Audio:
 
     def content_hash(self) -> str:
         """Hash of what is heard, to 16 bits: equal for a WAV file and a lossless copy of it."""
-        pcm = np.round(self.waveform * 32767).astype("<i2")
+        pcm = np.round(np.clip(self.waveform, -1, 1) * 32767).astype("<i2")
         return blake2b(pcm.tobytes(), digest_size=16, salt=str(self.rate).encode()).hexdigest()
 
 
@@ -54,22 +55,36 @@ def decode(source: Path | bytes, *, name: str | None = None, max_seconds: float 
     missing, not audio, empty, shorter than 0.5 s, longer than `max_seconds`, has over 8 channels,
     samples that are not numbers, or nothing louder than -80 dBFS.
     """
-    name = name or (str(source) if isinstance(source, Path) else "clip")
+    if name is None:
+        name = str(source) if isinstance(source, Path) else "clip"
     if isinstance(source, Path) and not source.is_file():
         raise AudioError(f"{name}: no such file; check the path")
+    if not (source if isinstance(source, bytes) else source.stat().st_size):
+        raise AudioError(f"{name}: empty, 0 bytes; record or export it again")
     try:
-        with soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
+        with soundfile.SoundFile(_Bytes(source) if isinstance(source, bytes) else source) as file:
             _check_header(file, name, max_seconds)
             rate, channels = file.samplerate, file.channels
             samples = file.read(dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
+    except (soundfile.LibsndfileError, OSError, RuntimeError, TypeError) as error:  # TypeError: headerless
         raise AudioError(
             f"{name}: not audio that can be decoded ({_reason(error)}); use WAV, FLAC, Ogg, MP3, AIFF or AU"
         ) from error
+    _check_samples(samples, rate, name)
     waveform = samples[:, 0] if channels == 1 else samples.mean(axis=1)
-    audio = Audio(np.ascontiguousarray(waveform), rate, channels)
-    _check_samples(audio, name)
-    return audio
+    if np.abs(waveform).max() < SILENCE_PEAK:
+        raise AudioError(f"{name}: silent, nothing above -80 dBFS; check the recording")
+    return Audio(np.ascontiguousarray(waveform), rate, channels)
+
+
+class _Bytes(io.BytesIO):
+    """Bytes that a decoder may seek in as in a file: what points before the start goes nowhere."""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return super().seek(offset, whence)
+        except ValueError:
+            return self.tell()
 
 
 def _reason(error: Exception) -> str:
@@ -88,15 +103,18 @@ def _check_header(file: soundfile.SoundFile, name: str, max_seconds: float) -> N
         raise AudioError(f"{name}: {seconds:.0f} s long; cut it to {max_seconds:.0f} s or less")
 
 
-def _check_samples(audio: Audio, name: str) -> None:
-    if len(audio.waveform) == 0:
+def _check_samples(samples: np.ndarray, rate: int, name: str) -> None:
+    """Refuse samples, shape (frames, channels), that are no sound."""
+    if len(samples) == 0:
         raise AudioError(f"{name}: empty, 0 samples; record or export it again")
-    if not np.isfinite(audio.waveform).all():
+    if not np.isfinite(samples).all():
         raise AudioError(f"{name}: NaN or infinite samples; export it again")
-    if audio.seconds < MIN_SECONDS:
-        raise AudioError(f"{name}: {audio.seconds:.2f} s, shorter than {MIN_SECONDS} s; use a longer excerpt")
-    if np.abs(audio.waveform).max() < SILENCE_PEAK:
-        raise AudioError(f"{name}: silent, nothing above -80 dBFS; check the recording")
+    peak = np.abs(samples).max()
+    if peak > LOUDEST:
+        raise AudioError(f"{name}: samples up to {peak:.0e}, where 1 is full scale; export it again")
+    seconds = len(samples) / rate
+    if seconds < MIN_SECONDS:
+        raise AudioError(f"{name}: {seconds:.2f} s, shorter than {MIN_SECONDS} s; use a longer excerpt")
 
 
 @lru_cache(maxsize=16)

@@ -4,14 +4,13 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from mer.backbones import Classifier, build_classifier
 from mer.cards import CARD, PAGE, WEIGHTS, Card, load_card, page
 from mer.errors import CheckpointError, MerError
 from mer.features import Standardizer
 from mer.files import new_folder
+from mer.tensors import load_tensors, save_tensors
 
 __all__ = ["load_checkpoint", "save_checkpoint", "write_files"]
 
@@ -33,8 +32,7 @@ def write_files(folder: Path, model: Classifier, card: Card) -> None:
         name: (t.to(dtype) if t.is_floating_point() else t).contiguous().cpu()
         for name, t in model.state_dict().items()
     }
-    save_file(tensors, folder / WEIGHTS)
-    (folder / WEIGHTS).chmod(0o644)  # safetensors writes for the owner alone
+    save_tensors(folder / WEIGHTS, tensors)
     (folder / CARD).write_text(json.dumps(card.to_dict(), indent=1, ensure_ascii=False), "utf-8")
     (folder / PAGE).write_text(page(card), "utf-8")
 
@@ -46,9 +44,9 @@ def load_checkpoint(folder: Path) -> tuple[Classifier, Standardizer, Card]:
     """
     card = load_card(folder)
     try:
-        tensors = load_file(folder / WEIGHTS)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{folder / WEIGHTS} is damaged ({error}); export it again") from error
+        tensors, _ = load_tensors(folder / WEIGHTS)
+    except ValueError as error:
+        raise CheckpointError(f"{error}; export the checkpoint again") from error
     with torch.device("meta"):
         model = _build(card, folder)
     _require_same(model.state_dict(), tensors, folder)

@@ -6,6 +6,7 @@ interruption or repeated elsewhere.
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,14 +20,15 @@ from mer.backbones import Classifier, build_classifier
 from mer.callbacks import LogFigures, SaveState, StopOnRequest
 from mer.checkpoints import write_files
 from mer.config import Config
-from mer.errors import MerError, RunError
+from mer.errors import MerError, RunError, StorageError
 from mer.features import Standardizer
 from mer.material import Material, Notify, Spec, prepare
 from mer.metrics import evaluate
 from mer.records import clip_rows, headline, make_card, versions
 from mer.resume import drop_state, load_state, state_path
+from mer.runs import Run
 from mer.splits import Split
-from mer.tracking import Run, RunStore
+from mer.tracking import RunStore
 from mer.training import Callback, State, Stop, choose_device, fit, predict_clips
 from mer.windows import WindowSet
 
@@ -121,7 +123,8 @@ class Experiment:
             return Outcome(run_id, "stopped")
         except BaseException as error:
             reason = str(error) if isinstance(error, MerError) else f"{type(error).__name__}: {error}"
-            self.runs.finish(run_id, "failed", reason=reason)
+            with suppress(StorageError):  # on a full disk it stays "running", to be found interrupted
+                self.runs.finish(run_id, "failed", reason=reason)
             raise
         self.runs.log(run_id, [(0, result.metrics)])
         self.runs.finish(run_id, "finished")

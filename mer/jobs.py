@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from mer.errors import RunError
 from mer.resume import drop_state, state_path
-from mer.tracking import Run, RunStore
+from mer.runs import Run
+from mer.tracking import RunStore
 
 __all__ = ["cancel", "delete"]
 

@@ -1,14 +1,12 @@
 """The state of an unfinished run on disk: one safetensors file, replaced after each epoch in one step."""
 
-import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from mer.errors import RunError
 from mer.files import atomic_path, home
+from mer.tensors import load_tensors, save_tensors
 from mer.training import State
 
 __all__ = ["drop_state", "load_state", "save_state", "state_path"]
@@ -32,7 +30,7 @@ def save_state(path: Path, state: State) -> None:
         "param_groups": state.optimizer["param_groups"],
     }
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"state": json.dumps(plain)})
+        save_tensors(temporary, tensors, plain)
 
 
 def load_state(path: Path) -> State | None:
@@ -41,13 +39,13 @@ def load_state(path: Path) -> State | None:
         return None
     parts: dict[str, dict[str, torch.Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
     try:
-        with safe_open(path, framework="pt") as file:
-            plain = json.loads(file.metadata()["state"])
-            for key in file.keys():  # noqa: SIM118 - not a dict
-                kind, _, name = key.partition("/")
-                parts[kind][name] = file.get_tensor(key)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path} is damaged ({error}); delete it to start the run over") from error
+        tensors, plain = load_tensors(path)
+        for key, tensor in tensors.items():
+            kind, _, name = key.partition("/")
+            parts[kind][name] = tensor
+        plain = {key: plain[key] for key in ("epoch", "history", "best_epoch", "param_groups")}
+    except (ValueError, KeyError) as error:
+        raise RunError(f"{path} cannot be used ({error}); delete it to start the run over") from error
     return State(
         epoch=plain["epoch"],
         history=plain["history"],

@@ -7,73 +7,51 @@ instead, and `mlflow ui` works on either. Nothing here imports torch.
 import json
 import logging
 import os
-import socket
 import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
-import psutil
 from filelock import FileLock
 
 from mer.errors import RunError, StorageError
 from mer.files import home, new_folder, writing
+from mer.runs import STATUS, Run, owner, to_run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run as MlflowRun
 
-__all__ = ["Run", "RunStore"]
+__all__ = ["RunStore"]
 
 EXPERIMENT = "mer"
 BATCH_LIMIT = 1000  # metrics that MLflow takes in one call
-STATUS = {
-    "SCHEDULED": "queued",
-    "RUNNING": "running",
-    "FINISHED": "finished",
-    "FAILED": "failed",
-    "KILLED": "stopped",
-}
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run as the store knows it.
+def _guarded(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Report what MLflow could not do as a StorageError with the remedy."""
 
-    `status` is queued, running, stopping, interrupted (its process is gone), finished, failed or stopped.
-    `spec` is what was asked for (see mer.experiments); `metrics` the newest value of each; times in s.
-    """
+    @wraps(method)
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        from mlflow.exceptions import MlflowException
 
-    id: str
-    name: str
-    status: str
-    started: float
-    ended: float | None
-    spec: dict[str, Any]
-    metrics: dict[str, float]
-    parent: str | None = None
-    reason: str | None = None
-    tags: dict[str, str] = field(default_factory=dict)
+        try:
+            return method(*arguments, **keywords)
+        except MlflowException as error:
+            reason = str(error).splitlines()[0][:160]
+            raise StorageError(
+                f"the run store failed ({reason}); free some space, or check MER_HOME and MLFLOW_TRACKING_URI"
+            ) from error
 
-    @property
-    def data_hash(self) -> str | None:
-        """Hash of the clips that the run works on."""
-        return self.tags.get("mer.data_hash")
-
-    @property
-    def synthetic(self) -> bool:
-        """True if the run's clips were generated."""
-        return self.tags.get("mer.synthetic") == "True"
+    return call
 
 
 class RunStore:
-    """All reading and writing of runs."""
+    """All reading and writing of runs. Methods raise StorageError where the store cannot be used."""
 
     def __init__(self, client: "MlflowClient", experiment: str) -> None:
         self.client, self.experiment = client, experiment
@@ -84,6 +62,7 @@ class RunStore:
         uri = os.environ.get("MLFLOW_TRACKING_URI")
         return _open(uri) if uri else _open_local(home())
 
+    @_guarded
     def create(self, name: str, spec: dict[str, Any], *, parent: str | None = None) -> str:
         """A new queued run; returns its id."""
         tags = {"mer.spec": json.dumps(spec), "mlflow.runName": name}
@@ -97,23 +76,24 @@ class RunStore:
 
     def start(self, run_id: str) -> None:
         """Mark as running in this process, so that others can tell if the process is gone."""
-        me = psutil.Process()
-        owner = {"host": socket.gethostname(), "pid": me.pid, "born": me.create_time()}
-        self.tag(run_id, {"mer.owner": json.dumps(owner), "mer.stop": "", "mer.reason": ""})
+        self.tag(run_id, {"mer.owner": owner(), "mer.stop": "", "mer.reason": ""})
         self.client.update_run(run_id, status="RUNNING")
 
+    @_guarded
     def finish(self, run_id: str, status: str, *, reason: str = "") -> None:
         """Mark as "finished", "failed" or "stopped"."""
         self.tag(run_id, {"mer.reason": reason[:4000]})
         word = next(key for key, value in STATUS.items() if value == status)
         self.client.set_terminated(run_id, status=word)
 
+    @_guarded
     def tag(self, run_id: str, tags: dict[str, str]) -> None:
         """Set tags."""
         from mlflow.entities import RunTag
 
         self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
+    @_guarded
     def log(self, run_id: str, rows: list[tuple[int, dict[str, float]]]) -> None:
         """Log figures, each row at its step, in as few calls as MLflow allows."""
         from mlflow.entities import Metric
@@ -123,10 +103,12 @@ class RunStore:
         for start in range(0, len(metrics), BATCH_LIMIT):
             self.client.log_batch(run_id, metrics=metrics[start : start + BATCH_LIMIT])
 
+    @_guarded
     def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
         """All (step, value) of one metric."""
         return [(m.step, m.value) for m in self.client.get_metric_history(run_id, metric)]
 
+    @_guarded
     def runs(self) -> list[Run]:
         """All runs, newest first."""
         from mlflow.entities import ViewType
@@ -136,7 +118,7 @@ class RunStore:
             page = self.client.search_runs(
                 [self.experiment], "", ViewType.ACTIVE_ONLY, 500, ["attributes.start_time DESC"], token
             )
-            found += [_to_run(run) for run in page]
+            found += [to_run(run) for run in page]
             token = page.token
             if not token:
                 return found
@@ -153,6 +135,7 @@ class RunStore:
         """The runs of a cross-validation, oldest first."""
         return [run for run in reversed(self.runs()) if run.parent == run_id]
 
+    @_guarded
     def stop_requested(self, run_id: str) -> bool:
         """True if someone asked this run to stop."""
         return self.client.get_run(run_id).data.tags.get("mer.stop") == "1"
@@ -161,10 +144,12 @@ class RunStore:
         """Ask a run to stop at its next step."""
         self.tag(run_id, {"mer.stop": "1"})
 
+    @_guarded
     def delete(self, run_id: str) -> None:
         """Hide a run from all listings (MLflow keeps it until `mlflow gc`)."""
         self.client.delete_run(run_id)
 
+    @_guarded
     def save_folder(self, run_id: str, name: str, write: Callable[[Path], None]) -> None:
         """Have `write` fill a folder of the run's artifacts, whole or not at all; replaces an older one."""
         local = self._local(run_id)
@@ -178,6 +163,7 @@ class RunStore:
         with new_folder(target) as draft:
             write(draft)
 
+    @_guarded
     def folder(self, run_id: str, name: str) -> Path | None:
         """A folder of the run's artifacts as a local path, fetched if need be; None if there is none."""
         local = self._local(run_id)
@@ -206,46 +192,6 @@ def _flat(spec: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", str(value)[:500]
-
-
-def _to_run(run: "MlflowRun") -> Run:
-    tags, info = run.data.tags, run.info
-    try:
-        spec = json.loads(tags.get("mer.spec", "{}"))
-    except ValueError:
-        spec = {}
-    return Run(
-        id=info.run_id,
-        name=tags.get("mlflow.runName", info.run_id[:8]),
-        status=_status(info.status, tags),
-        started=info.start_time / 1000,
-        ended=info.end_time / 1000 if info.end_time else None,
-        spec=spec,
-        metrics=dict(run.data.metrics),
-        parent=tags.get("mlflow.parentRunId"),
-        reason=tags.get("mer.reason") or None,
-        tags=dict(tags),
-    )
-
-
-def _status(status: str, tags: dict[str, str]) -> str:
-    if status != "RUNNING":
-        return STATUS.get(status, "failed")
-    try:
-        owner = json.loads(tags.get("mer.owner", "{}"))
-    except ValueError:
-        owner = {}
-    if owner.get("host") == socket.gethostname() and not _alive(owner):
-        return "interrupted"
-    return "stopping" if tags.get("mer.stop") == "1" else "running"
-
-
-def _alive(owner: dict[str, Any]) -> bool:
-    """True if the process is there and is the same one, not a later one with its number."""
-    try:
-        return abs(psutil.Process(owner["pid"]).create_time() - owner["born"]) < 1
-    except (psutil.Error, KeyError, TypeError):
-        return False
 
 
 @lru_cache(maxsize=4)

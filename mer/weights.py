@@ -16,12 +16,11 @@ from pathlib import Path
 
 import torch
 import torchvision.models
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from mer.errors import WeightsError
 from mer.files import atomic_path
+from mer.tensors import load_tensors
 
 __all__ = ["LITE0", "PackagedWeights", "TorchvisionWeights", "fetch", "fill", "load_weights_file"]
 
@@ -152,9 +151,9 @@ def load_weights_file(path: Path) -> StateDict:
         )
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return load_tensors(path)[0]
         tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise WeightsError(f"{path} is no whole file of weights ({reason}); fetch it again") from error
     if not isinstance(tensors, dict) or not all(isinstance(t, torch.Tensor) for t in tensors.values()):

@@ -4,7 +4,8 @@ from argparse import Namespace
 from datetime import datetime
 
 from mer.cli.output import Bars, emit, table
-from mer.tracking import Run, RunStore
+from mer.runs import Run
+from mer.tracking import RunStore
 
 
 def _summary(run: Run) -> dict:

@@ -1,0 +1,35 @@
+"""Named tensors in safetensors files. Nothing here, or anywhere in mer, unpickles."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from mer.errors import StorageError
+
+__all__ = ["load_tensors", "save_tensors"]
+
+
+def save_tensors(path: Path, tensors: dict[str, torch.Tensor], note: dict[str, Any] | None = None) -> None:
+    """Write tensors, and a note of plain data; raises StorageError on a full or read-only place."""
+    metadata = {"note": json.dumps(note)} if note is not None else None
+    try:
+        save_file(tensors, path, metadata=metadata)
+        path.chmod(0o644)  # safetensors writes for the owner alone
+    except SafetensorError as error:
+        raise StorageError(
+            f"cannot write {path} ({error}); free some space or choose a writable place (MER_HOME, --out)"
+        ) from error
+
+
+def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Tensors and note of a file; raises ValueError with the reason if it is damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            note = json.loads((file.metadata() or {}).get("note", "{}"))
+            return {key: file.get_tensor(key) for key in file.keys()}, note  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error})") from error

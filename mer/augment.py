@@ -23,7 +23,7 @@ def shift(images: torch.Tensor, largest: float) -> torch.Tensor:
 def mask(images: torch.Tensor, *, dim: int, count: int, largest: float) -> torch.Tensor:
     """SpecAugment (Park et al., 2019): blank `count` stretches of up to `largest` of axis `dim` (1 or 2)."""
     n, size = len(images), images.shape[dim]
-    position = torch.arange(size)
+    position = torch.arange(size) + 0.5  # middles, so that both ends are as likely to be blanked
     kept = torch.ones(n, size, dtype=torch.bool)
     for _ in range(count):
         width = torch.rand(n, 1) * largest * size

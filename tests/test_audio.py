@@ -242,11 +242,16 @@ def test_a_compressed_file_cut_in_half_is_refused(suffix, sound, write_audio, tm
         decode(content[: len(content) // 2])
 
 
-def test_a_flac_header_cut_short_is_refused_and_nothing_is_printed(sound, write_audio, tmp_path, capfd):
-    content = write_audio(tmp_path / "clip.flac", sound.chirp()).read_bytes()
+def test_an_aiff_header_cut_short_is_refused_and_nothing_is_printed(
+    sound, write_audio, tmp_path, monkeypatch
+):
+    """libsndfile then seeks to before the start, which Python's BytesIO answers with a traceback on stderr."""
+    content = write_audio(tmp_path / "clip.aiff", sound.chirp()).read_bytes()
+    printed = []
+    monkeypatch.setattr("sys.unraisablehook", printed.append)
     with pytest.raises(AudioError, match="not audio that can be decoded"):
-        decode(content[:44])
-    assert capfd.readouterr() == ("", "")
+        decode(content[:30])
+    assert printed == []
 
 
 @pytest.fixture(scope="module")

@@ -245,7 +245,7 @@ def test_a_compressed_file_cut_in_half_is_refused(suffix, sound, write_audio, tm
 def test_an_aiff_header_cut_short_is_refused_and_nothing_is_printed(
     sound, write_audio, tmp_path, monkeypatch
 ):
-    """libsndfile then seeks to before the start, which Python's BytesIO answers with a traceback on stderr."""
+    """libsndfile then seeks to before the start, which BytesIO answers with a traceback on stderr."""
     content = write_audio(tmp_path / "clip.aiff", sound.chirp()).read_bytes()
     printed = []
     monkeypatch.setattr("sys.unraisablehook", printed.append)

@@ -1,0 +1,167 @@
+"""Windows: where a clip is cut, how it is filled up, and how windows of many clips are kept together."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mer import windows as windows_module
+from mer.audio import MIN_SECONDS, window_starts, windows
+from mer.config import AudioConfig
+from mer.windows import WindowSet
+
+SMALL = AudioConfig(sample_rate=4000, window_seconds=2.0, hop_seconds=1.0)  # 8000 samples, every 4000
+
+
+@st.composite
+def cuts(draw):
+    """A config and the number of samples of a clip, half a second to ten windows long."""
+    length = draw(st.floats(0.5, 20))
+    config = AudioConfig(
+        sample_rate=draw(st.sampled_from([4000, 11_025, 16_000])),
+        window_seconds=length,
+        hop_seconds=draw(st.floats(0.1, length)),
+    )
+    return config, draw(st.integers(int(0.5 * config.sample_rate), int(10 * length * config.sample_rate)))
+
+
+# Cutting one clip
+
+
+@given(cuts())
+def test_windows_leave_no_sample_uncovered_but_a_tail_of_half_a_second(cut):
+    config, n = cut
+    size = round(config.window_seconds * config.sample_rate)
+    covered = np.zeros(max(n, size), bool)
+    for start in window_starts(n, config):
+        assert start >= 0
+        assert start + size <= max(n, size)
+        covered[start : start + size] = True
+    tail = n - (np.flatnonzero(covered).max() + 1)
+    assert covered[: n - max(tail, 0)].all()
+    assert tail <= MIN_SECONDS * config.sample_rate
+
+
+@given(cuts())
+def test_windows_start_at_zero_and_move_on_by_at_most_a_hop(cut):
+    config, n = cut
+    starts = window_starts(n, config)
+    steps = np.diff(starts)
+    hop = round(config.hop_seconds * config.sample_rate)
+    assert starts[0] == 0
+    assert (steps > 0).all()
+    assert (steps[:-1] == hop).all()
+    assert (steps <= hop).all()
+
+
+@given(cuts())
+def test_windows_all_have_the_length_of_the_setting(cut):
+    config, n = cut
+    size = round(config.window_seconds * config.sample_rate)
+    found = list(windows(np.ones(n, np.float32), config))
+    assert {w.shape for w in found} == {(size,)}
+    assert {w.dtype for w in found} == {np.dtype(np.float32)}
+    assert len(found) == len(window_starts(n, config))
+
+
+@pytest.mark.parametrize(
+    ("samples", "starts"),
+    [
+        (2000, [0]),
+        (8000, [0]),
+        (10_000, [0]),  # 0.5 s uncovered: left out
+        (10_001, [0, 2001]),  # more than that: one more window, flush with the end
+        (12_000, [0, 4000]),
+        (15_000, [0, 4000, 7000]),
+    ],
+)
+def test_a_tail_gets_a_window_of_its_own_where_it_is_longer_than_half_a_second(samples, starts):
+    assert window_starts(samples, SMALL) == starts
+
+
+def test_windows_hold_the_samples_from_their_start():
+    clip = np.arange(15_000, dtype=np.float32)
+    for start, window in zip([0, 4000, 7000], windows(clip, SMALL), strict=True):
+        assert np.array_equal(window, clip[start : start + 8000])
+
+
+def test_a_clip_shorter_than_a_window_is_padded_with_zeros(sound):
+    clip = sound.noise(1.5, rate=4000)
+    (window,) = windows(clip, SMALL)
+    assert np.array_equal(window[:6000], clip)
+    assert not window[6000:].any()
+    assert len(window) == 8000
+
+
+@pytest.mark.parametrize("seconds", [0.5, 0.7, 1.5])
+def test_a_clip_shorter_than_a_window_is_repeated_where_that_is_asked_for(seconds, sound):
+    clip = sound.noise(seconds, rate=4000)
+    (window,) = windows(clip, SMALL.replace(pad="repeat"))
+    assert np.array_equal(window, np.tile(clip, 4)[:8000])
+
+
+# Many clips
+
+
+@pytest.fixture(params=["in memory", "mapped"])
+def window_set(request, monkeypatch):
+    """Clips of 2, 1 and 3 windows, each window filled with its own number; both ways of keeping them."""
+    if request.param == "mapped":
+        monkeypatch.setattr(windows_module, "IN_MEMORY", 0)
+    numbers = np.arange(6, dtype=np.float16)[:, None, None] * np.ones((1, 2, 2), np.float16)
+    made = WindowSet([numbers[:2], numbers[2:3], numbers[3:]], [1, 0, 2], classes=3)
+    assert (made._gathered is None) == (request.param == "mapped")
+    return made
+
+
+def test_windows_are_numbered_through_all_clips_in_order(window_set):
+    assert len(window_set) == 6
+    assert window_set.clip.tolist() == [0, 0, 1, 2, 2, 2]
+    assert window_set.position.tolist() == [0, 1, 0, 0, 1, 2]
+
+
+def test_a_window_has_the_label_of_its_clip(window_set):
+    assert window_set.window_labels.tolist() == [1, 1, 0, 2, 2, 2]
+    assert window_set.window_labels.dtype == np.int64
+    assert window_set.classes == 3
+
+
+def test_windows_are_drawn_in_any_order_and_more_than_once(window_set):
+    drawn = window_set.images(np.array([5, 0, 2, 2]))
+    assert drawn.dtype == np.float16
+    assert drawn.shape == (4, 2, 2)
+    assert drawn[:, 1, 1].tolist() == [5, 0, 2, 2]
+
+
+@pytest.mark.parametrize("size", [1, 4, 6, 100])
+def test_batches_give_every_window_once_in_order(window_set, size):
+    batches = list(window_set.batches(size))
+    assert np.concatenate(batches)[:, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
+    assert all(len(batch) == size for batch in batches[:-1])
+
+
+def test_pooling_is_the_mean_over_the_windows_of_each_clip(window_set):
+    probabilities = np.array([[0.0, 1.0], [1.0, 0.0], [0.3, 0.7], [0.9, 0.1], [0.6, 0.4], [0.0, 1.0]])
+    assert window_set.pool(probabilities) == pytest.approx(np.array([[0.5, 0.5], [0.3, 0.7], [0.5, 0.5]]))
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=8))
+def test_clips_of_one_prediction_pool_to_that_prediction(counts):
+    arrays = [np.zeros((n, 1, 1), np.float16) for n in counts]
+    made = WindowSet(arrays, [0] * len(counts), classes=len(counts))
+    assert made.pool(np.eye(len(counts))[made.clip]) == pytest.approx(np.eye(len(counts)))
+
+
+def test_a_set_without_clips_is_empty():
+    made = WindowSet([], [], classes=2)
+    assert len(made) == 0
+    assert list(made.batches()) == []
+
+
+def test_arrays_on_disk_stay_there_when_they_are_many(monkeypatch, tmp_path):
+    """Nothing is gathered above the limit, and everything is exactly at it."""
+    np.save(tmp_path / "a.npy", np.zeros((4, 2, 2), np.float16))
+    mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
+    monkeypatch.setattr(windows_module, "IN_MEMORY", mapped.nbytes)
+    assert WindowSet([mapped], [0], classes=1)._gathered is not None
+    assert WindowSet([mapped, mapped], [0, 0], classes=1)._gathered is None

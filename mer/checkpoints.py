@@ -29,8 +29,7 @@ def write_files(folder: Path, model: Classifier, card: Card) -> None:
     """The files of a checkpoint, into an existing folder."""
     dtype = getattr(torch, card.dtype)
     tensors = {
-        name: (t.to(dtype) if t.is_floating_point() else t).contiguous().cpu()
-        for name, t in model.state_dict().items()
+        name: (t.to(dtype) if t.is_floating_point() else t).cpu() for name, t in model.state_dict().items()
     }
     save_tensors(folder / WEIGHTS, tensors)
     (folder / CARD).write_text(json.dumps(card.to_dict(), indent=1, ensure_ascii=False), "utf-8")

@@ -16,8 +16,9 @@ __all__ = ["load_tensors", "save_tensors"]
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor], note: dict[str, Any] | None = None) -> None:
     """Write tensors, and a note of plain data; raises StorageError on a full or read-only place."""
     metadata = {"note": json.dumps(note)} if note is not None else None
+    dense = {name: tensor.contiguous() for name, tensor in tensors.items()}  # channels-last ones are not
     try:
-        save_file(tensors, path, metadata=metadata)
+        save_file(dense, path, metadata=metadata)
         path.chmod(0o644)  # safetensors writes for the owner alone
     except SafetensorError as error:
         raise StorageError(

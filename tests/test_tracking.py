@@ -1,0 +1,164 @@
+"""Runs are kept in MLflow and come back as plain data."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from mer.errors import RunError, StorageError
+from mer.tracking import RunStore
+
+
+@pytest.fixture
+def runs(runs_home):
+    return RunStore.open()
+
+
+SPEC = {"data": "demo", "config": {"train": {"lr": 0.1}}}
+
+
+def test_a_new_run_is_queued_and_keeps_what_was_asked_for(runs):
+    run = runs.get(runs.create("one", SPEC))
+    assert (run.status, run.name, run.spec) == ("queued", "one", SPEC)
+
+
+def test_settings_are_also_mlflow_parameters(runs):
+    run_id = runs.create("one", SPEC)
+    assert runs.client.get_run(run_id).data.params == {"data": "demo", "config.train.lr": "0.1"}
+
+
+def test_a_started_run_is_running_while_its_process_lives(runs):
+    run_id = runs.create("one", SPEC)
+    runs.start(run_id)
+    assert runs.get(run_id).status == "running"
+
+
+def test_a_running_run_whose_process_is_gone_is_interrupted(runs):
+    run_id = runs.create("one", SPEC)
+    runs.start(run_id)
+    gone = json.loads(runs.get(run_id).tags["mer.owner"]) | {"pid": 2**22 + 1}
+    runs.tag(run_id, {"mer.owner": json.dumps(gone)})
+    assert runs.get(run_id).status == "interrupted"
+
+
+def test_a_later_process_with_the_same_number_is_not_taken_for_the_runs_own(runs):
+    run_id = runs.create("one", SPEC)
+    runs.start(run_id)
+    earlier = json.loads(runs.get(run_id).tags["mer.owner"])
+    runs.tag(run_id, {"mer.owner": json.dumps(earlier | {"born": earlier["born"] - 1000})})
+    assert runs.get(run_id).status == "interrupted"
+
+
+def test_a_run_on_another_machine_is_believed_to_run(runs):
+    run_id = runs.create("one", SPEC)
+    runs.start(run_id)
+    runs.tag(run_id, {"mer.owner": json.dumps({"host": "elsewhere", "pid": 1, "born": 0})})
+    assert runs.get(run_id).status == "running"
+
+
+@pytest.mark.parametrize("status", ["finished", "failed", "stopped"])
+def test_an_ended_run_says_how_and_why(runs, status):
+    run_id = runs.create("one", SPEC)
+    runs.start(run_id)
+    runs.finish(run_id, status, reason="because")
+    run = runs.get(run_id)
+    assert (run.status, run.reason) == (status, "because")
+    assert run.ended >= run.started
+
+
+def test_a_stop_request_is_seen_and_a_new_start_forgets_it(runs):
+    run_id = runs.create("one", SPEC)
+    runs.start(run_id)
+    assert not runs.stop_requested(run_id)
+    runs.request_stop(run_id)
+    assert runs.stop_requested(run_id)
+    assert runs.get(run_id).status == "stopping"
+    runs.start(run_id)
+    assert not runs.stop_requested(run_id)
+
+
+def test_every_logged_figure_comes_back_at_its_step(runs):
+    run_id = runs.create("one", SPEC)
+    runs.log(run_id, [(step, {"loss": 1 / step, "accuracy": 0.5}) for step in range(1, 701)])
+    assert runs.history(run_id, "loss") == [(step, pytest.approx(1 / step)) for step in range(1, 701)]
+    assert runs.get(run_id).metrics == {"loss": pytest.approx(1 / 700), "accuracy": 0.5}
+
+
+def test_a_run_is_found_by_the_start_of_its_id(runs):
+    run_id = runs.create("one", SPEC)
+    assert runs.get(run_id[:12]).id == run_id
+
+
+def test_an_unknown_run_is_an_error_that_says_where_to_look(runs):
+    with pytest.raises(RunError, match="run 'nothing': there is no such run; 'mer runs list'"):
+        runs.get("nothing")
+
+
+def test_an_empty_name_is_no_run(runs):
+    runs.create("one", SPEC)
+    with pytest.raises(RunError, match="run ''"):
+        runs.get("")
+
+
+def test_folds_are_found_below_their_parent_in_order(runs):
+    parent = runs.create("all", SPEC)
+    folds = [runs.create(f"fold {k}", SPEC, parent=parent) for k in range(2)]
+    assert {run.id for run in runs.children(parent)} == set(folds)
+
+
+def test_a_deleted_run_is_listed_no_more(runs):
+    run_id = runs.create("one", SPEC)
+    runs.delete(run_id)
+    assert run_id not in {run.id for run in runs.runs()}
+
+
+def test_a_folder_of_artifacts_is_whole_or_absent(runs):
+    run_id = runs.create("one", SPEC)
+
+    def half(folder):
+        (folder / "a.txt").write_text("a")
+        raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        runs.save_folder(run_id, "checkpoint", half)
+    assert runs.folder(run_id, "checkpoint") is None
+    runs.save_folder(run_id, "checkpoint", lambda folder: (folder / "a.txt").write_text("a"))
+    runs.save_folder(run_id, "checkpoint", lambda folder: (folder / "b.txt").write_text("b"))
+    assert [p.name for p in runs.folder(run_id, "checkpoint").iterdir()] == ["b.txt"]
+
+
+def test_the_database_has_a_write_ahead_log(runs, runs_home):
+    with sqlite3.connect(runs_home / "mlflow.db") as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+
+
+def test_listing_runs_imports_no_torch(runs_home):
+    code = (
+        "import sys; from mer.tracking import RunStore; RunStore.open().runs(); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_a_home_that_cannot_be_written_is_an_error_with_the_remedy(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("MER_HOME", str(tmp_path / "file" / "home"))
+    with pytest.raises(StorageError, match=r"cannot write .*file.home.*choose a writable place \(MER_HOME"):
+        RunStore.open()
+
+
+@pytest.mark.slow
+def test_eight_processes_logging_at_once_lose_nothing(runs, runs_home):
+    code = (
+        "import sys; from mer.tracking import RunStore; runs = RunStore.open()\n"
+        "for step in range(1, 51): runs.log(sys.argv[1], [(step, {'loss': step})])"
+    )
+    ids = [runs.create(f"writer {k}", SPEC) for k in range(8)]
+    crowd = [subprocess.Popen([sys.executable, "-c", code, i], env=dict(os.environ)) for i in ids]
+    assert [process.wait() for process in crowd] == [0] * 8
+    for run_id in ids:
+        assert runs.history(run_id, "loss") == [(step, step) for step in range(1, 51)]

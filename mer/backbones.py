@@ -23,6 +23,9 @@ __all__ = ["ZOO", "Backbone", "Classifier", "build_classifier", "get_backbone"]
 
 FeatureMap = Callable[[nn.Module, torch.Tensor], torch.Tensor]
 
+# GoogLeNet and Inception give several outputs in training; RegNet cannot be built on the meta device.
+UNSUITABLE = ("googlenet", "inception", "regnet")
+
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
@@ -139,6 +142,8 @@ def get_backbone(name: str) -> Backbone:
 
 def _any_torchvision(name: str) -> Backbone:
     """An entry by inspection: the last linear layer is the output, the last stage what precedes it."""
+    if name.startswith(UNSUITABLE):
+        raise BackboneError(f"backbone {name!r} cannot be fine-tuned here; choose one of: {', '.join(ZOO)}")
     with torch.device("meta"):
         net = torchvision.models.get_model(name, weights=None)
     linear = [path for path, module in net.named_modules() if isinstance(module, nn.Linear)]

@@ -1,0 +1,296 @@
+"""The zoo: every network with every head and freeze, without its weights.
+
+Shapes and the way of gradients are checked on the meta device, where even VGG-16 costs nothing; what
+depends on values is checked on one small batch of real numbers.
+"""
+
+import gc
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torchvision.models
+from tiny_backbone import TINY
+from torch import nn
+
+from mer.backbones import ZOO, build_classifier, get_backbone, register
+from mer.errors import BackboneError
+from mer.heads import HEADS
+
+OTHERS = [
+    "resnet34",
+    "mobilenet_v2",
+    "convnext_tiny",
+    "swin_t",
+    "shufflenet_v2_x0_5",
+    "mnasnet0_5",
+    "vgg11_bn",
+]
+UNSUITABLE = ["regnet_y_400mf", "googlenet", "inception_v3", "squeezenet1_1"]
+FREEZES = ("head", "last", "none")
+PAIRS = [("avg", freeze) for freeze in FREEZES] + [(head, "last") for head in HEADS if head != "avg"]
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+def on_meta(name, **options):
+    with torch.device("meta"):
+        return build_classifier(name, classes=5, weights="none", **options)
+
+
+def images(n=2, *, height=64, width=64, device="cpu"):
+    return torch.rand(n, 3, height, width, device=device)
+
+
+def with_gradient(model):
+    return {name for name, p in model.named_parameters() if p.grad is not None}
+
+
+def batch_norms(model):
+    return {n: m for n, m in model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
+
+
+def is_under(name, prefixes):
+    return any(f"{name}.".startswith(f"{prefix}.") for prefix in prefixes)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_every_network_trains_what_it_should_with_every_head(name):
+    for head, freeze in PAIRS:
+        model = on_meta(name, head=head, freeze=freeze).train()
+        logits = model(images(device="meta"))
+        assert logits.shape == (2, 5), (head, freeze)
+        logits.sum().backward()
+        names = {n for n, _ in model.named_parameters()}
+        of_head = {n for n in names if n.startswith("head.")}
+        of_last = {n for n in names if is_under(n.removeprefix("body."), model.backbone.last)}
+        wanted = {"head": of_head, "last": of_head | of_last, "none": names}[freeze]
+        assert with_gradient(model) == wanted, (head, freeze)
+        assert of_head < of_head | of_last < names, (head, freeze)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_the_feature_map_keeps_time_on_its_width(name):
+    model = on_meta(name, head="attention")
+    short, long = (
+        model.backbone.feature_map(model.body, images(height=64, width=width, device="meta"))
+        for width in (128, 256)
+    )
+    assert short.shape[:3] == long.shape[:3]
+    assert long.shape[3] > short.shape[3] > short.shape[2]
+    assert model.embed(images(height=64, width=256, device="meta")).shape == (2, long.shape[1], long.shape[3])
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_the_module_named_for_class_activation_makes_the_feature_map(name):
+    model = on_meta(name)
+    seen = []
+    model.body.get_submodule(model.backbone.cam).register_forward_hook(
+        lambda *call: seen.append(call[2].shape)
+    )
+    feature_map = model.backbone.feature_map(model.body, images(device="meta"))
+    assert seen == [feature_map.shape]
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_the_registered_number_of_parameters_is_that_of_the_network(name):
+    with torch.device("meta"):
+        net = ZOO[name].build()
+    assert sum(p.numel() for p in net.parameters()) == ZOO[name].source.parameters
+
+
+@pytest.fixture(scope="module", params=ZOO)
+def stepped(request):
+    """A real network after one step with freeze="last", and the sum of each tensor before and after."""
+    torch.manual_seed(0)
+    model = build_classifier(request.param, classes=3, freeze="last", weights="none").train()
+    before = sums(model)
+    model(images(4)).square().sum().backward()
+    pulled = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                parameter += 0.1 * (parameter.grad != 0)  # by its sign, sums could stay
+    model.zero_grad(set_to_none=True)
+    yield SimpleNamespace(model=model, pulled=pulled, before=before, after=sums(model))
+    del model
+    gc.collect()
+
+
+def sums(model):
+    return {name: t.sum(dtype=torch.float64).item() for name, t in model.state_dict().items()}
+
+
+def test_a_step_moves_the_last_stage_and_the_head_and_nothing_else(stepped):
+    moved = {name for name in stepped.before if stepped.before[name] != stepped.after[name]}
+    assert moved <= stepped.model.trainable_state().keys()
+    assert moved >= stepped.pulled
+    trains = {name for name, p in stepped.model.named_parameters() if p.requires_grad}
+    assert len(stepped.pulled) > 0.9 * len(trains)
+
+
+def test_statistics_of_frozen_batch_norms_do_not_move_and_those_of_live_ones_do(stepped):
+    for name, module in batch_norms(stepped.model.body).items():
+        is_live = is_under(name, stepped.model.backbone.last)
+        assert module.training is is_live, name
+        assert module.num_batches_tracked == int(is_live), name
+        assert torch.equal(module.running_mean, torch.zeros_like(module.running_mean)) is not is_live, name
+
+
+def test_a_frozen_body_gives_the_same_in_training_as_in_evaluation(stepped, monkeypatch):
+    model = stepped.model
+    monkeypatch.setattr(model, "freeze", "head")
+    x = images(1)
+    with torch.inference_mode():
+        in_training = model.train().embed(x)
+        assert model.head.training
+        assert torch.equal(in_training, model.eval().embed(x))
+    assert torch.isfinite(in_training).all()
+
+
+def test_the_state_dict_makes_the_same_network_again(stepped):
+    with torch.device("meta"):
+        twin = build_classifier(stepped.model.backbone.name, classes=3, freeze="last", weights="none")
+    twin.load_state_dict(stepped.model.state_dict(), assign=True)
+    x = images(2)
+    with torch.inference_mode():
+        assert torch.equal(stepped.model.eval()(x), twin.eval()(x))
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("freeze", FREEZES)
+def test_any_other_torchvision_network_works_by_its_name(name, freeze):
+    model = on_meta(name, freeze=freeze).train()
+    logits = model(images(device="meta"))
+    assert logits.shape == (2, 5)
+    logits.sum().backward()
+    names = {n for n, _ in model.named_parameters()}
+    assert with_gradient(model) == {n for n, p in model.named_parameters() if p.requires_grad}
+    of_body = {n for n in with_gradient(model) if n.startswith("body.")}
+    assert {"head": of_body == set(), "last": set() < of_body, "none": with_gradient(model) == names}[freeze]
+    assert freeze != "last" or len(of_body) < len(names) / 2
+
+
+@pytest.mark.parametrize("name", UNSUITABLE)
+def test_a_torchvision_network_that_cannot_be_fine_tuned_here_is_refused(name):
+    with pytest.raises(
+        BackboneError, match=rf"backbone '{name}' .*; choose one of: alexnet, vgg16, mobilenet"
+    ):
+        get_backbone(name)
+
+
+def test_every_other_torchvision_network_is_either_usable_or_refused():
+    for name in torchvision.models.list_models(module=torchvision.models):
+        if name in ZOO or name.startswith(("vit_h", "regnet", "swin", "efficientnet", "convnext")):
+            continue  # of which OTHERS and UNSUITABLE have examples
+        try:
+            backbone = get_backbone(name)
+        except BackboneError:
+            assert name.startswith(("googlenet", "inception", "squeezenet"))
+        else:
+            assert backbone.last[0] != backbone.output
+
+
+@pytest.mark.parametrize("head", ["attention", "gru"])
+def test_heads_over_time_need_a_feature_map(head):
+    with pytest.raises(
+        BackboneError, match=rf"head '{head}' needs a feature map; 'mobilenet_v2' .*--head avg"
+    ):
+        on_meta("mobilenet_v2", head=head)
+
+
+def test_an_unknown_name_is_answered_with_a_guess_and_the_valid_ones():
+    zoo = ", ".join(ZOO)
+    with pytest.raises(
+        BackboneError,
+        match=rf"unknown backbone 'resnet5' \(did you mean 'resnet50'\?\); the zoo: {zoo}; also",
+    ):
+        get_backbone("resnet5")
+    with pytest.raises(BackboneError, match=r"unknown backbone 'q'; the zoo: alexnet"):
+        get_backbone("q")
+
+
+@pytest.mark.parametrize("name", ["fcn_resnet50", "raft_small", "fasterrcnn_resnet50_fpn", "r3d_18"])
+def test_torchvision_networks_of_other_tasks_are_unknown(name):
+    with pytest.raises(BackboneError, match=f"unknown backbone '{name}'"):
+        get_backbone(name)
+
+
+def test_a_name_can_be_registered_only_once(monkeypatch):
+    monkeypatch.delitem(ZOO, "resnet18")
+    register(TINY)
+    monkeypatch.delitem(ZOO, "tiny")
+    with pytest.raises(BackboneError, match="'alexnet' is registered already; choose another name"):
+        register(ZOO["alexnet"])
+
+
+def test_an_unknown_head_is_named_with_the_valid_ones():
+    with pytest.raises(BackboneError, match="unknown head 'max'; there are: avg, attention, gru"):
+        on_meta("resnet18", head="max")
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    monkeypatch.setitem(ZOO, "tiny", TINY)
+    return lambda **options: build_classifier("tiny", classes=2, weights="none", **options)
+
+
+def test_the_old_output_and_the_dropout_before_it_are_gone(tiny):
+    assert [type(module) for module in tiny().body.classifier] == [nn.Identity, nn.Identity]
+
+
+def test_the_dropout_of_the_new_head_is_the_one_asked_for(tiny):
+    assert tiny(dropout=0.7).head.dropout.p == 0.7
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_what_the_head_sees_gives_the_logits(tiny, head):
+    model, x = tiny(head=head).eval(), images()
+    assert torch.equal(model.head(model.embed(x)), model(x))
+
+
+def test_everything_is_in_training_mode_when_nothing_is_frozen(tiny):
+    model = tiny(freeze="none").train()
+    assert all(module.training for module in model.modules())
+    assert not any(module.training for module in model.eval().modules())
+
+
+@pytest.mark.parametrize(
+    ("freeze", "wanted"),
+    [("head", ["head"]), ("last", ["features.4", "features.5", "head"]), ("none", None)],
+)
+def test_the_trainable_state_is_a_copy_of_what_training_changes(tiny, freeze, wanted):
+    model = tiny(freeze=freeze)
+    kept = model.trainable_state()
+    everything = model.state_dict()
+    prefixes = wanted or ["features", "head"]
+    assert kept.keys() == {n for n in everything if is_under(n.removeprefix("body."), prefixes)}
+    for tensor in everything.values():
+        tensor.zero_()
+    assert kept["head.linear.weight"].any()
+
+
+def test_the_body_learns_at_its_own_rate(tiny):
+    head, body = tiny(freeze="last").parameter_groups(lr=0.1, backbone_lr=0.5)
+    assert (head["lr"], body["lr"]) == (0.1, 0.05)
+    assert [p.shape[0] for p in body["params"]] == [8, 8, 8, 8]
+    assert [p.shape[0] for p in head["params"]] == [2, 2]
+
+
+def test_a_frozen_body_has_no_rate_at_all(tiny):
+    (head,) = tiny(freeze="head").parameter_groups(lr=0.1, backbone_lr=0.5)
+    assert head["lr"] == 0.1
+
+
+def test_the_same_seed_gives_the_same_network(tiny):
+    torch.manual_seed(1)
+    first = tiny().state_dict()
+    torch.manual_seed(1)
+    second = tiny().state_dict()
+    torch.manual_seed(2)
+    third = tiny().state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["head.linear.weight"], third["head.linear.weight"])

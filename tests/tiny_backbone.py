@@ -1,0 +1,89 @@
+"""A network of milliseconds with all that matters (convolutions, batch-norm, dropout), and a task for it.
+
+Test modules put it into the zoo with `monkeypatch.setitem(ZOO, "tiny", TINY)`.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+
+from mer.augment import TrainTransform
+from mer.backbones import Backbone, build_classifier
+from mer.config import AugmentConfig, TrainConfig
+from mer.features import Standardizer
+from mer.training import fit
+from mer.weights import TorchvisionWeights
+from mer.windows import WindowSet
+
+SIZE = 16
+
+
+class TinyNet(nn.Module):
+    """Two convolutions and a classifier, named like the networks of torchvision."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 4, 3, stride=2, padding=1),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.Dropout(0.1),
+            nn.Conv2d(4, 8, 3, stride=2, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+        )
+        self.classifier = nn.Sequential(nn.Dropout(0.3), nn.Linear(8, 10))
+
+    def forward(self, x):
+        return self.classifier(self.features(x).mean(dim=(2, 3)))
+
+
+TINY = Backbone(
+    name="tiny",
+    build=TinyNet,
+    source=TorchvisionWeights("resnet18"),
+    output="classifier.1",
+    last=("features.4", "features.5"),
+    cam="features",
+    feature_map=lambda net, x: net.features(x),
+)
+
+
+def tiny_config(**changes):
+    """A short CPU run on the tiny network."""
+    settings = {"backbone": "tiny", "weights": "none", "device": "cpu", "dropout": 0.1, "lr": 0.02}
+    return TrainConfig(**settings | {"batch_size": 8, "epochs": 4} | changes)
+
+
+def tiny_model(config, *, classes=2, seed=0, channels_last=False):
+    """The untrained classifier that `config` describes; the same seed gives the same weights."""
+    torch.manual_seed(seed)
+    model = build_classifier(
+        config.backbone,
+        classes=classes,
+        head=config.head,
+        freeze=config.freeze,
+        dropout=config.dropout,
+        weights=config.weights,
+    )
+    return model.to(memory_format=torch.channels_last) if channels_last else model
+
+
+def low_or_high(clips=10, *, windows=2, seed=0, noise=6.0):
+    """Clips of class 0 are louder in the lower bands, those of class 1 in the upper ones."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(clips) % 2
+    arrays = []
+    for label in labels:
+        images = rng.normal(-40, noise, (windows, SIZE, SIZE))
+        images[:, label * SIZE // 2 : (label + 1) * SIZE // 2] += 15
+        arrays.append(images.astype(np.float16))
+    return WindowSet(arrays, labels, classes=2)
+
+
+def tiny_fit(config, *, train=None, validation=None, augment=None, model=None, **options):
+    """Fit a fresh tiny model (or `model`) to the task; returns the model and the final state."""
+    model = model or tiny_model(config)
+    transform = TrainTransform(Standardizer(-32.0, 10.0), augment or AugmentConfig())
+    state = fit(model, train or low_or_high(), validation, transform=transform, config=config, **options)
+    return model, state

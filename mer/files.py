@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mer.errors import StorageError
+from mer.errors import MerError, StorageError
 
 __all__ = ["atomic_path", "home", "new_folder", "write_atomic", "writing"]
 
@@ -21,7 +21,7 @@ def writing(path: Path) -> Iterator[None]:
     """Turn the OSError of a full, read-only or forbidden place into a StorageError with the remedy."""
     try:
         yield
-    except StorageError:
+    except MerError:
         raise
     except OSError as error:
         raise StorageError(
@@ -60,9 +60,10 @@ def new_folder(path: Path) -> Iterator[Path]:
 
     Raises StorageError if `path` exists and is not an empty folder.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise StorageError(f"{path} exists and is not empty; choose another --out or remove it first")
+    path = path.absolute()
     with writing(path):
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise StorageError(f"{path} exists and is not empty; choose another --out or remove it first")
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(
             dir=path.parent, prefix=f".{path.name}.", ignore_cleanup_errors=True

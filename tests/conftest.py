@@ -5,6 +5,8 @@ write_audio    write_audio(path, waveform, rate=...) writes any format that libs
 tiny_corpus    a folder per class (Happy, Sad), three 1 s WAV clips each, all different
 """
 
+import os
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -93,3 +95,27 @@ def tiny_corpus(tmp_path, write_audio) -> Path:
             clip = chord(hertz) + noise(level=0.05, seed=number + 100 * len(label))
             write_audio(root / label / f"{number}.wav", clip)
     return root
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A file system of 64 KiB, all of it taken."""
+    place = tmp_path / "full"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
+    if os.name != "posix" or os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a small file system can be mounted by root alone, and not on every machine")
+    (place / "ballast").write_bytes(bytes(65_536))
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.fixture
+def forbidden(tmp_path):
+    """A folder without permissions; root, whom they do not stop, becomes nobody."""
+    place = tmp_path / "forbidden"
+    place.mkdir(mode=0)
+    os.seteuid(os.geteuid() or 65_534)
+    yield place
+    os.seteuid(os.getuid())
+    place.chmod(0o700)

@@ -1,9 +1,6 @@
 """Writing: all of a file or none of it, and a StorageError wherever a place cannot be written."""
 
-import os
 import pickle
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,37 +11,6 @@ from mer.files import atomic_path, home, new_folder, write_atomic, writing
 
 REMEDY = r"; free some space or choose a writable place \(MER_HOME, --out\)"
 ERRORS = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, MerError)]
-
-
-@pytest.fixture
-def full_disk(tmp_path):
-    """A file system of 64 KiB, of which nothing is left."""
-    place = tmp_path / "full"
-    place.mkdir()
-    mount = shutil.which("mount")
-    options = ["-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
-    if os.name != "posix" or os.geteuid() != 0 or not mount:
-        pytest.skip("only root can mount a small file system")
-    if subprocess.run([mount, *options], capture_output=True).returncode:
-        pytest.skip("this machine lets not even root mount a tmpfs")
-    (place / "ballast").write_bytes(bytes(65_536))
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
-
-
-@pytest.fixture
-def forbidden(tmp_path):
-    """A folder whose inside this process may neither read nor write."""
-    place = tmp_path / "forbidden"
-    place.mkdir(mode=0o700)
-    if os.geteuid() == 0:
-        os.seteuid(65_534)
-        yield place
-        os.seteuid(0)
-    else:
-        place.chmod(0)
-        yield place
-        place.chmod(0o700)
 
 
 # Home

@@ -1,0 +1,275 @@
+"""The feature store: decodes each content once, whatever it is called, and survives damage."""
+
+import json
+import shutil
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from mer import store as store_module
+from mer.audio import load
+from mer.config import AudioConfig, MelConfig
+from mer.errors import StorageError
+from mer.features import images
+from mer.parallel import SMALL, cores, process_map
+from mer.store import Facts, FeatureStore
+
+SETTINGS = {
+    "audio": AudioConfig(window_seconds=0.5, hop_seconds=0.5),
+    "mel": MelConfig(n_mels=32, image_size=32),
+}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return FeatureStore(tmp_path / "store")
+
+
+@pytest.fixture
+def clips(tmp_path, sound, write_audio):
+    """Three clips of different content, of 0.6, 1.1 and 1.6 s."""
+    made = [sound.chirp(seconds=0.6), sound.noise(1.1), sound.tone(seconds=1.6)]
+    return [write_audio(tmp_path / "clips" / f"{n}.wav", wave) for n, wave in enumerate(made)]
+
+
+@pytest.fixture
+def work(monkeypatch):
+    """Counts how often clips are decoded and images made."""
+    counted = Counter()
+
+    def count(name):
+        original = getattr(store_module, name)
+
+        def counting(*args, **kwargs):
+            counted[name] += 1
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(store_module, name, counting)
+
+    count("decode")
+    count("images")
+    return counted
+
+
+# What is kept
+
+
+def test_facts_are_what_decoding_found(store, sound, write_audio, tmp_path):
+    waves = np.stack([sound.noise(0.75, rate=8000)] * 2, axis=1)
+    (facts,) = store.facts([write_audio(tmp_path / "clip.flac", waves, rate=8000)])
+    assert (facts.seconds, facts.rate, facts.channels, facts.reason) == (0.75, 8000, 2, None)
+    assert len(facts.file_hash) == 40
+    assert len(facts.content_hash) == 32
+
+
+def test_images_are_those_of_the_features_module(store, clips):
+    for path, facts in zip(clips, store.prepare(clips, **SETTINGS), strict=True):
+        kept = store.load(facts, **SETTINGS)
+        assert isinstance(kept, np.memmap)
+        assert kept.dtype == np.float16
+        assert np.array_equal(kept, images(load(path, SETTINGS["audio"]), **SETTINGS))
+
+
+def test_the_default_store_is_in_mer_home(own_home):
+    assert FeatureStore.default().root == own_home / "store"
+
+
+# Once only
+
+
+def test_a_second_call_decodes_nothing(store, clips, work):
+    first = store.prepare(clips, **SETTINGS)
+    assert work == {"decode": 3, "images": 3}
+    assert store.prepare(clips, **SETTINGS) == first
+    assert store.facts(clips) == first
+    assert work == {"decode": 3, "images": 3}
+
+
+def test_a_renamed_file_is_found_again(store, clips, work):
+    before = store.prepare(clips, **SETTINGS)
+    moved = clips[0].rename(clips[0].with_name("another name.wav"))
+    assert store.prepare([moved], **SETTINGS) == before[:1]
+    assert work["decode"] == 3
+
+
+def test_a_file_with_new_content_under_an_old_name_is_decoded(store, clips, work):
+    before = store.prepare(clips[:1], **SETTINGS)
+    shutil.copyfile(clips[1], clips[0])
+    after = store.prepare(clips[:1], **SETTINGS)
+    assert after[0].seconds == 1.1
+    assert after[0].file_hash != before[0].file_hash
+    assert work["decode"] == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"audio": AudioConfig(window_seconds=0.6, hop_seconds=0.5)},
+        {"mel": MelConfig(n_mels=32, image_size=32, n_fft=1024)},
+    ],
+)
+def test_another_setting_makes_other_images_and_keeps_the_first(change, store, clips, work):
+    facts = store.prepare(clips, **SETTINGS)
+    first = [np.array(store.load(f, **SETTINGS)) for f in facts]
+    assert store.prepare(clips, **SETTINGS | change) == facts
+    assert work["images"] == 6
+    for fact, kept in zip(facts, first, strict=True):
+        assert np.array_equal(store.load(fact, **SETTINGS), kept)
+        assert not np.array_equal(store.load(fact, **SETTINGS | change), kept)
+    assert store.facts(clips) == facts
+    assert work["decode"] == 6
+
+
+def test_facts_alone_make_no_images(store, clips, work):
+    facts = store.facts(clips)
+    assert work == {"decode": 3}
+    with pytest.raises(FileNotFoundError):
+        store.load(facts[0], **SETTINGS)
+    assert store.prepare(clips, **SETTINGS) == facts
+    assert work["images"] == 3
+
+
+def test_a_new_version_of_the_code_makes_everything_anew(store, clips, work, monkeypatch):
+    store.prepare(clips, **SETTINGS)
+    monkeypatch.setattr(store_module, "VERSION", store_module.VERSION + 1)
+    store.prepare(clips, **SETTINGS)
+    assert work == {"decode": 6, "images": 6}
+
+
+# Damage
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", b"junk" * 100, "half", "gone"])
+def test_damaged_images_are_made_again(damage, store, clips, work):
+    (facts,) = store.prepare(clips[:1], **SETTINGS)
+    (path,) = store.root.glob("images/**/*.npy")
+    whole = path.read_bytes()
+    path.unlink()
+    if damage != "gone":
+        path.write_bytes(whole[: len(whole) // 2] if damage == "half" else damage)
+    assert store.prepare(clips[:1], **SETTINGS) == [facts]
+    assert path.read_bytes() == whole
+    assert work["images"] == 2
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b"\xff\xfe", b"[]", b"7", b'{"version": 1}', b'{"version": 1, "facts": {"x": 1}}']
+)
+def test_damaged_facts_are_worked_out_again(damage, store, clips, work):
+    (facts,) = store.facts(clips[:1])
+    (path,) = store.root.glob("facts/**/*.json")
+    path.write_bytes(damage)
+    assert store.facts(clips[:1]) == [facts]
+    assert json.loads(path.read_text())["facts"]["seconds"] == 0.6
+    assert work["decode"] == 2
+
+
+# Bad files
+
+
+def test_one_bad_file_does_not_stop_the_rest(store, clips, tmp_path, sound, write_audio):
+    bad = {
+        "text.wav": "not audio that can be decoded (Format not recognised); "
+        "use WAV, FLAC, Ogg, MP3, AIFF or AU",
+        "empty.wav": "empty file, 0 bytes",
+        "gone.wav": "unreadable: No such file or directory",
+        "folder.wav": "unreadable: Is a directory",
+        "short.wav": "0.30 s, shorter than 0.5 s; use a longer excerpt",
+        "silent.wav": "silent, nothing above -80 dBFS; check the recording",
+    }
+    (tmp_path / "text.wav").write_text("not sound")
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "folder.wav").mkdir()
+    write_audio(tmp_path / "short.wav", sound.tone(seconds=0.3))
+    write_audio(tmp_path / "silent.wav", sound.silence())
+    paths = [clips[0], *(tmp_path / name for name in bad), clips[1]]
+    for facts in (store.facts(paths), store.prepare(paths, **SETTINGS), store.prepare(paths, **SETTINGS)):
+        assert [f.reason for f in facts] == [None, *bad.values(), None]
+        assert (facts[0].seconds, facts[-1].seconds) == (0.6, 1.1)
+
+
+def test_a_bad_file_is_decoded_once(store, tmp_path, work):
+    (tmp_path / "text.wav").write_text("not sound")
+    for _ in range(2):
+        store.prepare([tmp_path / "text.wav"], **SETTINGS)
+    assert work == {"decode": 1}
+
+
+def test_a_file_that_may_not_be_read_is_told_so(forbidden, store):
+    (facts,) = store.facts([forbidden / "clip.wav"])
+    assert facts == Facts(file_hash="", reason="unreadable: Permission denied")
+
+
+def test_no_files_give_no_facts(store):
+    assert store.prepare([], **SETTINGS) == []
+
+
+# Places that cannot be written
+
+
+def test_a_store_below_a_file_is_a_storage_error(clips):
+    with pytest.raises(
+        StorageError, match=r"cannot write .*0\.wav/.*: Not a directory; free some space or choose"
+    ):
+        FeatureStore(clips[0]).prepare(clips[1:], **SETTINGS)
+
+
+def test_a_store_on_a_full_disk_is_a_storage_error(full_disk, clips):
+    with pytest.raises(StorageError, match=r"cannot write .*: No space left on device; free some space"):
+        FeatureStore(full_disk / "store").prepare(clips, **SETTINGS)
+    assert not [p for p in full_disk.rglob("*") if p.is_file() and p.name != "ballast"]
+
+
+# Worker processes
+
+
+def test_work_in_this_process_is_that_of_one_thread():
+    """Torch splits its sums by thread; what is kept for good may not depend on that."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    assert process_map(lambda _: torch.get_num_threads(), [1, 2]) == [1, 1]
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)
+
+
+def test_two_workers_give_what_one_gives_in_the_same_order(tmp_path, sound, write_audio):
+    paths = [write_audio(tmp_path / f"{n}.wav", sound.noise(0.5, seed=n)) for n in range(SMALL + 2)]
+    paths[3].write_text("not sound")
+    one, two = (FeatureStore(tmp_path / name) for name in ("one", "two"))
+    seen = []
+    expected = one.prepare(paths, **SETTINGS, workers=1)
+    found = two.prepare(paths, **SETTINGS, workers=2, progress=lambda *step: seen.append(step))
+    assert found == expected
+    assert seen == [(n, len(paths)) for n in range(1, len(paths) + 1)]
+    kept = [{p.relative_to(s.root): p.read_bytes() for p in s.root.rglob("*.npy")} for s in (one, two)]
+    assert kept[0] == kept[1]
+    assert len(kept[0]) == len(paths) - 1
+
+
+def test_progress_counts_only_what_has_to_be_made(store, clips):
+    seen = []
+    store.prepare(clips[:2], **SETTINGS)
+    store.prepare(clips, **SETTINGS, progress=lambda *step: seen.append(step))
+    assert seen == [(1, 1)]
+
+
+def refuse(item):
+    raise ValueError(f"item {item} is bad")
+
+
+def test_what_a_function_raises_is_raised_here():
+    with pytest.raises(ValueError, match="item 4 is bad"):
+        process_map(refuse, [4], workers=1)
+
+
+def test_a_few_items_need_no_processes(monkeypatch):
+    monkeypatch.setattr("mer.parallel.ProcessPoolExecutor", None)
+    assert process_map(lambda n: n * n, range(SMALL), workers=8) == [n * n for n in range(SMALL)]
+    assert process_map(str, range(100), workers=1) == [str(n) for n in range(100)]
+    assert process_map(str, []) == []
+
+
+def test_there_is_at_least_one_core():
+    assert cores() >= 1

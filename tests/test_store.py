@@ -69,7 +69,9 @@ def test_images_are_those_of_the_features_module(store, clips):
         kept = store.load(facts, **SETTINGS)
         assert isinstance(kept, np.memmap)
         assert kept.dtype == np.float16
-        assert np.array_equal(kept, images(load(path, SETTINGS["audio"]), **SETTINGS))
+        made = images(load(path, SETTINGS["audio"]), **SETTINGS)
+        assert kept.shape == made.shape
+        assert np.abs(kept - made).max() <= 0.0625  # the last bit depends on the number of threads
 
 
 def test_the_default_store_is_in_mer_home(own_home):

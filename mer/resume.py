@@ -43,17 +43,16 @@ def load_state(path: Path) -> State | None:
         for key, tensor in tensors.items():
             kind, _, name = key.partition("/")
             parts[kind][name] = tensor
-        plain = {key: plain[key] for key in ("epoch", "history", "best_epoch", "param_groups")}
-    except (ValueError, KeyError) as error:
+        return State(
+            epoch=plain["epoch"],
+            history=plain["history"],
+            model=parts["model"],
+            best=parts["best"],
+            best_epoch=plain["best_epoch"],
+            optimizer={"state": _by_parameter(parts["optimizer"]), "param_groups": plain["param_groups"]},
+        )
+    except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} cannot be used ({error}); delete it to start the run over") from error
-    return State(
-        epoch=plain["epoch"],
-        history=plain["history"],
-        model=parts["model"],
-        best=parts["best"],
-        best_epoch=plain["best_epoch"],
-        optimizer={"state": _by_parameter(parts["optimizer"]), "param_groups": plain["param_groups"]},
-    )
 
 
 def _by_parameter(tensors: dict[str, torch.Tensor]) -> dict[int, dict[str, torch.Tensor]]:

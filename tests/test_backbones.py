@@ -10,12 +10,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torchvision.models
-from tiny_backbone import TINY
 from torch import nn
 
 from mer.backbones import ZOO, build_classifier, get_backbone, register
 from mer.errors import BackboneError
 from mer.heads import HEADS
+from tests.tiny_backbone import TINY
 
 OTHERS = [
     "resnet34",

@@ -1,14 +1,17 @@
 """A network of milliseconds with all that matters (convolutions, batch-norm, dropout), and a task for it.
 
-Test modules put it into the zoo with `monkeypatch.setitem(ZOO, "tiny", TINY)`.
+Test modules put it into the zoo for each test: `with tiny_zoo(): yield` in an automatic fixture.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import nn
 
 from mer.augment import TrainTransform
-from mer.backbones import Backbone, build_classifier
+from mer.backbones import ZOO, Backbone, build_classifier
 from mer.config import AugmentConfig, TrainConfig
 from mer.features import Standardizer
 from mer.training import fit
@@ -47,6 +50,19 @@ TINY = Backbone(
     cam="features",
     feature_map=lambda net, x: net.features(x),
 )
+
+
+@contextmanager
+def tiny_zoo() -> Iterator[None]:
+    """TINY in the zoo, on one thread: waiting for a second one takes longer than all its work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    ZOO["tiny"] = TINY
+    try:
+        yield
+    finally:
+        del ZOO["tiny"]
+        torch.set_num_threads(threads)
 
 
 def tiny_config(**changes):

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from mer.errors import RunError, StorageError
 from mer.resume import drop_state, load_state, save_state, state_path
 from mer.training import State
-from tests.tiny_backbone import low_or_high, tiny_config, tiny_fit, tiny_model, tiny_zoo
+from tests.tiny_backbone import tiny_config, tiny_fit, tiny_model, tiny_zoo, tones_or_beats
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def tiny_in_the_zoo():
 @pytest.fixture
 def state():
     config = tiny_config(epochs=2, keep="best")
-    return tiny_fit(config, validation=low_or_high(4, seed=1))[1]
+    return tiny_fit(config, validation=tones_or_beats(4, seed=1))[1]
 
 
 def assert_same_tensors(left, right):

@@ -1,17 +1,22 @@
 """Write golden files anew: `python -m tests.golden.regenerate` from the repository root.
 
-Only for a change that is meant to give other splits; say so in the changelog, since results of old
-and new runs are then no longer judged on the same clips.
+Only for a change that is meant to give other splits or other scores; say so in the changelog, since
+results of old and new runs are then no longer judged on the same clips, or in the same way.
 """
 
 import json
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from mer.config import SplitConfig
 from mer.datasets import MER500_CLASSES, Clip
+from mer.metrics import evaluate
 from mer.splits import split_clips
 
 SPLITS = Path(__file__).with_name("splits.json")
+METRICS = Path(__file__).with_name("metrics.json")
 CASES = {
     "hold-out": SplitConfig(),
     "hold-out, seed 1": SplitConfig(seed=1),
@@ -24,7 +29,7 @@ CASES = {
 
 
 def golden_clips() -> list[Clip]:
-    """Sixty clips: five classes, songs of up to four clips, some of two classes, every fifth clip of an unknown song."""
+    """Sixty clips of five classes; songs of up to four clips and several classes; every fifth has none."""
     clips = []
     for number in range(60):
         label = MER500_CLASSES[number * 7 % 5]
@@ -46,5 +51,30 @@ def letters(case: str) -> str:
     return "".join(part[i] for i in range(len(clips)))
 
 
+# clips, classes, clips per song, and how often the right class is the likeliest: 1 in so many times not
+SCORED = {
+    "five classes, songs of three clips": (60, 5, 3, 4),
+    "songs unknown": (40, 5, 1, 3),
+    "two classes": (30, 2, 4, 2),
+    "never wrong": (24, 3, 2, 1000),
+    "always wrong": (24, 3, 2, 1),
+    "a class that never occurs": (12, 20, 2, 3),
+}
+
+
+def scores(case: str) -> dict[str, Any]:
+    """What `evaluate` says of made-up answers; nothing random but its own bootstrap."""
+    clips, classes, per_song, errs = SCORED[case]
+    truth = np.array([(number // per_song) * 7 % classes for number in range(clips)])
+    weights = np.array([[1 + (n * 37 + k * 11) % 23 for k in range(classes)] for n in range(clips)], float)
+    for number in range(clips):
+        likeliest = truth[number] + (number % errs == errs - 1)
+        weights[number, likeliest % classes] = 24
+    songs = [f"song {number // per_song}" for number in range(clips)]
+    names = [f"class {k}" for k in range(classes)]
+    return evaluate(truth, weights / weights.sum(axis=1, keepdims=True), groups=songs, classes=names)
+
+
 if __name__ == "__main__":
     SPLITS.write_text(json.dumps({case: letters(case) for case in CASES}, indent=1) + "\n")
+    METRICS.write_text(json.dumps({case: scores(case) for case in SCORED}, indent=1) + "\n")

@@ -27,14 +27,19 @@ __all__ = [
 RESAMPLES = 2000
 
 
-def validate(truth: np.ndarray, probabilities: np.ndarray) -> None:
-    """Raise ValueError unless shapes agree and every row is a distribution."""
+def validate(truth: np.ndarray, probabilities: np.ndarray, groups: int, classes: int) -> None:
+    """Raise ValueError unless shapes and counts agree and every row is a distribution."""
     if len(truth) == 0:
         raise ValueError("nothing to evaluate: 0 clips")
     if probabilities.ndim != 2 or len(truth) != len(probabilities):
         raise ValueError(f"{len(truth)} labels do not match probabilities of shape {probabilities.shape}")
-    if truth.min() < 0 or truth.max() >= probabilities.shape[1]:
-        raise ValueError(f"label {truth.max()} is outside the {probabilities.shape[1]} classes")
+    if probabilities.shape[1] != classes:
+        raise ValueError(f"{probabilities.shape[1]} columns of probabilities do not match {classes} classes")
+    if groups != len(truth):
+        raise ValueError(f"{groups} groups do not match {len(truth)} labels")
+    if truth.min() < 0 or truth.max() >= classes:
+        label = truth.min() if truth.min() < 0 else truth.max()
+        raise ValueError(f"label {label} is outside the {classes} classes")
     if not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3) or (probabilities < 0).any():
         raise ValueError("probabilities are negative or do not sum to 1")
 
@@ -127,8 +132,8 @@ def evaluate(
     song_accuracy: [low, high]}, per_class {name: {precision, recall, f1, support}}, confusion,
     classes, n_clips, n_songs. Raises ValueError on inconsistent input.
     """
-    validate(truth, probabilities)
     size = len(classes)
+    validate(truth, probabilities, len(groups), size)
     predicted = probabilities.argmax(axis=1)
     song_truth, song_probabilities, songs = pool_by(groups, truth, probabilities)
     song_predicted = song_probabilities.argmax(axis=1)

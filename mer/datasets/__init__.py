@@ -4,8 +4,8 @@ from pathlib import Path
 
 from mer.datasets.base import AUDIO_SUFFIXES, MER500_CLASSES, Clip, Dataset
 from mer.datasets.manifest import read_manifest
-from mer.datasets.tree import read_tree, unpack_zip
-from mer.errors import DataError
+from mer.datasets.tree import read_tree, unpack_zip, unwrap
+from mer.errors import DataError, MerError
 
 __all__ = ["AUDIO_SUFFIXES", "MER500_CLASSES", "Clip", "Dataset", "load_dataset"]
 
@@ -15,11 +15,21 @@ def load_dataset(path: Path, *, label_column: str = "label", song_column: str = 
 
     Nothing is decoded yet. Raises DataError with the remedy where there is no data set.
     """
+    try:
+        return _load(path, {"label_column": label_column, "song_column": song_column})
+    except MerError:
+        raise
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or path} cannot be read: {error.strerror or error}; check its permissions"
+        ) from error
+
+
+def _load(path: Path, columns: dict[str, str]) -> Dataset:
     if not path.exists():
         raise DataError(
             f"{path}: no such file or folder; check the path, or make a corpus with: mer data demo"
         )
-    columns = {"label_column": label_column, "song_column": song_column}
     if path.is_dir():
         return _load_folder(path, columns)
     if path.suffix.lower() == ".csv":
@@ -32,7 +42,7 @@ def load_dataset(path: Path, *, label_column: str = "label", song_column: str = 
 
 
 def _load_folder(path: Path, columns: dict[str, str]) -> Dataset:
-    manifest = path / "manifest.csv"
+    manifest = unwrap(path) / "manifest.csv"
     if manifest.is_file():
         return read_manifest(manifest, **columns)
     if columns != {"label_column": "label", "song_column": "song"}:

@@ -1,19 +1,22 @@
 """A folder per class, or a zip of one, the way MER500 is distributed (`Sad/Sad/*.wav`)."""
 
 import json
+import lzma
 import shutil
 import zipfile
+import zlib
 from hashlib import file_digest
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from mer.datasets.base import AUDIO_SUFFIXES, Clip, Dataset
 from mer.errors import DataError
 from mer.files import home, new_folder
 
-__all__ = ["describe", "read_tree", "unpack_zip"]
+__all__ = ["describe", "read_tree", "unpack_zip", "unwrap"]
 
 MAX_ENTRIES = 200_000
 MAX_UNPACKED = 64 * 2**30
+DAMAGED = (zipfile.BadZipFile, EOFError, UnicodeDecodeError, lzma.LZMAError, zlib.error)
 KEPT_FILES = {"manifest.csv", "dataset.json"}
 
 
@@ -40,16 +43,16 @@ def read_tree(root: Path) -> Dataset:
 
     Raises DataError if there is no class folder with audio.
     """
-    top = _unwrap(root)
+    top = unwrap(root)
     clips, left_out = [], []
     for path in sorted(p for p in top.rglob("*") if p.is_file() and not _is_hidden(p.relative_to(top))):
         parts = path.relative_to(top).parts
         name = "/".join(parts)
-        if len(parts) == 1:
-            if path.suffix.lower() in AUDIO_SUFFIXES:
-                left_out.append((name, "not in a class folder"))
-        elif path.suffix.lower() not in AUDIO_SUFFIXES:
-            left_out.append((name, f"not audio ({path.suffix or 'no extension'})"))
+        if len(parts) == 1 and path.suffix.lower() not in AUDIO_SUFFIXES:
+            continue  # a README or the card
+        reason = _reason(name)
+        if reason:
+            left_out.append((name.encode(errors="replace").decode(), reason))
         else:
             clips.append(Clip(id=name, path=path, label=parts[0]))
     if not clips:
@@ -60,18 +63,30 @@ def read_tree(root: Path) -> Dataset:
     return Dataset(root=root, clips=tuple(clips), left_out=tuple(left_out), **describe(top))
 
 
+def _reason(name: str) -> str | None:
+    """Why a file is no clip, else None."""
+    if name.encode(errors="ignore").decode() != name:
+        return "file name is not Unicode; rename it"
+    path = PurePosixPath(name)
+    if len(path.parts) == 1:
+        return "not in a class folder"
+    if path.suffix.lower() not in AUDIO_SUFFIXES:
+        return f"not audio ({path.suffix or 'no extension'})"
+    return None
+
+
 def _is_hidden(relative: Path) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in relative.parts)
 
 
-def _unwrap(root: Path) -> Path:
-    """Step into a single wrapping folder, as zips often have, as long as classes lie below it."""
+def unwrap(root: Path) -> Path:
+    """Step into a single wrapping folder, as zips often have, where classes or a manifest lie in it."""
     while True:
         entries = [p for p in root.iterdir() if not _is_hidden(p.relative_to(root))]
         if len(entries) != 1 or not entries[0].is_dir():
             return root
         below = [p for p in entries[0].iterdir() if p.is_dir() and not _is_hidden(p.relative_to(root))]
-        if len(below) < 2:
+        if len(below) < 2 and not (entries[0] / "manifest.csv").is_file():
             return root
         root = entries[0]
 
@@ -89,11 +104,11 @@ def unpack_zip(path: Path) -> Path:
     try:
         with zipfile.ZipFile(path) as archive, new_folder(target) as folder:
             for member in _members(archive, path):
-                out = folder.joinpath(*PurePosixPath(member.filename).parts)
+                out = folder.joinpath(*PureWindowsPath(member.filename).parts)
                 out.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(member) as source, out.open("wb") as sink:
                     shutil.copyfileobj(source, sink)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except (*DAMAGED, NotImplementedError, RuntimeError) as error:  # the last: a password
         raise DataError(f"{path} is not a whole zip ({error}); fetch or pack it again") from error
     return target
 
@@ -105,8 +120,8 @@ def _members(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
         raise DataError(f"{path} has {len(members)} entries; at most {MAX_ENTRIES} are unpacked")
     chosen = []
     for member in members:
-        name = PurePosixPath(member.filename.replace("\\", "/"))
-        if name.is_absolute() or ".." in name.parts or ":" in name.parts[:1]:
+        name = PureWindowsPath(member.filename)  # takes / and \ for separators, and knows drives
+        if name.anchor or ".." in name.parts:
             raise DataError(f"{path} holds {member.filename!r}, which points outside it; pack it again")
         wanted = name.suffix.lower() in AUDIO_SUFFIXES or name.name in KEPT_FILES
         if wanted and not member.is_dir() and not _is_hidden(Path(*name.parts)):

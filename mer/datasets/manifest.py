@@ -56,15 +56,25 @@ def _reason(root: Path, name: str, label: str, *, where: str) -> str | None:
     """Why a line gives no clip, else None; raises DataError if it points outside the folder."""
     if not name:
         return "no path"
-    if "\0" in name or Path(name).is_absolute() or not (root / name).resolve().is_relative_to(root.resolve()):
+    if not _is_inside(root, name):
         raise DataError(f"{where}: {name!r} points outside {root}; put the clips beside the CSV")
     if not label:
         return "no label"
     if Path(name).suffix.lower() not in AUDIO_SUFFIXES:
         return f"not audio ({Path(name).suffix or 'no extension'})"
-    if not (root / name).is_file():
-        return "no such file"
-    return None
+    try:
+        return None if (root / name).is_file() else "no such file"
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
+
+
+def _is_inside(root: Path, name: str) -> bool:
+    if "\0" in name or Path(name).is_absolute():
+        return False
+    try:
+        return (root / name).resolve().is_relative_to(root.resolve())
+    except RuntimeError:  # symlinks in a circle lead nowhere
+        return True
 
 
 def _split(value: str | None, where: str) -> str | None:

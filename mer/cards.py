@@ -5,8 +5,10 @@ listing checkpoints is quick.
 """
 
 import json
+import reprlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ __all__ = ["CARD", "PAGE", "WEIGHTS", "Card", "find_checkpoints", "load_card", "
 FORMAT = 1
 WEIGHTS, CARD, PAGE = "model.safetensors", "card.json", "card.md"
 MAX_CARD = 4 * 2**20
+DTYPES = ("float32", "float16")
+OBJECTS = ("data", "split", "metrics", "versions")
+TEXTS = ("command", "created", "notes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,28 @@ class Card:
         return asdict(self) | {"config": self.config.to_dict(), "classes": list(self.classes)}
 
 
+def _problems(data: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with the fields of a card that do not check themselves."""
+    classes = data.get("classes")
+    is_list = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    if not is_list or len(set(classes)) < max(2, len(classes)):
+        yield f"classes={reprlib.repr(classes)} should be a list of at least 2 different names"
+    numbers = data.get("normalization")
+    is_pair = isinstance(numbers, dict) and set(numbers) == {"mean", "std"}
+    if (
+        not is_pair
+        or not all(type(n) is float and isfinite(n) for n in numbers.values())
+        or numbers["std"] <= 0
+    ):
+        yield f"normalization={reprlib.repr(numbers)} should have numbers mean and std > 0"
+    for kind, title, names in ((dict, "an object", OBJECTS), (str, "text", TEXTS)):
+        for name in names:
+            if not isinstance(data.get(name, kind()), kind):
+                yield f"{name} should be {title}, not {type(data[name]).__name__}"
+    if data.get("dtype", DTYPES[0]) not in DTYPES:
+        yield f"dtype={reprlib.repr(data['dtype'])} should be {' or '.join(DTYPES)}"
+
+
 def _card_from(data: Any, path: Path) -> Card:
     """A Card from what card.json holds; raises CheckpointError that names the field."""
     if not isinstance(data, dict):
@@ -65,12 +92,8 @@ def _card_from(data: Any, path: Path) -> Card:
         raise CheckpointError(
             f"{path}: format {data.get('format')!r} is not {FORMAT}, the one this version reads; update mer"
         )
-    classes = data.get("classes")
-    if not isinstance(classes, list) or len(classes) < 2 or not all(isinstance(c, str) for c in classes):
-        raise CheckpointError(f"{path}: classes={classes!r} should be a list of at least 2 names")
-    numbers = data.get("normalization")
-    if not isinstance(numbers, dict) or not all(type(numbers.get(k)) is float for k in ("mean", "std")):
-        raise CheckpointError(f"{path}: normalization={numbers!r} should have numbers mean and std")
+    for problem in _problems(data):
+        raise CheckpointError(f"{path}: {problem}; export the checkpoint again")
     unknown = set(data) - set(Card.__dataclass_fields__)
     if unknown:
         raise CheckpointError(
@@ -80,7 +103,7 @@ def _card_from(data: Any, path: Path) -> Card:
         config = Config.from_dict(data["config"])
     except (MerError, KeyError) as error:
         raise CheckpointError(f"{path}: its config cannot be used ({error}); export it again") from error
-    return Card(**data | {"config": config, "classes": tuple(classes)})
+    return Card(**data | {"config": config, "classes": tuple(data["classes"])})
 
 
 def load_card(folder: Path) -> Card:
@@ -94,7 +117,7 @@ def load_card(folder: Path) -> Card:
         raise CheckpointError(f"{path} has {path.stat().st_size} bytes; a card has at most {MAX_CARD}")
     try:
         data = json.loads(path.read_text("utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}); export the checkpoint again") from error
     return _card_from(data, path)
 

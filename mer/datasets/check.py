@@ -161,12 +161,20 @@ def group_by_sound(report: Report, *, workers: int | None = None, progress: Prog
     """Give clips without a song the group of clips that share audio or sound alike.
 
     The result is kept under MER_HOME by content, so it is worked out once for the same audio. A song
-    given by hand wins; a group that contains one takes its name.
+    given by hand wins; a group that contains one takes its name. Groups are numbered by their first
+    clip in the order of names, since a split goes by the names of songs.
     """
     place = home() / "groups" / f"{report.content_hash()}.json"
-    found = _read_groups(place) or _find_groups(report, workers, progress)
-    write_atomic(place, json.dumps(found))
-    names = {content: f"group {number}" for content, number in found["groups"].items()}
+    found = _read_groups(place)
+    if found is None:
+        found = _find_groups(report, workers, progress)
+        write_atomic(place, json.dumps(found))
+    titles: dict[int, str] = {}
+    for _, content in sorted(
+        (clip.id, fact.content_hash) for clip, fact in zip(report.dataset.clips, report.facts, strict=True)
+    ):
+        titles.setdefault(found["groups"][content], f"group {len(titles)}")
+    names = {content: titles[number] for content, number in found["groups"].items()}
     by_hand = defaultdict(set)
     for clip, fact in zip(report.dataset.clips, report.facts, strict=True):
         if clip.song:
@@ -177,7 +185,7 @@ def group_by_sound(report: Report, *, workers: int | None = None, progress: Prog
         ids[fact.content_hash] = clip.id
         songs[clip.id] = min(by_hand[name]) if by_hand[name] else name
     links = tuple((ids[a], ids[b], round(s, 3), evidence) for a, b, s, evidence in found["links"])
-    confidence = {f"group {number}": value for number, value in found["confidence"].items()}
+    confidence = {titles[int(number)]: value for number, value in found["confidence"].items()}
     return replace(
         report, dataset=report.dataset.with_songs(songs), grouping=Grouping("by sound", links, confidence)
     )

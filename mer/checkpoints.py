@@ -71,9 +71,15 @@ def _build(card: Card, folder: Path) -> Classifier:
 
 def _require_same(wanted: dict[str, torch.Tensor], found: dict[str, torch.Tensor], folder: Path) -> None:
     for name in sorted(wanted.keys() | found.keys()):
-        shapes = [tuple(part[name].shape) if name in part else "absent" for part in (wanted, found)]
-        if shapes[0] != shapes[1]:
+        asked, has = _describe(wanted.get(name)), _describe(found.get(name))
+        if asked != has:
             raise CheckpointError(
-                f"{folder}: the card asks for {name} of shape {shapes[0]}, {WEIGHTS} has {shapes[1]}; "
+                f"{folder}: by the card, {name} should be {asked}, but in {WEIGHTS} it is {has}; "
                 "card and weights do not belong together: export the checkpoint again"
             )
+
+
+def _describe(tensor: torch.Tensor | None) -> str:
+    if tensor is None:
+        return "absent"
+    return f"{'' if tensor.is_floating_point() else 'of whole numbers '}of shape {tuple(tensor.shape)}"

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from mer.augment import EvalTransform, TrainTransform, mixup
 from mer.backbones import Classifier
 from mer.config import AugmentConfig, TrainConfig
+from mer.errors import RunError
 from mer.losses import class_weights, loss_function, to_probabilities
 from mer.windows import WindowSet
 
@@ -185,6 +186,9 @@ class _Loop:
         }
         if self.validation:
             figures |= self._validate()
+        for name, value in figures.items():
+            if not math.isfinite(value):
+                raise RunError(f"{name} is {value} in epoch {epoch + 1}; lower lr={self.config.lr}")
         self._finish_epoch(figures | {"seconds": time.perf_counter() - started})
 
     def _step(self, indices: torch.Tensor, done: int) -> tuple[float, int]:
@@ -260,6 +264,8 @@ def fit(
     resume: State | None = None,
 ) -> State:
     """Train `model` in place, on the device it is on, and return the final state.
+
+    Raises RunError once a loss is not finite.
 
     With the body frozen and nothing random before it, its embeddings are computed once and every
     epoch trains the head on them: the same result at a small part of the cost.

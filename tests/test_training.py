@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from mer.augment import EvalTransform, TrainTransform
 from mer.config import AugmentConfig
+from mer.errors import RunError
 from mer.losses import class_weights
 from mer.resume import load_state, save_state
 from mer.training import (
@@ -551,3 +552,37 @@ def test_two_threads_resume_to_the_last_bit_too(tmp_path):
     again = tiny_model(config, channels_last=True)
     resumed, _ = tiny_fit(config, model=again, resume=load_state(tmp_path / "state"))
     assert same_weights(resumed, whole)
+
+
+# --- what goes wrong --------------------------------------------------------------------------------
+
+
+@dataclass
+class Spoil(Callback):
+    """Makes a weight NaN after a step or an epoch."""
+
+    model: object
+    step: int = 0
+    epoch: int = 0
+
+    def on_step(self, step):
+        if step.done == self.step:
+            torch.nn.init.constant_(self.model.head.linear.bias, math.nan)
+
+    def on_epoch(self, state):
+        if state.epoch == self.epoch:
+            torch.nn.init.constant_(self.model.head.linear.bias, math.nan)
+
+
+@pytest.mark.parametrize(
+    ("when", "figure"),
+    [({"epoch": 2}, "train_loss"), ({"step": 8}, "train_loss"), ({"step": 9}, "validation_loss")],
+)
+def test_training_that_diverges_says_so_and_tells_of_no_further_epoch(when, figure):
+    config = tiny_config(epochs=5)
+    model, seen = tiny_model(config), Recorder()
+    with pytest.raises(RunError, match=rf"{figure} is nan in epoch 3; lower lr=0\.02"):
+        tiny_fit(
+            config, model=model, validation=tones_or_beats(4, seed=1), callbacks=[Spoil(model, **when), seen]
+        )
+    assert [epoch for epoch, _, _ in seen.epochs] == [1, 2]

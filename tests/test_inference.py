@@ -1,0 +1,173 @@
+"""A clip in, probabilities out: of the whole clip and of each window, at the right seconds."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from mer.audio import load
+from mer.augment import EvalTransform
+from mer.checkpoints import load_checkpoint, save_checkpoint
+from mer.errors import AudioError, CheckpointError
+from mer.features import images
+from mer.inference import BATCH, Predictor
+from mer.losses import to_probabilities
+from tests.tiny_backbone import tiny_card, tiny_config, tiny_fit, tiny_zoo
+
+RATE = 4000
+
+
+@pytest.fixture(autouse=True)
+def tiny_in_the_zoo():
+    with tiny_zoo():
+        yield
+
+
+@pytest.fixture
+def make(tmp_path):
+    """`make(**train settings)` saves a trained tiny checkpoint and opens it."""
+
+    def open_it(classes=("Happy", "Sad"), **changes):
+        config = tiny_config(epochs=1, **changes)
+        model, _ = tiny_fit(config)
+        folder = save_checkpoint(tmp_path / "checkpoint", model, tiny_card(config, classes=classes))
+        return Predictor(folder, device="cpu")
+
+    return open_it
+
+
+@pytest.fixture
+def predictor(make):
+    return make()
+
+
+@pytest.fixture
+def clip(tmp_path, sound, write_audio):
+    """`clip(seconds)` writes a clip that changes all the time."""
+
+    def write(seconds, name="clip.wav", **options):
+        rate = options.pop("rate", RATE)
+        wave = 0.5 * sound.chirp(100, 1900, seconds, rate=rate) + 0.1 * sound.noise(seconds, rate=rate)
+        return write_audio(tmp_path / name, wave, rate, **options)
+
+    return write
+
+
+def spans(prediction):
+    return [(window.start, window.end) for window in prediction.windows]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "wanted"),
+    [
+        (0.6, [(0, 0.6)]),
+        (1.0, [(0, 1)]),
+        (1.4, [(0, 1)]),
+        (1.5, [(0, 1), (0.5, 1.5)]),
+        (3.0, [(0, 1), (0.5, 1.5), (1, 2), (1.5, 2.5), (2, 3)]),
+        (3.3, [(0, 1), (0.5, 1.5), (1, 2), (1.5, 2.5), (2, 3)]),
+    ],
+)
+def test_windows_lie_where_the_clip_was_heard(predictor, clip, seconds, wanted):
+    assert spans(predictor.predict(clip(seconds))) == wanted
+
+
+def test_a_tail_of_more_than_half_a_second_gets_a_window_flush_with_the_end(tmp_path, clip):
+    config = tiny_config(epochs=1)
+    card = tiny_card(config)
+    wide = type(card)(
+        card.classes, card.config.updated(window_seconds=2.0, hop_seconds=2.0), card.normalization
+    )
+    predictor = Predictor(save_checkpoint(tmp_path / "wide", tiny_fit(config)[0], wide), device="cpu")
+    assert spans(predictor.predict(clip(4.75))) == [(0, 2), (2, 4), (2.75, 4.75)]
+
+
+@pytest.mark.parametrize("loss", ["ce", "bce"])
+def test_probabilities_are_a_distribution_over_the_classes(make, clip, loss):
+    predictor = make(loss=loss)
+    prediction = predictor.predict(clip(3.0))
+    for part in (prediction, *prediction.windows):
+        assert list(part.probabilities) == ["Happy", "Sad"]
+        assert sum(part.probabilities.values()) == pytest.approx(1)
+        assert all(0 <= value <= 1 for value in part.probabilities.values())
+
+
+def test_the_clip_is_the_mean_of_its_windows_and_the_emotion_the_likeliest(predictor, clip):
+    prediction = predictor.predict(clip(3.0))
+    rows = [window.probabilities for window in prediction.windows]
+    for name, value in prediction.probabilities.items():
+        assert value == pytest.approx(np.mean([row[name] for row in rows]))
+    assert prediction.emotion == max(prediction.probabilities, key=prediction.probabilities.get)
+    assert len({round(row["Happy"], 6) for row in rows}) > 1
+
+
+def test_names_follow_the_card(make, clip, tmp_path):
+    path = clip(2.0)
+    first = make(classes=("Happy", "Sad")).predict(path)
+    shutil.rmtree(tmp_path / "checkpoint")
+    second = make(classes=("Sad", "Happy")).predict(path)
+    assert list(second.probabilities) == ["Sad", "Happy"]
+    assert list(second.probabilities.values()) == list(first.probabilities.values())
+    assert {first.emotion, second.emotion} == {"Happy", "Sad"}
+
+
+def test_the_bytes_of_a_file_give_what_the_file_gives(predictor, clip):
+    path = clip(2.0)
+    assert predictor.predict(path.read_bytes()) == predictor.predict(path)
+
+
+def test_a_prediction_repeats_itself(predictor, clip):
+    path = clip(2.0)
+    assert predictor.predict(path) == predictor.predict(path)
+
+
+def test_a_prediction_is_the_models_own_answer(predictor, clip, tmp_path):
+    path = clip(2.0)
+    model, standardizer, card = load_checkpoint(tmp_path / "checkpoint")
+    inputs = images(load(path, card.config.audio), audio=card.config.audio, mel=card.config.mel)
+    with torch.inference_mode():
+        rows = to_probabilities(model(EvalTransform(standardizer)(torch.from_numpy(inputs))), "ce")
+    prediction = predictor.predict(path)
+    for window, row in zip(prediction.windows, rows, strict=True):
+        assert list(window.probabilities.values()) == pytest.approx(row.tolist(), abs=1e-6)
+
+
+def test_more_windows_than_a_batch_give_the_same_as_one_by_one(predictor):
+    rng = np.random.default_rng(0)
+    windows = rng.normal(-40, 10, (BATCH + 3, 32, 32)).astype(np.float16)
+    together = predictor.probabilities(windows)
+    alone = np.concatenate([predictor.probabilities(windows[k : k + 1]) for k in range(len(windows))])
+    assert together.shape == (BATCH + 3, 2)
+    assert together == pytest.approx(alone, abs=1e-6)
+    assert together.sum(axis=1) == pytest.approx(np.ones(BATCH + 3))
+
+
+@pytest.mark.parametrize("rate", [8000, 22_050])
+def test_another_sample_rate_changes_next_to_nothing(predictor, clip, rate):
+    own, other = predictor.predict(clip(3.0, "a.wav")), predictor.predict(clip(3.0, "b.wav", rate=rate))
+    assert spans(own) == spans(other)
+    assert own.probabilities["Happy"] == pytest.approx(other.probabilities["Happy"], abs=0.15)
+
+
+def test_a_prediction_is_plain_data(predictor, clip):
+    data = predictor.predict(clip(1.5)).to_dict()
+    assert json.loads(json.dumps(data)) == data
+    assert data.keys() == {"emotion", "probabilities", "windows"}
+    assert [window["end"] for window in data["windows"]] == [1.0, 1.5]
+
+
+def test_a_clip_that_cannot_be_used_is_named(predictor, tmp_path, sound, write_audio):
+    with pytest.raises(AudioError, match=r"gone\.wav: no such file; check the path"):
+        predictor.predict(tmp_path / "gone.wav")
+    with pytest.raises(AudioError, match=r"my upload: not audio that can be decoded"):
+        predictor.predict(b"nothing", name="my upload")
+    silent = write_audio(tmp_path / "silent.wav", sound.silence(1.0))
+    with pytest.raises(AudioError, match=r"silent\.wav: silent"):
+        predictor.predict(silent)
+
+
+def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="give an exported folder"):
+        Predictor(tmp_path)

@@ -19,6 +19,7 @@ from mer.config import (
     preset,
 )
 from mer.errors import ConfigError, MerError
+from tests.golden.regenerate import SETTINGS, golden_settings
 
 SECTIONS = (AudioConfig, MelConfig, SplitConfig, AugmentConfig, TrainConfig)
 BOUNDED = [
@@ -178,6 +179,11 @@ def test_ranges_include_their_ends_and_nothing_beyond(section, field):
 def test_every_setting_explains_itself_in_a_sentence(section):
     for field in dataclasses.fields(section):
         assert field.metadata["help"].endswith("."), field.name
+
+
+def test_defaults_and_ranges_are_those_of_the_golden_file():
+    """A default changed by accident would give other results under the same command."""
+    assert golden_settings() == json.loads(SETTINGS.read_text())
 
 
 # Settings that depend on one another

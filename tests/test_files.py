@@ -79,7 +79,7 @@ def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path):
 
 @pytest.mark.parametrize("exists", [False, True])
 def test_a_folder_appears_with_all_of_its_files_at_once(exists, tmp_path):
-    path = tmp_path / "sub" / "out"
+    path = tmp_path / "deep" / "sub" / "out"
     if exists:
         path.mkdir(parents=True)
     with new_folder(path) as folder:

@@ -223,6 +223,12 @@ def test_a_manifest_without_a_test_part_is_refused():
 # What cannot be split
 
 
+def test_a_manifest_that_trains_on_nothing_is_refused():
+    clips = [clip(f"{n}.wav", "ab"[n % 2], split=part) for n, part in enumerate(["test", "validation"] * 2)]
+    with pytest.raises(SplitError, match="the train part would be empty with 4 clips in 4 groups"):
+        split_clips(clips, SplitConfig())
+
+
 def test_songs_too_few_for_the_parts_are_refused():
     clips = [clip(f"{label}/{n}.wav", label, "one song") for label in LABELS for n in range(5)]
     with pytest.raises(

@@ -5,16 +5,18 @@ results of old and new runs are then no longer judged on the same clips, or in t
 """
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mer.config import SplitConfig
+from mer.config import Config, SplitConfig
 from mer.datasets import MER500_CLASSES, Clip
 from mer.metrics import evaluate
 from mer.splits import split_clips
 
+SETTINGS = Path(__file__).with_name("settings.json")
 SPLITS = Path(__file__).with_name("splits.json")
 METRICS = Path(__file__).with_name("metrics.json")
 CASES = {
@@ -75,6 +77,17 @@ def scores(case: str) -> dict[str, Any]:
     return evaluate(truth, weights / weights.sum(axis=1, keepdims=True), groups=songs, classes=names)
 
 
+def golden_settings() -> dict[str, list]:
+    """Default, lowest and highest value of every setting."""
+    return {
+        f"{part.name}.{field.name}": [field.default, field.metadata["low"], field.metadata["high"]]
+        for part in fields(Config)
+        for field in fields(part.default)
+    }
+
+
 if __name__ == "__main__":
+    rows = (f"{json.dumps(name)}: {json.dumps(row)}" for name, row in golden_settings().items())
+    SETTINGS.write_text("{\n" + ",\n".join(rows) + "\n}\n")
     SPLITS.write_text(json.dumps({case: letters(case) for case in CASES}, indent=1) + "\n")
     METRICS.write_text(json.dumps({case: scores(case) for case in SCORED}, indent=1) + "\n")

@@ -73,6 +73,14 @@ def test_every_network_trains_what_it_should_with_every_head(name):
 
 
 @pytest.mark.parametrize("name", ZOO)
+def test_the_last_stage_is_what_comes_last_in_the_body(name):
+    model = on_meta(name, freeze="last")
+    trains = [p.requires_grad for p in model.body.parameters()]
+    assert 0 < sum(trains) < len(trains)
+    assert trains == sorted(trains)
+
+
+@pytest.mark.parametrize("name", ZOO)
 def test_the_feature_map_keeps_time_on_its_width(name):
     model = on_meta(name, head="attention")
     short, long = (

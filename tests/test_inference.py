@@ -123,12 +123,13 @@ def test_a_prediction_repeats_itself(predictor, clip):
     assert predictor.predict(path) == predictor.predict(path)
 
 
-def test_a_prediction_is_the_models_own_answer(predictor, clip, tmp_path):
-    path = clip(2.0)
+@pytest.mark.parametrize("loss", ["ce", "bce"])
+def test_a_prediction_is_the_models_own_answer(make, clip, tmp_path, loss):
+    path, predictor = clip(2.0), make(loss=loss)
     model, standardizer, card = load_checkpoint(tmp_path / "checkpoint")
     inputs = images(load(path, card.config.audio), audio=card.config.audio, mel=card.config.mel)
     with torch.inference_mode():
-        rows = to_probabilities(model(EvalTransform(standardizer)(torch.from_numpy(inputs))), "ce")
+        rows = to_probabilities(model(EvalTransform(standardizer)(torch.from_numpy(inputs))), loss)
     prediction = predictor.predict(path)
     for window, row in zip(prediction.windows, rows, strict=True):
         assert list(window.probabilities.values()) == pytest.approx(row.tolist(), abs=1e-6)

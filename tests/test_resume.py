@@ -22,7 +22,9 @@ def tiny_in_the_zoo():
 @pytest.fixture
 def state():
     config = tiny_config(epochs=2, keep="best")
-    return tiny_fit(config, validation=tones_or_beats(4, seed=1))[1]
+    state = tiny_fit(config, validation=tones_or_beats(4, seed=1))[1]
+    state.best, state.best_epoch = {name: tensor + 1 for name, tensor in state.model.items()}, 1
+    return state
 
 
 def assert_same_tensors(left, right):

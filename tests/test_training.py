@@ -453,6 +453,20 @@ def test_a_run_stopped_again_and_again_is_still_the_same_run(tmp_path):
     assert figures(state) == figures(undisturbed)
 
 
+def test_a_stop_within_an_epoch_leaves_the_state_of_the_last_whole_one_valid():
+    config, given = tiny_config(epochs=4), []
+
+    class Keep(Recorder):
+        def on_epoch(self, state):
+            given.append(state)
+
+    whole, _ = tiny_fit(config)
+    with pytest.raises(Stop):
+        tiny_fit(config, callbacks=[Keep(stop_at=8)])
+    assert given[-1].epoch == 2
+    assert same_weights(tiny_fit(config, resume=given[-1])[0], whole)
+
+
 def test_what_was_learnt_matters_for_going_on():
     """That the equality above is no accident: without the optimizer's moments it does not hold."""
     config = tiny_config(epochs=4)

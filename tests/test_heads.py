@@ -5,8 +5,15 @@ import torch
 
 from mer.errors import BackboneError
 from mer.heads import HEADS, AttentionHead, AverageHead, GRUHead, make_head
+from tests.tiny_backbone import one_thread
 
 OVER_TIME = [name for name, head in HEADS.items() if head.over_time]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def single_threaded():
+    with one_thread():
+        yield
 
 
 @pytest.fixture(autouse=True)

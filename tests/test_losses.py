@@ -10,8 +10,15 @@ from hypothesis.extra.numpy import arrays
 
 from mer.config import TrainConfig
 from mer.losses import class_weights, loss_function, to_probabilities
+from tests.tiny_backbone import one_thread
 
 LOGITS = arrays(np.float32, (4, 3), elements=st.floats(-200, 200, width=32))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def single_threaded():
+    with one_thread():
+        yield
 
 
 @pytest.fixture

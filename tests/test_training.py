@@ -554,17 +554,18 @@ def test_auto_prefers_cuda_then_mps_then_the_cpu(monkeypatch, cuda, mps, wanted)
 
 def test_two_threads_resume_to_the_last_bit_too(tmp_path):
     torch.set_num_threads(2)
-    config = tiny_config(epochs=2)
+    config, few = tiny_config(epochs=2), tones_or_beats(4)
     model = tiny_model(config, channels_last=True)
-    whole, _ = tiny_fit(config, model=model)
+    whole, _ = tiny_fit(config, train=few, model=model)
     with pytest.raises(Stop):
         tiny_fit(
             config,
+            train=few,
             model=tiny_model(config, channels_last=True),
             callbacks=[Recorder(path=tmp_path / "state", stop_after=1)],
         )
     again = tiny_model(config, channels_last=True)
-    resumed, _ = tiny_fit(config, model=again, resume=load_state(tmp_path / "state"))
+    resumed, _ = tiny_fit(config, train=few, model=again, resume=load_state(tmp_path / "state"))
     assert same_weights(resumed, whole)
 
 

@@ -24,10 +24,17 @@ from torch import nn
 from mer.backbones import ZOO, build_classifier, get_backbone
 from mer.errors import StorageError, WeightsError
 from mer.weights import LITE0, TorchvisionWeights, fetch, load_weights_file
+from tests.tiny_backbone import one_thread
 
 RESNET = TorchvisionWeights("resnet18")
 SMALL = {"a": torch.arange(6.0).view(2, 3), "b.weight": torch.ones(2, dtype=torch.int64)}
 SHARED = ["resnet18", "mobilenet_v3_small", "efficientnet_b0"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def single_threaded():
+    with one_thread():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -55,16 +55,25 @@ TINY = Backbone(
 
 
 @contextmanager
-def tiny_zoo() -> Iterator[None]:
-    """TINY in the zoo, on one thread: waiting for a second one takes longer than all its work."""
+def one_thread() -> Iterator[None]:
+    """One thread: on a busy machine, waiting for a second takes longer than what tests have to compute."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    ZOO["tiny"] = TINY
     try:
         yield
     finally:
-        del ZOO["tiny"]
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def tiny_zoo() -> Iterator[None]:
+    """TINY in the zoo, on one thread."""
+    ZOO["tiny"] = TINY
+    try:
+        with one_thread():
+            yield
+    finally:
+        del ZOO["tiny"]
 
 
 def tiny_config(**changes):

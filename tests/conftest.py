@@ -3,6 +3,8 @@
 sound          functions that make waveforms: tone, chirp, chord, noise, silence
 write_audio    write_audio(path, waveform, rate=...) writes any format that libsndfile knows
 tiny_corpus    a folder per class (Happy, Sad), three 1 s WAV clips each, all different
+full_disk      a folder on a disk without a free byte (root only, else skipped)
+forbidden      a folder that this process may neither read nor write
 """
 
 import os
@@ -20,14 +22,8 @@ pytest_plugins = ["tests.run_helpers"]
 RATE = 16_000
 CLASS_CHORDS = {"Happy": (523.25, 659.26, 783.99), "Sad": (110.0, 130.81, 164.81)}
 
-settings.register_profile(
-    "mer",
-    deadline=None,
-    derandomize=True,
-    database=None,
-    max_examples=50,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+slow_is_fine = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("mer", derandomize=True, database=None, max_examples=50, **slow_is_fine)
 settings.load_profile("mer")
 
 
@@ -99,15 +95,16 @@ def tiny_corpus(tmp_path, write_audio) -> Path:
 
 @pytest.fixture
 def full_disk(tmp_path):
-    """A file system of 64 KiB, all of it taken."""
-    place = tmp_path / "full"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
+    """A file system of 64 KiB, all of it taken; unmounted at once, it lives as long as its descriptor."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)]
     if os.name != "posix" or os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("a small file system can be mounted by root alone, and not on every machine")
+    handle = os.open(tmp_path, os.O_RDONLY)
+    subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+    place = Path(f"/proc/{os.getpid()}/fd/{handle}")
     (place / "ballast").write_bytes(bytes(65_536))
     yield place
-    subprocess.run(["umount", str(place)], check=True)
+    os.close(handle)
 
 
 @pytest.fixture

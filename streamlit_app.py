@@ -51,7 +51,7 @@ def show_runs() -> None:
                 "run": run.id[:8],
                 "name": run.name,
                 "status": run.status,
-                "started": datetime.fromtimestamp(run.started).astimezone(),
+                "started": f"{datetime.fromtimestamp(run.started):%Y-%m-%d %H:%M}",
                 "test accuracy by song": run.metrics.get("test_song_accuracy"),
             }
             for run in runs[:50]

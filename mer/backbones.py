@@ -213,6 +213,18 @@ class Classifier(nn.Module):
         """Logits (n, classes)."""
         return self.head(self.embed(images))
 
+    def require_input(self, size: int) -> None:
+        """Raise BackboneError if the network cannot take images of `size` x `size` pixels."""
+        image = torch.zeros(1, 3, size, size, device=next(self.parameters()).device)
+        self.eval()
+        try:
+            with torch.inference_mode():
+                self(image)
+        except (RuntimeError, AssertionError) as error:
+            raise BackboneError(
+                f"{self.backbone.name} does not take images of image_size={size}; use 224, as all take"
+            ) from error
+
     def trainable_state(self) -> dict[str, torch.Tensor]:
         """Copies, on the CPU, of the tensors that training changes: what a run must keep to go on."""
         return {

@@ -57,7 +57,7 @@ def load_checkpoint(folder: Path) -> tuple[Classifier, Standardizer, Card]:
 def _build(card: Card, folder: Path) -> Classifier:
     train = card.config.train
     try:
-        return build_classifier(
+        model = build_classifier(
             train.backbone,
             classes=len(card.classes),
             head=train.head,
@@ -65,6 +65,8 @@ def _build(card: Card, folder: Path) -> Classifier:
             dropout=train.dropout,
             weights="none",
         )
+        model.require_input(card.config.mel.image_size)
+        return model
     except MerError as error:
         raise CheckpointError(f"{folder / CARD}: {error}") from error
 

@@ -73,7 +73,7 @@ class Experiment:
         """A new run, or k of them under one parent; bad input raises before any run is recorded."""
         material = prepare(spec, notify=self.notify)
         material.split(spec.config)
-        _new_model(spec.config, material)  # missing weights are noticed before a run is recorded
+        _new_model(spec.config, material)  # missing weights and sizes that do not fit are noticed here
         run_id = self._create(spec, material)
         return self._go(run_id, spec, material)
 
@@ -244,6 +244,7 @@ def _new_model(config: Config, material: Material) -> Classifier:
         dropout=train.dropout,
         weights=train.weights,
     )
+    model.require_input(config.mel.image_size)
     return model.to(choose_device(train.device), memory_format=torch.channels_last)
 
 

@@ -305,3 +305,15 @@ def test_the_same_seed_gives_the_same_network(tiny):
     third = tiny().state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not torch.equal(first["head.linear.weight"], third["head.linear.weight"])
+
+
+@pytest.mark.parametrize(("name", "size"), [("alexnet", 32), ("vit_b_16", 128)])
+def test_images_of_a_size_that_the_network_cannot_take_are_refused(name, size):
+    model = build_classifier(name, classes=2, weights="none", freeze="none")
+    with pytest.raises(BackboneError, match=f"{name} does not take images of image_size={size}; use 224"):
+        model.require_input(size)
+
+
+def test_every_size_is_fine_for_a_network_that_pools(tiny):
+    for size in (32, 100, 512):
+        tiny().require_input(size)

@@ -286,3 +286,11 @@ def test_half_a_checkpoint_is_none(saved, missing):
 def test_the_page_is_for_people_and_not_needed(saved, model):
     (saved / PAGE).unlink()
     assert torch.equal(logits(load_checkpoint(saved)[0]), logits(model))
+
+
+def test_a_card_whose_images_the_network_cannot_take_is_refused(tmp_path):
+    config = tiny_config(backbone="alexnet")
+    model, card = tiny_model(config), tiny_card(config)
+    folder = save_checkpoint(tmp_path / "checkpoint", model, card)
+    with pytest.raises(CheckpointError, match="alexnet does not take images of image_size=32"):
+        load_checkpoint(folder)

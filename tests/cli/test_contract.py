@@ -1,0 +1,278 @@
+"""The command-line contract: names, JSON keys, exit status, and what goes to which stream."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mer.cli import main
+from mer.cli.parser import build_parser
+from mer.tracking import RunStore
+from tests.run_helpers import TINY, write_songs
+
+OPTIONS = [f"--{key.replace('_', '-')}={value}" for key, value in TINY.items()]
+
+
+@pytest.fixture
+def mer(capsys, runs_home):
+    """Run a command; returns exit status, what it printed, and what it said on standard error."""
+
+    def run(*words):
+        status = main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run
+
+
+@pytest.fixture
+def mer_json(mer):
+    def run(*words):
+        status, out, err = mer(*words, "--json")
+        assert status == 0, err
+        assert len(out.splitlines()) == 1
+        return json.loads(out)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(session_home, song_corpus):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MER_HOME", str(session_home))
+        assert main(["train", "--data", str(song_corpus), *OPTIONS]) == 0
+        return RunStore.open().runs()[0]
+
+
+@pytest.fixture
+def checkpoint(trained, runs_home):
+    return RunStore.open().folder(trained.id, "checkpoint")
+
+
+def test_train_gives_run_status_metrics_and_checkpoint(mer_json, song_corpus):
+    result = mer_json("train", "--data", song_corpus, *OPTIONS)
+    assert set(result) == {"run_id", "status", "metrics", "checkpoint"}
+    assert result["status"] == "finished"
+    assert {"test_accuracy", "test_macro_f1", "test_song_accuracy"} <= set(result["metrics"])
+    assert sorted(os.listdir(result["checkpoint"])) == ["card.json", "card.md", "model.safetensors"]
+
+
+def test_a_setting_given_on_the_command_line_beats_the_preset(mer_json, song_corpus):
+    run = mer_json("train", "--data", song_corpus, "--preset", "paper", *OPTIONS, "--loss", "ce")
+    train = mer_json("runs", "show", run["run_id"])["spec"]["config"]["train"]
+    assert (train["loss"], train["freeze"], train["optimizer"]) == ("ce", "head", "adam")
+
+
+def test_evaluate_gives_scores_confusion_and_intervals(mer_json, checkpoint, song_corpus):
+    scores = mer_json("evaluate", checkpoint, "--data", song_corpus)
+    wanted = {
+        "accuracy",
+        "macro_f1",
+        "confusion",
+        "classes",
+        "song_accuracy",
+        "intervals",
+        "n_clips",
+        "n_songs",
+    }
+    assert wanted <= set(scores)
+    assert (scores["n_clips"], scores["n_songs"], scores["classes"]) == (16, 8, ["Happy", "Sad"])
+
+
+def test_predict_gives_a_list_with_windows(mer_json, checkpoint, song_corpus):
+    files = [song_corpus / "Sad" / "0a.wav", song_corpus / "Happy" / "1b.wav"]
+    found = mer_json("predict", checkpoint, *files)
+    assert [row["file"] for row in found] == [str(file) for file in files]
+    for row in found:
+        assert set(row) == {"file", "emotion", "probabilities", "windows"}
+        assert row["emotion"] == max(row["probabilities"], key=row["probabilities"].get)
+        assert set(row["windows"][0]) == {"start", "end", "probabilities"}
+
+
+def test_predict_goes_on_after_a_bad_file_and_names_it(mer, checkpoint, song_corpus, tmp_path):
+    (tmp_path / "bad.wav").write_text("no sound")
+    status, out, err = mer(
+        "predict", checkpoint, tmp_path / "bad.wav", song_corpus / "Sad" / "0a.wav", "--json"
+    )
+    assert status == 2
+    assert len(json.loads(out)) == 1
+    assert "bad.wav: not audio" in err
+
+
+def test_export_copies_the_checkpoint(mer_json, trained, tmp_path):
+    mer_json("export", trained.id[:8], "--out", tmp_path / "whole")
+    mer_json("export", trained.id[:8], "--out", tmp_path / "half", "--half")
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "half")]
+    assert sizes[1] < 0.6 * sizes[0]
+
+
+def test_export_never_overwrites(mer, trained, tmp_path):
+    (tmp_path / "mine.txt").write_text("precious")
+    status, _, err = mer("export", trained.id[:8], "--out", tmp_path)
+    assert (status, os.listdir(tmp_path)) == (2, ["mine.txt"])
+    assert "is not empty; choose another --out" in err
+
+
+def test_runs_are_listed_and_shown(mer_json, trained):
+    assert trained.id in [run["run_id"] for run in mer_json("runs", "list")["runs"]]
+    shown = mer_json("runs", "show", trained.id)
+    assert (shown["status"], shown["spec"]["data"]) == ("finished", trained.spec["data"])
+
+
+def test_a_deleted_run_is_gone(mer, mer_json, song_corpus):
+    run = mer_json("train", "--data", song_corpus, *OPTIONS, "--epochs", "1")["run_id"]
+    assert mer_json("runs", "delete", run) == {"run_id": run, "deleted": True}
+    assert mer("runs", "show", run)[0] == 2
+
+
+def test_a_sweep_runs_every_combination_and_survives_a_failure(mer_json, song_corpus):
+    settings = [
+        o for o in OPTIONS if not o.startswith(("--backbone", "--batch-size", "--weights", "--epochs"))
+    ]
+    result = mer_json(
+        *("sweep", "--data", song_corpus, *settings, "--epochs", "1", "--weights", "none"),
+        *("--backbones", "mobilenet_v3_small,vit_b_16", "--batch-sizes", "4,8"),
+    )
+    assert [(run["backbone"], run["batch_size"]) for run in result["runs"]] == [
+        ("mobilenet_v3_small", 4),
+        ("mobilenet_v3_small", 8),
+    ]
+    assert {run["backbone"] for run in result["failed"]} == {"vit_b_16"}
+    assert "vit_b_16 does not take images of image_size=" in result["failed"][0]["error"]
+
+
+def test_the_zoo_lists_every_network_of_the_study(mer_json):
+    zoo = {row["name"]: row for row in mer_json("zoo")["backbones"]}
+    assert set(zoo) - {"tiny"} == {
+        *("alexnet", "vgg16", "mobilenet_v3_small", "resnet18", "resnet50"),
+        *("densenet121", "efficientnet_b0", "efficientnet_lite0"),
+    }
+    assert zoo["efficientnet_lite0"]["available_offline"] is True
+    assert zoo["vgg16"]["available_offline"] is False
+    assert zoo["alexnet"]["parameters"] == 61_100_840
+
+
+def test_data_check_reports_clips_songs_and_what_was_left_out(mer_json, tmp_path):
+    corpus = write_songs(tmp_path / "songs")
+    (corpus / "Sad" / "0a.wav").write_bytes(b"")
+    report = mer_json("data", "check", corpus)
+    assert (report["clips"], report["classes"], report["songs"]) == (15, {"Happy": 8, "Sad": 7}, 8)
+    assert report["left_out"] == [{"file": "Sad/0a.wav", "reason": "empty file, 0 bytes"}]
+
+
+def test_data_demo_then_check_says_synthetic(mer, tmp_path):
+    assert mer("data", "demo", "--out", tmp_path / "demo", "--clips-per-class", "2")[0] == 0
+    status, out, _ = mer("data", "check", tmp_path / "demo")
+    assert status == 0
+    assert "(synthetic)" in out
+
+
+def test_prepare_fills_the_store(mer_json, song_corpus):
+    assert mer_json("prepare", song_corpus, "--workers", "1")["clips"] == 16
+
+
+def test_other_columns_can_be_named(mer_json, tmp_path):
+    corpus = write_songs(tmp_path / "songs")
+    (corpus / "manifest.csv").rename(corpus / "labels.csv")
+    text = (corpus / "labels.csv").read_text().replace("path,label,song", "path,mood,tune")
+    (corpus / "labels.csv").write_text(text)
+    columns = ["--label-column", "mood", "--song-column", "tune"]
+    assert mer_json("data", "check", corpus / "labels.csv", *columns)["songs"] == 8
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "--data", "nowhere"], "nowhere: no such file or folder"),
+        (["train", "--data", ".", "--backbone", "resnet19"], "no class folder with audio"),
+        (["train", "--data", ".", "--epochs", "0"], "epochs=0 is out of range: 1 <= epochs"),
+        (["train", "--data", ".", "--executor", "ray"], "--executor ray is not available yet"),
+        (["train", "--data", ".", "--detach"], "--detach is not available yet"),
+        (["sweep", "--data", ".", "--backbones", "resnet19"], "unknown backbone 'resnet19'"),
+        (["sweep", "--data", ".", "--batch-sizes", "many"], "--batch-sizes 'many' should be whole numbers"),
+        (["ensemble", "a", "b", "--out", "c"], "'mer ensemble' is not available yet"),
+        (["explain", "a", "b", "--out", "c"], "'mer explain' is not available yet"),
+        (["predict", "nowhere", "a.wav"], "nowhere: not a checkpoint"),
+        (["runs", "resume", "nothing"], "run 'nothing': there is no such run"),
+        (["zoo", "fetch", "resnet19"], "did you mean 'resnet18'"),
+        (["data", "fetch", "mer5", "--out", "x"], "unknown data set 'mer5'; there are: mer500"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(mer, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = mer(*words)
+    assert (status, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert message in err
+
+
+def test_an_unknown_backbone_lists_the_valid_ones(mer, song_corpus):
+    status, _, err = mer("train", "--data", song_corpus, "--backbone", "resnet19")
+    assert status == 2
+    assert "alexnet, vgg16, mobilenet_v3_small, resnet18" in err
+
+
+def test_an_unknown_option_is_one_line_too(capsys):
+    with pytest.raises(SystemExit) as leaving:
+        build_parser().parse_args(["train", "--data", "x", "--bogus", "1"])
+    assert leaving.value.code == 2
+    assert capsys.readouterr().err.startswith("error: unrecognized arguments: --bogus")
+
+
+def start(*words):
+    return subprocess.Popen(
+        [sys.executable, "-m", "mer", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_a_run_that_can_then_be_resumed(mer_json, song_corpus, how):
+    before = {run["run_id"] for run in mer_json("runs", "list")["runs"]}
+    process = start("train", "--data", song_corpus, *OPTIONS, "--epochs", "1000", "--json")
+    while "epoch 1:" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(how)
+    out, _ = process.communicate(timeout=60)
+    result = json.loads(out)
+    assert (process.returncode, result["status"]) == (130, "stopped")
+    assert result["run_id"] not in before
+    assert mer_json("runs", "show", result["run_id"])["status"] == "stopped"
+
+
+def test_a_killed_run_is_interrupted_and_resumes_to_the_end(mer_json, song_corpus):
+    process = start("train", "--data", song_corpus, *OPTIONS, "--epochs", "60", "--json")
+    while "epoch 1:" not in process.stderr.readline():
+        assert process.poll() is None
+    process.kill()
+    process.communicate()
+    newest = mer_json("runs", "list")["runs"][0]
+    assert newest["status"] == "interrupted"
+    assert mer_json("runs", "resume", newest["run_id"])["status"] == "finished"
+
+
+def test_a_run_is_cancelled_from_another_process(mer_json, song_corpus):
+    process = start("train", "--data", song_corpus, *OPTIONS, "--epochs", "1000", "--json")
+    while "epoch 1:" not in process.stderr.readline():
+        assert process.poll() is None
+    newest = mer_json("runs", "list")["runs"][0]["run_id"]
+    assert mer_json("runs", "cancel", newest) == {"run_id": newest, "status": "stopping"}
+    deadline = time.monotonic() + 60
+    out, _ = process.communicate(timeout=60)
+    assert time.monotonic() < deadline
+    assert json.loads(out)["status"] == "stopped"
+
+
+def test_help_needs_no_torch():
+    code = (
+        "import sys; from mer.cli.parser import build_parser; build_parser(); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -40,12 +40,12 @@ def log_mel(waveform: np.ndarray, *, sample_rate: int, config: MelConfig) -> tor
     """Log-mel spectrogram in dB, float32 of shape (n_mels, 1 + samples // hop_length).
 
     With `reference="max"` 0 dB is the loudest point of this waveform; with "absolute" it is a power
-    of 1. Either way values are clamped to `top_db` below the loudest point, or below 0 dB.
+    of 1. Either way no value is more than `top_db` below 0 dB. Silence is all at that lower end.
     """
     with torch.inference_mode():
         power = _mel_transform(sample_rate, config)(torch.from_numpy(np.ascontiguousarray(waveform)))
         level = 10.0 * torch.log10(power.clamp_min(POWER_FLOOR))
-        if config.reference == "max":
+        if config.reference == "max" and power.max() > POWER_FLOOR:
             level = level - level.max()
         return level.clamp_min(-config.top_db)
 

@@ -66,6 +66,7 @@ def make_card(
         command=spec.command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=versions(),
+        notes=report.dataset.notes,
     )
 
 

@@ -77,8 +77,8 @@ def _need(counts: Counter, filled: Counter, total: Counter, share: float) -> flo
 def split_clips(clips: Sequence[Clip], config: SplitConfig) -> Split:
     """Train, validation and test parts: hold-out or one of k folds, or what the manifest says.
 
-    Clips without a song are groups of their own. Raises SplitError if a part would be empty or a
-    class would be missing from the training part.
+    Clips without a song are groups of their own. Raises SplitError if a part would be empty, a class
+    would be missing from the training part, or the manifest parts a song.
     """
     if any(clip.split for clip in clips):
         parts = _given(clips, config)
@@ -119,13 +119,31 @@ def _take_validation(
 
 def _given(clips: Sequence[Clip], config: SplitConfig) -> Split:
     """The manifest's own split; a clip without one trains, validation is taken from those if not given."""
+    if config.folds:
+        raise SplitError(
+            f"folds={config.folds}, but the manifest has a split of its own; use folds=0 or empty that column"
+        )
     parts = {"train": [], "validation": [], "test": []}
     for index, clip in enumerate(clips):
         parts[clip.split or "train"].append(index)
     train, validation = tuple(parts["train"]), tuple(parts["validation"])
     if not validation:
         train, validation = _take_validation(clips, train, config)
-    return Split(train, validation, tuple(parts["test"]))
+    split = Split(train, validation, tuple(parts["test"]))
+    _require_whole_songs(clips, split, config)
+    return split
+
+
+def _require_whole_songs(clips: Sequence[Clip], split: Split, config: SplitConfig) -> None:
+    groups = _groups(clips, config)
+    home: dict[str, str] = {}
+    for part in ("train", "validation", "test"):
+        for index in getattr(split, part):
+            if home.setdefault(groups[index], part) != part:
+                raise SplitError(
+                    f"the manifest has clips of {clips[index].song!r} in {home[groups[index]]} and {part}, "
+                    f"which flatters scores; correct {clips[index].id!r}, or allow it with --no-group-by-song"
+                )
 
 
 def _require_usable(clips: Sequence[Clip], split: Split, config: SplitConfig) -> None:

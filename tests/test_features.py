@@ -100,6 +100,12 @@ def test_nearly_nothing_gives_finite_levels(wave, sound):
         assert torch.isfinite(level).all()
 
 
+def test_silence_is_the_least_of_all_levels_and_not_the_greatest(sound):
+    for kind in ("max", "absolute"):
+        level = log_mel(sound.silence(), sample_rate=RATE, config=MelConfig(reference=kind))
+        assert (level == -80).all()
+
+
 def test_a_waveform_that_is_a_view_is_read_in_its_order(sound):
     wave = sound.noise()
     forwards = log_mel(wave[::-1].copy(), sample_rate=RATE, config=MelConfig())

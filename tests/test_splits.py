@@ -220,6 +220,20 @@ def test_a_manifest_without_a_test_part_is_refused():
         split_clips(clips, SplitConfig())
 
 
+def test_a_song_that_the_manifest_parts_is_refused_unless_songs_do_not_count():
+    clips = [clip(f"{n}.wav", "ab"[n % 2], f"song {n % 6}", "test" if n < 4 else "train") for n in range(12)]
+    with pytest.raises(SplitError, match=r"'song 0' in train and test.* --no-group-by-song"):
+        split_clips(clips, SplitConfig(validation=0))
+    apart = SplitConfig(validation=0, group_by_song=False)
+    assert split_clips(clips, apart).test == (0, 1, 2, 3)
+
+
+def test_folds_of_a_manifest_that_is_split_already_are_refused():
+    clips = [clip(f"{n}.wav", "ab"[n % 2], split="test" if n < 4 else "train") for n in range(20)]
+    with pytest.raises(SplitError, match="folds=5, but the manifest has a split of its own"):
+        split_clips(clips, SplitConfig(folds=5))
+
+
 # What cannot be split
 
 

@@ -83,10 +83,11 @@ def _report_text(report: dict) -> str:
 def _songs_text(songs: int, grouping: dict) -> str:
     if grouping["source"] == "by hand":
         return f"songs: {songs}, named by the manifest"
+    least = ", ".join(f"{kind} from {value:g}" for kind, value in grouping["thresholds"].items())
     if not grouping["links"]:
-        return "songs: none named, and no two clips share audio or sound alike"
+        return f"songs: none named, and no two clips share audio or sound alike ({least})"
     sure = grouping["confidence"].values()
     return (
-        f"songs: none named; by sound {grouping['groups']} groups of 2 or more clips, "
+        f"songs: none named; by sound ({least}) {grouping['groups']} groups of 2 or more clips, "
         f"confidence {min(sure):.0%} to {max(sure):.0%}; splits keep each group together"
     )

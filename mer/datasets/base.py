@@ -33,7 +33,8 @@ class Dataset:
     """Clips and what is known of them as a whole.
 
     `classes` is the order of the network's outputs: MER500's own order where the labels are MER500's,
-    else alphabetical. `left_out` holds (id, reason) of files that were seen but are no clips.
+    else alphabetical. `notes` (what the labels mean, say) go into the cards of models. `left_out` holds
+    (id, reason) of files that were seen but are no clips.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Dataset:
     clips: tuple[Clip, ...]
     synthetic: bool = False
     licence: str | None = None
+    notes: str = ""
     left_out: tuple[tuple[str, str], ...] = ()
 
     @property

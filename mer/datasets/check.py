@@ -18,7 +18,7 @@ from mer.store import Facts, FeatureStore
 
 __all__ = ["Grouping", "Report", "check", "group_by_sound"]
 
-GROUPS_VERSION = 1
+GROUPS_VERSION = 2
 Progress = Callable[[str, int, int], None]
 
 
@@ -27,13 +27,15 @@ class Grouping:
     """How songs became known.
 
     `source`: "by hand" (the manifest), "by sound" (similarity), or "none". `links` are the pairs of
-    clips that sound is the evidence for: (clip, clip, similarity, evidence); `confidence` gives for each
-    group of two or more clips how sure it is that they are one song, 0 to 1.
+    clips that sound is the evidence for: (clip, clip, similarity, evidence); `thresholds` give the least
+    similarity for each kind of evidence; `confidence` gives for each group of two or more clips how sure
+    it is that they are one song, 0 to 1.
     """
 
     source: str
     links: tuple[tuple[str, str, float, str], ...] = ()
     confidence: dict[str, float] = field(default_factory=dict)
+    thresholds: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,12 +189,14 @@ def group_by_sound(report: Report, *, workers: int | None = None, progress: Prog
     links = tuple((ids[a], ids[b], round(s, 3), evidence) for a, b, s, evidence in found["links"])
     confidence = {titles[int(number)]: value for number, value in found["confidence"].items()}
     return replace(
-        report, dataset=report.dataset.with_songs(songs), grouping=Grouping("by sound", links, confidence)
+        report,
+        dataset=report.dataset.with_songs(songs),
+        grouping=Grouping("by sound", links, confidence, found["thresholds"]),
     )
 
 
 def _find_groups(report: Report, workers: int | None, progress: Progress | None) -> dict[str, Any]:
-    from mer.datasets.similarity import group
+    from mer.datasets.similarity import SAME_AUDIO, SOUNDS_ALIKE, group
 
     hashes = [fact.content_hash for fact in report.facts]
     prints = process_map(
@@ -205,6 +209,7 @@ def _find_groups(report: Report, workers: int | None, progress: Progress | None)
     sizes = Counter(groups.labels)
     return {
         "version": GROUPS_VERSION,
+        "thresholds": {"same audio": SAME_AUDIO, "sounds alike": SOUNDS_ALIKE},
         "groups": dict(zip(hashes, groups.labels, strict=True)),
         "links": [[hashes[p.first], hashes[p.second], float(p.similarity), p.evidence] for p in groups.pairs],
         "confidence": {

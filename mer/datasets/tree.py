@@ -21,7 +21,7 @@ KEPT_FILES = {"manifest.csv", "dataset.json"}
 
 
 def describe(root: Path) -> dict[str, object]:
-    """Name, licence and the synthetic mark of a data set: `dataset.json` beside the clips, if there."""
+    """Name, licence, notes and the synthetic mark of a data set, from `dataset.json` beside the clips."""
     card = root / "dataset.json"
     data = {}
     if card.is_file():
@@ -35,6 +35,7 @@ def describe(root: Path) -> dict[str, object]:
         "name": str(data.get("name") or root.name),
         "synthetic": data.get("synthetic") is True,
         "licence": str(data["licence"]) if data.get("licence") else None,
+        "notes": str(data.get("notes") or ""),
     }
 
 

@@ -95,7 +95,7 @@ def test_a_clean_corpus_is_reported_in_full(tiny_corpus, store):
         "channels": {"1": 6},
         "left_out": [],
         "duplicates": [],
-        "grouping": {"source": "none", "links": (), "confidence": {}, "groups": 0},
+        "grouping": {"source": "none", "links": (), "confidence": {}, "thresholds": {}, "groups": 0},
     }
     json.dumps(report.to_dict())
 
@@ -219,6 +219,7 @@ def test_excerpts_that_share_audio_become_groups(excerpts, store):
     assert set(report.grouping.confidence) == {song for name, song in songs(report).items() if "a." in name}
     assert all(0.5 < value <= 1 for value in report.grouping.confidence.values())
     assert report.to_dict()["grouping"]["groups"] == 4
+    assert report.grouping.thresholds == {"same audio": 0.4, "sounds alike": 3.0}
 
 
 def test_listening_is_done_once_for_the_same_audio(excerpts, store, monkeypatch):

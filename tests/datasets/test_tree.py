@@ -129,9 +129,11 @@ def test_names_that_are_not_unicode_are_left_out(grow):
 
 def test_the_card_gives_name_licence_and_the_synthetic_mark(grow):
     root = grow("Sad/a.wav")
-    (root / "dataset.json").write_text('{"name": "डेमो", "synthetic": true, "licence": "CC0"}', "utf-8")
+    card = '{"name": "डेमो", "synthetic": true, "licence": "CC0", "notes": "made up"}'
+    (root / "dataset.json").write_text(card, "utf-8")
     dataset = read_tree(root)
     assert (dataset.name, dataset.synthetic, dataset.licence) == ("डेमो", True, "CC0")
+    assert dataset.notes == "made up"
     assert dataset.left_out == ()
 
 

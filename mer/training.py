@@ -205,7 +205,7 @@ class _Loop:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
-        value, right = loss.item(), int((logits.argmax(1) == labels).sum())
+        value, right = loss.item(), int((logits.argmax(1) == targets.argmax(1)).sum())
         step = Step(done // self.steps + 1, done + 1, total, value, right / len(indices))
         for callback in self.callbacks:
             callback.on_step(step)

@@ -28,7 +28,9 @@ def evaluate_checkpoint(
 ) -> dict[str, Any]:
     """Scores of `mer.metrics.evaluate` over all usable clips.
 
-    Raises DataError if a label is none of the checkpoint's classes, and CheckpointError.
+    `trained_on_this_data` is true where the checkpoint learned from these very clips, which flatters it:
+    its honest scores are those of the card. Raises DataError if a label is none of the checkpoint's
+    classes, and CheckpointError.
     """
     predictor = Predictor(checkpoint)
     classes, config = predictor.card.classes, predictor.card.config
@@ -52,4 +54,5 @@ def evaluate_checkpoint(
     )
     rows = np.concatenate([predictor.probabilities(batch) for batch in windows.batches()])
     groups = [clip.song or clip.id for clip in clips]
-    return evaluate(windows.labels, windows.pool(rows), groups=groups, classes=classes)
+    scores = evaluate(windows.labels, windows.pool(rows), groups=groups, classes=classes)
+    return scores | {"trained_on_this_data": predictor.card.data.get("hash") == report.content_hash()}

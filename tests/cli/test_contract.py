@@ -83,6 +83,15 @@ def test_evaluate_gives_scores_confusion_and_intervals(mer_json, checkpoint, son
     assert (scores["n_clips"], scores["n_songs"], scores["classes"]) == (16, 8, ["Happy", "Sad"])
 
 
+def test_a_checkpoint_judged_on_its_own_training_data_says_so(
+    mer, mer_json, checkpoint, song_corpus, tmp_path
+):
+    assert "It was trained on a part of these clips" in mer("evaluate", checkpoint, "--data", song_corpus)[1]
+    other = write_songs(tmp_path / "other", songs=2)
+    scores = mer_json("evaluate", checkpoint, "--data", other)
+    assert scores["trained_on_this_data"] is False
+
+
 def test_predict_gives_a_list_with_windows(mer_json, checkpoint, song_corpus):
     files = [song_corpus / "Sad" / "0a.wav", song_corpus / "Happy" / "1b.wav"]
     found = mer_json("predict", checkpoint, *files)

@@ -1,0 +1,80 @@
+"""What the docs say can be done: commands that parse, links that lead somewhere, versions that are pinned."""
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import mer
+from mer.cli.parser import build_parser
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("checkpoints/*/card.md")])
+CARDS = [page for page in PAGES if page.name == "card.md"]
+
+
+def commands(page):
+    """Each `python -m mer ...` of a page, in a block or in a line, without its comment."""
+    for line in page.read_text("utf-8").splitlines():
+        for found in re.findall(r"python -m mer [^`#]+", line):
+            yield found.strip()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_in_the_docs_is_understood(page):
+    for command in commands(page):
+        words = shlex.split(command)[3:]
+        if words[-1] not in ("--help", "..."):
+            build_parser().parse_args(words)
+
+
+def test_the_readme_has_both_commands_of_the_first_minute():
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert "pip install -r requirements.txt && streamlit run streamlit_app.py" in text
+    assert "pip install -r requirements-dev.txt && pytest" in text
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files(page):
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text("utf-8")):
+        assert "://" in target or (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_versions_are_pinned_exactly(name):
+    for line in (ROOT / name).read_text().splitlines():
+        assert re.fullmatch(r"-r requirements\.txt|[\w-]+==[\d.]+", line), line
+
+
+def test_every_requirement_has_its_reason():
+    reasons = (ROOT / "docs" / "dependencies.md").read_text("utf-8")
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        for package in re.findall(r"^([\w-]+)==", (ROOT / name).read_text(), re.M):
+            assert re.search(rf"^\| [^|]*\b{package}\b", reasons, re.M), package
+
+
+def test_one_version_everywhere():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    cited = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text("utf-8"), re.M)[1]
+    assert project["version"] == cited == mer.__version__
+
+
+def test_every_module_is_in_the_architecture():
+    rows = re.findall(r"^\| ([^|]+) \|", (ROOT / "docs" / "architecture.md").read_text("utf-8"), re.M)
+    named = {name.strip(" /") for row in rows for name in row.split(",")}
+    modules = {path.stem if path.is_file() else path.name for path in (ROOT / "mer").iterdir()}
+    assert {name for name in modules if not name.startswith("__")} <= named
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.parent.name)
+def test_a_shipped_checkpoint_is_small_and_says_how_it_was_made(card):
+    assert sum(file.stat().st_size for file in card.parent.iterdir()) < 12_000_000
+    text = card.read_text("utf-8")
+    assert "python -m mer train" in text
+    assert "95% interval" in text
+
+
+def test_two_checkpoints_are_shipped():
+    assert len(CARDS) == 2

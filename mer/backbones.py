@@ -15,11 +15,12 @@ import torch.nn.functional as F
 import torchvision.models
 from torch import nn
 
+from mer.config import TrainConfig
 from mer.errors import BackboneError
 from mer.heads import HEADS, make_head
 from mer.weights import LITE0, PackagedWeights, TorchvisionWeights, fill, load_weights_file
 
-__all__ = ["ZOO", "Backbone", "Classifier", "build_classifier", "get_backbone"]
+__all__ = ["ZOO", "Backbone", "Classifier", "build_classifier", "configured_classifier", "get_backbone"]
 
 FeatureMap = Callable[[nn.Module, torch.Tensor], torch.Tensor]
 
@@ -267,3 +268,15 @@ def build_classifier(
     elif weights != "none":
         fill(body, load_weights_file(Path(weights)), weights)
     return Classifier(backbone, body, classes=classes, head=head, freeze=freeze, dropout=dropout)
+
+
+def configured_classifier(config: TrainConfig, *, classes: int, weights: str | None = None) -> Classifier:
+    """The classifier that a run's settings describe; `weights` overrides where they start from."""
+    return build_classifier(
+        config.backbone,
+        classes=classes,
+        head=config.head,
+        freeze=config.freeze,
+        dropout=config.dropout,
+        weights=config.weights if weights is None else weights,
+    )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from mer.backbones import Classifier, build_classifier
+from mer.backbones import Classifier, configured_classifier
 from mer.cards import CARD, PAGE, WEIGHTS, Card, load_card, page
 from mer.errors import CheckpointError, MerError
 from mer.features import Standardizer
@@ -55,16 +55,8 @@ def load_checkpoint(folder: Path) -> tuple[Classifier, Standardizer, Card]:
 
 
 def _build(card: Card, folder: Path) -> Classifier:
-    train = card.config.train
     try:
-        model = build_classifier(
-            train.backbone,
-            classes=len(card.classes),
-            head=train.head,
-            freeze=train.freeze,
-            dropout=train.dropout,
-            weights="none",
-        )
+        model = configured_classifier(card.config.train, classes=len(card.classes), weights="none")
         model.require_input(card.config.mel.image_size)
         return model
     except MerError as error:

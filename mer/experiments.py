@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from mer.augment import EvalTransform, TrainTransform
-from mer.backbones import Classifier, build_classifier
+from mer.backbones import Classifier, configured_classifier
 from mer.callbacks import LogFigures, SaveState, StopOnRequest
 from mer.checkpoints import write_files
 from mer.config import Config
@@ -236,14 +236,7 @@ def _new_model(config: Config, material: Material) -> Classifier:
     """A classifier on its device; its random parts are decided by the seed alone."""
     train = config.train
     torch.manual_seed(train.seed)
-    model = build_classifier(
-        train.backbone,
-        classes=len(material.classes),
-        head=train.head,
-        freeze=train.freeze,
-        dropout=train.dropout,
-        weights=train.weights,
-    )
+    model = configured_classifier(train, classes=len(material.classes))
     model.require_input(config.mel.image_size)
     return model.to(choose_device(train.device), memory_format=torch.channels_last)
 

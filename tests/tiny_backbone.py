@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from mer.augment import TrainTransform
-from mer.backbones import ZOO, Backbone, build_classifier
+from mer.backbones import ZOO, Backbone, configured_classifier
 from mer.cards import Card
 from mer.config import AugmentConfig, Config, TrainConfig
 from mer.features import Standardizer
@@ -85,14 +85,7 @@ def tiny_config(**changes):
 def tiny_model(config, *, classes=2, seed=0, channels_last=False):
     """The untrained classifier that `config` describes; the same seed gives the same weights."""
     torch.manual_seed(seed)
-    model = build_classifier(
-        config.backbone,
-        classes=classes,
-        head=config.head,
-        freeze=config.freeze,
-        dropout=config.dropout,
-        weights=config.weights,
-    )
+    model = configured_classifier(config, classes=classes)
     return model.to(memory_format=torch.channels_last) if channels_last else model
 
 

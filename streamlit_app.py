@@ -11,6 +11,7 @@ from mer.files import home
 from mer.tracking import RunStore
 
 SHIPPED = Path(__file__).parent / "checkpoints"
+RUN_SCORES = ("test_song_accuracy", "test_song_accuracy_low", "test_song_accuracy_high", "n_songs")
 
 
 def show_models() -> None:
@@ -20,7 +21,7 @@ def show_models() -> None:
         {
             "model": card.title,
             "emotions": ", ".join(card.classes),
-            "test accuracy by song": _percent(card.metrics, "song_accuracy"),
+            "test accuracy by song": _of_card(card.metrics),
             "folder": str(folder),
         }
         for folder, card in find_checkpoints(SHIPPED)
@@ -32,11 +33,15 @@ def show_models() -> None:
         st.info("No shipped models found in `checkpoints/`.")
 
 
-def _percent(scores: dict, name: str) -> str:
-    if name not in scores:
+def _of_card(scores: dict) -> str:
+    low, high = scores.get("intervals", {}).get("song_accuracy", (None, None))
+    return _percent(scores.get("song_accuracy"), low, high, scores.get("n_songs"))
+
+
+def _percent(score: float | None, low: float | None, high: float | None, songs: float | None) -> str:
+    if None in (score, low, high, songs):
         return "not measured"
-    low, high = scores["intervals"][name]
-    return f"{scores[name]:.0%} ({100 * low:.0f} to {100 * high:.0f}), {scores['n_songs']} songs"
+    return f"{score:.0%} ({100 * low:.0f} to {100 * high:.0f}), {songs:.0f} songs"
 
 
 def show_runs() -> None:
@@ -52,12 +57,11 @@ def show_runs() -> None:
                 "name": run.name,
                 "status": run.status,
                 "started": f"{datetime.fromtimestamp(run.started):%Y-%m-%d %H:%M}",
-                "test accuracy by song": run.metrics.get("test_song_accuracy"),
+                "test accuracy by song": _percent(*(run.metrics.get(key) for key in RUN_SCORES)),
             }
             for run in runs[:50]
         ]
-        percent = st.column_config.NumberColumn(format="percent")
-        st.dataframe(rows, hide_index=True, column_config={"test accuracy by song": percent})
+        st.dataframe(rows, hide_index=True)
     st.subheader("Data")
     found = {run.data_hash: run for run in runs if run.data_hash}
     if not found:

@@ -24,6 +24,10 @@ __all__ = ["ZOO", "Backbone", "Classifier", "build_classifier", "configured_clas
 
 FeatureMap = Callable[[nn.Module, torch.Tensor], torch.Tensor]
 
+# Some networks (MobileNetV3, MNASNet) renew 1% or less of their batch-norm statistics per step: after the few
+# hundred steps of a fine-tuning, evaluation would still use those of ImageNet. All renew this share.
+BATCH_NORM_MOMENTUM = 0.1
+
 # GoogLeNet and Inception give several outputs in training; RegNet cannot be built on the meta device.
 UNSUITABLE = ("googlenet", "inception", "regnet")
 
@@ -182,6 +186,9 @@ class Classifier(nn.Module):
         self.head = make_head(head, features=width, classes=classes, dropout=dropout)
         for name, parameter in body.named_parameters():
             parameter.requires_grad = self._trains(name)
+        for module in body.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = BATCH_NORM_MOMENTUM
 
     def _map_width(self) -> int:
         """Channels of the feature map, found without computing it."""

@@ -317,3 +317,15 @@ def test_images_of_a_size_that_the_network_cannot_take_are_refused(name, size):
 def test_every_size_is_fine_for_a_network_that_pools(tiny):
     for size in (32, 100, 512):
         tiny().require_input(size)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "mnasnet0_5"])
+def test_batch_norm_statistics_follow_even_a_short_training(name):
+    model = build_classifier(name, classes=2, weights="none").train()
+    batch = images(4) * 3
+    for _ in range(30):
+        model(batch)
+    first = next(iter(batch_norms(model).values()))
+    stale = first.running_mean.clone()
+    model(batch)
+    assert (first.running_mean - stale).abs().max() < 0.01 * stale.abs().max()

@@ -49,6 +49,7 @@ def load_checkpoint(folder: Path) -> tuple[Classifier, Standardizer, Card]:
     with torch.device("meta"):
         model = _build(card, folder)
     _require_same(model.state_dict(), tensors, folder)
+    _require_finite(tensors, folder)
     floats = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
     model.load_state_dict(floats, assign=True)
     return model.eval(), Standardizer(**card.normalization), card
@@ -70,6 +71,14 @@ def _require_same(wanted: dict[str, torch.Tensor], found: dict[str, torch.Tensor
             raise CheckpointError(
                 f"{folder}: by the card, {name} should be {asked}, but in {WEIGHTS} it is {has}; "
                 "card and weights do not belong together: export the checkpoint again"
+            )
+
+
+def _require_finite(tensors: dict[str, torch.Tensor], folder: Path) -> None:
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise CheckpointError(
+                f"{folder}: {name} in {WEIGHTS} has values that are not finite; train again with a lower lr"
             )
 
 

@@ -139,7 +139,6 @@ def fetch(source: "TorchvisionWeights | PackagedWeights", out: Path | None = Non
         return source.path()
     with atomic_path(out / source.path().name) as temporary:
         shutil.copyfile(source.path(), temporary)
-        temporary.chmod(0o644)  # temporary files are for their owner alone
     return out / source.path().name
 
 

@@ -294,3 +294,11 @@ def test_a_card_whose_images_the_network_cannot_take_is_refused(tmp_path):
     folder = save_checkpoint(tmp_path / "checkpoint", model, card)
     with pytest.raises(CheckpointError, match="alexnet does not take images of image_size=32"):
         load_checkpoint(folder)
+
+
+def test_weights_that_are_not_finite_are_refused(saved):
+    tensors = load_file(saved / WEIGHTS)
+    tensors["head.linear.weight"][0, 0] = float("nan")
+    save_file(tensors, saved / WEIGHTS)
+    with pytest.raises(CheckpointError, match=r"head\.linear\.weight .* has values that are not finite"):
+        load_checkpoint(saved)

@@ -178,3 +178,10 @@ def test_every_error_comes_out_of_a_worker_process_as_it_went_in(kind):
     assert type(error) is kind
     assert str(error) == "the value; the remedy"
     assert issubclass(kind, MerError)
+
+
+def test_a_file_is_readable_as_the_umask_says(tmp_path):
+    write_atomic(tmp_path / "ours.json", "{}")
+    (tmp_path / "theirs.json").write_text("{}")
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1

@@ -25,14 +25,16 @@ from mer.features import Standardizer
 from mer.material import Material, Notify, Spec, prepare
 from mer.metrics import evaluate
 from mer.records import clip_rows, headline, make_card, versions
-from mer.resume import drop_state, load_state, state_path
-from mer.runs import Run
+from mer.resume import load_state
+from mer.runs import Run, drop_state, state_path
 from mer.splits import Split
 from mer.tracking import RunStore
 from mer.training import Callback, State, Stop, choose_device, fit, predict_clips
 from mer.windows import WindowSet
 
-__all__ = ["Experiment", "Outcome", "read_predictions"]
+__all__ = ["RESUMABLE", "Experiment", "Outcome", "read_predictions"]
+
+RESUMABLE = ("stopped", "interrupted", "failed", "queued")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +82,19 @@ class Experiment:
     def resume(self, name: str) -> Outcome:
         """Go on with a run that was stopped, interrupted or failed; raises RunError otherwise."""
         run = self.runs.get(name)
-        if run.status not in ("stopped", "interrupted", "failed", "queued"):
+        if run.status not in RESUMABLE:
             raise RunError(f"run {run.id[:8]} is {run.status}; only an unfinished, idle run can be resumed")
+        return self.go_on(run)
+
+    def go_on(self, run: Run) -> Outcome:
+        """Begin a queued run, or continue an unfinished one; raises RunError if its clips have changed."""
         spec = Spec.from_dict(run.spec)
         material = prepare(spec, notify=self.notify)
-        if run.data_hash != material.report.content_hash():
+        if run.data_hash is None:
+            material.split(spec.config)
+            _new_model(spec.config, material)
+            self._describe(run.id, spec, material, run.parent)
+        elif run.data_hash != material.report.content_hash():
             raise RunError(
                 f"run {run.id[:8]}: the clips of {spec.data} have changed since it began; start a new run"
             )
@@ -96,7 +106,12 @@ class Experiment:
         if parent:
             name += f" fold {config.split.fold + 1}"
         run_id = self.runs.create(name, spec.to_dict(), parent=parent)
-        data = material.report
+        self._describe(run_id, spec, material, parent)
+        return run_id
+
+    def _describe(self, run_id: str, spec: Spec, material: Material, parent: str | None) -> None:
+        """Tag a run with what its clips turned out to be."""
+        data, config = material.report, spec.config
         self.runs.tag(
             run_id,
             {
@@ -107,7 +122,6 @@ class Experiment:
                 "mer.versions": json.dumps(versions()),
             },
         )
-        return run_id
 
     @staticmethod
     def _test_hash(spec: Spec, material: Material) -> str:
@@ -115,7 +129,8 @@ class Experiment:
 
     def _go(self, run_id: str, spec: Spec, material: Material) -> Outcome:
         is_parent = spec.config.split.folds and not self.runs.get(run_id).parent
-        self.runs.start(run_id)
+        if self.runs.get(run_id).status not in ("running", "stopping"):
+            self.runs.start(run_id)
         try:
             result = (self._folds if is_parent else self._fold)(run_id, spec, material)
         except (Stop, KeyboardInterrupt) as stop:

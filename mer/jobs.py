@@ -1,13 +1,177 @@
-"""Runs as jobs: stop one, remove one."""
+"""Runs as detached processes: launch one, queue it for a slot, stop it, go on with it, remove it.
 
+A launched run belongs to no page and no terminal: it has a process of its own, writes to a log of its
+own, and waits for one of the machine's slots. Slots and runs are held by file locks, so whatever ends a
+process frees them, and no run is ever worked on twice. Nothing here imports torch until a run is worked on.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mer.errors import RunError
-from mer.resume import drop_state, state_path
-from mer.runs import Run
+from filelock import FileLock, Timeout
+
+from mer.errors import ConfigError, RunError
+from mer.files import home, writing
+from mer.runs import Run, drop_state, owner, state_path
 from mer.tracking import RunStore
 
-__all__ = ["cancel", "delete"]
+if TYPE_CHECKING:
+    from mer.experiments import Experiment, Outcome
+    from mer.material import Spec
+
+__all__ = ["cancel", "delete", "launch", "log_path", "relaunch", "slots", "work"]
+
+ENDED = ("finished", "failed", "stopped")
+PATIENCE = 1.0  # s between two looks at the slots
+
+
+def slots() -> int:
+    """How many runs this machine works on at once: MER_SLOTS, or one per GPU, or one.
+
+    Raises ConfigError if MER_SLOTS is no whole number from 1.
+    """
+    wanted = os.environ.get("MER_SLOTS", "")
+    if wanted:
+        if not wanted.isdecimal() or int(wanted) < 1:
+            raise ConfigError(f"MER_SLOTS={wanted!r} should be a whole number from 1")
+        return int(wanted)
+    return max(1, len(list(Path("/proc/driver/nvidia/gpus").glob("*"))))
+
+
+def log_path(run_id: str) -> Path:
+    """Where a launched run writes what it would say on a terminal."""
+    return home() / "logs" / f"{run_id}.log"
+
+
+def launch(runs: RunStore, spec: "Spec") -> str:
+    """Record a queued run and start its process; returns the run's id at once.
+
+    What can be told of the request without decoding audio is checked first: raises DataError or
+    BackboneError, and then nothing is recorded.
+    """
+    from mer.backbones import get_backbone
+    from mer.datasets import load_dataset
+
+    data = load_dataset(Path(spec.data), label_column=spec.label_column, song_column=spec.song_column)
+    data.require_trainable()
+    get_backbone(spec.config.train.backbone)
+    run_id = runs.create(f"{spec.config.train.backbone} {data.name}", spec.to_dict())
+    _spawn(runs, run_id)
+    return run_id
+
+
+def relaunch(runs: RunStore, name: str) -> Run:
+    """Queue an unfinished run again, to go on where it was; raises RunError if it is not idle."""
+    run = runs.get(name)
+    if run.status not in ("stopped", "failed", "interrupted"):
+        raise RunError(f"run {run.id[:8]} is {run.status}; only an unfinished, idle run can be resumed")
+    runs.enqueue(run.id)
+    _spawn(runs, run.id)
+    return replace(run, status="queued")
+
+
+def _spawn(runs: RunStore, run_id: str) -> None:
+    """`python -m mer runs work RUN` in a session of its own, so that no closing terminal reaches it."""
+    log = log_path(run_id)
+    with writing(log):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as out:
+            process = subprocess.Popen(  # noqa: S603 - our own program and the id of a run
+                [sys.executable, "-m", "mer", "runs", "work", run_id],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+    runs.tag(run_id, {"mer.owner": owner(process.pid)})
+
+
+def work(experiment: "Experiment", name: str) -> "Outcome":
+    """Wait for a slot, then begin or continue a queued run, in this process.
+
+    Raises RunError if the run is not queued or another process works on it. Whatever goes wrong later
+    is recorded with the run.
+    """
+    runs = experiment.runs
+    run = runs.get(name)
+    experiment.notify = _Stage(runs, run.id)
+    with _only_worker(run.id):
+        runs.tag(run.id, {"mer.owner": owner(), "mer.stage": "waiting for a free slot"})
+        try:
+            with _slot(runs, run.id):
+                runs.start(run.id)
+                return experiment.go_on(run)
+        except BaseException as error:
+            if runs.get(run.id).status not in ENDED:  # it happened before the training began
+                stopped = isinstance(error, KeyboardInterrupt)
+                runs.finish(run.id, "stopped" if stopped else "failed", reason=str(error))
+            raise
+
+
+class _Stage:
+    """Records what a run is doing before it trains, about once a second; stops it there if asked to."""
+
+    def __init__(self, runs: RunStore, run_id: str) -> None:
+        self.runs, self.run_id, self.told = runs, run_id, 0.0
+
+    def __call__(self, title: str, done: int, total: int) -> None:
+        if time.monotonic() - self.told < 1:
+            return
+        self.told = time.monotonic()
+        self.runs.tag(self.run_id, {"mer.stage": f"{title}: {done} of {total}"})
+        if self.runs.stop_requested(self.run_id):
+            raise KeyboardInterrupt("cancelled")
+
+
+@contextmanager
+def _only_worker(run_id: str) -> Iterator[None]:
+    lock = FileLock(_lock_folder() / f"run-{run_id}.lock")
+    try:
+        with lock.acquire(timeout=0):
+            yield
+    except Timeout as error:
+        raise RunError(f"run {run_id[:8]} is worked on by another process; see 'mer runs list'") from error
+
+
+@contextmanager
+def _slot(runs: RunStore, run_id: str) -> Iterator[None]:
+    """Hold one of the slots, for which to wait in turn; raises RunError if the run leaves the queue."""
+    locks = [FileLock(_lock_folder() / f"slot-{number}.lock") for number in range(slots())]
+    while True:
+        if runs.get(run_id).status != "queued":
+            raise RunError(f"run {run_id[:8]} was taken out of the queue")
+        for lock in locks if _is_next(runs, run_id) else []:
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                continue
+            try:
+                yield
+            finally:
+                lock.release()
+            return
+        time.sleep(PATIENCE)
+
+
+def _is_next(runs: RunStore, run_id: str) -> bool:
+    """True if no run that is waiting came before this one."""
+    waiting = [run for run in runs.runs() if run.status == "queued" and run.tags.get("mer.owner")]
+    return not waiting or min(waiting, key=lambda run: (run.started, run.id)).id == run_id
+
+
+def _lock_folder() -> Path:
+    folder = home() / "locks"
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def cancel(runs: RunStore, name: str) -> Run:
@@ -16,7 +180,7 @@ def cancel(runs: RunStore, name: str) -> Run:
     Raises RunError if it has ended already.
     """
     run = runs.get(name)
-    if run.status in ("finished", "failed", "stopped"):
+    if run.status in ENDED:
         raise RunError(f"run {run.id[:8]} is {run.status} already; there is nothing to cancel")
     runs.request_stop(run.id)
     for child in runs.children(run.id):
@@ -29,11 +193,14 @@ def cancel(runs: RunStore, name: str) -> Run:
 
 
 def delete(runs: RunStore, name: str) -> Run:
-    """Remove a run, its folds and its saved state; raises RunError while it is running."""
+    """Remove a run, its folds, its saved state and its log; raises RunError while it is running."""
     run = runs.get(name)
     if run.status in ("running", "stopping"):
         raise RunError(f"run {run.id[:8]} is {run.status}; cancel it first: mer runs cancel {run.id[:8]}")
+    if run.status == "queued":
+        cancel(runs, run.id)
     for part in (*runs.children(run.id), run):
         drop_state(state_path(part.id))
+        log_path(part.id).unlink(missing_ok=True)
         runs.delete(part.id)
     return run

@@ -5,16 +5,11 @@ from pathlib import Path
 import torch
 
 from mer.errors import RunError
-from mer.files import atomic_path, home
+from mer.files import atomic_path
 from mer.tensors import load_tensors, save_tensors
 from mer.training import State
 
-__all__ = ["drop_state", "load_state", "save_state", "state_path"]
-
-
-def state_path(run_id: str) -> Path:
-    """Where the state of a run is kept."""
-    return home() / "runs" / run_id / "state.safetensors"
+__all__ = ["load_state", "save_state"]
 
 
 def save_state(path: Path, state: State) -> None:
@@ -61,10 +56,3 @@ def _by_parameter(tensors: dict[str, torch.Tensor]) -> dict[int, dict[str, torch
         index, _, key = name.partition("/")
         state.setdefault(int(index), {})[key] = tensor
     return state
-
-
-def drop_state(path: Path) -> None:
-    """Forget the state of a run that needs none any more."""
-    path.unlink(missing_ok=True)
-    if path.parent.is_dir() and not any(path.parent.iterdir()):
-        path.parent.rmdir()

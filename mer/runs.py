@@ -4,14 +4,17 @@ import json
 import os
 import socket
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from mer.files import home
+
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
 
-__all__ = ["STATUS", "Run", "owner", "to_run"]
+__all__ = ["STATUS", "Run", "drop_state", "owner", "state_path", "to_run"]
 
 # MLflow's words and ours.
 STATUS = {
@@ -53,10 +56,22 @@ class Run:
         return self.tags.get("mer.synthetic") == "True"
 
 
-def owner() -> str:
-    """The current process, in words that tell it from a later one with the same number."""
-    me = psutil.Process(os.getpid())
-    return json.dumps({"host": socket.gethostname(), "pid": me.pid, "born": me.create_time()})
+def state_path(run_id: str) -> Path:
+    """Where the state of an unfinished run is kept."""
+    return home() / "runs" / run_id / "state.safetensors"
+
+
+def drop_state(path: Path) -> None:
+    """Forget the state of a run that needs none any more."""
+    path.unlink(missing_ok=True)
+    if path.parent.is_dir() and not any(path.parent.iterdir()):
+        path.parent.rmdir()
+
+
+def owner(pid: int | None = None) -> str:
+    """A process (default: this one), in words that tell it from a later one with the same number."""
+    process = psutil.Process(pid or os.getpid())
+    return json.dumps({"host": socket.gethostname(), "pid": process.pid, "born": process.create_time()})
 
 
 def to_run(run: "MlflowRun") -> Run:
@@ -81,7 +96,7 @@ def to_run(run: "MlflowRun") -> Run:
 
 
 def _status(status: str, tags: dict[str, str]) -> str:
-    if status != "RUNNING":
+    if status not in ("RUNNING", "SCHEDULED"):
         return STATUS.get(status, "failed")
     try:
         owner = json.loads(tags.get("mer.owner", "{}"))
@@ -89,12 +104,14 @@ def _status(status: str, tags: dict[str, str]) -> str:
         owner = {}
     if owner.get("host") == socket.gethostname() and not _alive(owner):
         return "interrupted"
-    return "stopping" if tags.get("mer.stop") == "1" else "running"
+    return "stopping" if status == "RUNNING" and tags.get("mer.stop") == "1" else STATUS[status]
 
 
 def _alive(owner: dict[str, Any]) -> bool:
     """True if the process is there and is the same one, not a later one with its number."""
     try:
-        return abs(psutil.Process(owner["pid"]).create_time() - owner["born"]) < 1
+        process = psutil.Process(owner["pid"])
+        same = abs(process.create_time() - owner["born"]) < 1
+        return same and process.status() != psutil.STATUS_ZOMBIE
     except (psutil.Error, KeyError, TypeError):
         return False

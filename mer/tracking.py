@@ -80,6 +80,12 @@ class RunStore:
         self.client.update_run(run_id, status="RUNNING")
 
     @_guarded
+    def enqueue(self, run_id: str) -> None:
+        """Mark as waiting for a process to work on it, whatever it was before."""
+        self.tag(run_id, {"mer.owner": "", "mer.stop": "", "mer.reason": "", "mer.stage": ""})
+        self.client.update_run(run_id, status="SCHEDULED")
+
+    @_guarded
     def finish(self, run_id: str, status: str, *, reason: str = "") -> None:
         """Mark as "finished", "failed" or "stopped"."""
         self.tag(run_id, {"mer.reason": reason[:4000]})

@@ -11,7 +11,7 @@ from mer.errors import BackboneError, DataError, RunError, WeightsError
 from mer.experiments import Experiment, read_predictions
 from mer.inference import Predictor
 from mer.material import Spec
-from mer.resume import state_path
+from mer.runs import state_path
 from mer.tracking import RunStore
 from mer.training import Callback
 from tests.run_helpers import tiny_config, write_songs

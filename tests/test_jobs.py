@@ -6,7 +6,7 @@ import pytest
 
 from mer.errors import RunError
 from mer.jobs import cancel, delete
-from mer.resume import state_path
+from mer.runs import state_path
 from mer.tracking import RunStore
 
 

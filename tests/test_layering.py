@@ -21,7 +21,8 @@ heads weights
 backbones
 metrics losses windows
 training
-resume runs
+runs
+resume
 tracking cards
 callbacks checkpoints material
 records inference

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mer.errors import RunError, StorageError
-from mer.resume import drop_state, load_state, save_state, state_path
+from mer.resume import load_state, save_state
+from mer.runs import drop_state, state_path
 from mer.training import State
 from tests.tiny_backbone import tiny_config, tiny_fit, tiny_model, tiny_zoo, tones_or_beats
 

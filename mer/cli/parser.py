@@ -14,6 +14,7 @@ __all__ = ["build_parser"]
 
 SECTIONS = (TrainConfig, SplitConfig, AugmentConfig, AudioConfig, MelConfig)
 Group = argparse._SubParsersAction
+DETACH = "return at once and train in the background, in turn"
 NOT_OPTIONS = {"fold"}  # folds are numbered by `--folds` itself
 
 
@@ -95,7 +96,7 @@ def _training(top: Group) -> None:
         _columns(command)
         _settings(command, skip=set() if command is one else {"backbone", "batch_size"})
         command.add_argument("--executor", choices=("local", "ray"), default="local")
-    one.add_argument("--detach", action="store_true", help="return at once and train in the background")
+    one.add_argument("--detach", action="store_true", help=DETACH)
     many.add_argument("--backbones", default="all", metavar="all|A,B")
     many.add_argument("--batch-sizes", default="", metavar="N,N", help="default: the preset's")
 
@@ -152,6 +153,10 @@ def _runs(top: Group) -> None:
         ("show", "all that is known of a run"),
         ("cancel", "stop a run at its next step"),
         ("resume", "go on with an unfinished run"),
+        ("work", "work on a queued run (what --detach starts)"),
         ("delete", "remove a run from all listings"),
     ):
-        _add(group, name, getattr(runs, f"runs_{name}"), text).add_argument("name", metavar="RUN")
+        command = _add(group, name, getattr(runs, f"runs_{name}"), text)
+        command.add_argument("name", metavar="RUN")
+        if name == "resume":
+            command.add_argument("--detach", action="store_true", help=DETACH)

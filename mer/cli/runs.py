@@ -66,8 +66,25 @@ def runs_resume(arguments: Namespace) -> int:
     from mer.cli.epochs import EpochBar
     from mer.cli.train import show_outcome
     from mer.experiments import Experiment
+    from mer.jobs import relaunch
 
+    if arguments.detach:
+        run = relaunch(RunStore.open(), arguments.name)
+        data, text = {"run_id": run.id, "status": run.status}, f"run {run.id[:8]} is {run.status}"
+        emit(data, as_json=arguments.json, text=text)
+        return 0
     outcome = Experiment(RunStore.open, callbacks=[EpochBar()], notify=Bars()).resume(arguments.name)
+    return show_outcome(outcome, as_json=arguments.json)
+
+
+def runs_work(arguments: Namespace) -> int:
+    """Work on a queued run: what a launched process does."""
+    from mer.cli.epochs import EpochBar
+    from mer.cli.train import show_outcome
+    from mer.experiments import Experiment
+    from mer.jobs import work
+
+    outcome = work(Experiment(RunStore.open, callbacks=[EpochBar()]), arguments.name)
     return show_outcome(outcome, as_json=arguments.json)
 
 

@@ -10,13 +10,12 @@ from mer.errors import ConfigError, MerError
 
 if TYPE_CHECKING:
     from mer.experiments import Outcome
+    from mer.material import Spec
 
 
 def _refuse_unavailable(arguments: Namespace) -> None:
     if arguments.executor != "local":
         raise ConfigError(f"--executor {arguments.executor} is not available yet; use --executor local")
-    if getattr(arguments, "detach", False):
-        raise ConfigError("--detach is not available yet; leave it out, or end the command with '&'")
 
 
 def train(arguments: Namespace) -> int:
@@ -28,8 +27,21 @@ def train(arguments: Namespace) -> int:
     _refuse_unavailable(arguments)
     config = preset(arguments.preset).updated(**given_settings(arguments))
     spec = make_spec(arguments, config)
+    if arguments.detach:
+        return _launch(spec, as_json=arguments.json)
     outcome = Experiment(RunStore.open, callbacks=[EpochBar()], notify=Bars()).train(spec)
     return show_outcome(outcome, as_json=arguments.json)
+
+
+def _launch(spec: "Spec", *, as_json: bool) -> int:
+    from mer.jobs import launch, log_path
+    from mer.tracking import RunStore
+
+    run_id = launch(RunStore.open(), spec)
+    data = {"run_id": run_id, "status": "queued", "metrics": {}, "checkpoint": None}
+    text = f"run {run_id[:8]} is queued; see: mer runs list; its log: {log_path(run_id)}"
+    emit(data, as_json=as_json, text=text)
+    return 0
 
 
 def show_outcome(outcome: "Outcome", *, as_json: bool) -> int:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from mer.cli.output import Bars, emit, percent, table
 from mer.errors import AudioError, MerError
+from mer.runs import Run
 
 
 def evaluate(arguments: Namespace) -> None:
@@ -74,6 +75,8 @@ def export(arguments: Namespace) -> None:
             f"run {run.id[:8]} is {run.status} and has no checkpoint; finish it: mer runs resume {run.id[:8]}"
         )
     model, _, card = load_checkpoint(folder)
+    if "mer.checkpoint_run" in run.tags:
+        card = replace(card, notes=f"{_all_folds(run)}\n\n{card.notes}".strip())
     if arguments.half:
         card = replace(card, dtype="float16")
     save_checkpoint(arguments.out, model, card)
@@ -81,6 +84,19 @@ def export(arguments: Namespace) -> None:
         {"checkpoint": str(arguments.out), "run_id": run.id},
         as_json=arguments.json,
         text=f"{card.title}: {arguments.out}",
+    )
+
+
+def _all_folds(run: Run) -> str:
+    """What the folds scored together, of which the exported checkpoint is one."""
+    m = run.metrics
+    score, low, high = (100 * m[f"test_song_accuracy{end}"] for end in ("", "_low", "_high"))
+    folds = run.spec["config"]["split"]["folds"]
+    return (
+        f"It is one of the {folds} networks of a cross-validation, the one with the "
+        f"lowest validation loss. Each of them tested on its own fold, they name {score:.0f}% of "
+        f"{m['n_songs']:.0f} songs rightly (95% interval {low:.0f}% to {high:.0f}%): the better "
+        "estimate, since the scores above are of one fold alone."
     )
 
 

@@ -119,6 +119,17 @@ def test_export_copies_the_checkpoint(mer_json, trained, tmp_path):
     assert sizes[1] < 0.6 * sizes[0]
 
 
+def test_an_exported_fold_says_what_all_folds_scored_together(mer_json, song_corpus, tmp_path):
+    run = mer_json("train", "--data", song_corpus, *OPTIONS, "--epochs", "1", "--folds", "2")
+    assert [fold["status"] for fold in run["folds"]] == ["finished", "finished"]
+    assert run["metrics"]["n_songs"] == 8
+    mer_json("export", run["run_id"], "--out", tmp_path / "model")
+    page = (tmp_path / "model" / "card.md").read_text("utf-8")
+    score = run["metrics"]["test_song_accuracy"]
+    assert "one of the 2 networks of a cross-validation" in page
+    assert f"they name {100 * score:.0f}% of 8 songs rightly" in page
+
+
 def test_export_never_overwrites(mer, trained, tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
     status, _, err = mer("export", trained.id[:8], "--out", tmp_path)

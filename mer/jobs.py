@@ -8,6 +8,7 @@ process frees them, and no run is ever worked on twice. Nothing here imports tor
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -91,6 +92,7 @@ def _spawn(runs: RunStore, run_id: str) -> None:
                 start_new_session=True,
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )
+    threading.Thread(target=process.wait, daemon=True).start()  # so that it leaves no zombie behind
     runs.tag(run_id, {"mer.owner": owner(process.pid)})
 
 

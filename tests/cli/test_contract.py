@@ -211,7 +211,7 @@ def test_other_columns_can_be_named(mer_json, tmp_path):
         (["train", "--data", ".", "--backbone", "resnet19"], "no class folder with audio"),
         (["train", "--data", ".", "--epochs", "0"], "epochs=0 is out of range: 1 <= epochs"),
         (["train", "--data", ".", "--executor", "ray"], "--executor ray is not available yet"),
-        (["train", "--data", ".", "--detach"], "--detach is not available yet"),
+        (["train", "--data", "nowhere", "--detach"], "nowhere: no such file or folder"),
         (["sweep", "--data", ".", "--backbones", "resnet19"], "unknown backbone 'resnet19'"),
         (["sweep", "--data", ".", "--batch-sizes", "many"], "--batch-sizes 'many' should be whole numbers"),
         (["ensemble", "a", "b", "--out", "c"], "'mer ensemble' is not available yet"),
@@ -288,6 +288,16 @@ def test_a_run_is_cancelled_from_another_process(mer_json, song_corpus):
     out, _ = process.communicate(timeout=60)
     assert time.monotonic() < deadline
     assert json.loads(out)["status"] == "stopped"
+
+
+def test_a_detached_run_returns_at_once_and_ends_by_itself(mer_json, song_corpus):
+    run = mer_json("train", "--data", song_corpus, *OPTIONS, "--detach")
+    assert (run["status"], run["metrics"], run["checkpoint"]) == ("queued", {}, None)
+    deadline = time.monotonic() + 60
+    while (shown := mer_json("runs", "show", run["run_id"]))["status"] != "finished":
+        assert time.monotonic() < deadline, shown
+        time.sleep(0.2)
+    assert "test_accuracy" in shown["metrics"]
 
 
 def test_help_needs_no_torch():

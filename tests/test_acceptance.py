@@ -57,7 +57,7 @@ def test_the_commands_of_the_readme_in_a_row(mer, demo, place):
     scores = mer("evaluate", "model", "--data", "demo")
     assert scores["n_clips"] == 40
     assert scores["accuracy"] > 0.5  # most of these clips it was trained on; one in five is chance
-    files = sorted((demo / "Sad").glob("*.wav"))
+    files = sorted((demo / "Sad").glob("*.flac"))
     assert [row["file"] for row in mer("predict", "model", *files)] == [str(file) for file in files]
 
 

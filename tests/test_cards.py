@@ -215,7 +215,7 @@ def test_the_page_says_what_the_network_is_and_how_good(card):
         "- network: efficientnet_lite0, head avg, only the head trained, started from: imagenet",
         "- classes: Sad, Happy, शांत",
         "- data: MER500, 494 clips, 90 songs; licence: CC BY",
-        "- input: 10 s windows at 16000 Hz, 128 mel bands",
+        "- input: 10 s windows at 16000 Hz, 224 mel bands",
         "- test, by song: 75% (95% interval 40% to 93%)",
         "- test, by clip: 50% (95% interval 25% to 75%)",
         "- macro-F1: 40% (95% interval 20% to 60%)",

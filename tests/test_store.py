@@ -109,7 +109,7 @@ def test_a_file_with_new_content_under_an_old_name_is_decoded(store, clips, work
     "change",
     [
         {"audio": AudioConfig(window_seconds=0.6, hop_seconds=0.5)},
-        {"mel": MelConfig(n_mels=32, image_size=32, n_fft=1024)},
+        {"mel": MelConfig(n_mels=32, image_size=32, n_fft=2048)},
     ],
 )
 def test_another_setting_makes_other_images_and_keeps_the_first(change, store, clips, work):

@@ -32,9 +32,9 @@ from mer.tracking import RunStore
 from mer.training import Callback, State, Stop, choose_device, fit, predict_clips
 from mer.windows import WindowSet
 
-__all__ = ["RESUMABLE", "Experiment", "Outcome", "read_predictions"]
+__all__ = ["Experiment", "Outcome", "read_predictions"]
 
-RESUMABLE = ("stopped", "interrupted", "failed", "queued")
+_RESUMABLE = ("stopped", "interrupted", "failed", "queued")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Experiment:
     def resume(self, name: str) -> Outcome:
         """Go on with a run that was stopped, interrupted or failed; raises RunError otherwise."""
         run = self.runs.get(name)
-        if run.status not in RESUMABLE:
+        if run.status not in _RESUMABLE or run.waits_here:
             raise RunError(f"run {run.id[:8]} is {run.status}; only an unfinished, idle run can be resumed")
         return self.go_on(run)
 

@@ -165,7 +165,7 @@ def _slot(runs: RunStore, run_id: str) -> Iterator[None]:
 
 def _is_next(runs: RunStore, run_id: str) -> bool:
     """True if no run that is waiting came before this one."""
-    waiting = [run for run in runs.runs() if run.status == "queued" and run.tags.get("mer.owner")]
+    waiting = [run for run in runs.runs() if run.waits_here]
     return not waiting or min(waiting, key=lambda run: (run.started, run.id)).id == run_id
 
 

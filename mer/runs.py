@@ -51,6 +51,11 @@ class Run:
         return self.tags.get("mer.data_hash")
 
     @property
+    def waits_here(self) -> bool:
+        """True if a process of this machine waits to work on it."""
+        return self.status == "queued" and _owner(self.tags).get("host") == socket.gethostname()
+
+    @property
     def synthetic(self) -> bool:
         """True if the run's clips were generated."""
         return self.tags.get("mer.synthetic") == "True"
@@ -98,13 +103,18 @@ def to_run(run: "MlflowRun") -> Run:
 def _status(status: str, tags: dict[str, str]) -> str:
     if status not in ("RUNNING", "SCHEDULED"):
         return STATUS.get(status, "failed")
-    try:
-        owner = json.loads(tags.get("mer.owner", "{}"))
-    except ValueError:
-        owner = {}
+    owner = _owner(tags)
     if owner.get("host") == socket.gethostname() and not _alive(owner):
         return "interrupted"
     return "stopping" if status == "RUNNING" and tags.get("mer.stop") == "1" else STATUS[status]
+
+
+def _owner(tags: dict[str, str]) -> dict[str, Any]:
+    try:
+        found = json.loads(tags.get("mer.owner", "{}"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _alive(owner: dict[str, Any]) -> bool:

@@ -1,6 +1,9 @@
 """Launched runs: a process of their own, a queue of slots, and no run worked on twice."""
 
+import json
 import os
+import subprocess
+import sys
 import time
 
 import psutil
@@ -55,8 +58,6 @@ def training(runs, run_id):
 
 
 def process_of(runs, run_id):
-    import json
-
     return psutil.Process(json.loads(runs.get(run_id).tags["mer.owner"])["pid"])
 
 
@@ -76,6 +77,14 @@ def test_a_second_run_waits_for_the_slot_of_the_first(runs, launched, song_corpu
     assert runs.get(second).status == "queued"
     cancel(runs, first)
     assert wait_for(runs, second, "finished", "failed").status == "finished"
+
+
+def test_a_run_that_waits_its_turn_cannot_be_taken_over(runs, launched, song_corpus):
+    first, second = launched(song_corpus, **LONG), launched(song_corpus)
+    training(runs, first)
+    with pytest.raises(RunError, match="is queued; only an unfinished, idle run can be resumed"):
+        Experiment().resume(second)
+    assert runs.get(second).status == "queued"
 
 
 def test_a_queued_run_can_be_cancelled_and_its_process_leaves(runs, launched, song_corpus):
@@ -146,9 +155,6 @@ def test_slots_are_set_by_the_environment_and_checked(monkeypatch):
 
 
 def test_jobs_are_known_without_torch():
-    import subprocess
-    import sys
-
     code = "import sys, mer.jobs; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ)
     assert done.stdout == "False\n", done.stderr

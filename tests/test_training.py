@@ -601,3 +601,12 @@ def test_training_that_diverges_says_so_and_tells_of_no_further_epoch(when, figu
             config, model=model, validation=tones_or_beats(4, seed=1), callbacks=[Spoil(model, **when), seen]
         )
     assert [epoch for epoch, _, _ in seen.epochs] == [1, 2]
+
+
+def test_a_mixed_example_counts_as_what_most_of_it_is(monkeypatch):
+    """Examples that mixup exchanges altogether are learned, and counted, by the label they came with."""
+    monkeypatch.setattr(
+        "mer.training.mixup", lambda inputs, targets, alpha: (inputs.flip(0), targets.flip(0))
+    )
+    _, state = tiny_fit(tiny_config(epochs=12), augment=AugmentConfig(mixup=0.3))
+    assert state.history[-1]["train_accuracy"] > 0.9

@@ -605,8 +605,6 @@ def test_training_that_diverges_says_so_and_tells_of_no_further_epoch(when, figu
 
 def test_a_mixed_example_counts_as_what_most_of_it_is(monkeypatch):
     """Examples that mixup exchanges altogether are learned, and counted, by the label they came with."""
-    monkeypatch.setattr(
-        "mer.training.mixup", lambda inputs, targets, alpha: (inputs.flip(0), targets.flip(0))
-    )
+    monkeypatch.setattr("mer.training.mixup", lambda x, y, alpha: (x.flip(0), y.flip(0)))
     _, state = tiny_fit(tiny_config(epochs=12), augment=AugmentConfig(mixup=0.3))
     assert state.history[-1]["train_accuracy"] > 0.9

@@ -19,7 +19,17 @@ import torchaudio
 from mer.config import AudioConfig
 from mer.errors import AudioError
 
-__all__ = ["MAX_CHANNELS", "MIN_SECONDS", "Audio", "decode", "load", "resample", "window_starts", "windows"]
+__all__ = [
+    "MAX_CHANNELS",
+    "MIN_SECONDS",
+    "Audio",
+    "beginning",
+    "decode",
+    "load",
+    "resample",
+    "window_starts",
+    "windows",
+]
 
 MIN_SECONDS = 0.5  # a shorter clip is left out; a shorter uncovered tail gets no window of its own
 MAX_CHANNELS = 8
@@ -115,6 +125,23 @@ def _check_samples(samples: np.ndarray, rate: int, name: str) -> None:
     seconds = len(samples) / rate
     if seconds < MIN_SECONDS:
         raise AudioError(f"{name}: {seconds:.2f} s, shorter than {MIN_SECONDS} s; use a longer excerpt")
+
+
+def beginning(content: bytes, seconds: float) -> bytes:
+    """The first seconds of a recording as a WAV file, or the recording itself if it is no longer.
+
+    What cannot be decoded is handed back as it is, for `decode` to say why.
+    """
+    try:
+        with soundfile.SoundFile(_Bytes(content)) as file:
+            if file.frames <= seconds * file.samplerate:
+                return content
+            samples, rate = file.read(int(seconds * file.samplerate), dtype="int16"), file.samplerate
+    except (soundfile.LibsndfileError, OSError, RuntimeError, TypeError):
+        return content
+    cut = io.BytesIO()
+    soundfile.write(cut, samples, rate, format="WAV", subtype="PCM_16")
+    return cut.getvalue()
 
 
 @lru_cache(maxsize=16)

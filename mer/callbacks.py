@@ -17,14 +17,27 @@ class LogFigures(Callback):
         self.store, self.run_id, self.every = store, run_id, every
         self.rows: list[tuple[int, dict[str, float]]] = []
         self.flushed = time.monotonic()
+        self.first: tuple[float, int] | None = None  # when which step was done, for the time that is left
+
+    def on_embed(self, done: int, total: int) -> None:
+        """Tell how far the features of a frozen network are."""
+        if time.monotonic() - self.flushed >= self.every:
+            self.store.tag(self.run_id, {"mer.stage": f"computing features: {done} of {total}"})
+            self.flushed = time.monotonic()
 
     def on_step(self, step: Step) -> None:
-        """Note loss and accuracy of the batch, and how far the run is."""
+        """Note loss and accuracy of the batch, how far the run is, and how long it will still take."""
+        if self.first is None:
+            self.first = (time.monotonic(), step.done)
+            self.store.tag(self.run_id, {"mer.stage": ""})
         figures = {
             "step_loss": step.loss,
             "step_accuracy": step.accuracy,
             "progress": step.done / step.total,
         }
+        began, steps = time.monotonic() - self.first[0], step.done - self.first[1]
+        if steps:
+            figures["seconds_left"] = began / steps * (step.total - step.done)
         self.rows.append((step.done, figures))
         if time.monotonic() - self.flushed >= self.every:
             self.flush()
@@ -63,9 +76,16 @@ class StopOnRequest(Callback):
         self.store, self.run_id, self.every = store, run_id, every
         self.asked = 0.0
 
+    def on_embed(self, done: int, total: int) -> None:
+        """Stop here if asked to."""
+        self._look(f"stopped on request after the features of {done} windows of {total}")
+
     def on_step(self, step: Step) -> None:
         """Stop here if asked to."""
+        self._look(f"stopped on request in epoch {step.epoch}")
+
+    def _look(self, reason: str) -> None:
         if time.monotonic() - self.asked >= self.every:
             self.asked = time.monotonic()
             if self.store.stop_requested(self.run_id):
-                raise Stop(f"stopped on request in epoch {step.epoch}")
+                raise Stop(reason)

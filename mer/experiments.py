@@ -24,7 +24,8 @@ from mer.errors import MerError, RunError, StorageError
 from mer.features import Standardizer
 from mer.material import Material, Notify, Spec, prepare
 from mer.metrics import evaluate
-from mer.records import clip_rows, headline, make_card, versions
+from mer.records import clip_rows, headline, make_card, parameters, versions
+from mer.results import read_predictions
 from mer.resume import load_state
 from mer.runs import Run, drop_state, state_path
 from mer.splits import Split
@@ -32,7 +33,7 @@ from mer.tracking import RunStore
 from mer.training import Callback, State, Stop, choose_device, fit, predict_clips
 from mer.windows import WindowSet
 
-__all__ = ["Experiment", "Outcome", "read_predictions"]
+__all__ = ["Experiment", "Outcome"]
 
 _RESUMABLE = ("stopped", "interrupted", "failed", "queued")
 
@@ -161,7 +162,7 @@ class Experiment:
         rows = clip_rows(material, split, probabilities)
         self._save_evaluation(run_id, scores, rows, state.history)
         drop_state(state_path(run_id))
-        metrics = headline(scores) | {"epochs": float(state.epoch)}
+        metrics = headline(scores) | {"epochs": float(state.epoch), "parameters": float(parameters(model))}
         return Outcome(run_id, "finished", metrics, str(self.runs.folder(run_id, "checkpoint")))
 
     def _fit(
@@ -221,6 +222,8 @@ class Experiment:
         for key in ("test_accuracy", "test_macro_f1", "test_song_accuracy"):
             values = [outcome.metrics[key] for outcome in outcomes]
             metrics |= {f"{key}_fold_mean": float(np.mean(values)), f"{key}_fold_std": float(np.std(values))}
+        sizes = [fold.metrics["parameters"] for fold in outcomes if "parameters" in fold.metrics]
+        metrics |= {"parameters": sizes[0]} if sizes else {}  # folds of an older mer have none
         best = min(outcomes, key=lambda outcome: self._validation_loss(outcome.run_id))
         self.runs.tag(run_id, {"mer.checkpoint_run": best.run_id})
         return Outcome(run_id, "finished", metrics, best.checkpoint, tuple(outcomes))
@@ -236,15 +239,6 @@ class Experiment:
                 (folder / f"{name}.json").write_text(json.dumps(content, ensure_ascii=False), "utf-8")
 
         self.runs.save_folder(run_id, "evaluation", write)
-
-
-def read_predictions(runs: RunStore, run_id: str) -> list[dict[str, Any]]:
-    """Clip, song, label and probabilities of each test clip of a finished run; raises RunError."""
-    folder = runs.folder(run_id, "evaluation")
-    try:
-        return json.loads((folder / "predictions.json").read_text("utf-8")) if folder else []
-    except (OSError, ValueError) as error:
-        raise RunError(f"run {run_id[:8]}: its predictions cannot be read ({error})") from error
 
 
 def _new_model(config: Config, material: Material) -> Classifier:

@@ -12,11 +12,13 @@ from mer.augment import EvalTransform
 from mer.checkpoints import load_checkpoint
 from mer.features import images
 from mer.losses import to_probabilities
+from mer.quality import remarks
 from mer.training import choose_device
 
 __all__ = ["Prediction", "Predictor", "Window"]
 
 BATCH = 32
+UNSURE = 0.10  # lead of the first emotion over the second below which neither is the answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +32,26 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Mean probabilities over the windows of a clip, and the most probable emotion."""
+    """Mean probabilities over the windows of a clip, and the most probable emotion.
+
+    `remarks` are sentences on why the input should not be trusted (`mer.quality`).
+    """
 
     emotion: str
     probabilities: dict[str, float]
     windows: tuple[Window, ...]
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def runner_up(self) -> str:
+        """The second most probable emotion."""
+        return sorted(self.probabilities, key=self.probabilities.get)[-2]
+
+    @property
+    def unsure(self) -> bool:
+        """True if the two most probable emotions are less than 0.10 apart."""
+        second, first = sorted(self.probabilities.values())[-2:]
+        return first - second < UNSURE
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -44,6 +61,7 @@ class Prediction:
             "windows": [
                 {"start": w.start, "end": w.end, "probabilities": w.probabilities} for w in self.windows
             ],
+            "remarks": list(self.remarks),
         }
 
 
@@ -58,8 +76,11 @@ class Predictor:
 
     def predict(self, source: Path | bytes, *, name: str | None = None) -> Prediction:
         """Predict a file or its bytes; `name` is what errors call it. Raises AudioError."""
+        return self.predict_waveform(load(source, self.card.config.audio, name=name))
+
+    def predict_waveform(self, waveform: np.ndarray) -> Prediction:
+        """Predict what `load` gives with the card's settings: float32 (samples,) at its sample rate."""
         config = self.card.config
-        waveform = load(source, config.audio, name=name)
         rows = self.probabilities(images(waveform, audio=config.audio, mel=config.mel))
         rate, length = config.audio.sample_rate, config.audio.window_seconds
         spans = [
@@ -71,7 +92,8 @@ class Predictor:
             Window(round(start, 3), round(end, 3), self._named(row))
             for (start, end), row in zip(spans, rows, strict=True)
         )
-        return Prediction(max(mean, key=mean.get), mean, windows)
+        found = remarks(waveform, sample_rate=rate)
+        return Prediction(max(mean, key=mean.get), mean, windows, found)
 
     def probabilities(self, windows: np.ndarray) -> np.ndarray:
         """Images in dB (n, size, size) -> probabilities (n, classes)."""

@@ -5,7 +5,8 @@ rows summing to 1; class k is the k-th name of the data set's `classes`. Scores 
 
 Metrics: accuracy, macro-F1, confusion matrix (rows true, columns predicted), per-class precision, recall
 and F1, the majority class's accuracy, and 95% percentile bootstrap intervals (Efron, 1979) that resample
-songs rather than clips, since clips of one song are not independent.
+songs rather than clips, since clips of one song are not independent. Two classifiers tested on the same
+material are told apart by McNemar's test (1947).
 """
 
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ __all__ = [
     "evaluate",
     "macro_f1",
     "majority_accuracy",
+    "mcnemar",
     "per_class",
     "pool_by",
     "wilson_interval",
@@ -121,6 +123,25 @@ def wilson_interval(share: float, trials: int) -> tuple[float, float]:
     spread = z * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
     return float(max(0, (centre - spread) / scale)), float(min(1, (centre + spread) / scale))
+
+
+def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
+    """Exact two-sided p-value of McNemar's test (1947) that two classifiers are right equally often.
+
+    `first` and `second` are bool arrays of shape (n,): who is right on each unit, the units independent of
+    each other. Only those on which one of the two is right count; were the two equally good, each would win
+    half of these (exact binomial test). In [0, 1]; 1 where there are none. Raises ValueError if the shapes
+    differ.
+    """
+    if first.ndim != 1 or first.shape != second.shape:
+        raise ValueError(f"answers of shape {first.shape} do not match answers of shape {second.shape}")
+    only_first = int(np.count_nonzero(first & ~second))
+    only_second = int(np.count_nonzero(second & ~first))
+    if only_first + only_second == 0:
+        return 1.0
+    from scipy.stats import binomtest  # takes most of a second to import
+
+    return float(binomtest(only_first, only_first + only_second).pvalue)
 
 
 def evaluate(

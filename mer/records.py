@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 import mer
 from mer.cards import Card
@@ -13,7 +14,7 @@ from mer.features import Standardizer
 from mer.material import Material, Spec
 from mer.splits import Split
 
-__all__ = ["clip_rows", "headline", "make_card", "versions"]
+__all__ = ["clip_rows", "headline", "make_card", "parameters", "versions"]
 
 
 def clip_rows(material: Material, split: Split, probabilities: np.ndarray) -> list[dict[str, Any]]:
@@ -38,6 +39,11 @@ def headline(scores: dict[str, Any]) -> dict[str, float]:
         low, high = scores["intervals"][name]
         figures |= {f"test_{name}": scores[name], f"test_{name}_low": low, f"test_{name}_high": high}
     return figures | {key: float(scores[key]) for key in ("majority", "chance", "n_clips", "n_songs")}
+
+
+def parameters(model: nn.Module) -> int:
+    """Number of parameters of a network, frozen ones too."""
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def make_card(

@@ -14,7 +14,7 @@ from mer.files import home
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
 
-__all__ = ["STATUS", "Run", "drop_state", "owner", "state_path", "to_run"]
+__all__ = ["ACTIVE", "STATUS", "Run", "drop_state", "owner", "state_path", "to_run"]
 
 # MLflow's words and ours.
 STATUS = {
@@ -24,6 +24,7 @@ STATUS = {
     "FAILED": "failed",
     "KILLED": "stopped",
 }
+ACTIVE = ("queued", "running", "stopping", "interrupted")
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,22 @@ class RunStore:
         uri = os.environ.get("MLFLOW_TRACKING_URI")
         return _open(uri) if uri else _open_local(home())
 
+    @staticmethod
+    def exists() -> bool:
+        """True if there is a store to open without making one."""
+        return bool(os.environ.get("MLFLOW_TRACKING_URI")) or (home() / "mlflow.db").exists()
+
+    @staticmethod
+    def version() -> int:
+        """A number that changes whenever the store does, so that readers need not ask it in vain.
+
+        With a server, whose changes cannot be seen from here, it changes once a second.
+        """
+        if os.environ.get("MLFLOW_TRACKING_URI"):
+            return int(time.time())
+        found = [path.stat() for path in home().glob("mlflow.db*")]
+        return hash(tuple((stat.st_mtime_ns, stat.st_size) for stat in found))
+
     @_guarded
     def create(self, name: str, spec: dict[str, Any], *, parent: str | None = None) -> str:
         """A new queued run; returns its id."""
@@ -76,7 +92,7 @@ class RunStore:
 
     def start(self, run_id: str) -> None:
         """Mark as running in this process, so that others can tell if the process is gone."""
-        self.tag(run_id, {"mer.owner": owner(), "mer.stop": "", "mer.reason": ""})
+        self.tag(run_id, {"mer.owner": owner(), "mer.stop": "", "mer.reason": "", "mer.stage": ""})
         self.client.update_run(run_id, status="RUNNING")
 
     @_guarded
@@ -114,15 +130,23 @@ class RunStore:
         """All (step, value) of one metric."""
         return [(m.step, m.value) for m in self.client.get_metric_history(run_id, metric)]
 
-    @_guarded
     def runs(self) -> list[Run]:
         """All runs, newest first."""
+        return self._search("")
+
+    def active(self) -> list[Run]:
+        """Runs that are queued, running, stopping or interrupted, newest first."""
+        found = [run for word in ("RUNNING", "SCHEDULED") for run in self._search(f"status = '{word}'")]
+        return sorted(found, key=lambda run: -run.started)
+
+    @_guarded
+    def _search(self, condition: str) -> list[Run]:
         from mlflow.entities import ViewType
 
         found, token = [], None
         while True:
             page = self.client.search_runs(
-                [self.experiment], "", ViewType.ACTIVE_ONLY, 500, ["attributes.start_time DESC"], token
+                [self.experiment], condition, ViewType.ACTIVE_ONLY, 500, ["attributes.start_time DESC"], token
             )
             found += [to_run(run) for run in page]
             token = page.token

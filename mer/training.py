@@ -54,6 +54,9 @@ class Step:
 class Callback:
     """Hooks of the loop, all empty."""
 
+    def on_embed(self, done: int, total: int) -> None:
+        """While a frozen body's embeddings are computed: so many of all windows are done."""
+
     def on_step(self, step: Step) -> None:
         """After each optimizer step."""
 
@@ -99,12 +102,17 @@ def _batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
     return parts
 
 
-def _embed(model: Classifier, feed: Feed, size: int) -> torch.Tensor:
+def _embed(model: Classifier, feed: Feed, size: int, callbacks: Sequence[Callback]) -> torch.Tensor:
     """Embeddings of all windows by the frozen body, computed once."""
     model.eval()
+    total, parts = len(feed.windows), []
+    for indices in torch.arange(total).split(size):
+        with torch.inference_mode():
+            parts.append(model.embed(feed.batch(indices)))
+        for callback in callbacks:
+            callback.on_embed(int(indices[-1]) + 1, total)
     with torch.inference_mode():
-        parts = [model.embed(feed.batch(i)) for i in torch.arange(len(feed.windows)).split(size)]
-    return torch.cat(parts).clone()
+        return torch.cat(parts).clone()
 
 
 def rate_factor(config: TrainConfig, done: int, total: int) -> float:
@@ -276,7 +284,7 @@ def fit(
     held_out = Feed(validation, plain, device) if validation else None
     if model.freeze == "head" and not transform.is_random and not transform.config.mixup:
         for part in filter(None, (feed, held_out)):
-            part.embeddings = _embed(model, part, config.batch_size)
+            part.embeddings = _embed(model, part, config.batch_size, callbacks)
     loop = _Loop(model, feed, held_out, config, transform.config, callbacks)
     if resume:
         loop.resume(resume)

@@ -8,9 +8,10 @@ import pytest
 from mer.cards import load_card
 from mer.checkpoints import load_checkpoint
 from mer.errors import BackboneError, DataError, RunError, WeightsError
-from mer.experiments import Experiment, read_predictions
+from mer.experiments import Experiment
 from mer.inference import Predictor
 from mer.material import Spec
+from mer.results import read_predictions, read_scores
 from mer.runs import state_path
 from mer.tracking import RunStore
 from mer.training import Callback
@@ -61,6 +62,17 @@ def test_a_finished_run_has_scores_with_intervals_beside_majority_and_chance(fin
     assert finished.status == runs.get(finished.run_id).status == "finished"
     assert metrics["test_accuracy_low"] <= metrics["test_accuracy"] <= metrics["test_accuracy_high"]
     assert {"test_macro_f1", "test_song_accuracy", "majority", "chance", "n_clips", "n_songs"} <= set(metrics)
+
+
+def test_the_number_of_parameters_is_logged_with_a_finished_run(finished, runs):
+    model, _, _ = load_checkpoint(runs.folder(finished.run_id, "checkpoint"))
+    assert runs.get(finished.run_id).metrics["parameters"] == sum(p.numel() for p in model.parameters())
+
+
+def test_the_scores_of_a_finished_run_are_read_again(finished, runs):
+    scores = read_scores(runs, finished.run_id)
+    assert scores["accuracy"] == finished.metrics["test_accuracy"]
+    assert scores["classes"] == ["Happy", "Sad"]
 
 
 def test_curves_are_logged_for_every_epoch(finished, runs):
@@ -148,6 +160,7 @@ def test_folds_test_every_clip_once_and_pool_the_scores(runs, song_corpus):
     assert [run.status for run in runs.children(outcome.run_id)] == ["finished", "finished"]
     assert load_card(runs.folder(outcome.folds[0].run_id, "checkpoint")).config.split.fold == 0
     assert outcome.checkpoint in [fold.checkpoint for fold in outcome.folds]
+    assert outcome.metrics["parameters"] == outcome.folds[0].metrics["parameters"] > 1e6
     means = [fold.metrics["test_accuracy"] for fold in outcome.folds]
     assert outcome.metrics["test_accuracy_fold_mean"] == pytest.approx(sum(means) / 2)
 

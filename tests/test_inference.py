@@ -12,7 +12,7 @@ from mer.augment import EvalTransform
 from mer.checkpoints import load_checkpoint, save_checkpoint
 from mer.errors import AudioError, CheckpointError
 from mer.features import images
-from mer.inference import BATCH, Predictor
+from mer.inference import BATCH, Prediction, Predictor
 from mer.losses import to_probabilities
 from tests.tiny_backbone import tiny_card, tiny_config, tiny_fit, tiny_zoo
 
@@ -155,8 +155,34 @@ def test_another_sample_rate_changes_next_to_nothing(predictor, clip, rate):
 def test_a_prediction_is_plain_data(predictor, clip):
     data = predictor.predict(clip(1.5)).to_dict()
     assert json.loads(json.dumps(data)) == data
-    assert data.keys() == {"emotion", "probabilities", "windows"}
+    assert data.keys() == {"emotion", "probabilities", "windows", "remarks"}
     assert [window["end"] for window in data["windows"]] == [1.0, 1.5]
+
+
+def test_a_decoded_clip_gives_what_its_file_gives(predictor, clip):
+    path = clip(2.0, rate=8000)
+    waveform = load(path, predictor.card.config.audio)
+    assert predictor.predict_waveform(waveform) == predictor.predict(path)
+
+
+def test_a_prediction_says_what_is_amiss_with_the_clip(predictor, clip, tmp_path, sound, write_audio):
+    assert predictor.predict(clip(3.0)).remarks == ()
+    noise = predictor.predict(write_audio(tmp_path / "noise.wav", sound.noise(3.0)))
+    assert noise.remarks == ("It sounds like noise rather than music.",)
+    assert noise.to_dict()["remarks"] == list(noise.remarks)
+
+
+@pytest.mark.parametrize(
+    ("values", "unsure"), [((0.45, 0.36, 0.19), True), ((0.19, 0.5, 0.31), False), ((0.5, 0.5, 0.0), True)]
+)
+def test_two_close_emotions_are_no_clear_answer(values, unsure):
+    probabilities = dict(zip("abc", values, strict=True))
+    prediction = Prediction(max(probabilities, key=probabilities.get), probabilities, ())
+    assert prediction.unsure is unsure
+
+
+def test_the_runner_up_is_the_second_likeliest():
+    assert Prediction("a", {"b": 0.3, "a": 0.6, "c": 0.1}, ()).runner_up == "b"
 
 
 def test_a_clip_that_cannot_be_used_is_named(predictor, tmp_path, sound, write_audio):

@@ -10,21 +10,22 @@ CORE = Path(__file__).parents[1] / "mer"
 # Each name may import those above it; names on one line do not import each other.
 ORDER = """
 errors
-config files tensors
+config files quality tensors
 audio parallel
 features
-store
+preview store
 augment
 datasets
-splits
+library splits
 heads weights
 backbones
 metrics losses windows
+comparison published
 training
 runs
 resume
-tracking cards
-callbacks checkpoints material
+estimate tracking cards
+callbacks checkpoints material results
 records inference
 evaluation experiments
 jobs

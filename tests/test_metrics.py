@@ -1,6 +1,7 @@
 """Scores: against scikit-learn and SciPy, and against answers known beforehand."""
 
 import json
+from math import comb
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from mer.metrics import (
     evaluate,
     macro_f1,
     majority_accuracy,
+    mcnemar,
     per_class,
     pool_by,
     wilson_interval,
@@ -187,6 +189,47 @@ def test_wilsons_interval_of_none_and_all_stays_in_range_and_touches_its_end(tri
     assert 0 < high < 1
     assert wilson_interval(1, trials) == pytest.approx((1 - high, 1 - low))
     assert wilson_interval(1, trials)[1] <= 1
+
+
+# --- two classifiers --------------------------------------------------------------------------------
+
+
+def rights(both, first, second, neither):
+    """Two that are right together, alone, and not at all, on so many units."""
+    counts = (both, first, second, neither)
+    return np.repeat([True, True, False, False], counts), np.repeat([True, False, True, False], counts)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "p"),
+    [(0, 1, 1), (0, 5, 2 / 32), (0, 6, 2 / 64), (1, 5, 14 / 64), (7, 5, 3172 / 4096), (10, 10, 1)],
+)
+def test_mcnemars_p_value_is_the_one_worked_by_hand(first, second, p):
+    assert mcnemar(*rights(9, first, second, 4)) == pytest.approx(p)
+
+
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_mcnemars_p_value_is_that_of_the_fair_coin(first, second):
+    total, fewer = first + second, min(first, second)
+    tail = sum(comb(total, k) for k in range(fewer + 1)) / 2**total
+    assert mcnemar(*rights(0, first, second, 0)) == pytest.approx(min(1, 2 * tail))
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1))
+def test_mcnemars_p_value_lies_within_0_to_1_and_does_not_depend_on_who_is_first(pairs):
+    first, second = np.array(pairs).T
+    assert 0 < mcnemar(first, second) == mcnemar(second, first) <= 1
+
+
+def test_mcnemar_ignores_what_both_know_and_what_neither_knows():
+    assert mcnemar(*rights(500, 2, 9, 300)) == mcnemar(*rights(0, 2, 9, 0))
+    assert mcnemar(*rights(5, 0, 0, 3)) == 1
+
+
+@pytest.mark.parametrize("second", [np.ones(3, bool), np.ones((2, 1), bool)])
+def test_mcnemar_refuses_answers_that_do_not_match(second):
+    with pytest.raises(ValueError, match=r"shape \(2,\) do not match answers of shape"):
+        mcnemar(np.ones(2, bool), second)
 
 
 # --- all together -----------------------------------------------------------------------------------

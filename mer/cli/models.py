@@ -2,10 +2,15 @@
 
 from argparse import Namespace
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mer.cli.output import Bars, emit, percent, table
 from mer.errors import AudioError, MerError
 from mer.runs import Run
+
+if TYPE_CHECKING:
+    from mer.inference import Prediction
 
 
 def evaluate(arguments: Namespace) -> None:
@@ -46,19 +51,30 @@ def predict(arguments: Namespace) -> int:
     from mer.inference import Predictor
 
     predictor = Predictor(arguments.checkpoint)
-    found, errors = [], []
+    found, notes, errors = [], [], []
     for file in arguments.files:
         try:
-            found.append({"file": str(file)} | predictor.predict(file).to_dict())
+            prediction = predictor.predict(file)
+            found.append({"file": str(file)} | prediction.to_dict())
+            notes += _notes(file, prediction)
         except AudioError as error:
             errors.append(str(error))
     names = predictor.card.classes
     rows = [(p["file"], p["emotion"], *(f"{p['probabilities'][n]:.0%}" for n in names)) for p in found]
     if found:
-        emit(found, as_json=arguments.json, text=table(rows, ("file", "emotion", *names)))
+        text = "\n".join([table(rows, ("file", "emotion", *names)), *notes])
+        emit(found, as_json=arguments.json, text=text)
     if errors:
         raise AudioError("; ".join(errors))
     return 0
+
+
+def _notes(file: Path, prediction: "Prediction") -> list[str]:
+    """One line on a file whose prediction should not be trusted or is no clear answer."""
+    parts = list(prediction.remarks)
+    if prediction.unsure:
+        parts.append(f"The network is unsure: {prediction.emotion} and {prediction.runner_up} come close.")
+    return [f"{file}: {' '.join(parts)}"] if parts else []
 
 
 def export(arguments: Namespace) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,17 +31,24 @@ def percent(scores: dict[str, Any], name: str) -> str:
 
 
 class Bars:
-    """A progress bar for each titled phase; nothing where standard error is no terminal."""
+    """A progress bar for each titled phase; where standard error is no terminal, a line twice a second."""
 
     def __init__(self) -> None:
         self.bar: tqdm | None = None
-        self.title, self.done = "", 0
+        self.title, self.done, self.told = "", 0, 0.0
 
     def __call__(self, title: str, done: int, total: int) -> None:
         """Show that `done` of `total` are done."""
+        if sys.stderr.isatty():
+            self._draw(title, done, total)
+        elif done == total or time.monotonic() - self.told >= 0.5:
+            self.told = time.monotonic()
+            print(f"{title}: {done} of {total}", file=sys.stderr, flush=True)
+
+    def _draw(self, title: str, done: int, total: int) -> None:
         if self.bar is None or self.title != title:
             self.title, self.done = title, 0
-            self.bar = tqdm(desc=title, total=total, unit="clip", file=sys.stderr, disable=None)
+            self.bar = tqdm(desc=title, total=total, unit="clip", file=sys.stderr)
         self.bar.update(done - self.done)
         self.done = done
         if done == total:

@@ -1,15 +1,17 @@
-"""From parsed options to what a run is asked to do: command line > preset."""
+"""From parsed options to what a run is asked to do, and back: command line > preset."""
 
+import dataclasses
 import shlex
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from mer.config import Config
+from mer.config import Config, Section, preset
+from mer.errors import ConfigError
 
 if TYPE_CHECKING:
     from mer.material import Spec
 
-__all__ = ["given_settings", "make_spec"]
+__all__ = ["command_for", "given_settings", "make_spec"]
 
 
 def given_settings(arguments: Namespace) -> dict:
@@ -30,3 +32,44 @@ def make_spec(arguments: Namespace, config: Config) -> "Spec":
         song_column=arguments.song_column,
         command=shlex.join(["python", "-m", "mer", *arguments.words]),
     )
+
+
+def command_for(spec: "Spec", *, preset_name: str) -> str:
+    """The command line that asks for the same as `spec`, quoted for a POSIX shell.
+
+    It names the data, columns other than the default, the preset, and each setting that differs from that
+    preset. `fold` has no option: the command is that of the whole cross-validation. Raises ConfigError for
+    an unknown preset, or where split and training have different seeds, since `--seed` sets both.
+    """
+    config, base = spec.config, preset(preset_name)
+    if config.split.seed != config.train.seed:
+        raise ConfigError(
+            f"seed={config.split.seed} of the split and seed={config.train.seed} of the training differ; "
+            "a command line has one --seed for both: use the same seed"
+        )
+    words = ["python", "-m", "mer", "train", *_option("data", spec.data)]
+    for column in ("label", "song"):
+        name = getattr(spec, f"{column}_column")
+        words += _option(f"{column}_column", name) if name != column else []
+    words += _option("preset", preset_name)
+    changed = {
+        name: value
+        for part in dataclasses.fields(config)
+        for name, value in _changes(getattr(config, part.name), getattr(base, part.name))
+        if name != "fold"
+    }
+    return shlex.join([*words, *(word for name, value in changed.items() for word in _option(name, value))])
+
+
+def _changes(part: Section, base: Section) -> list[tuple[str, object]]:
+    """Name and value of each setting in which `part` differs from `base`."""
+    return [(name, value) for name, value in part.to_dict().items() if value != getattr(base, name)]
+
+
+def _option(name: str, value: object) -> list[str]:
+    """The words that give a setting: `--name value`, `--name` or `--no-name`."""
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    text = str(value)
+    return [f"--{flag}={text}"] if text.startswith("-") else [f"--{flag}", text]

@@ -97,9 +97,21 @@ def test_predict_gives_a_list_with_windows(mer_json, checkpoint, song_corpus):
     found = mer_json("predict", checkpoint, *files)
     assert [row["file"] for row in found] == [str(file) for file in files]
     for row in found:
-        assert set(row) == {"file", "emotion", "probabilities", "windows"}
+        assert set(row) == {"file", "emotion", "probabilities", "windows", "remarks"}
         assert row["emotion"] == max(row["probabilities"], key=row["probabilities"].get)
         assert set(row["windows"][0]) == {"start", "end", "probabilities"}
+
+
+def test_predict_says_below_the_table_what_not_to_trust(
+    mer, checkpoint, song_corpus, tmp_path, sound, write_audio
+):
+    noise = write_audio(tmp_path / "noise.wav", sound.noise(3.0))
+    status, out, _ = mer("predict", checkpoint, noise, song_corpus / "Sad" / "0a.wav")
+    assert status == 0
+    lines = out.splitlines()
+    assert [line.split()[0] for line in lines[1:3]] == [str(noise), str(song_corpus / "Sad" / "0a.wav")]
+    assert lines[3].startswith(f"{noise}: It sounds like noise rather than music.")
+    assert len(lines) <= 5
 
 
 def test_predict_goes_on_after_a_bad_file_and_names_it(mer, checkpoint, song_corpus, tmp_path):

@@ -6,6 +6,7 @@ overlap on purpose, yet what a network scores on it says nothing about Hindi fil
 
 from mer.datasets.demo.band import compose, play
 from mer.datasets.demo.corpus import GENERATOR, write_demo
+from mer.datasets.demo.example import example_clip
 from mer.datasets.demo.styles import Song, draw_song
 
-__all__ = ["GENERATOR", "Song", "compose", "draw_song", "play", "write_demo"]
+__all__ = ["GENERATOR", "Song", "compose", "draw_song", "example_clip", "play", "write_demo"]

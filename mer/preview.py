@@ -1,0 +1,71 @@
+"""The steps from a file to what the network sees, one by one, for people to look at."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mer.audio import Audio, decode, resample, window_starts, windows
+from mer.config import AudioConfig, MelConfig
+from mer.features import Standardizer, images, log_mel
+
+__all__ = ["Steps", "steps"]
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """One window of one clip at each step.
+
+    `raw` is the clip as decoded; `resampled`, shape (samples,), the whole clip at the config's rate;
+    `window`, shape (window samples,), starts at `start` seconds and holds `padding` seconds that were
+    filled in; `level` is its log-mel, shape (n_mels, frames), in dB; `image`, shape (size, size), the same
+    resized; `standardized` that image less the mean and divided by the standard deviation of `standardizer`.
+    """
+
+    raw: Audio
+    resampled: np.ndarray
+    window: np.ndarray
+    start: float
+    padding: float
+    n_windows: int
+    level: np.ndarray
+    image: np.ndarray
+    standardizer: Standardizer
+    standardized: np.ndarray
+
+
+def steps(
+    source: Path | bytes,
+    *,
+    audio: AudioConfig,
+    mel: MelConfig,
+    standardizer: Standardizer | None = None,
+    window: int = 0,
+    name: str | None = None,
+) -> Steps:
+    """All steps of the window of that number, from 0; the last one if there are fewer.
+
+    Without a `standardizer` the clip's own statistics stand in for those of a training part. Raises
+    AudioError.
+    """
+    raw = decode(source, name=name)
+    resampled = resample(raw.waveform, rate=raw.rate, target=audio.sample_rate)
+    starts = window_starts(len(resampled), audio)
+    number = min(window, len(starts) - 1)
+    cut = list(windows(resampled, audio))[number]
+    pictures = images(resampled, audio=audio, mel=mel)
+    standardizer = standardizer or Standardizer.fit([pictures])
+    picture = pictures[number].astype(np.float32)
+    start = starts[number] / audio.sample_rate
+    return Steps(
+        raw=raw,
+        resampled=resampled,
+        window=cut,
+        start=start,
+        padding=max(0.0, audio.window_seconds - len(resampled) / audio.sample_rate),
+        n_windows=len(starts),
+        level=log_mel(cut, sample_rate=audio.sample_rate, config=mel).numpy(),
+        image=picture,
+        standardizer=standardizer,
+        standardized=(picture - standardizer.mean) / standardizer.std,
+    )

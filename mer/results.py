@@ -1,0 +1,165 @@
+"""Reading again what is kept of a finished run: predictions of its test clips, and scores.
+
+Files that an experiment wrote are checked as strictly as a stranger's, so that whoever uses them need not.
+Imports neither torch nor MLflow.
+"""
+
+import json
+import reprlib
+from math import isclose
+from typing import Any
+
+from mer.errors import RunError
+from mer.runs import Run
+from mer.tracking import RunStore
+
+__all__ = ["read_predictions", "read_scores", "test_key"]
+
+SHARES = ("accuracy", "macro_f1", "song_accuracy", "majority", "chance")
+INTERVALS = ("accuracy", "macro_f1", "song_accuracy")
+
+
+def read_predictions(runs: RunStore, run_id: str) -> list[dict[str, Any]]:
+    """A row per test clip: {clip, song or None, label, predicted, probabilities {class: 0 to 1}}.
+
+    Each clip occurs once, all rows have the same classes, and probabilities sum to 1. Empty where the run
+    keeps no evaluation. Raises RunError where the file is damaged.
+    """
+    rows = _read(runs, run_id, "predictions")
+    if rows is None:
+        return []
+    try:
+        _check_rows(rows)
+    except ValueError as error:
+        raise _damaged(run_id, "predictions", error) from error
+    return rows
+
+
+def read_scores(runs: RunStore, run_id: str) -> dict[str, Any] | None:
+    """The scores of `mer.metrics.evaluate` over the run's test clips; None where it keeps none.
+
+    Raises RunError where the file is damaged.
+    """
+    scores = _read(runs, run_id, "scores")
+    if scores is None:
+        return None
+    try:
+        _check_scores(scores)
+    except ValueError as error:
+        raise _damaged(run_id, "scores", error) from error
+    return scores
+
+
+def test_key(run: Run) -> str | None:
+    """A key of what the run was tested on, equal for runs with the same data and the same test clips.
+
+    It holds the hash of the data beside that of the test clips, which knows them by name alone. For a
+    cross-validation, which tests every clip once, the number of folds and the seed take its place. None
+    where it is not known, as for a run that has not begun.
+    """
+    key = run.tags.get("mer.test_hash")
+    if key is None or not run.data_hash:
+        return None
+    if key:
+        return f"{run.data_hash}, test {key}"
+    try:
+        split = run.spec["config"]["split"]
+        folds, seed = split["folds"], split["seed"]
+    except (KeyError, TypeError):
+        return None
+    return f"{run.data_hash}, {folds} folds, seed {seed}" if folds else None
+
+
+def _read(runs: RunStore, run_id: str, name: str) -> Any:
+    """What a JSON file of the evaluation holds; None if the run has no evaluation."""
+    folder = runs.folder(run_id, "evaluation")
+    if folder is None:
+        return None
+    try:
+        content = json.loads((folder / f"{name}.json").read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(run_id, name, error) from error
+    if content is None:
+        raise _damaged(run_id, name, "it is empty")
+    return content
+
+
+def _damaged(run_id: str, name: str, problem: object) -> RunError:
+    return RunError(f"run {run_id[:8]}: its {name} cannot be read ({problem}); train it again")
+
+
+def _require(condition: bool, name: str, value: object, wanted: str) -> None:
+    if not condition:
+        raise ValueError(f"{name}={reprlib.repr(value)} should be {wanted}")
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _has_keys(value: object, keys: tuple[str, ...]) -> bool:
+    return isinstance(value, dict) and value.keys() >= set(keys)
+
+
+def _check_rows(rows: Any) -> None:
+    """Raise ValueError unless these are rows as `mer.records.clip_rows` makes them."""
+    _require(isinstance(rows, list) and bool(rows), "rows", rows, "a list of at least one")
+    clips = set()
+    for row in rows:
+        keys = ("clip", "song", "label", "predicted", "probabilities")
+        _require(_has_keys(row, keys), "row", row, f"an object with {', '.join(keys)}")
+        _require(isinstance(row["clip"], str), "clip", row["clip"], "text")
+        _require(row["clip"] not in clips, "clip", row["clip"], "there once")
+        clips.add(row["clip"])
+        _require(isinstance(row["song"], str | None), "song", row["song"], "text or null")
+        _check_probabilities(row, rows[0]["probabilities"])
+
+
+def _check_probabilities(row: dict[str, Any], first: dict[str, float]) -> None:
+    shares = row["probabilities"]
+    right = isinstance(shares, dict) and all(map(_is_share, shares.values()))
+    right = right and isclose(sum(shares.values()), 1, abs_tol=1e-3)
+    _require(right, "probabilities", shares, "shares of 1 by class")
+    _require(shares.keys() == first.keys(), "probabilities", shares, "of the same classes in all rows")
+    for name in ("label", "predicted"):
+        _require(isinstance(row[name], str) and row[name] in shares, name, row[name], "one of the classes")
+
+
+def _check_scores(scores: Any) -> None:
+    """Raise ValueError unless these are scores as `mer.metrics.evaluate` makes them."""
+    keys = (*SHARES, "intervals", "per_class", "confusion", "classes", "n_clips", "n_songs")
+    _require(_has_keys(scores, keys), "scores", scores, f"an object with {', '.join(keys)}")
+    for name in SHARES:
+        _require(_is_share(scores[name]), name, scores[name], "from 0 to 1")
+    for name in ("n_clips", "n_songs"):
+        _require(_is_count(scores[name]), name, scores[name], "a whole number")
+    classes = scores["classes"]
+    named = isinstance(classes, list) and bool(classes) and all(isinstance(name, str) for name in classes)
+    _require(named and len(set(classes)) == len(classes), "classes", classes, "a list of different names")
+    _check_confusion(scores["confusion"], len(classes))
+    _check_intervals(scores["intervals"])
+    table = scores["per_class"]
+    _require(isinstance(table, dict) and set(table) == set(classes), "per_class", table, "one row a class")
+    for row in table.values():
+        shares = ("precision", "recall", "f1")
+        right = _has_keys(row, (*shares, "support")) and all(_is_share(row[key]) for key in shares)
+        _require(right and _is_count(row["support"]), "per_class", row, "precision, recall, f1 and support")
+
+
+def _check_confusion(matrix: Any, size: int) -> None:
+    rows = matrix if isinstance(matrix, list) else []
+    right = len(rows) == size and all(isinstance(row, list) and len(row) == size for row in rows)
+    right = right and all(_is_count(cell) for row in rows for cell in row)
+    _require(right, "confusion", matrix, f"{size} rows of {size} counts")
+
+
+def _check_intervals(intervals: Any) -> None:
+    _require(_has_keys(intervals, INTERVALS), "intervals", intervals, f"those of {', '.join(INTERVALS)}")
+    for name in INTERVALS:
+        pair = intervals[name]
+        right = isinstance(pair, list) and len(pair) == 2 and all(map(_is_share, pair)) and pair[0] <= pair[1]
+        _require(right, f"interval of {name}", pair, "[low, high] from 0 to 1")

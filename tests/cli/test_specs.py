@@ -1,0 +1,103 @@
+"""The command line that gives the same run as a page's form."""
+
+import dataclasses
+import shlex
+import typing
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mer.cli.parser import NOT_OPTIONS, SECTIONS, build_parser
+from mer.cli.specs import command_for, given_settings, make_spec
+from mer.config import PRESETS, Config, preset
+from mer.errors import ConfigError
+from mer.material import Spec
+
+
+def values(hint, low, high):
+    """All values that a setting may have on its own."""
+    if typing.get_origin(hint) is typing.Literal:
+        return st.sampled_from(typing.get_args(hint))
+    if hint is bool:
+        return st.booleans()
+    if hint is str:
+        return st.text(max_size=20)
+    return {int: st.integers, float: st.floats}[hint](low, 1e9 if high is None else high)
+
+
+SETTINGS = {
+    field.name: values(typing.get_type_hints(section)[field.name], **ends)
+    for section in SECTIONS
+    for field in dataclasses.fields(section)
+    if field.name not in NOT_OPTIONS
+    for ends in [{key: field.metadata[key] for key in ("low", "high")}]
+}
+
+
+def changed(name, changes):
+    """The preset with those of the changes that go together."""
+    config = preset(name)
+    for key, value in changes.items():
+        try:
+            config = config.updated(**{key: value})
+        except ConfigError:
+            continue
+    return config
+
+
+def understood(command):
+    words = shlex.split(command)
+    assert words[:3] == ["python", "-m", "mer"]
+    arguments = build_parser().parse_args(words[3:])
+    arguments.words = words[3:]
+    return make_spec(arguments, preset(arguments.preset).updated(**given_settings(arguments)))
+
+
+@given(
+    name=st.sampled_from(sorted(PRESETS)),
+    changes=st.fixed_dictionaries({}, optional=SETTINGS),
+    columns=st.tuples(st.text(max_size=8), st.text(max_size=8)),
+    folder=st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1).filter(
+        lambda name: name != "."
+    ),
+)
+def test_the_command_gives_the_same_data_columns_and_settings(name, changes, columns, folder):
+    spec = Spec(f"/data/{folder}", changed(name, changes), *columns)
+    found = understood(command_for(spec, preset_name=name))
+    assert dataclasses.replace(found, command="") == spec
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("other", PRESETS)
+def test_any_preset_can_be_said_in_terms_of_another(name, other):
+    spec = Spec("/data/clips", preset(other))
+    assert understood(command_for(spec, preset_name=name)).config == spec.config
+
+
+def test_what_the_preset_says_anyway_is_left_out():
+    spec = Spec("/data/my clips", preset("quick").updated(epochs=3, class_weights=True, amp=False))
+    command = command_for(spec, preset_name="quick")
+    given = "--preset quick --class-weights --epochs 3 --no-amp"
+    assert command == f"python -m mer train --data '/data/my clips' {given}"
+
+
+def test_one_fold_gives_the_command_of_its_cross_validation():
+    spec = Spec("/data", preset("quick").updated(folds=5, fold=3))
+    command = command_for(spec, preset_name="quick")
+    assert command == "python -m mer train --data /data --preset quick --folds 5"
+
+
+def test_two_seeds_are_more_than_a_command_can_say():
+    split = Config().split.replace(seed=1)
+    with pytest.raises(ConfigError, match=r"seed=1 of the split and seed=0 of the training differ"):
+        command_for(Spec("/data", Config(split=split)), preset_name="default")
+
+
+def test_an_unknown_preset_is_refused_with_the_known_ones():
+    with pytest.raises(ConfigError, match="unknown preset 'slow'; there are: default, paper, quick"):
+        command_for(Spec("/data", Config()), preset_name="slow")
+
+
+def test_every_setting_but_the_number_of_a_fold_has_an_option():
+    assert {"fold"} == NOT_OPTIONS

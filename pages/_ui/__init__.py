@@ -1,0 +1,1 @@
+"""What the pages share: the frame, colours and words, charts, and cached looks at the core."""

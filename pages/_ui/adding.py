@@ -1,0 +1,119 @@
+"""Ways to add a data set: the demo corpus, a folder, an upload, Kaggle."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from mer.datasets import AUDIO_SUFFIXES, MER500_CLASSES
+from mer.errors import MerError
+from mer.library import Entry, add, add_clips, add_demo, add_kaggle, add_zip, demo_folder
+from pages._ui.work import run_mer
+
+__all__ = ["adding"]
+
+DEMO_CLIPS = 40
+ZIP_MB, CLIP_MB = 200, 50
+
+
+def adding() -> Entry | None:
+    """Four ways, one tab each; returns what was added in this run of the page."""
+    tabs = st.tabs(
+        [
+            ":material/auto_awesome: Demo corpus", ":material/folder: Folder",
+            ":material/upload: Upload", ":material/cloud_download: MER500 from Kaggle",
+        ]
+    )  # fmt: skip
+    for tab, way in zip(tabs, (_demo, _folder, _upload, _kaggle), strict=True):
+        with tab:
+            added = way()
+            if added:
+                return added
+    return None
+
+
+def _demo() -> Entry | None:
+    st.write(
+        f"{5 * DEMO_CLIPS} clips of 10 s, composed by rule on this machine: to try everything without real "
+        "music. What a network scores on them says nothing about Hindi film music."
+    )
+    if not st.button("Make the demo corpus", type="primary", icon=":material/auto_awesome:"):
+        return None
+    folder = demo_folder(DEMO_CLIPS, 0)
+    if not folder.is_dir():
+        try:
+            run_mer(
+                "data", "demo", "--out", str(folder), f"--clips-per-class={DEMO_CLIPS}", title="Composing"
+            )
+        except MerError:
+            if not folder.is_dir():  # else another tab was faster
+                raise
+    return add_demo(DEMO_CLIPS, 0)
+
+
+def _folder() -> Entry | None:
+    st.write(
+        "A folder on this machine with one folder per class, a zip of one, or a CSV with the columns "
+        "`path,label` and, if you have them, `song` and `split`."
+    )
+    with st.form("folder", border=False):
+        path = st.text_input("Path on the server", placeholder="/home/me/MER500")
+        left, right = st.columns(2)
+        label = left.text_input("Label column (CSV only)", "label")
+        song = right.text_input("Song column (CSV only)", "song")
+        sent = st.form_submit_button("Add", icon=":material/add:")
+    if not sent:
+        return None
+    if not path.strip():
+        st.warning("Give the path of a folder, a zip or a CSV file.")
+        return None
+    return add(Path(path.strip()).expanduser(), label_column=label, song_column=song)
+
+
+def _upload() -> Entry | None:
+    kind = st.segmented_control(
+        "What", ["A zip", "Audio files"], default="A zip", required=True, key="upload kind"
+    )
+    return _zip() if kind == "A zip" else _files()
+
+
+def _zip() -> Entry | None:
+    file = st.file_uploader(
+        f"A zip with one folder per class, up to {ZIP_MB} MB (larger: put it on the server, under Folder)",
+        type="zip", max_upload_size=ZIP_MB, key="zip",
+    )  # fmt: skip
+    if file is None or not st.button("Add this zip", icon=":material/add:"):
+        return None
+    with st.spinner("Unpacking …"):
+        return add_zip(file.name, file)
+
+
+def _files() -> Entry | None:
+    """Files into one class at a time, gathered until they are added together."""
+    gathered: dict[str, list] = st.session_state.setdefault("gathered", {})
+    label = st.selectbox("Class of these files", MER500_CLASSES, accept_new_options=True, key="upload class")
+    files = st.file_uploader(
+        f"Clips of this class, up to {CLIP_MB} MB each", type=sorted(s[1:] for s in AUDIO_SUFFIXES),
+        accept_multiple_files=True, max_upload_size=CLIP_MB, key=f"clips {label}",
+    )  # fmt: skip
+    if files:
+        gathered[label] = [(file.name, file.getvalue()) for file in files]
+    counts = ", ".join(f"{name}: {len(clips)}" for name, clips in gathered.items())
+    st.caption(f"So far {counts}" if counts else "A network needs at least two classes of two clips.")
+    name = st.text_input("Name of the data set", "my clips", key="upload name")
+    if not gathered or not st.button("Add these clips", icon=":material/add:"):
+        return None
+    clips = [(label, file, content) for label, part in gathered.items() for file, content in part]
+    entry = add_clips(name, clips)
+    st.session_state.pop("gathered")
+    return entry
+
+
+def _kaggle() -> Entry | None:
+    st.write(
+        "MER500 (Velankar, kaggle.com/datasets/makvel/mer500): about 500 clips of Hindi film music. Needs a "
+        "network; without one, download `archive.zip` elsewhere and add it under *Folder*."
+    )
+    if not st.button("Fetch MER500", icon=":material/cloud_download:"):
+        return None
+    with st.spinner("Downloading from Kaggle …"):
+        return add_kaggle("mer500")

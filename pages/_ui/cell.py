@@ -1,0 +1,67 @@
+"""The clips of one cell of a confusion matrix, to be heard and seen."""
+
+import streamlit as st
+
+from mer.runs import Run
+from pages._ui.evaluated import clip_bytes, predictions, scores
+from pages._ui.frame import guarded
+from pages._ui.links import chosen, remember
+from pages._ui.matrices import worst_cell
+from pages._ui.sound import probability_bars
+from pages._ui.style import plain
+
+__all__ = ["show_cell"]
+
+PER_PAGE = 5
+
+
+def show_cell(runs: list[Run]) -> None:
+    """The clips of one cell, with players."""
+    st.subheader("Listen to a cell")
+    names = {run.id: f"{run.name} · {run.id[:8]}" for run in runs}
+    found = scores(runs[0])
+    classes = found["classes"]
+    i, j = worst_cell(found["confusion"], classes) or (0, 0)
+    columns = st.columns([2, 1, 1])
+    with columns[0]:
+        chosen("of", list(names))
+        run_id = st.selectbox("Network", list(names), format_func=names.get, key="of")
+        remember("of", run_id[:8])
+    with columns[1]:
+        chosen("true", classes, default=[classes[i]])
+        true = st.selectbox("True", classes, key="true")
+        remember("true", true)
+    with columns[2]:
+        chosen("said", classes, default=[classes[j]])
+        said = st.selectbox("Taken for", classes, key="said")
+        remember("said", said)
+    run = next(run for run in runs if run.id == run_id)
+    rows = [row for row in predictions(run) if (row["label"], row["predicted"]) == (true, said)]
+    if not rows:
+        st.info(f"No test clip of {true} was taken for {said}. Click another cell of the matrix.")
+        return
+    st.markdown(f"**{len(rows)} clip{'s' * (len(rows) > 1)} of {true} taken for {said}**, the surest first")
+    rows.sort(key=lambda row: -row["probabilities"][said])
+    pages = -(-len(rows) // PER_PAGE)
+    number = st.pagination(pages, key=f"page {run_id} {true} {said}") if pages > 1 else 1
+    for row in rows[(number - 1) * PER_PAGE : number * PER_PAGE]:
+        with guarded():
+            show_clip(run, row)
+
+
+def show_clip(run: Run, row: dict) -> None:
+    """One clip: its name, a player, what the network believed, and on demand its spectrogram."""
+    with st.container(border=True):
+        left, right = st.columns([3, 2])
+        with left:
+            st.markdown(f"{plain(row['clip'])}" + (f" · song {plain(row['song'])}" if row["song"] else ""))
+            content = clip_bytes(run, row["clip"])
+            st.audio(content)
+            if st.toggle("Spectrogram", key=f"see {run.id} {row['clip']}"):
+                from pages._ui.clip import picture_of
+
+                st.plotly_chart(picture_of(content, row["clip"]), key=f"picture {row['clip']}")
+        with right:
+            st.plotly_chart(
+                probability_bars(row["probabilities"], title="", height=190), key=f"bars {row['clip']}"
+            )

@@ -1,0 +1,53 @@
+"""What all charts have in common: a small title, no background of their own, narrow margins."""
+
+from collections.abc import Iterable, Sequence
+
+import plotly.graph_objects as go
+
+__all__ = ["figure", "forest"]
+
+LINE, DOT = "#D55E00", "#4477AA"
+
+
+def figure(traces: Iterable, *, title: str, height: int, left: int = 8, **layout: object) -> go.Figure:
+    """A figure of some traces; `left` is the margin in pixels where the axis does not make its own."""
+    shared = {
+        "title": {"text": title, "font": {"size": 14}},
+        "height": height,
+        "margin": {"l": left, "r": 16, "t": 40 if title else 8, "b": 40},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+    }
+    return go.Figure(list(traces)).update_layout(shared | layout)
+
+
+def forest(
+    names: Sequence[str],
+    scores: Sequence[tuple[float, float, float]],
+    *,
+    chance: float | None,
+    majority: float | None,
+    title: str,
+    highest: float = 1.0,
+) -> go.Figure:
+    """Scores (value, low, high) as dots with intervals, the first on top, against two reference lines."""
+    value, low, high = zip(*scores, strict=True)
+    spread = {
+        "type": "data",
+        "thickness": 2,
+        "array": [top - middle for middle, top in zip(value, high, strict=True)],
+        "arrayminus": [middle - bottom for middle, bottom in zip(value, low, strict=True)],
+    }
+    dots = go.Scatter(
+        x=value, y=list(names), mode="markers", error_x=spread, marker={"size": 10, "color": DOT},
+        hovertemplate="%{y}: %{x:.0%}<extra></extra>",
+    )  # fmt: skip
+    chart = figure([dots], title=title, height=130 + 34 * len(names), showlegend=False)
+    lines = ((chance, "chance", "dot", "top left"), (majority, "largest class", "dash", "top right"))
+    for place, words, dash, side in lines:
+        if place is not None:
+            chart.add_vline(
+                x=place, line_dash=dash, line_color=LINE, annotation_text=words, annotation_position=side
+            )
+    chart.update_yaxes(automargin=True, type="category", range=[len(names) - 0.4, -0.8])
+    return chart.update_xaxes(range=[0, highest], tickformat=".0%")

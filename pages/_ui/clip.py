@@ -1,0 +1,103 @@
+"""One clip as a listener meets it: heard, seen, and judged by a network."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import plotly.graph_objects as go
+import streamlit as st
+
+from mer.audio import load
+from mer.config import Config, MelConfig
+from mer.features import log_mel
+from pages._ui.data import Model, predictor
+from pages._ui.sound import Envelope, envelope, probability_bars, spectrogram, thin, timeline, waveform
+from pages._ui.style import bilingual, card_score, percent, plain
+
+if TYPE_CHECKING:
+    from mer.inference import Prediction
+
+__all__ = ["Analysis", "analyse", "picture_of", "show_analysis", "show_model"]
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """A prediction with what is drawn beside it; small, however long the clip."""
+
+    prediction: "Prediction"
+    level: np.ndarray
+    shown: Envelope
+    mel: MelConfig
+
+
+@st.cache_data(max_entries=64, show_spinner="Listening …")
+def _analyse(content: bytes, name: str, key: str, _model: Model) -> Analysis:
+    network = predictor(_model)
+    config = network.card.config
+    samples = load(content, config.audio, name=name)
+    level = log_mel(samples, sample_rate=config.audio.sample_rate, config=config.mel).numpy()
+    shown = envelope(samples, config.audio.sample_rate)
+    return Analysis(network.predict_waveform(samples), thin(level), shown, config.mel)
+
+
+def analyse(content: bytes, name: str, model: Model) -> Analysis:
+    """Hear a clip with a model; remembered for the last clips. Raises AudioError and CheckpointError."""
+    return _analyse(content, name, f"{model.folder} {model.changed()}", model)
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def picture_of(content: bytes, name: str) -> go.Figure:
+    """The log-mel spectrogram of a clip by the default settings. Raises AudioError."""
+    config = Config()
+    samples = load(content, config.audio, name=name)
+    rate = config.audio.sample_rate
+    level = log_mel(samples, sample_rate=rate, config=config.mel).numpy()
+    return spectrogram(level, seconds=len(samples) / rate, config=config.mel)
+
+
+def show_model(model: Model) -> None:
+    """Badges of a model, and how good it was on clips it had not heard."""
+    licence = model.card.data.get("licence")
+    with st.container(horizontal=True):
+        if model.card.synthetic:
+            st.badge("model trained on synthetic music", icon=":material/science:", color="gray")
+        elif licence:
+            st.badge(plain(f"trained on music under {licence}"), icon=":material/copyright:", color="gray")
+    if measured := card_score(model.card.metrics):
+        st.caption(f"On unheard songs of its kind this model is right in {measured}.")
+
+
+def show_analysis(content: bytes, analysis: Analysis, *, key: str, autoplay: bool = False) -> None:
+    """Verdict, doubts, spectrogram with its player, bars, and for longer clips the emotion over time."""
+    found = analysis.prediction
+    top = max(found.probabilities.values())
+    st.subheader(f"{bilingual(found.emotion)}, {percent(top)}")
+    for remark in found.remarks:
+        st.warning(f"Do not rely on this. {remark}", icon=":material/hearing_disabled:")
+    if found.unsure:
+        st.info("Not sure: the first two are within 10 points of each other.", icon=":material/help:")
+    left, right = st.columns([3, 2])
+    start = 0.0
+    with left:
+        picture = spectrogram(analysis.level, seconds=analysis.shown.length, config=analysis.mel)
+        st.plotly_chart(picture, key=f"{key} spectrogram")
+        player = st.empty()
+        st.caption("Bright is loud. Look for steady lines (held notes) and upright strokes (drums).")
+    with right:
+        st.plotly_chart(probability_bars(found.probabilities), key=f"{key} bars")
+        st.caption("How the network divides its belief; close bars mean that it can hardly tell.")
+    if len(found.windows) > 1:
+        st.plotly_chart(waveform(analysis.shown), key=f"{key} wave")
+        picked = st.plotly_chart(
+            timeline(found.windows), key=f"{key} time", on_select="rerun", selection_mode="points"
+        )
+        st.caption("Each point is one window of the clip; click one to hear the clip from there.")
+        start = _start_of(picked, found)
+    player.audio(content, start_time=start, autoplay=autoplay or start > 0)
+
+
+def _start_of(picked: dict, found: "Prediction") -> float:
+    """Where the clicked window starts, in seconds; 0 without a click."""
+    points = picked["selection"]["points"]
+    number = points[0].get("point_index", 0) if points else 0
+    return found.windows[number].start if number < len(found.windows) else 0.0

@@ -1,0 +1,106 @@
+"""Cached looks at runs, checkpoints and clips. Nothing here imports torch until a clip is heard.
+
+Every cache is bounded and keyed by what its result depends on, the home included; what is cached is
+never changed by those who get it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from mer.cards import WEIGHTS, Card, find_checkpoints, load_card
+from mer.errors import CheckpointError
+from mer.files import home as mer_home
+from mer.runs import ACTIVE, Run
+from mer.tracking import RunStore
+
+if TYPE_CHECKING:
+    from mer.inference import Predictor
+
+__all__ = ["Model", "active_runs", "all_runs", "history", "models", "predictor"]
+
+SHIPPED = Path(__file__).parents[2] / "checkpoints"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A checkpoint to predict with. `key` names it in links."""
+
+    key: str
+    folder: Path
+    card: Card
+    own: bool
+
+    @property
+    def title(self) -> str:
+        """Backbone and data, and for an own one the run."""
+        return f"{self.card.title} · run {self.key}" if self.own else self.card.title
+
+    def changed(self) -> int:
+        """When its weights were last written, so that a cache notices new ones."""
+        return (self.folder / WEIGHTS).stat().st_mtime_ns
+
+
+def all_runs() -> list[Run]:
+    """All runs, newest first; none where there is no store yet."""
+    if not RunStore.exists():
+        return []
+    store = RunStore.open()
+    return _all_runs(str(mer_home()), store.version())
+
+
+@st.cache_data(ttl=2, max_entries=8, show_spinner=False)
+def _all_runs(home: str, version: int) -> list[Run]:
+    return RunStore.open().runs()
+
+
+def active_runs() -> list[Run]:
+    """Runs that are queued, running, stopping or interrupted, newest first."""
+    return RunStore.open().active() if RunStore.exists() else []
+
+
+def history(run: Run, metric: str) -> list[tuple[int, float]]:
+    """All (step, value) of a metric; that of an ended run is read once."""
+    if run.status in ACTIVE:
+        return RunStore.open().history(run.id, metric)
+    return _ended_history(str(mer_home()), run.id, run.ended, metric)
+
+
+@st.cache_data(max_entries=400, show_spinner=False)
+def _ended_history(home: str, run_id: str, ended: float | None, metric: str) -> list[tuple[int, float]]:
+    return RunStore.open().history(run_id, metric)
+
+
+def models() -> list[Model]:
+    """Shipped checkpoints, then those of own finished runs, newest first."""
+    shipped = [Model(folder.name, folder, card, own=False) for folder, card in find_checkpoints(SHIPPED)]
+    return shipped + [model for run in all_runs() if (model := _own(run))]
+
+
+def _own(run: Run) -> Model | None:
+    if run.status != "finished" or run.parent:
+        return None
+    folder = RunStore.open().folder(run.tags.get("mer.checkpoint_run", run.id), "checkpoint")
+    try:
+        return Model(run.id[:8], folder, _card(str(folder), run.ended), own=True) if folder else None
+    except CheckpointError:
+        return None
+
+
+@st.cache_data(max_entries=200, show_spinner=False)
+def _card(folder: str, ended: float | None) -> Card:
+    return load_card(Path(folder))
+
+
+def predictor(model: Model) -> "Predictor":
+    """The loaded checkpoint; a few are kept."""
+    return _predictor(str(model.folder), model.changed())
+
+
+@st.cache_resource(max_entries=4, show_spinner="Waking the network; the first time takes a few seconds …")
+def _predictor(folder: str, changed: int) -> "Predictor":
+    from mer.inference import Predictor
+
+    return Predictor(Path(folder))

@@ -1,0 +1,51 @@
+"""The data sets of the library, checked once and remembered."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from mer.datasets import load_dataset
+from mer.datasets.check import Report, check
+from mer.files import home as mer_home
+from mer.library import Entry, find
+from mer.store import FeatureStore
+from pages._ui.work import run_mer
+
+__all__ = ["durations", "report", "title"]
+
+
+def title(entry: Entry) -> str:
+    """The name of a data set, with a mark if it is synthetic."""
+    return f"{entry.name} (synthetic)" if entry.synthetic else entry.name
+
+
+def report(entry: Entry, *, again: bool = False) -> Report:
+    """The check of a data set. The first time its clips are decoded, with progress; then it is remembered.
+
+    Raises DataError for data that cannot be used at all.
+    """
+    place, checked = str(mer_home()), _checked()
+    if again or (place, entry.key) not in checked:
+        columns = (f"--label-column={entry.label_column}", f"--song-column={entry.song_column}")
+        run_mer("data", "check", entry.path, *columns, title=f"Checking {entry.name}")
+        _report.clear()
+        checked.add((place, entry.key))
+    return _report(place, entry.key)
+
+
+@st.cache_resource
+def _checked() -> set[tuple[str, str]]:
+    """What this server has checked; a few words an entry."""
+    return set()
+
+
+@st.cache_resource(max_entries=6, show_spinner="Reading the report …")
+def _report(home: str, key: str) -> Report:
+    entry = find(key)
+    data = load_dataset(Path(entry.path), label_column=entry.label_column, song_column=entry.song_column)
+    return check(data, FeatureStore.default(), workers=1)
+
+
+def durations(entry: Entry) -> tuple[float, ...]:
+    """Seconds of each usable clip."""
+    return tuple(fact.seconds for fact in report(entry).facts)

@@ -1,0 +1,93 @@
+"""Finished runs with their scores and predictions, and the clips that they were tested on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from mer import results
+from mer.datasets import load_dataset
+from mer.errors import DataError
+from mer.files import home as mer_home
+from mer.runs import Run
+from mer.tracking import RunStore
+from pages._ui.data import all_runs
+
+__all__ = ["Tested", "clip_bytes", "finished_runs", "predictions", "scores", "tested_on"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """Runs that were tested on the same clips, and so may be ranked; best first."""
+
+    key: str
+    runs: tuple[Run, ...]
+
+    @property
+    def title(self) -> str:
+        """The data and how much of it."""
+        run = self.runs[0]
+        name = run.tags.get("mer.data_name", "unknown data") + (" (synthetic)" if run.synthetic else "")
+        figures = (
+            f"{run.metrics.get('n_clips', 0):.0f} test clips of {run.metrics.get('n_songs', 0):.0f} songs"
+        )
+        folds = run.spec.get("config", {}).get("split", {}).get("folds")
+        return f"{name}: {figures}{f', {folds} folds' if folds else ''}"
+
+
+def finished_runs() -> list[Run]:
+    """Finished runs with a score, newest first; the folds of a cross-validation count as their parent."""
+    return [
+        run for run in all_runs()
+        if run.status == "finished" and not run.parent and "test_song_accuracy" in run.metrics
+    ]  # fmt: skip
+
+
+def tested_on(runs: list[Run]) -> list[Tested]:
+    """Runs in groups that were tested on the same clips; a run of which that is unknown stands alone."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(results.test_key(run) or run.id, []).append(run)
+    return [
+        Tested(key, tuple(sorted(part, key=lambda run: -run.metrics["test_song_accuracy"])))
+        for key, part in groups.items()
+    ]
+
+
+def scores(run: Run) -> dict[str, Any] | None:
+    """All scores of a finished run. Raises RunError if they are damaged."""
+    return _scores(str(mer_home()), run.id, run.ended)
+
+
+@st.cache_data(max_entries=100, show_spinner=False)
+def _scores(home: str, run_id: str, ended: float | None) -> dict[str, Any] | None:
+    return results.read_scores(RunStore.open(), run_id)
+
+
+def predictions(run: Run) -> list[dict[str, Any]]:
+    """A row per test clip of a finished run. Raises RunError if they are damaged."""
+    return _predictions(str(mer_home()), run.id, run.ended)
+
+
+@st.cache_data(max_entries=30, show_spinner=False)
+def _predictions(home: str, run_id: str, ended: float | None) -> list[dict[str, Any]]:
+    return results.read_predictions(RunStore.open(), run_id)
+
+
+def clip_bytes(run: Run, clip: str) -> bytes:
+    """The audio file of a test clip. Raises DataError if the data has moved."""
+    spec = run.spec
+    paths = _paths(spec["data"], spec.get("label_column", "label"), spec.get("song_column", "song"))
+    try:
+        return paths[clip].read_bytes()
+    except (KeyError, OSError) as error:
+        raise DataError(
+            f"{clip} is no longer in {spec['data']}; bring the data back to where the run found it"
+        ) from error
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _paths(data: str, label_column: str, song_column: str) -> dict[str, Path]:
+    found = load_dataset(Path(data), label_column=label_column, song_column=song_column)
+    return {clip.id: clip.path for clip in found.clips}

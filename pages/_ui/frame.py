@@ -1,0 +1,96 @@
+"""The frame around every page: navigation, the state of the machine, and errors in plain words.
+
+A page opens with `with page("Live"):` and depends on nothing else: visited before the front door, Streamlit
+runs the page without streamlit_app.py, and then the page itself puts up the navigation.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import streamlit as st
+
+from mer.errors import MerError
+from mer.jobs import slots
+from pages._ui.data import active_runs
+from pages._ui.style import STATUS, plain
+
+__all__ = ["PAGES", "guarded", "navigation", "page", "page_file"]
+
+FOLDER = Path(__file__).parents[1]
+# Group, then title, file and icon of each page.
+PAGES = {
+    "Listen": (("Home", "home", ":material/home:"), ("Predict", "predict", ":material/graphic_eq:")),
+    "Learn": (
+        ("Data", "data", ":material/library_music:"),
+        ("Train", "train", ":material/fitness_center:"),
+        ("Live", "live", ":material/monitoring:"),
+    ),
+    "Look": (
+        ("Compare", "compare", ":material/leaderboard:"),
+        ("Confusion", "confusion", ":material/grid_on:"),
+        ("2022 study", "study", ":material/history_edu:"),
+    ),
+}
+
+
+def page_file(name: str) -> str:
+    """Path of a page by its file's name, as links want it."""
+    return str(FOLDER / f"{name}.py")
+
+
+def navigation() -> st.Page:
+    """Put up the menu; returns the page that was asked for."""
+    groups = {
+        group: [
+            st.Page(page_file(name), title=title, icon=icon, default=name == "home")
+            for title, name, icon in pages
+        ]
+        for group, pages in PAGES.items()
+    }
+    st.session_state["framed"] = True
+    return st.navigation(groups)
+
+
+@contextmanager
+def page(title: str) -> Iterator[None]:
+    """Everything around a page's own content."""
+    if not st.session_state.pop("framed", False):
+        navigation()
+        st.session_state.pop("framed")
+    st.set_page_config(page_title=f"{title} · mer", page_icon=":material/music_note:", layout="wide")
+    with guarded():
+        with st.sidebar:
+            _machine()
+        yield
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Say what went wrong and what to do; the technical part goes to the log, and opens on demand."""
+    try:
+        yield
+    except MerError as error:
+        st.error(str(error), icon=":material/error:")
+    except Exception as error:  # a page must not end in a traceback
+        logging.getLogger("mer.pages").exception("a page failed")
+        st.error("Something went wrong here. Reload the page; if it stays, the server's log says more.")
+        with st.expander("For the technically minded"):
+            st.code(f"{type(error).__name__}: {error}", language=None)
+
+
+def _machine() -> None:
+    """One line of state: where it computes, how many at once, and what is active."""
+    gpus = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+    device = f"{gpus} GPU" if gpus else f"CPU, {os.cpu_count()} cores"
+    st.caption(f"{device} · {slots()} run{'s' if slots() > 1 else ''} at a time")
+    for run in active_runs()[:5]:
+        icon, _ = STATUS[run.status]
+        st.page_link(
+            page_file("live"),
+            label=f"{plain(run.name)}: {run.status}",
+            icon=icon,
+            query_params={"run": run.id[:8]},
+        )

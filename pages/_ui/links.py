@@ -1,0 +1,40 @@
+"""Choices that live in the address, so that a link opens the same view and a lost session finds it again."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+__all__ = ["chosen", "remember"]
+
+
+def chosen(key: str, options: Sequence[str], *, default: Sequence[str] = (), many: bool = False) -> None:
+    """Give the widget `key` its value from the address, or what was last chosen in this session.
+
+    Call it right before the widget, and `remember` right after. Values that are no option are dropped;
+    an option also counts if the address holds the beginning of it.
+    """
+    link, state = st.query_params.get_all(key), st.session_state
+    if key in state and link == state.get(f"link {key}", link):
+        wanted = state[key] if many else [state[key]]
+    else:
+        wanted = [_match(value, options) for value in link] or state.get(f"last {key}", list(default))
+    wanted = [value for value in wanted if value in options] or [v for v in default if v in options]
+    if many:
+        state[key] = wanted
+    elif options:
+        state[key] = wanted[0] if wanted else options[0]
+
+
+def _match(value: str, options: Sequence[str]) -> str | None:
+    found = [option for option in options if option == value] or [
+        option for option in options if value and option.startswith(value)
+    ]
+    return found[0] if found else None
+
+
+def remember(key: str, value: str | Sequence[str] | None) -> None:
+    """Write what was chosen to the address."""
+    values = [value] if isinstance(value, str) else list(value or ())
+    st.session_state[f"last {key}"] = st.session_state[f"link {key}"] = values
+    if st.query_params.get_all(key) != values:
+        st.query_params[key] = values

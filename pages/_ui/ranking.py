@@ -1,0 +1,112 @@
+"""The leaderboard: a table with intervals drawn in its cells, a chart against chance and majority."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from mer.comparison import Comparison, overlapping
+from mer.runs import Run
+from pages._ui.chart import figure, forest
+from pages._ui.curves import best_and_last
+from pages._ui.data import history
+from pages._ui.evaluated import Tested
+from pages._ui.style import colours, duration
+
+__all__ = ["differences", "show_forest", "show_leaderboard"]
+
+
+def leaderboard(group: Tested) -> list[dict[str, Any]]:
+    """A row per run, best first, then what the largest class and chance would score."""
+    best = _triple(group.runs[0])
+    rows = [_row(run, best) for run in group.runs]
+    figures = group.runs[0].metrics
+    for name, key in (("always the largest class", "majority"), ("chance", "chance")):
+        rows.append({"run": name, "accuracy by song": figures.get(key)})
+    return rows
+
+
+def _triple(run: Run) -> tuple[float, float, float]:
+    return tuple(run.metrics[f"test_song_accuracy{end}"] for end in ("", "_low", "_high"))
+
+
+def _row(run: Run, best: tuple[float, float, float]) -> dict[str, Any]:
+    m, own = run.metrics, _triple(run)
+    train = run.spec.get("config", {}).get("train", {})
+    verdict = "best" if own == best else "same as the best" if overlapping(own, best) else "below the best"
+    return {
+        "run": f"{run.name} · {run.id[:8]}",
+        "accuracy by song": own[0],
+        "low": own[1],
+        "high": own[2],
+        "95% interval": _bar(own, m.get("majority", 0)),
+        "against the best": verdict,
+        "by clip": m.get("test_accuracy"),
+        "macro-F1": m.get("test_macro_f1"),
+        "trained": {"head": "head", "last": "last stage", "none": "all"}.get(train.get("freeze"), ""),
+        "epochs (validation)": best_and_last(run, history(run, "validation_accuracy")),
+        "parameters (M)": round(m["parameters"] / 1e6, 1) if "parameters" in m else None,
+        "time": duration(run.ended - run.started) if run.ended else "",
+        "songs": m.get("n_songs"),
+        "clips": m.get("n_clips"),
+    }
+
+
+def _bar(own: tuple[float, float, float], majority: float) -> str:
+    """A tiny drawing of score and interval from 0 to 100%, with the majority class's score as a line."""
+    score, low, high = (round(100 * value) for value in own)
+    svg = (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="108" height="18" viewBox="-4 0 108 18">'
+        '<rect x="0" y="8" width="100" height="2" fill="#8884"/>'
+        f'<rect x="{low}" y="6" width="{max(high - low, 1)}" height="6" rx="3" fill="#0072B2" opacity="0.5"/>'
+        f'<circle cx="{score}" cy="9" r="4" fill="#0072B2"/>'
+        f'<rect x="{round(100 * majority)}" y="1" width="1" height="16" fill="#D55E00"/></svg>'
+    )
+    return "data:image/svg+xml;utf8," + svg.replace("#", "%23").replace('"', "'")
+
+
+def show_leaderboard(group: Tested) -> list[dict[str, Any]]:
+    """The table; returns its rows."""
+    rows = leaderboard(group)
+    share = st.column_config.NumberColumn(format="percent", step=0.01)
+    drawn = st.column_config.ImageColumn(
+        width=140, help="From 0 to 100%; the upright line: the largest class"
+    )
+    shares = dict.fromkeys(("accuracy by song", "low", "high", "by clip", "macro-F1"), share)
+    st.dataframe(
+        rows, hide_index=True, key=f"board {group.key}", placeholder="",
+        column_order=[name for name in rows[0] if name not in ("songs", "clips")],
+        column_config=shares | {"95% interval": drawn},
+    )  # fmt: skip
+    return rows
+
+
+def show_forest(group: Tested) -> None:
+    """Scores with their intervals, against chance and the largest class."""
+    m = group.runs[0].metrics
+    names = [f"{run.name} · {run.id[:8]}" for run in group.runs]
+    chart = forest(
+        names, [_triple(run) for run in group.runs], chance=m.get("chance"), majority=m.get("majority"),
+        title="Accuracy by song with 95% interval",
+    )  # fmt: skip
+    st.plotly_chart(chart, key="forest")
+
+
+def differences(found: Comparison, names: Sequence[str]) -> go.Figure:
+    """How much more of each class the second run recognises than the first."""
+    classes = list(found.per_class)[::-1]
+    tints = colours(found.per_class)
+    gains = [second - first for first, second in (found.per_class[name] for name in classes)]
+    words = [
+        f"{100 * first:.0f}% → {100 * second:.0f}%" for first, second in map(found.per_class.get, classes)
+    ]
+    bars = go.Bar(
+        x=gains, y=classes, orientation="h", marker_color=[tints[name] for name in classes], text=words,
+        hovertemplate="%{y}: %{text}<extra></extra>",
+    )  # fmt: skip
+    title = f"Clips of each class recognised: {names[0]} → {names[1]}"
+    chart = figure([bars], title=title, height=280)
+    chart.add_vline(x=0, line_width=1, line_color="#888888")
+    chart.update_yaxes(automargin=True)
+    return chart.update_xaxes(title="right of it, the second is better", tickformat="+.0%", range=[-1, 1])

@@ -1,0 +1,49 @@
+"""The state of one run in a row: what it is doing, how far it is, what can be done."""
+
+import streamlit as st
+
+from mer.runs import Run
+from pages._ui.actions import run_buttons
+from pages._ui.style import STATUS, duration, percent, plain, score
+
+__all__ = ["progress_of", "show_run"]
+
+
+def progress_of(run: Run, runs: list[Run]) -> tuple[float, str]:
+    """Share that is done, and the rest in words; a cross-validation counts its folds."""
+    config = run.spec.get("config", {})
+    folds = config.get("split", {}).get("folds", 0)
+    if folds and not run.parent:
+        parts = [part for part in runs if part.parent == run.id]
+        done = sum(1.0 if part.status == "finished" else part.metrics.get("progress", 0) for part in parts)
+        return done / folds, f"{sum(part.status == 'finished' for part in parts)} of {folds} folds done"
+    share, epochs = run.metrics.get("progress", 0.0), config.get("train", {}).get("epochs", 0)
+    if run.status == "running" and (run.tags.get("mer.stage") or not share):
+        return share, run.tags.get("mer.stage") or "preparing"
+    left = f", {duration(run.metrics.get('seconds_left'))} left" if run.status == "running" else ""
+    return share, f"epoch {min(int(share * epochs) + 1, epochs)} of {epochs}{left}"
+
+
+def show_run(run: Run, runs: list[Run]) -> None:
+    """One row: state, progress, scores so far, buttons."""
+    icon, tint = STATUS[run.status]
+    share, words = progress_of(run, runs)
+    with st.container(border=True):
+        what, far, act = st.columns([4, 5, 2], vertical_alignment="center")
+        with what:
+            st.markdown(f":{tint}-badge[{icon} {run.status}] **{plain(run.name)}** · `{run.id[:8]}`")
+        with far:
+            if run.status == "finished":
+                largest = percent(run.metrics.get("majority"))
+                chance = percent(run.metrics.get("chance"))
+                st.markdown(f"by song {score(run.metrics)}; largest class {largest}, chance {chance}")
+            elif run.status == "queued":
+                st.markdown(run.tags.get("mer.stage") or "waiting for its process")
+            else:
+                st.progress(min(share, 1.0), text=words)
+            if run.reason and run.status in ("failed", "stopped"):
+                st.caption(plain(run.reason))
+            elif run.status == "interrupted":
+                st.caption("Its process is gone (a crash, or the machine was switched off); resume goes on.")
+        with act:
+            run_buttons(run)

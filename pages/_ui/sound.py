@@ -1,0 +1,156 @@
+"""Charts of sound: waveform, log-mel spectrogram, probabilities as bars and over time.
+
+All of them are plain functions from arrays to figures; units are seconds, Hz and dB.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import plotly.colors
+import plotly.graph_objects as go
+
+from mer.config import MelConfig
+from mer.features import mel_frequencies
+from pages._ui.chart import figure
+from pages._ui.style import bilingual, colours
+
+__all__ = ["Envelope", "envelope", "image", "probability_bars", "spectrogram", "thin", "timeline", "waveform"]
+
+TICKS = (125, 250, 500, 1000, 2000, 4000, 8000)  # Hz
+COLUMNS = 900  # more than a projector shows
+# Magma; its first colour is a shade lighter, since Streamlit's theme takes "#000004" for a placeholder.
+MAGMA = ["#020109", *plotly.colors.sequential.Magma[1:]]
+
+
+class Envelope(NamedTuple):
+    """Least and greatest sample of each stretch of time, shape (stretches,) each; `length` in s."""
+
+    seconds: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    length: float
+
+
+def envelope(samples: np.ndarray, rate: int) -> Envelope:
+    """What can be seen of a waveform of shape (samples,)."""
+    size = max(1, len(samples) // COLUMNS)
+    rows = samples[: len(samples) // size * size].reshape(-1, size)
+    seconds = (np.arange(len(rows)) * size / rate).round(4)
+    return Envelope(seconds, rows.min(axis=1).round(4), rows.max(axis=1).round(4), len(samples) / rate)
+
+
+def waveform(shown: Envelope, *, title: str = "Waveform", height: int = 140) -> go.Figure:
+    """Amplitude over time."""
+    line = {"mode": "lines", "line": {"width": 0.6, "color": "#6B7C93"}, "hoverinfo": "skip"}
+    low = go.Scatter(x=shown.seconds, y=shown.low, **line)
+    high = go.Scatter(x=shown.seconds, y=shown.high, fill="tonexty", **line)
+    chart = figure([low, high], title=title, height=height, left=56, showlegend=False)
+    chart.update_xaxes(title="time (s)", range=[0, shown.length])
+    return chart.update_yaxes(title="amplitude", nticks=3)
+
+
+def thin(level: np.ndarray) -> np.ndarray:
+    """A spectrogram as it is shown: whole dB, and no more frames than a screen has columns."""
+    return np.round(level[:, :: max(1, -(-level.shape[1] // COLUMNS))]).astype(np.int8)
+
+
+def spectrogram(
+    level: np.ndarray,
+    *,
+    seconds: float,
+    config: MelConfig,
+    title: str = "Log-mel spectrogram",
+    height: int = 300,
+) -> go.Figure:
+    """A log-mel spectrogram of shape (n_mels, frames) in dB, low bands below."""
+    shown = thin(level)
+    times = np.linspace(0, seconds, shown.shape[1]).round(3)
+    hertz = mel_frequencies(config)
+    chart = figure(
+        [
+            go.Heatmap(
+                z=shown,
+                x=times,
+                y=[f"{f:.1f} Hz" for f in hertz],
+                colorscale=MAGMA,
+                colorbar={"title": "dB", "thickness": 10},
+                hovertemplate="%{x:.2f} s, %{y}: %{z} dB<extra></extra>",
+            )
+        ],
+        left=56,
+        title=title,
+        height=height,
+    )
+    ticks = [tick for tick in TICKS if hertz[0] <= tick <= 1.03 * hertz[-1]]
+    places = np.interp(ticks, hertz, np.arange(len(hertz)))
+    chart.update_yaxes(
+        type="category",
+        title="frequency (Hz)",
+        tickvals=places.round(2).tolist(),
+        ticktext=[f"{tick // 1000}k" if tick >= 1000 else str(tick) for tick in ticks],
+    )
+    return chart.update_xaxes(title="time (s)")
+
+
+def image(pixels: np.ndarray, *, unit: str, title: str, height: int = 300) -> go.Figure:
+    """What the network sees: an image of shape (size, size), row 0 below."""
+    pixel = "column %{x}, row %{y}: %{z:.1f} " + unit + "<extra></extra>"
+    shown = go.Heatmap(
+        z=pixels.astype(np.float32).round(2),
+        colorscale=MAGMA,
+        colorbar={"title": unit, "thickness": 10},
+        hovertemplate=pixel,
+    )
+    chart = figure([shown], title=title, height=height, left=56)
+    chart.update_xaxes(title="pixel column (time)")
+    return chart.update_yaxes(title="pixel row (mel band)", scaleanchor="x", constrain="domain")
+
+
+def probability_bars(
+    probabilities: Mapping[str, float], *, title: str = "Probability of each emotion", height: int = 260
+) -> go.Figure:
+    """One bar per emotion, labelled with its percent; a line where all would be equally likely."""
+    names, tints = list(probabilities)[::-1], colours(probabilities)
+    values = [probabilities[name] for name in names]
+    bars = go.Bar(
+        x=values,
+        y=[bilingual(name) for name in names],
+        orientation="h",
+        marker_color=[tints[name] for name in names],
+        text=[f"{value:.0%}" for value in values],
+        textposition="outside",
+        cliponaxis=False,
+        hovertemplate="%{y}: %{x:.1%}<extra></extra>",
+    )
+    chart = figure([bars], title=title, height=height, left=130)
+    chart.update_layout(margin_r=44)
+    chart.add_vline(x=1 / len(names), line_dash="dot", line_width=1, line_color="#888888")
+    chart.update_xaxes(range=[0, 1], tickformat=".0%", title="dotted: all equally likely")
+    return chart
+
+
+def timeline(windows: Sequence, *, height: int = 220) -> go.Figure:
+    """Probabilities window by window as a stacked area over time, one point at the middle of each."""
+    middles = [round((window.start + window.end) / 2, 2) for window in windows]
+    names = list(windows[0].probabilities)
+    tints = colours(names)
+    spans = [f"{window.start:g} to {window.end:g} s" for window in windows]
+    areas = [
+        go.Scatter(
+            x=middles,
+            y=[window.probabilities[name] for window in windows],
+            name=name,
+            stackgroup="one",
+            mode="lines+markers",
+            line={"color": tints[name], "width": 1},
+            marker={"size": 5},
+            customdata=spans,
+            hovertemplate=f"{name}: %{{y:.0%}}, %{{customdata}}<extra></extra>",
+        )
+        for name in names
+    ]
+    chart = figure(areas, title="Emotion over time", height=height, left=56)
+    chart.update_layout(legend={"orientation": "h", "y": 1.2, "x": 1, "xanchor": "right"})
+    chart.update_xaxes(title="time (s)", range=[0, windows[-1].end])
+    return chart.update_yaxes(tickformat=".0%", range=[0, 1], title="probability")

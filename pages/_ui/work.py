@@ -1,0 +1,68 @@
+"""Longer work on behalf of a page: a command of mer in a process of its own, with its progress.
+
+A page cannot start worker processes itself, since they would run the page's script again; the command can.
+Leaving the page ends the process, and what it wrote until then is complete or absent.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+import streamlit as st
+
+from mer.errors import MerError
+from pages._ui.style import duration
+
+__all__ = ["run_mer"]
+
+PROGRESS = re.compile(r"^(?P<title>.+): (?P<done>\d+) of (?P<total>\d+)$")
+
+
+def run_mer(*words: str, title: str) -> Any:
+    """What `python -m mer WORDS --json` prints; raises MerError with its message if it fails."""
+    bar = st.progress(0.0, text=f"{title} …")
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as out:
+        process = subprocess.Popen(  # noqa: S603 - our own program; the words are arguments, not a shell's
+            [sys.executable, "-m", "mer", *words, "--json"],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        try:
+            last = _follow(process, bar, title)
+            if process.wait():
+                raise MerError(last.removeprefix("error: ") or f"{title} failed; try again")
+            out.seek(0)
+            return json.load(out)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+            process.stderr.close()
+            bar.empty()
+
+
+def _follow(process: subprocess.Popen, bar: Any, title: str) -> str:
+    """Move the bar by what the process says; returns its last line."""
+    last, phase, began = "", "", time.monotonic()
+    for line in process.stderr:
+        last = line.strip() or last
+        found = PROGRESS.match(last)
+        if not found:
+            continue
+        if found["title"] != phase:
+            phase, began = found["title"], time.monotonic()
+        done, total = int(found["done"]), max(int(found["total"]), 1)
+        left = (time.monotonic() - began) * (total - done) / max(done, 1)
+        bar.progress(
+            min(done / total, 1.0), text=f"{title}: {phase}, {done} of {total}, {duration(left)} left"
+        )
+    return last

@@ -1,0 +1,121 @@
+"""Compare: a leaderboard that ranks only what may be ranked, curves, and two runs clip by clip."""
+
+import streamlit as st
+
+from mer.comparison import compare, verdict
+from mer.runs import Run
+from pages._ui.curves import curves, read_curves
+from pages._ui.downloads import as_csv
+from pages._ui.evaluated import Tested, clip_bytes, finished_runs, predictions, scores, tested_on
+from pages._ui.frame import guarded, page, page_file
+from pages._ui.links import chosen, remember
+from pages._ui.ranking import differences, show_forest, show_leaderboard
+from pages._ui.style import interval, plain
+
+
+def name_of(run: Run) -> str:
+    """A run in a few words that tell it from others."""
+    return f"{run.name} · {run.id[:8]}"
+
+
+def pick_group(groups: list[Tested]) -> Tested:
+    """One set of test clips; runs tested on others are not ranked with it."""
+    titles = {group.key: f"{group.title} ({len(group.runs)} runs)" for group in groups}
+    chosen("on", list(titles))
+    key = st.selectbox("Tested on", list(titles), format_func=titles.get, key="on")
+    remember("on", key)
+    if len(groups) > 1:
+        others = sum(len(group.runs) for group in groups if group.key != key)
+        st.caption(
+            f"{others} more run{'s' * (others > 1)} were tested on other clips, and are not ranked here: "
+            "scores on different clips cannot be compared."
+        )
+    return next(group for group in groups if group.key == key)
+
+
+def show_board(group: Tested) -> None:
+    """The leaderboard, its chart and its download."""
+    rows = show_leaderboard(group)
+    show_forest(group)
+    st.caption(
+        "Two runs that lie within each other's interval cannot be told apart by their scores. A run left of "
+        "the dashed line is worse than always naming the largest class."
+    )
+    plain = [{key: value for key, value in row.items() if key != "95% interval"} for row in rows]
+    full = [dict.fromkeys(plain[0], "") | row for row in plain]
+    st.download_button("CSV", as_csv(full), "runs.csv", "text/csv", icon=":material/download:")
+
+
+def show_curves(group: Tested) -> None:
+    """Learning curves over each other."""
+    runs = {run.id: run for run in group.runs}
+    chosen("run", list(runs), default=list(runs)[:3], many=True)
+    picked = st.multiselect(
+        "Curves of", list(runs), format_func=lambda key: name_of(runs[key]), key="run", max_selections=7
+    )
+    remember("run", [run_id[:8] for run_id in picked])
+    shown = [runs[run_id] for run_id in picked]
+    if not shown:
+        return
+    read = {run.id: read_curves(run, "epoch") for run in shown}
+    for column, what in zip(st.columns(2), ("loss", "accuracy"), strict=True):
+        column.plotly_chart(curves(shown, read, what, "epoch"), key=f"curves {what}")
+    st.caption(
+        "Dashed: training, solid: validation; a ring marks the best epoch. The folds' own curves: Live."
+    )
+
+
+def show_pair(group: Tested) -> None:
+    """Two runs against each other: in words, by class, and clip by clip."""
+    st.subheader("Two runs, clip by clip")
+    runs = {run.id: run for run in group.runs}
+    if len(runs) < 2:
+        st.info("There is only one run on these clips. Train another with the same data, seed and split.")
+        return
+    both = []
+    for column, key, number in zip(st.columns(2), ("a", "b"), (0, 1), strict=True):
+        with column:
+            chosen(key, list(runs), default=[list(runs)[number]])
+            run_id = st.selectbox(
+                ("First", "Second")[number], list(runs), format_func=lambda key: name_of(runs[key]), key=key
+            )
+            remember(key, run_id[:8])
+            both.append(runs[run_id])
+    first, second = both
+    if first.id == second.id:
+        st.info("Choose two different runs.")
+        return
+    found = compare(predictions(first), predictions(second), classes=scores(first)["classes"])
+    st.markdown(f"**{plain(verdict(found, name_of(first), name_of(second)))}**")
+    st.caption(
+        f"Difference {100 * found.difference:+.0f} points of songs, 95% interval "
+        f"{interval(found.low, found.high)}; McNemar's exact test over songs, since one song's clips are not "
+        "independent."
+    )
+    st.plotly_chart(differences(found, [name_of(first), name_of(second)]), key="differences")
+    outcomes = ("only first", "only second", "both wrong", "both right")
+    chosen("outcome", outcomes)
+    outcome = st.segmented_control("Clips that are right in", outcomes, key="outcome", required=True)
+    remember("outcome", outcome)
+    rows = [row for row in found.clips if row["outcome"] == outcome]
+    if not rows:
+        st.info("There is no such clip.")
+        return
+    table = st.dataframe(rows, hide_index=True, on_select="rerun", selection_mode="single-row", key="pairs")
+    picked = table["selection"]["rows"]
+    st.caption("Choose a row to hear the clip.")
+    if picked and picked[0] < len(rows):
+        st.audio(clip_bytes(first, rows[picked[0]]["clip"]))
+
+
+with page("Compare"):
+    st.title("Compare")
+    groups = tested_on(finished_runs())
+    if not groups:
+        st.info("No finished run yet. Train two networks, and see here which is better, if any.")
+        st.page_link(page_file("train"), label="Train a network", icon=":material/fitness_center:")
+    else:
+        group = pick_group(groups)
+        for section in (show_board, show_curves, show_pair):
+            with guarded():
+                section(group)

@@ -1,0 +1,80 @@
+"""Confusion: what each network takes for what, and the clips behind every cell, to be heard."""
+
+import streamlit as st
+
+from mer.runs import Run
+from pages._ui.cell import show_cell
+from pages._ui.curves import best_and_last
+from pages._ui.data import history
+from pages._ui.evaluated import finished_runs, scores
+from pages._ui.frame import guarded, page, page_file
+from pages._ui.links import chosen, remember
+from pages._ui.matrices import cell_of, matrix, most_confused
+from pages._ui.style import percent, score
+
+
+def take_cell(run_id: str, key: str) -> None:
+    """The cell that was clicked becomes the one whose clips are listed."""
+    cell = cell_of(st.session_state[key])
+    if cell:
+        st.session_state["of"] = run_id
+        st.session_state["true"], st.session_state["said"] = cell
+
+
+def show_matrix(run: Run, shares: bool) -> None:
+    """One run's matrix with its scores."""
+    found = scores(run)
+    if found is None:
+        st.warning(f"{run.name} `{run.id[:8]}` kept no confusion matrix; train it again.")
+        return
+    key = f"matrix {run.id} {shares}"
+    classes = found["classes"]
+    st.plotly_chart(
+        matrix(found["confusion"], classes, classes, shares=shares, title=f"{run.name} · {run.id[:8]}"),
+        key=key, on_select=lambda: take_cell(run.id, key), selection_mode="points",
+        config={"displayModeBar": False},
+    )  # fmt: skip
+    st.caption(
+        f"{most_confused(found['confusion'], classes)} Accuracy by song {score(run.metrics)}; chance "
+        f"{percent(found['chance'])}, largest class {percent(found['majority'])}."
+        f" Validation: {best_and_last(run, history(run, 'validation_accuracy'))}."
+    )
+
+
+with page("Confusion"):
+    st.title("Confusion")
+    st.write(
+        "Rows are what the clips are, columns what the network took them for. Click a cell to hear its clips."
+    )
+    runs = {run.id: run for run in finished_runs()}
+    if not runs:
+        st.info(
+            "No finished run yet. Train a network, and see here what it confuses.", icon=":material/grid_on:"
+        )
+        st.page_link(page_file("train"), label="Train a network", icon=":material/fitness_center:")
+    else:
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            chosen("run", list(runs), default=list(runs)[:2], many=True)
+            picked = st.multiselect(
+                "Runs", list(runs), key="run", max_selections=6,
+                format_func=lambda run_id: f"{runs[run_id].name} · {run_id[:8]}",
+            )  # fmt: skip
+            remember("run", [run_id[:8] for run_id in picked])
+            chosen("show", ["counts", "row %"])
+            shares = st.segmented_control("Show", ["counts", "row %"], key="show", required=True) == "row %"
+            remember("show", "row %" if shares else "counts")
+        shown = [runs[run_id] for run_id in picked]
+        for number, run in enumerate(shown):
+            if number % 2 == 0:
+                columns = st.columns(min(2, len(shown)))
+            with columns[number % 2], guarded():
+                show_matrix(run, shares)
+        readable = []
+        for run in shown:
+            with guarded():
+                readable += [run] if scores(run) else []
+        if readable:
+            show_cell(readable)
+        st.page_link(
+            page_file("study"), label="The six matrices of the 2022 study", icon=":material/history_edu:"
+        )

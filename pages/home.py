@@ -1,0 +1,88 @@
+"""The front door: try a clip, see what there is, and where to go. Imports no torch until a clip is tried."""
+
+import streamlit as st
+
+from mer.datasets.base import MER500_CLASSES
+from mer.library import known
+from pages._ui import pictures
+from pages._ui.data import all_runs, models
+from pages._ui.frame import guarded, page, page_file
+from pages._ui.style import bilingual
+
+TRYING = "demo_mobilenet_v3_small"
+
+
+def try_a_clip() -> None:
+    """A generated clip through the shipped model, in one click; each further click takes another clip."""
+    state = st.session_state
+    if st.button("Try a clip", type="primary", icon=":material/play_arrow:", key="try"):
+        state["tried"] = state.get("tried", -1) + 1
+    if "tried" not in state:
+        return
+    from mer.datasets.demo import example_clip  # a second
+    from pages._ui.clip import analyse, show_analysis  # torch, a few seconds
+
+    number = state["tried"]
+    label = MER500_CLASSES[(number * 2 + 1) % len(MER500_CLASSES)]
+    model = next((model for model in models() if model.key == TRYING), None)
+    if model is None:
+        st.info("The shipped model is missing from `checkpoints/`; get the project again to have it back.")
+        return
+    content = example_clip(label, number=number // len(MER500_CLASSES))
+    st.badge("synthetic music", icon=":material/science:", color="gray")
+    show_analysis(content, analyse(content, f"example {number + 1}", model), key="try", autoplay=True)
+    st.caption(
+        f"This clip was composed by rule to be {bilingual(label)}, and the network learned from clips of the "
+        "same maker: it shows how things work, not how real songs are heard."
+    )
+    st.page_link(page_file("predict"), label="Try your own sound", icon=":material/graphic_eq:")
+
+
+def state_of_things() -> None:
+    """Data sets, runs and models, each with a link."""
+    runs, found, sets = [run for run in all_runs() if not run.parent], models(), known()
+    active = sum(run.status in ("queued", "running", "stopping") for run in runs)
+    done = sum(run.status == "finished" for run in runs)
+    own = sum(model.own for model in found)
+    rows = (
+        ("Data", str(len(sets)), "sets" if sets else "none yet: make one on the Data page", "data"),
+        ("Runs", str(len(runs)), f"{active} active, {done} done" if runs else "none yet", "live"),
+        ("Models", str(len(found)), f"{len(found) - own} shipped, {own} own", "predict"),
+    )
+    for column, (name, value, words, target) in zip(st.columns(3), rows, strict=True):
+        with column.container(border=True):
+            st.metric(name, value)
+            st.page_link(page_file(target), label=words, icon=":material/arrow_forward:")
+
+
+def next_steps() -> None:
+    """Three cards."""
+    st.subheader("Start here")
+    cards = (
+        ("1 · Look at the data", "data", pictures.sound(), "Hear the clips, see what a network is given."),
+        ("2 · Train a network", "train", pictures.curves(), "Choose, launch, and watch its curves move."),
+        (
+            "3 · See what it confuses",
+            "confusion",
+            pictures.matrix(),
+            "Click a mistake and listen to the clips.",
+        ),
+    )
+    for column, (label, target, picture, words) in zip(st.columns(3), cards, strict=True):
+        with column.container(border=True, height="stretch"):
+            st.image(picture)
+            st.page_link(page_file(target), label=f"**{label}**", icon=":material/arrow_forward:")
+            st.caption(words)
+
+
+with page("Home"):
+    st.title("Which emotion does this music induce?")
+    st.write(
+        "**mer** fine-tunes networks that learned to see on pictures, so that they tell from a picture of "
+        "sound which emotion a clip of Hindi film music induces: "
+        f"{', '.join(bilingual(name) for name in MER500_CLASSES)}. Here you can try it, train it on clips of "
+        "your own, and watch it learn. And you can question it: every score says how far it can be trusted."
+    )
+    for section in (try_a_clip, state_of_things, next_steps):
+        with guarded():
+            section()

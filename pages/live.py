@@ -1,0 +1,82 @@
+"""Live: the state of each run, and its curves as they grow."""
+
+import streamlit as st
+
+from mer.errors import MerError
+from mer.runs import ACTIVE
+from pages._ui.actions import log_tail, show_outcome
+from pages._ui.curves import best_and_last, curves, read_curves
+from pages._ui.data import active_runs, all_runs
+from pages._ui.frame import page, page_file
+from pages._ui.links import chosen, remember
+from pages._ui.running import show_run
+from pages._ui.style import plain
+
+POLL = 1.0  # s
+
+
+def watch(picked: list[str], by: str, known: set[str]) -> None:
+    """What is drawn again every second; asks for the whole page once the set of active runs has changed."""
+    active = active_runs()
+    if show_outcome() or {run.id for run in active} != known:
+        st.rerun()
+    fresh = {run.id: run for run in active}
+    runs = [fresh.get(run.id, run) for run in all_runs()]
+    for run in sorted(active, key=lambda run: run.started):
+        show_run(run, runs)
+    shown = [run for run in runs if run.id in picked]
+    for run in shown:
+        if run.id not in fresh:
+            show_run(run, runs)
+    if not shown:
+        return
+    read = {run.id: read_curves(run, by) for run in shown}
+    if not any(points for found in read.values() for points in found.values()):
+        st.info("No figures yet: the clips are being prepared.", icon=":material/hourglass_top:")
+        return
+    for column, what in zip(st.columns(2), ("loss", "accuracy"), strict=True):
+        column.plotly_chart(curves(shown, read, what, by), key=f"{what} {by}")
+    told = "; ".join(
+        f"{plain(run.name)} `{run.id[:8]}` {best_and_last(run, read[run.id]['validation_accuracy'])}"
+        for run in shown
+        if read[run.id]["validation_accuracy"]
+    )
+    st.caption(
+        f"Dashed: training, solid: validation; the ring marks the best epoch. Look for validation turning "
+        f"away from training: from there on the network learns by heart. Validation accuracy by clip, {told}"
+    )
+
+
+def poll(picked: list[str], by: str, known: set[str]) -> None:
+    """`watch`, with what goes wrong in plain words."""
+    try:
+        watch(picked, by, known)
+    except MerError as error:
+        st.error(str(error))
+
+
+with page("Live"):
+    st.title("Live")
+    runs = all_runs()
+    if not runs:
+        st.info("No run yet. Launch one, and its curves grow here.", icon=":material/monitoring:")
+        st.page_link(page_file("train"), label="Train a network", icon=":material/fitness_center:")
+    else:
+        names = {run.id: f"{run.name} · {run.id[:8]} · {run.status}" for run in runs}
+        active = {run.id for run in active_runs()}
+        first = [run.id for run in runs if run.status in ACTIVE] or [runs[0].id]
+        left, right = st.columns([4, 1])
+        with left:
+            chosen("run", list(names), default=first[:4], many=True)
+            picked = st.multiselect(
+                "Curves of", list(names), format_func=names.get, key="run", max_selections=7
+            )
+            remember("run", [run_id[:8] for run_id in picked])
+        with right:
+            chosen("by", ["step", "epoch"])
+            by = st.segmented_control("By", ["step", "epoch"], key="by", required=True)
+            remember("by", by)
+        st.fragment(poll, run_every=POLL if active else None)(picked, by, active)
+        if picked and st.toggle("Show the log", key="log"):
+            run = next(run for run in runs if run.id == picked[0])
+            st.code(log_tail(run), language=None, height=240)

@@ -1,0 +1,117 @@
+"""Predict: upload, record or take an example; hear it, see it, and read what the networks make of it."""
+
+from urllib.parse import urlsplit
+
+import streamlit as st
+
+from mer.datasets.base import AUDIO_SUFFIXES, MER500_CLASSES
+from pages._ui.data import Model, models
+from pages._ui.frame import guarded, page, page_file
+from pages._ui.links import chosen, remember
+from pages._ui.style import bilingual, plain
+
+SOURCES = {"Example": ":material/auto_awesome:", "Upload": ":material/upload:", "Record": ":material/mic:"}
+UPLOAD_MB, UPLOAD_FILES, RECORD_SECONDS = 50, 20, 60
+
+
+def pick_models() -> list[Model]:
+    """One or several models, named in the address."""
+    found = {model.key: model for model in models()}
+    if not found:
+        st.info("There is no model yet. Train one, and it is offered here.", icon=":material/model_training:")
+        st.page_link(page_file("train"), label="Train a network", icon=":material/fitness_center:")
+        return []
+    chosen("model", list(found), default=list(found)[:1], many=True)
+    picked = st.multiselect(
+        "Models", list(found), format_func=lambda key: found[key].title, key="model", max_selections=4,
+        help="Several at once are shown below one another.",
+    )  # fmt: skip
+    remember("model", picked)
+    if not picked:
+        st.info("Choose a model.")
+    return [found[key] for key in picked]
+
+
+def uploaded() -> list[tuple[str, bytes]]:
+    """Files from the visitor's disk."""
+    files = st.file_uploader(
+        f"Audio files: WAV, FLAC, Ogg, MP3, AIFF or AU, up to {UPLOAD_MB} MB each, {UPLOAD_FILES} at once",
+        type=sorted(suffix[1:] for suffix in AUDIO_SUFFIXES),
+        accept_multiple_files=True, max_upload_size=UPLOAD_MB, key="uploads",
+    )  # fmt: skip
+    if len(files) > UPLOAD_FILES:
+        st.warning(
+            f"{len(files)} files; the first {UPLOAD_FILES} are taken. For more: `python -m mer predict`"
+        )
+    return [(file.name, file.getvalue()) for file in files[:UPLOAD_FILES]]
+
+
+def recorded() -> list[tuple[str, bytes]]:
+    """A recording from the microphone, cut to a minute on the server."""
+    from mer.audio import beginning
+
+    address = urlsplit(st.context.url or "")
+    if address.scheme == "http" and address.hostname not in ("localhost", "127.0.0.1", "::1"):
+        st.warning("Browsers give the microphone only to pages on https or localhost; upload a file instead.")
+    file = st.audio_input(f"Record up to {RECORD_SECONDS} s", sample_rate=48_000, key="recording")
+    st.caption(
+        "Browsers clean recordings up for speech, which hurts music: a file, where you have one, is better."
+    )
+    return [("recording.wav", beginning(file.getvalue(), RECORD_SECONDS))] if file else []
+
+
+def example() -> list[tuple[str, bytes]]:
+    """A generated clip of a chosen emotion."""
+    from mer.datasets.demo import example_clip
+
+    chosen("example", MER500_CLASSES)
+    label = st.pills(
+        "A clip composed to be", MER500_CLASSES, format_func=bilingual, key="example", required=True
+    )
+    remember("example", label)
+    st.badge("synthetic music", icon=":material/science:", color="gray")
+    return [(f"example_{label}.wav", example_clip(label))]
+
+
+def judge(clips: list[tuple[str, bytes]], picked: list[Model]) -> None:
+    """All clips in a table; the chosen one heard, seen and judged by each model."""
+    from pages._ui.clip import analyse, show_analysis, show_model
+    from pages._ui.downloads import offer_predictions
+
+    found = []
+    for name, content in clips:
+        for model in picked:
+            with guarded():
+                found.append((name, content, model, analyse(content, name, model)))
+    if not found:
+        return
+    names = list(dict.fromkeys(name for name, *_ in found))
+    shown = names[0] if len(names) == 1 else st.selectbox("Clip", names, key="clip")
+    for number, (name, content, model, analysis) in enumerate(found):
+        if name == shown:
+            st.divider()
+            st.markdown(f"**{plain(name)}** · {plain(model.title)}")
+            show_model(model)
+            show_analysis(content, analysis, key=f"{number} {model.key}")
+    st.divider()
+    offer_predictions([(name, model.title, analysis.prediction) for name, _, model, analysis in found])
+
+
+with page("Predict"):
+    st.title("Predict")
+    st.write("Give it a sound: see its spectrogram, and which emotion the networks think it induces.")
+    left, right = st.columns([2, 3], vertical_alignment="top")
+    with left:
+        chosen("source", list(SOURCES))
+        source = st.segmented_control(
+            "Sound", list(SOURCES), format_func=lambda name: f"{SOURCES[name]} {name}", key="source",
+            required=True,
+        )  # fmt: skip
+        remember("source", source)
+    with right:
+        picked = pick_models()
+    clips = {"Example": example, "Upload": uploaded, "Record": recorded}[source]()
+    if picked and clips:
+        judge(clips, picked)
+    elif picked:
+        st.info("Nothing to hear yet: give a file, record, or take an example above.")

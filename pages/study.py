@@ -1,0 +1,69 @@
+"""The 2022 study: its six confusion matrices, and what can and cannot be read from them."""
+
+import streamlit as st
+
+from mer.published import CLASSES, DEVIATIONS, RESULTS, SOURCE, TEST_CLIPS, PublishedResult, majority
+from pages._ui.chart import forest
+from pages._ui.frame import page
+from pages._ui.links import chosen, remember
+from pages._ui.matrices import matrix, most_confused
+from pages._ui.style import interval, percent
+
+
+def show_result(result: PublishedResult, shares: bool) -> None:
+    """One matrix, with the answers that are no emotion at all."""
+    width = len(result.confusion[0])
+    columns = [*CLASSES, *(f"ImageNet {number}" for number in range(len(CLASSES), width))]
+    st.plotly_chart(
+        matrix(result.confusion, CLASSES, columns, shares=shares, title=result.name),
+        key=f"study {result.name} {shares}", config={"displayModeBar": False},
+    )  # fmt: skip
+    outside = (
+        f" **{result.outside} clips were answered with no emotion at all**, but a class of ImageNet."
+        if result.outside
+        else ""
+    )
+    st.caption(
+        f"{percent(result.accuracy)} ({interval(*result.interval)}), {TEST_CLIPS} clips. "
+        f"{most_confused(result.confusion, CLASSES)}{outside}"
+    )
+
+
+with page("2022 study"):
+    st.title("The study of 2022")
+    beaten = sum(result.accuracy > majority() for result in RESULTS)
+    clear = sum(result.interval[0] > majority() for result in RESULTS)
+    st.write(
+        f"Six networks, each trained for five epochs on MER500 and tested on the same {TEST_CLIPS} clips. "
+        f"Always naming the largest class would score {percent(majority())}: {beaten} of the six score more "
+        f"than that, and {clear} by more than chance explains."
+    )
+    accuracies = forest(
+        [result.name for result in RESULTS], [(result.accuracy, *result.interval) for result in RESULTS],
+        chance=1 / len(CLASSES), majority=majority(), title="Accuracy with 95% interval", highest=0.6,
+    )  # fmt: skip
+    st.plotly_chart(accuracies, key="accuracies")
+    st.caption(
+        "Intervals are Wilson's, and take clips as independent; since songs were not kept apart, the true "
+        "ones are wider, and the scores flattered."
+    )
+    st.subheader("What each network took for what")
+    chosen("show", ["counts", "row %"])
+    shares = st.segmented_control("Show", ["counts", "row %"], key="show", required=True) == "row %"
+    remember("show", "row %" if shares else "counts")
+    for number, result in enumerate(RESULTS):
+        if number % 2 == 0:
+            columns = st.columns(2)
+        with columns[number % 2]:
+            show_result(result, shares)
+    st.subheader("What the head of 1000 classes did")
+    st.write(
+        "The networks kept the output layer that names a thousand things on photographs. Its first five "
+        "outputs were trained to mean the emotions, the other 995 to mean nothing; yet at the test some "
+        "clips were answered with one of these, in the columns past the fifth: always wrongly. In this "
+        "project the output layer is replaced by one with as many outputs as there are emotions."
+    )
+    st.subheader("What was described, and what was run")
+    rows = [{"": topic, "the report": said, "the released code": did} for topic, said, did in DEVIATIONS]
+    st.table(rows)
+    st.caption(f"Source: {SOURCE}")

@@ -1,0 +1,109 @@
+"""Train: choose data, networks and settings, see what it will take, and launch."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from mer.config import PRESETS, Config, preset
+from mer.library import Entry, known
+from pages._ui.frame import page, page_file
+from pages._ui.launching import launch_all, spec_of, time_needed
+from pages._ui.links import chosen, remember
+from pages._ui.settings import ask_settings
+from pages._ui.style import duration
+
+WORDS = {
+    "default": "What works best on real music; trains the whole network.",
+    "quick": "Only the head: a first look in a minute or two.",
+    "paper": "The study of 2022: binary cross-entropy, Adam, batch 64, 5 epochs, 80-20.",
+}
+
+
+def pick_data() -> Entry | None:
+    """One of the data sets that are there."""
+    sets = {entry.key: entry for entry in known() if entry.exists}
+    if not sets:
+        st.info("There is no data set yet. The demo corpus takes one click.", icon=":material/library_music:")
+        st.page_link(page_file("data"), label="Get data", icon=":material/library_music:")
+        return None
+    chosen("data", list(sets))
+    key = st.selectbox("Data", list(sets), format_func=lambda key: _title(sets[key]), key="data")
+    remember("data", key)
+    return sets[key]
+
+
+def _title(entry: Entry) -> str:
+    return f"{entry.name} (synthetic)" if entry.synthetic else entry.name
+
+
+def pick_backbones() -> Sequence[str]:
+    """Networks of the zoo, with their size and whether their weights are here."""
+    from mer.backbones import ZOO  # torch
+
+    here = {name: entry.source.available() for name, entry in ZOO.items()}
+    labels = {
+        name: f"{name} · {entry.source.parameters / 1e6:.1f} M{'' if here[name] else ' · weights to fetch'}"
+        for name, entry in ZOO.items()
+    }
+    chosen("backbone", list(ZOO), default=["efficientnet_lite0"], many=True)
+    names = st.pills(
+        "Networks (parameters)", list(ZOO), format_func=labels.get, selection_mode="multi", key="backbone",
+        help="Several make several runs, one after another.",
+    )  # fmt: skip
+    remember("backbone", names)
+    missing = [name for name in names if not here[name]]
+    if missing:
+        st.warning(
+            f"The ImageNet weights of {', '.join(missing)} are not on this machine: the run will download "
+            "them, and fails where there is no network. Then: "
+            f"`python -m mer zoo fetch {missing[0]} --out DIR` where there is one, or set *weights* to "
+            "`none` under Settings, Training (a random start).",
+            icon=":material/cloud_download:",
+        )
+    return names
+
+
+def pick_config() -> tuple[str, Config]:
+    """A preset, and what is changed of it. Raises ConfigError for settings that do not fit together."""
+    chosen("preset", list(PRESETS), default=["quick"])
+    name = st.radio(
+        "Preset", list(PRESETS), key="preset", horizontal=True, captions=[WORDS[name] for name in PRESETS]
+    )
+    remember("preset", name)
+    with st.expander("Settings", icon=":material/tune:"):
+        st.caption("Each has its meaning behind the question mark. What is not changed is as in the preset.")
+        changes = ask_settings(preset(name), name)
+    if changes:
+        st.caption("Changed: " + ", ".join(f"{key} = {value}" for key, value in changes.items()))
+    return name, preset(name).updated(**changes)
+
+
+def main() -> None:
+    """The form, what it would take, and the button."""
+    entry = pick_data()
+    if entry is None:
+        return
+    names = pick_backbones()
+    preset_name, config = pick_config()
+    if not names:
+        st.info("Choose at least one network.")
+        return
+    specs = [spec_of(entry, config.updated(backbone=name), preset_name) for name in names]
+    with st.container(border=True):
+        left, right = st.columns([3, 1], vertical_alignment="center")
+        with left:
+            seconds = time_needed(entry, specs)
+            runs = f"{len(specs)} runs, one after another" if len(specs) > 1 else "1 run"
+            st.markdown(f"**About {duration(seconds)} on this machine**: {runs}")
+        with right:
+            if st.button("Launch", type="primary", icon=":material/rocket_launch:", width="stretch"):
+                started = launch_all(specs)
+                st.switch_page(page_file("live"), query_params={"run": [run_id[:8] for run_id in started]})
+        st.caption("The same as:")
+        st.code("\n".join(spec.command for spec in specs), language="bash", wrap_lines=True)
+
+
+with page("Train"):
+    st.title("Train")
+    st.write("A run is a process of its own: it goes on when this page is closed.")
+    main()

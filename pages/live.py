@@ -1,9 +1,11 @@
 """Live: the state of each run, and its curves as they grow."""
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from mer.errors import MerError
-from mer.runs import ACTIVE
+from mer.runs import ACTIVE, Run
 from pages._ui.actions import log_tail, show_outcome
 from pages._ui.curves import best_and_last, curves, read_curves
 from pages._ui.data import active_runs, all_runs
@@ -15,19 +17,18 @@ from pages._ui.style import plain
 POLL = 1.0  # s
 
 
-def watch(picked: list[str], by: str, known: set[str]) -> None:
+def watch(picked: list[str], by: str, known: set[str], ended: Callable[[str], Run | None]) -> None:
     """What is drawn again every second; asks for the whole page once the set of active runs has changed."""
     active = active_runs()
     if show_outcome() or {run.id for run in active} != known:
         st.rerun()
     fresh = {run.id: run for run in active}
-    runs = [fresh.get(run.id, run) for run in all_runs()]
     for run in sorted(active, key=lambda run: run.started):
-        show_run(run, runs)
-    shown = [run for run in runs if run.id in picked]
+        show_run(run)
+    shown = [run for run_id in picked if (run := fresh.get(run_id) or ended(run_id))]
     for run in shown:
         if run.id not in fresh:
-            show_run(run, runs)
+            show_run(run)
     if not shown:
         return
     read = {run.id: read_curves(run, by) for run in shown}
@@ -47,10 +48,10 @@ def watch(picked: list[str], by: str, known: set[str]) -> None:
     )
 
 
-def poll(picked: list[str], by: str, known: set[str]) -> None:
+def poll(picked: list[str], by: str, known: set[str], ended: Callable[[str], Run | None]) -> None:
     """`watch`, with what goes wrong in plain words."""
     try:
-        watch(picked, by, known)
+        watch(picked, by, known, ended)
     except MerError as error:
         st.error(str(error))
 
@@ -76,7 +77,9 @@ with page("Live"):
             chosen("by", ["step", "epoch"])
             by = st.segmented_control("By", ["step", "epoch"], key="by", required=True)
             remember("by", by)
-        st.fragment(poll, run_every=POLL if active else None)(picked, by, active)
+        st.fragment(poll, run_every=POLL if active else None)(
+            picked, by, active, {run.id: run for run in runs}.get
+        )
         if picked and st.toggle("Show the log", key="log"):
             run = next(run for run in runs if run.id == picked[0])
             st.code(log_tail(run), language=None, height=240)

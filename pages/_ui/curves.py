@@ -2,11 +2,8 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-import plotly.graph_objects as go
-
 from mer.runs import Run
-from pages._ui.chart import figure
+from pages._ui.chart import Drawn, layout
 from pages._ui.data import history
 from pages._ui.style import RUN_COLOURS, RUN_MARKERS, percent
 
@@ -59,7 +56,7 @@ def best_and_last(run: Run, points: Points) -> str:
     return f"{first}last epoch {len(points)}: {percent(points[-1][1])}"
 
 
-def curves(runs: Sequence[Run], read: dict[str, dict[str, Points]], what: str, by: str) -> go.Figure:
+def curves(runs: Sequence[Run], read: dict[str, dict[str, Points]], what: str, by: str) -> Drawn:
     """The figure of `what`, "loss" or "accuracy"; `read` holds what `read_curves` gave for each run's id."""
     traces = []
     for number, run in enumerate(runs):
@@ -68,37 +65,36 @@ def curves(runs: Sequence[Run], read: dict[str, dict[str, Points]], what: str, b
         train = read[run.id][f"{'train' if by == 'epoch' else 'step'}_{what}"]
         held_out = read[run.id][f"validation_{what}"]
         name = f"{run.name} · {run.id[:8]}"
-        traces.append(_line(train, f"{name}, training", colour, dash="dash"))
-        traces.append(_line(held_out, f"{name}, validation", colour, marker=marker))
+        traces += _line(train, f"{name}, training", colour, "dash")
+        traces += _line(held_out, f"{name}, validation", colour, "solid", marker)
         traces += _best(run, held_out, colour, name)
-    chart = figure(
-        filter(None, traces), title=f"{what.capitalize()} by {by}", height=360, left=56,
-        legend={"orientation": "h", "y": -0.2}, uirevision=f"{what} {by}",
-    )  # fmt: skip
-    chart.update_xaxes(title=by)
-    if what == "accuracy":
-        return chart.update_yaxes(title="accuracy", tickformat=".0%", range=[0, 1.02])
-    return chart.update_yaxes(title="loss", rangemode="tozero")
+    heights = {"tickformat": ".0%", "range": [0, 1.02]} if what == "accuracy" else {"rangemode": "tozero"}
+    more = {
+        "legend": {"orientation": "h", "y": -0.2},
+        "uirevision": f"{what} {by}",  # keeps zoom and selection while the data change
+        "xaxis": {"title": {"text": by}},
+        "yaxis": {"title": {"text": what}} | heights,
+    }
+    return Drawn(data=traces, layout=layout(f"{what.capitalize()} by {by}", 360, 56) | more)
 
 
-def _line(
-    points: Points, name: str, colour: str, *, dash: str = "solid", marker: str = ""
-) -> go.Scatter | None:
+def _line(points: Points, name: str, colour: str, dash: str, marker: str = "") -> list[dict]:
     if not points:
-        return None
-    x, y = np.array(points).T
-    looks = (
-        {"mode": "lines+markers", "marker": {"symbol": marker, "size": 6}} if marker else {"mode": "lines"}
-    )
-    return go.Scatter(x=x, y=y, name=name, line={"color": colour, "dash": dash, "width": 2}, **looks)
+        return []
+    x, y = zip(*points, strict=True)
+    line = {"type": "scatter", "x": x, "y": y, "name": name, "mode": "lines"}
+    line["line"] = {"color": colour, "dash": dash, "width": 2}
+    if marker:
+        line |= {"mode": "lines+markers", "marker": {"symbol": marker, "size": 6}}
+    return [line]
 
 
-def _best(run: Run, held_out: Points, colour: str, name: str) -> list[go.Scatter]:
+def _best(run: Run, held_out: Points, colour: str, name: str) -> list[dict]:
     """A ring around the best epoch, the one with the lowest validation loss."""
     epoch = int(run.metrics.get("best_epoch", 0))
     if not 0 < epoch <= len(held_out):
         return []
     x, y = held_out[epoch - 1]
-    ring = {"symbol": "circle-open", "size": 15, "line": {"width": 2}, "color": colour}
-    text = f"{name}: best epoch {epoch}<extra></extra>"
-    return [go.Scatter(x=[x], y=[y], mode="markers", marker=ring, showlegend=False, hovertemplate=text)]
+    ring = {"type": "scatter", "x": [x], "y": [y], "mode": "markers", "showlegend": False}
+    ring["marker"] = {"symbol": "circle-open", "size": 15, "line": {"width": 2}, "color": colour}
+    return [ring | {"hovertemplate": f"{name}: best epoch {epoch}<extra></extra>"}]

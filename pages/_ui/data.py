@@ -4,6 +4,7 @@ Every cache is bounded and keyed by what its result depends on, the home include
 never changed by those who get it.
 """
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Model", "active_runs", "all_runs", "history", "models", "predictor"]
 
+REREAD = 5.0  # s between two readings of all steps
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
 
 
@@ -62,14 +64,26 @@ def active_runs() -> list[Run]:
 
 
 def history(run: Run, metric: str) -> list[tuple[int, float]]:
-    """All (step, value) of a metric; that of an ended run is read once."""
-    if run.status in ACTIVE:
-        return RunStore.open().history(run.id, metric)
-    return _ended_history(str(mer_home()), run.id, run.ended, metric)
+    """All (step, value) of a metric.
+
+    Read again only when it has a new value; figures of single steps, which always have, every few seconds
+    while the run is active, with the newest value put at the end in between.
+    """
+    if run.status not in ACTIVE:
+        return _history(str(mer_home()), run.id, metric, run.ended)
+    newest = run.metrics.get(metric)
+    if not metric.startswith("step_"):
+        return _history(str(mer_home()), run.id, metric, newest)
+    points = _history(str(mer_home()), run.id, metric, time.monotonic() // REREAD)
+    whole = _history(str(mer_home()), run.id, "progress", time.monotonic() // REREAD)
+    share = run.metrics.get("progress", 0)
+    if newest is None or not points or not whole or share <= whole[-1][1]:
+        return points
+    return [*points, (round(whole[-1][0] * share / whole[-1][1]), newest)]
 
 
-@st.cache_data(max_entries=400, show_spinner=False)
-def _ended_history(home: str, run_id: str, ended: float | None, metric: str) -> list[tuple[int, float]]:
+@st.cache_resource(max_entries=400, show_spinner=False)
+def _history(home: str, run_id: str, metric: str, changed: float | None) -> list[tuple[int, float]]:
     return RunStore.open().history(run_id, metric)
 
 

@@ -4,17 +4,18 @@ import streamlit as st
 
 from mer.runs import Run
 from pages._ui.actions import run_buttons
+from pages._ui.data import all_runs
 from pages._ui.style import STATUS, duration, percent, plain, score
 
 __all__ = ["progress_of", "show_run"]
 
 
-def progress_of(run: Run, runs: list[Run]) -> tuple[float, str]:
+def progress_of(run: Run) -> tuple[float, str]:
     """Share that is done, and the rest in words; a cross-validation counts its folds."""
     config = run.spec.get("config", {})
     folds = config.get("split", {}).get("folds", 0)
     if folds and not run.parent:
-        parts = [part for part in runs if part.parent == run.id]
+        parts = [part for part in all_runs() if part.parent == run.id]
         done = sum(1.0 if part.status == "finished" else part.metrics.get("progress", 0) for part in parts)
         return done / folds, f"{sum(part.status == 'finished' for part in parts)} of {folds} folds done"
     share, epochs = run.metrics.get("progress", 0.0), config.get("train", {}).get("epochs", 0)
@@ -24,10 +25,10 @@ def progress_of(run: Run, runs: list[Run]) -> tuple[float, str]:
     return share, f"epoch {min(int(share * epochs) + 1, epochs)} of {epochs}{left}"
 
 
-def show_run(run: Run, runs: list[Run]) -> None:
+def show_run(run: Run) -> None:
     """One row: state, progress, scores so far, buttons."""
     icon, tint = STATUS[run.status]
-    share, words = progress_of(run, runs)
+    share, words = progress_of(run)
     with st.container(border=True):
         what, far, act = st.columns([4, 5, 2], vertical_alignment="center")
         with what:

@@ -29,7 +29,7 @@ class LogFigures(Callback):
         """Note loss and accuracy of the batch, how far the run is, and how long it will still take."""
         if self.first is None:
             self.first = (time.monotonic(), step.done)
-            self.store.tag(self.run_id, {"mer.stage": ""})
+            self.store.tag(self.run_id, {"mer.stage": "", "mer.steps": str(step.total)})
         figures = {
             "step_loss": step.loss,
             "step_accuracy": step.accuracy,

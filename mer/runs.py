@@ -52,6 +52,12 @@ class Run:
         return self.tags.get("mer.data_hash")
 
     @property
+    def steps(self) -> int | None:
+        """Optimizer steps of the whole training; None before the first."""
+        steps = self.tags.get("mer.steps", "")
+        return int(steps) if steps.isdecimal() else None
+
+    @property
     def waits_here(self) -> bool:
         """True if a process of this machine waits to work on it."""
         return self.status == "queued" and _owner(self.tags).get("host") == socket.gethostname()

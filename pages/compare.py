@@ -4,7 +4,7 @@ import streamlit as st
 
 from mer.comparison import compare, verdict
 from mer.runs import Run
-from pages._ui.curves import curves, read_curves
+from pages._ui.curves import read_curves, show_curves
 from pages._ui.downloads import as_csv
 from pages._ui.evaluated import Tested, clip_bytes, finished_runs, predictions, scores, tested_on
 from pages._ui.frame import guarded, page, page_file
@@ -46,7 +46,7 @@ def show_board(group: Tested) -> None:
     st.download_button("CSV", as_csv(full), "runs.csv", "text/csv", icon=":material/download:")
 
 
-def show_curves(group: Tested) -> None:
+def overlay(group: Tested) -> None:
     """Learning curves over each other."""
     runs = {run.id: run for run in group.runs}
     chosen("run", list(runs), default=list(runs)[:3], many=True)
@@ -58,8 +58,7 @@ def show_curves(group: Tested) -> None:
     if not shown:
         return
     read = {run.id: read_curves(run, "epoch") for run in shown}
-    for column, what in zip(st.columns(2), ("loss", "accuracy"), strict=True):
-        column.plotly_chart(curves(shown, read, what, "epoch"), key=f"curves {what}")
+    show_curves(shown, read, "epoch", key="compare")
     st.caption(
         "Dashed: training, solid: validation; a ring marks the best epoch. The folds' own curves: Live."
     )
@@ -116,6 +115,6 @@ with page("Compare"):
         st.page_link(page_file("train"), label="Train a network", icon=":material/fitness_center:")
     else:
         group = pick_group(groups)
-        for section in (show_board, show_curves, show_pair):
+        for section in (show_board, overlay, show_pair):
             with guarded():
                 section(group)

@@ -7,7 +7,7 @@ import streamlit as st
 from mer.errors import MerError
 from mer.runs import ACTIVE, Run
 from pages._ui.actions import log_tail, show_outcome
-from pages._ui.curves import best_and_last, curves, read_curves
+from pages._ui.curves import best_and_last, read_curves, show_curves
 from pages._ui.data import active_runs, all_runs
 from pages._ui.frame import page, page_file
 from pages._ui.links import chosen, remember
@@ -35,8 +35,7 @@ def watch(picked: list[str], by: str, known: set[str], ended: Callable[[str], Ru
     if not any(points for found in read.values() for points in found.values()):
         st.info("No figures yet: the clips are being prepared.", icon=":material/hourglass_top:")
         return
-    for column, what in zip(st.columns(2), ("loss", "accuracy"), strict=True):
-        column.plotly_chart(curves(shown, read, what, by), key=f"{what} {by}")
+    show_curves(shown, read, by, key="live")
     told = "; ".join(
         f"{plain(run.name)} `{run.id[:8]}` {best_and_last(run, read[run.id]['validation_accuracy'])}"
         for run in shown

@@ -4,46 +4,21 @@ from collections.abc import Iterable, Sequence
 
 import plotly.graph_objects as go
 
-__all__ = ["Drawn", "figure", "forest", "layout"]
+__all__ = ["figure", "forest"]
 
 LINE, DOT = "#D55E00", "#4477AA"
 
 
-class Drawn(go.Figure):
-    """A figure given as the dict it would become, which is sent as it is.
-
-    Building a `go.Figure` checks every value of every trace, some 15 ms a chart: too much for what is drawn
-    again every second for every viewer. The tests check what is drawn this way.
-    """
-
-    def __new__(cls, **parts: object) -> "Drawn":
-        """The figure of these `data` and `layout`."""
-        self = object.__new__(cls)
-        object.__setattr__(self, "_drawn", parts)
-        return self
-
-    def __init__(self, **parts: object) -> None:
-        pass  # what Plotly would do here is what is saved
-
-    def to_dict(self) -> dict:
-        """The dict that it was given."""
-        return self._drawn
-
-
-def layout(title: str, height: int, left: int) -> dict:
-    """The layout that all charts share."""
-    return {
+def figure(traces: Iterable, *, title: str, height: int, left: int = 8, **more: object) -> go.Figure:
+    """A figure of some traces; `left` is the margin in pixels where the axis does not make its own."""
+    shared = {
         "title": {"text": title, "font": {"size": 14}},
         "height": height,
         "margin": {"l": left, "r": 16, "t": 40 if title else 8, "b": 40},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
     }
-
-
-def figure(traces: Iterable, *, title: str, height: int, left: int = 8, **more: object) -> go.Figure:
-    """A figure of some traces; `left` is the margin in pixels where the axis does not make its own."""
-    return go.Figure(list(traces)).update_layout(layout(title, height, left) | more)
+    return go.Figure(list(traces)).update_layout(shared | more)
 
 
 def forest(

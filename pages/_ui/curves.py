@@ -1,18 +1,26 @@
-"""Learning curves of one or several runs: loss and accuracy, training dashed, validation solid."""
+"""Learning curves of one or several runs: loss and accuracy, training dashed, validation solid.
+
+Drawn with Vega-Lite: `st.plotly_chart` names a chart by its data, and so puts up a new one, without its zoom,
+whenever they change; this one is given new data and stays.
+"""
 
 from collections.abc import Sequence
 
-from mer.runs import Run
-from pages._ui.chart import Drawn, layout
-from pages._ui.data import history
-from pages._ui.style import RUN_COLOURS, RUN_MARKERS, percent
+import pyarrow as pa
+import streamlit as st
 
-__all__ = ["best_and_last", "curves", "read_curves"]
+from mer.runs import Run
+from pages._ui.data import history
+from pages._ui.style import RUN_COLOURS, percent
+
+__all__ = ["best_and_last", "read_curves", "show_curves"]
 
 METRICS = {
     "epoch": ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy"),
     "step": ("step_loss", "validation_loss", "step_accuracy", "validation_accuracy"),
 }
+SHAPES = ["circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "triangle-left"]
+TOOLTIP = (("run", "nominal"), ("part", "nominal"), ("x", "quantitative"), ("y", "quantitative"))
 POINTS = 400  # a curve on a screen needs no more
 SMOOTH = 0.9  # share of the past in the running mean of single steps
 
@@ -24,17 +32,14 @@ def read_curves(run: Run, by: str) -> dict[str, Points]:
     found = {metric: history(run, metric) for metric in METRICS[by]}
     found = {metric: [(float(x), y) for x, y in points if x > 0] for metric, points in found.items()}
     if by == "step":
-        steps = _steps_per_epoch(run, found["step_loss"])
+        epochs = run.spec.get("config", {}).get("train", {}).get("epochs")
+        total = run.steps or (found["step_loss"][-1][0] if found["step_loss"] else None)
+        steps = total / epochs if total and epochs else 1.0
         for metric in ("validation_loss", "validation_accuracy"):
             found[metric] = [(x * steps, y) for x, y in found[metric]]
         for metric in ("step_loss", "step_accuracy"):
             found[metric] = _smooth(found[metric])
     return found
-
-
-def _steps_per_epoch(run: Run, steps: Points) -> float:
-    progress, epochs = run.metrics.get("progress"), run.spec.get("config", {}).get("train", {}).get("epochs")
-    return steps[-1][0] / progress / epochs if steps and progress and epochs else 1.0
 
 
 def _smooth(points: Points) -> Points:
@@ -56,45 +61,69 @@ def best_and_last(run: Run, points: Points) -> str:
     return f"{first}last epoch {len(points)}: {percent(points[-1][1])}"
 
 
-def curves(runs: Sequence[Run], read: dict[str, dict[str, Points]], what: str, by: str) -> Drawn:
-    """The figure of `what`, "loss" or "accuracy"; `read` holds what `read_curves` gave for each run's id."""
-    traces = []
-    for number, run in enumerate(runs):
-        colour = RUN_COLOURS[number % len(RUN_COLOURS)]
-        marker = RUN_MARKERS[number % len(RUN_MARKERS)]
-        train = read[run.id][f"{'train' if by == 'epoch' else 'step'}_{what}"]
-        held_out = read[run.id][f"validation_{what}"]
-        name = f"{run.name} · {run.id[:8]}"
-        traces += _line(train, f"{name}, training", colour, "dash")
-        traces += _line(held_out, f"{name}, validation", colour, "solid", marker)
-        traces += _best(run, held_out, colour, name)
-    heights = {"tickformat": ".0%", "range": [0, 1.02]} if what == "accuracy" else {"rangemode": "tozero"}
-    more = {
-        "legend": {"orientation": "h", "y": -0.2},
-        "uirevision": f"{what} {by}",  # keeps zoom and selection while the data change
-        "xaxis": {"title": {"text": by}},
-        "yaxis": {"title": {"text": what}} | heights,
+def show_curves(runs: Sequence[Run], read: dict[str, dict[str, Points]], by: str, *, key: str) -> None:
+    """Loss and accuracy side by side; `read` holds what `read_curves` gave for each run's id."""
+    for column, what in zip(st.columns(2), ("loss", "accuracy"), strict=True):
+        column.vega_lite_chart(
+            _table(runs, read, what, by),
+            _spec(runs, what, by),
+            key=f"{key} {what} {by}",
+            height=300 + 30 * len(runs),
+        )
+
+
+def _table(runs: Sequence[Run], read: dict[str, dict[str, Points]], what: str, by: str) -> pa.Table:
+    """All points, one a row."""
+    train = f"{'train' if by == 'epoch' else 'step'}_{what}"
+    rows = []
+    for run in runs:
+        held_out, best = read[run.id][f"validation_{what}"], int(run.metrics.get("best_epoch", 0))
+        rings = [held_out[best - 1]] if 0 < best <= len(held_out) else []
+        for kind, points in (("training", read[run.id][train]), ("validation", held_out), ("best", rings)):
+            rows += [(x, y, _name(run), kind) for x, y in points]
+    columns = zip(*rows, strict=True) if rows else ((), (), (), ())
+    return pa.table(dict(zip(("x", "y", "run", "part"), map(list, columns), strict=True)))
+
+
+def _name(run: Run) -> str:
+    return f"{run.name} · {run.id[:8]}"
+
+
+def _spec(runs: Sequence[Run], what: str, by: str) -> dict:
+    """The Vega-Lite chart, which stays the same while only the data change, so that zoom stays too."""
+    names = [_name(run) for run in runs]
+    some = len(names)
+    share = {"scale": {"domain": [0, 1]}, "axis": {"format": ".0%"}} if what == "accuracy" else {}
+    part = {"field": "part", "type": "nominal", "scale": {"domain": ["training", "validation"]}}
+    dash = part | {"scale": part["scale"] | {"range": [[6, 4], [1, 0]]}}
+    return {
+        "title": f"{what.capitalize()} by {by}",
+        "encoding": {
+            "x": {"field": "x", "type": "quantitative", "title": by},
+            "y": {"field": "y", "type": "quantitative", "title": what} | share,
+            "color": {
+                "field": "run",
+                "type": "nominal",
+                "scale": {"domain": names, "range": list(RUN_COLOURS[:some])},
+                "legend": {"orient": "bottom", "columns": 1, "title": None, "labelLimit": 400},
+            },
+            "tooltip": [{"field": field, "type": kind} for field, kind in TOOLTIP],
+        },
+        "layer": [
+            {
+                "params": [{"name": "zoom", "select": "interval", "bind": "scales"}],
+                "transform": [{"filter": "datum.part != 'best'"}],
+                "mark": {"type": "line", "strokeWidth": 2, "clip": True},
+                "encoding": {"strokeDash": dash | {"legend": None}},
+            },
+            {
+                "transform": [{"filter": "datum.part == 'validation'"}],
+                "mark": {"type": "point", "filled": True, "size": 36, "clip": True},
+                "encoding": {"shape": {"field": "run", "scale": {"domain": names, "range": SHAPES[:some]}}},
+            },
+            {
+                "transform": [{"filter": "datum.part == 'best'"}],
+                "mark": {"type": "point", "size": 240, "strokeWidth": 2, "clip": True},
+            },
+        ],
     }
-    return Drawn(data=traces, layout=layout(f"{what.capitalize()} by {by}", 360, 56) | more)
-
-
-def _line(points: Points, name: str, colour: str, dash: str, marker: str = "") -> list[dict]:
-    if not points:
-        return []
-    x, y = zip(*points, strict=True)
-    line = {"type": "scatter", "x": x, "y": y, "name": name, "mode": "lines"}
-    line["line"] = {"color": colour, "dash": dash, "width": 2}
-    if marker:
-        line |= {"mode": "lines+markers", "marker": {"symbol": marker, "size": 6}}
-    return [line]
-
-
-def _best(run: Run, held_out: Points, colour: str, name: str) -> list[dict]:
-    """A ring around the best epoch, the one with the lowest validation loss."""
-    epoch = int(run.metrics.get("best_epoch", 0))
-    if not 0 < epoch <= len(held_out):
-        return []
-    x, y = held_out[epoch - 1]
-    ring = {"type": "scatter", "x": [x], "y": [y], "mode": "markers", "showlegend": False}
-    ring["marker"] = {"symbol": "circle-open", "size": 15, "line": {"width": 2}, "color": colour}
-    return [ring | {"hovertemplate": f"{name}: best epoch {epoch}<extra></extra>"}]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Model", "active_runs", "all_runs", "history", "models", "predictor"]
 
-REREAD = 5.0  # s between two readings of all steps
+REREAD = 10.0  # s between two readings of all steps
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
 
 
@@ -75,11 +75,8 @@ def history(run: Run, metric: str) -> list[tuple[int, float]]:
     if not metric.startswith("step_"):
         return _history(str(mer_home()), run.id, metric, newest)
     points = _history(str(mer_home()), run.id, metric, time.monotonic() // REREAD)
-    whole = _history(str(mer_home()), run.id, "progress", time.monotonic() // REREAD)
-    share = run.metrics.get("progress", 0)
-    if newest is None or not points or not whole or share <= whole[-1][1]:
-        return points
-    return [*points, (round(whole[-1][0] * share / whole[-1][1]), newest)]
+    step = round(run.metrics.get("progress", 0) * (run.steps or 0))
+    return [*points, (step, newest)] if points and step > points[-1][0] else points
 
 
 @st.cache_resource(max_entries=400, show_spinner=False)

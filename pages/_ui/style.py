@@ -5,7 +5,6 @@ from collections.abc import Iterable
 
 __all__ = [
     "RUN_COLOURS",
-    "RUN_MARKERS",
     "STATUS",
     "bilingual",
     "card_score",
@@ -26,9 +25,8 @@ EMOTIONS = {
     "Party": ("#D55E00", "पार्टी"),
 }
 SPARE = ("#56B4E9", "#F0E442", "#999999", "#CC79A7", "#E69F00", "#0072B2", "#009E73", "#D55E00")
-# Paul Tol's "bright" scheme (2021): runs must not look like emotions; markers say the same without colour.
+# Paul Tol's "bright" scheme (2021): runs must not look like emotions.
 RUN_COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#999999")
-RUN_MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
 # Icon and badge colour of each state of a run.
 STATUS = {
     "queued": (":material/hourglass_empty:", "gray"),

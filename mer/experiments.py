@@ -120,6 +120,7 @@ class Experiment:
                 "mer.data_name": data.dataset.name,
                 "mer.synthetic": str(data.dataset.synthetic),
                 "mer.test_hash": "" if config.split.folds and not parent else self._test_hash(spec, material),
+                "mer.classes": str(len(material.classes)),
                 "mer.versions": json.dumps(versions()),
             },
         )
@@ -149,6 +150,7 @@ class Experiment:
     def _fold(self, run_id: str, spec: Spec, material: Material) -> Outcome:
         """Train, test and save one network."""
         split = material.split(spec.config)
+        self.runs.tag(run_id, {"mer.validation_clips": str(len(split.validation))})
         model = _new_model(spec.config, material)
         train = material.windows(split.train)
         standardizer = Standardizer.fit(train.batches())

@@ -54,8 +54,21 @@ class Run:
     @property
     def steps(self) -> int | None:
         """Optimizer steps of the whole training; None before the first."""
-        steps = self.tags.get("mer.steps", "")
-        return int(steps) if steps.isdecimal() else None
+        return self._count("mer.steps")
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes; None before the clips were looked at."""
+        return self._count("mer.classes")
+
+    @property
+    def validation_clips(self) -> int | None:
+        """Number of clips that validation accuracy is counted on."""
+        return self._count("mer.validation_clips")
+
+    def _count(self, tag: str) -> int | None:
+        text = self.tags.get(tag, "")
+        return int(text) if text.isdecimal() else None
 
     @property
     def waits_here(self) -> bool:

@@ -15,6 +15,7 @@ from pages._ui.running import show_run
 from pages._ui.style import plain
 
 POLL = 1.0  # s
+CURVES = 7  # as many as there are colours
 
 
 def watch(picked: list[str], by: str, known: set[str], ended: Callable[[str], Run | None]) -> None:
@@ -42,8 +43,9 @@ def watch(picked: list[str], by: str, known: set[str], ended: Callable[[str], Ru
         if read[run.id]["validation_accuracy"]
     )
     st.caption(
-        f"Dashed: training, solid: validation; the ring marks the best epoch. Look for validation turning "
-        f"away from training: from there on the network learns by heart. Validation accuracy by clip, {told}"
+        "Dashed: training, solid: validation; the ring marks the best epoch, the dotted line chance. Look "
+        "for validation turning away from training: from there on the network learns by heart. Validation "
+        f"accuracy by clip, with 95% interval: {told or 'none yet'}"
     )
 
 
@@ -67,9 +69,9 @@ with page("Live"):
         first = [run.id for run in runs if run.status in ACTIVE] or [runs[0].id]
         left, right = st.columns([4, 1])
         with left:
-            chosen("run", list(names), default=first[:4], many=True)
+            chosen("run", list(names), default=first[:4], many=CURVES)
             picked = st.multiselect(
-                "Curves of", list(names), format_func=names.get, key="run", max_selections=7
+                "Curves of", list(names), format_func=names.get, key="run", max_selections=CURVES
             )
             remember("run", [run_id[:8] for run_id in picked])
         with right:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mer import audio as audio_module
-from mer.audio import Audio, decode, load, resample
+from mer.audio import Audio, beginning, decode, load, resample
 from mer.config import AudioConfig
 from mer.errors import AudioError
 
@@ -322,3 +322,23 @@ def test_resampling_keeps_what_both_rates_can_hold_and_nothing_else(sound):
     lost = resample(sound.tone(12_000, rate=44_100), rate=44_100, target=16_000)
     assert kept[500:-500] == pytest.approx(sound.tone(3000)[500:-500], abs=0.01)
     assert np.abs(lost[500:-500]).max() < 0.005  # -40 dB: no alias at 4 kHz
+
+
+# --- the beginning of a recording --------------------------------------------------------------------
+
+
+def test_a_long_recording_is_cut_to_its_beginning(tmp_path, sound, write_audio):
+    content = write_audio(tmp_path / "long.wav", sound.chirp(seconds=5.0)).read_bytes()
+    cut = decode(beginning(content, 2.0))
+    assert cut.seconds == 2.0
+    np.testing.assert_array_equal(cut.waveform, decode(content).waveform[: 2 * 16_000])
+
+
+def test_a_recording_that_is_short_enough_stays_as_it_is(tmp_path, sound, write_audio):
+    content = write_audio(tmp_path / "short.flac", sound.tone(seconds=2.0)).read_bytes()
+    assert beginning(content, 2.0) == content
+
+
+@pytest.mark.parametrize("content", [b"", b"RIFF", b"no sound at all" * 99])
+def test_what_cannot_be_decoded_is_handed_back_for_decode_to_refuse(content):
+    assert beginning(content, 2.0) == content

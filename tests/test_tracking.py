@@ -92,6 +92,46 @@ def test_a_run_is_found_by_the_start_of_its_id(runs):
     assert runs.get(run_id[:12]).id == run_id
 
 
+def test_active_runs_are_those_that_wait_run_or_were_interrupted_newest_first(runs):
+    waiting, running, ended, gone = (runs.create(name, SPEC) for name in ("waits", "runs", "ended", "gone"))
+    for run_id in (running, ended, gone):
+        runs.start(run_id)
+    runs.finish(ended, "finished")
+    dead = json.loads(runs.get(gone).tags["mer.owner"]) | {"pid": 2**22 + 1}
+    runs.tag(gone, {"mer.owner": json.dumps(dead)})
+    mine = {waiting, running, ended, gone}
+    found = [(run.id, run.status) for run in runs.active() if run.id in mine]
+    assert sorted(found) == sorted([(gone, "interrupted"), (running, "running"), (waiting, "queued")])
+    times = [run.started for run in runs.active()]
+    assert times == sorted(times, reverse=True)
+
+
+def test_the_version_changes_with_every_write_and_only_then(runs):
+    before = RunStore.version()
+    runs.runs()
+    assert RunStore.version() == before
+    runs.create("one", SPEC)
+    assert RunStore.version() != before
+
+
+def test_a_home_without_a_store_says_so_and_gets_none(own_home):
+    assert not RunStore.exists()
+    assert not own_home.exists()
+
+
+def test_a_server_counts_as_a_store(own_home, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:1")
+    assert RunStore.exists()
+
+
+@pytest.mark.parametrize(("text", "number"), [("12", 12), ("", None), ("-3", None), ("many", None)])
+def test_counts_kept_with_a_run_are_read_or_unknown(runs, text, number):
+    run_id = runs.create("one", SPEC)
+    runs.tag(run_id, {"mer.steps": text, "mer.classes": text, "mer.validation_clips": text})
+    run = runs.get(run_id)
+    assert (run.steps, run.classes, run.validation_clips) == (number,) * 3
+
+
 def test_an_unknown_run_is_an_error_that_says_where_to_look(runs):
     with pytest.raises(RunError, match="run 'nothing': there is no such run; 'mer runs list'"):
         runs.get("nothing")

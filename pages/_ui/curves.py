@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import pyarrow as pa
 import streamlit as st
 
+from mer.metrics import wilson_interval
 from mer.runs import Run
 from pages._ui.data import history
-from pages._ui.style import RUN_COLOURS, percent
+from pages._ui.style import RUN_COLOURS, interval, percent
 
 __all__ = ["best_and_last", "read_curves", "show_curves"]
 
@@ -53,12 +54,19 @@ def _smooth(points: Points) -> Points:
 
 
 def best_and_last(run: Run, points: Points) -> str:
-    """The best epoch (lowest validation loss) beside the last, by their validation accuracy."""
+    """The best epoch (lowest validation loss) beside the last, by their validation accuracy with interval."""
     best = int(run.metrics.get("best_epoch", 0))
     if not points:
         return ""
-    first = f"best epoch {best}: {percent(points[best - 1][1])}, " if 0 < best <= len(points) else ""
-    return f"{first}last epoch {len(points)}: {percent(points[-1][1])}"
+    first = f"best epoch {best}: {_share(run, points[best - 1][1])}, " if 0 < best <= len(points) else ""
+    return f"{first}last epoch {len(points)}: {_share(run, points[-1][1])}"
+
+
+def _share(run: Run, accuracy: float) -> str:
+    """With Wilson's interval, which takes clips as independent: the true one is wider."""
+    if not run.validation_clips:
+        return percent(accuracy)
+    return f"{percent(accuracy)} ({interval(*wilson_interval(accuracy, run.validation_clips))})"
 
 
 def show_curves(runs: Sequence[Run], read: dict[str, dict[str, Points]], by: str, *, key: str) -> None:
@@ -125,5 +133,15 @@ def _spec(runs: Sequence[Run], what: str, by: str) -> dict:
                 "transform": [{"filter": "datum.part == 'best'"}],
                 "mark": {"type": "point", "size": 240, "strokeWidth": 2, "clip": True},
             },
+            *([_chance(runs[0].classes)] if what == "accuracy" and runs[0].classes else []),
         ],
+    }
+
+
+def _chance(classes: int) -> dict:
+    """A dotted line at what chance would score."""
+    return {
+        "data": {"values": [{"y": 1 / classes}]},
+        "mark": {"type": "rule", "strokeDash": [2, 3], "color": "#D55E00"},
+        "encoding": {"x": None, "color": None, "tooltip": {"value": f"chance: {1 / classes:.0%}"}},
     }

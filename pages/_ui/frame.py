@@ -43,6 +43,7 @@ def page_file(name: str) -> str:
 
 def navigation() -> st.Page:
     """Put up the menu; returns the page that was asked for."""
+    st.set_page_config(page_icon="🎵")  # before the menu, or each page's icon would be fetched from Google
     groups = {
         group: [
             st.Page(page_file(name), title=title, icon=icon, default=name == "home")
@@ -57,14 +58,18 @@ def navigation() -> st.Page:
 @contextmanager
 def page(title: str) -> Iterator[None]:
     """Everything around a page's own content."""
-    if not st.session_state.pop("framed", False):
+    state = st.session_state
+    if not state.pop("framed", False):
         navigation()
-        st.session_state.pop("framed")
-    st.set_page_config(page_title=f"{title} · mer", page_icon=":material/music_note:", layout="wide")
+        state.pop("framed")
+        if not state.get("sent to the front door"):  # from there on widgets keep what is put into them
+            state["sent to the front door"] = True
+            st.rerun()
+    st.set_page_config(page_title=f"{title} · mer", page_icon="🎵", layout="wide")
     with guarded():
-        with st.sidebar:
-            _machine()
         yield
+    with st.sidebar, guarded():  # last: with runs to list it imports MLflow, which takes seconds once
+        _machine()
 
 
 @contextmanager

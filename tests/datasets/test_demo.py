@@ -1,6 +1,7 @@
 """The demo corpus: the same bytes every time, clean audio, and music that keeps its own rules."""
 
 import csv
+import io
 import json
 from collections import Counter
 from dataclasses import replace
@@ -19,6 +20,7 @@ from mer.datasets.demo import (
     corpus,
     draw_song,
     drums,
+    example_clip,
     melody,
     voices,
     write_demo,
@@ -359,3 +361,23 @@ def test_a_stroke_sounds_the_same_wherever_the_cycle_starts():
     one = drums.lay([(0, "ke", 1.0), (0.5, "na", 1.0)], sa=300.0, samples=SR, seed=4)
     two = drums.lay([(0, "na", 1.0), (0.5, "ke", 1.0)], sa=300.0, samples=SR, seed=4)
     np.testing.assert_array_equal(one[: SR // 2], two[SR // 2 :])
+
+
+def test_an_example_is_ten_seconds_and_the_same_each_time():
+    content = example_clip("Sad")
+    assert content == example_clip("Sad")
+    assert content != example_clip("Sad", number=1)
+    wave, rate = soundfile.read(io.BytesIO(content))
+    assert (len(wave), rate, wave.ndim) == (160_000, 16_000, 1)
+    assert 0.05 < np.abs(wave).max() < 1
+
+
+def test_no_example_is_in_a_corpus(written):
+    known = {file.name: soundfile.read(file)[0].tobytes() for file in written.rglob("*.flac")}
+    for label in MER500_CLASSES:
+        assert soundfile.read(io.BytesIO(example_clip(label)))[0].tobytes() not in known.values()
+
+
+def test_an_example_of_an_unknown_emotion_is_refused():
+    with pytest.raises(DataError, match="no example for 'Bored'; there are: Romantic"):
+        example_clip("Bored")

@@ -1,0 +1,140 @@
+"""A real server and a real browser: Streamlit on a free port, Chromium driven by Playwright. Slow.
+
+Without Playwright or Chromium these tests are skipped with the reason. Nothing but the server can be
+reached: proxies point at nothing.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+PATIENCE = 90_000  # ms; two busy cores need it
+
+
+def pytest_collection_modifyitems(items):
+    """Everything here is slow, and is skipped where there is no browser."""
+    here = [item for item in items if Path(item.path).is_relative_to(Path(__file__).parent)]
+    for item in here:
+        item.add_marker(pytest.mark.slow)
+        item.add_marker(pytest.mark.timeout(900))
+        if CHROMIUM is None:
+            item.add_marker(pytest.mark.skip(reason="no Chromium here: apt-get install chromium"))
+
+
+class Server:
+    """`streamlit run streamlit_app.py` in a home of its own; can be killed and started again."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.process = home, None
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://localhost:{self.port}"
+        no_network = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
+        self.settings = os.environ | no_network | {"MER_HOME": str(home), "TORCH_HOME": str(home / "torch")}
+
+    def start(self) -> "Server":
+        command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py"]
+        options = ["--server.headless", "true", "--server.port", str(self.port)]
+        with (self.home.parent / f"server-{self.port}.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, *options], cwd=ROOT, env=self.settings, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + 60
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        while time.monotonic() < deadline:
+            try:
+                opener.open(f"{self.url}/_stcore/health", timeout=2)
+            except OSError:
+                time.sleep(0.2)
+            else:
+                return self
+        raise AssertionError("the server did not start")
+
+    def kill(self) -> None:
+        """As `kill -9` does: nothing is told, nothing is tidied."""
+        if self.process:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+
+    def mer(self, *words: str) -> dict:
+        """What a command prints, in the same home."""
+        command = [sys.executable, "-m", "mer", *map(str, words), "--json"]
+        done = subprocess.run(command, cwd=ROOT, env=self.settings, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def empty_server(tmp_path_factory):
+    """A server on an empty MER_HOME."""
+    server = Server(tmp_path_factory.mktemp("empty") / "home").start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A server whose home knows a small demo corpus and has one finished run on it."""
+    home = tmp_path_factory.mktemp("dashboard") / "home"
+    server = Server(home)
+    data = home / "data" / "demo"
+    server.mer("data", "demo", "--out", data, "--clips-per-class", "8")
+    code = f"from mer.library import add; add({str(data)!r}, source='demo')"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=server.settings, check=True)
+    server.mer("train", "--data", data, "--preset", "quick", "--epochs", "2")
+    yield server.start()
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def browsing():
+    """`with browsing(*flags, **context) as page`: a page of a fresh browser."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    with playwright.sync_playwright() as driver:
+
+        @contextmanager
+        def fresh(*flags, **context):
+            browser = driver.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags])
+            page = browser.new_context(viewport={"width": 1440, "height": 1000}, **context).new_page()
+            page.set_default_timeout(PATIENCE)
+            yield page
+            browser.close()
+
+        yield fresh
+
+
+@pytest.fixture
+def page(browsing):
+    """A page of a fresh browser."""
+    with browsing() as fresh:
+        yield fresh
+
+
+def settle(page) -> None:
+    """Wait until the server has nothing more to draw."""
+    page.wait_for_selector("[data-testid=stApp]")
+    page.wait_for_timeout(500)
+    page.wait_for_function(
+        "() => document.querySelector('[data-testid=stApp]').getAttribute('data-test-script-state')"
+        " === 'notRunning'"
+    )
+    page.wait_for_timeout(300)
+
+
+def text_of(page) -> str:
+    """What the main part of the page says."""
+    return page.inner_text("[data-testid=stMain]")

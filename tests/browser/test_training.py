@@ -1,0 +1,118 @@
+"""Training from a page: launched, watched, left alone by a dying server, stopped and resumed."""
+
+import re
+import time
+
+import psutil
+import pytest
+
+from tests.browser.conftest import settle, text_of
+
+EPOCHS = 300  # of the whole network on few clips: longer than any test waits
+
+
+@pytest.fixture
+def launched(server, page):
+    """A run launched with the mouse; cancelled at the end, whatever became of it."""
+    before = {run["run_id"] for run in server.mer("runs", "list")["runs"]}
+    page.goto(f"{server.url}/train?preset=default")
+    page.get_by_role("button", name="Launch").wait_for()
+    settle(page)
+    page.get_by_text("Settings", exact=True).click()
+    page.get_by_role("tab", name="Training").click()
+    epochs = page.get_by_label("epochs", exact=True)
+    epochs.fill(str(EPOCHS))
+    epochs.press("Enter")
+    page.get_by_text(f"--epochs {EPOCHS}").wait_for()
+    settle(page)
+    page.get_by_role("button", name="Launch").click()
+    page.wait_for_url("**/live?run=*")
+    (run,) = [run for run in server.mer("runs", "list")["runs"] if run["run_id"] not in before]
+    yield run["run_id"]
+    if status(server, run["run_id"]) in ("queued", "running"):
+        server.mer("runs", "cancel", run["run_id"])
+    wait_until(lambda: status(server, run["run_id"]) not in ("running", "stopping"))
+
+
+def status(server, run_id):
+    """What the run store says; None if there is no such run any more."""
+    found = {run["run_id"]: run["status"] for run in server.mer("runs", "list")["runs"]}
+    return found.get(run_id)
+
+
+def wait_until(condition, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
+def ink(page):
+    """How much is drawn in the chart of the loss: the length of its lines' paths."""
+    return page.evaluate(
+        "() => { const chart = document.querySelector('[data-testid=stVegaLiteChart]');"
+        " if (!chart) return 0;"
+        " return [...chart.querySelectorAll('path')].reduce((n, p) => n + p.getAttribute('d').length, 0) }"
+    )
+
+
+def training(page):
+    """Wait until the curves are there."""
+    page.get_by_text(re.compile(r"epoch \d+ of \d+")).first.wait_for()
+    page.locator("[data-testid=stVegaLiteChart]").first.wait_for()
+    page.wait_for_timeout(1500)
+
+
+def process_of(run_id):
+    return [p for p in psutil.process_iter(["cmdline"]) if run_id in (p.info["cmdline"] or [])]
+
+
+def test_the_curve_of_a_launched_run_grows_in_the_same_chart(launched, page):
+    training(page)
+    page.evaluate(
+        "() => { document.querySelector('[data-testid=stVegaLiteChart] svg').dataset.mark = 'the same' }"
+    )
+    first = ink(page)
+    page.wait_for_timeout(4000)
+    assert ink(page) > first
+    assert page.evaluate(
+        "() => document.querySelector('[data-testid=stVegaLiteChart] svg').dataset.mark === 'the same'"
+    )
+
+
+def test_a_run_survives_kill_9_of_the_server_and_is_found_again(server, launched, page):
+    training(page)
+    (before,) = {p.pid for p in process_of(launched)}
+    server.kill()
+    time.sleep(2)
+    assert {p.pid for p in process_of(launched)} == {before}
+    server.start()
+    page.goto(f"{server.url}/live")  # without a hint: the page finds what is active
+    training(page)
+    assert launched[:8] in text_of(page)
+    assert status(server, launched) == "running"
+    assert {p.pid for p in process_of(launched)} == {before}
+
+
+def test_a_run_is_stopped_and_resumed_with_the_mouse(server, launched, page):
+    training(page)
+    page.get_by_role("button", name="Stop").first.click()
+    page.get_by_role("button", name="Resume").first.wait_for()
+    assert status(server, launched) == "stopped"
+    done = server.mer("runs", "show", launched)["metrics"]["progress"]
+    page.get_by_role("button", name="Resume").first.click()
+    wait_until(lambda: status(server, launched) == "running")
+    wait_until(lambda: server.mer("runs", "show", launched)["metrics"]["progress"] > done)
+    training(page)
+
+
+def test_deleting_a_run_asks_first(server, launched, page):
+    training(page)
+    page.get_by_role("button", name="Stop").first.click()
+    page.get_by_role("button", name="Resume").first.wait_for()
+    settle(page)
+    page.get_by_role("button", name="delete").first.click()
+    page.get_by_text("This cannot be undone here").wait_for()
+    assert status(server, launched) == "stopped"
+    page.get_by_role("button", name="Delete for good").click()
+    wait_until(lambda: status(server, launched) is None)

@@ -4,13 +4,13 @@ import streamlit as st
 
 from mer.comparison import compare, verdict
 from mer.runs import Run
-from pages._ui.curves import read_curves, show_curves
+from pages._ui.curves import CURVES, read_curves, show_curves
 from pages._ui.downloads import as_csv
 from pages._ui.evaluated import Tested, clip_bytes, finished_runs, predictions, scores, tested_on
 from pages._ui.frame import guarded, page, page_file
 from pages._ui.links import chosen, remember
 from pages._ui.ranking import differences, show_forest, show_leaderboard
-from pages._ui.style import interval, plain
+from pages._ui.style import counted, interval, plain
 
 
 def name_of(run: Run) -> str:
@@ -20,15 +20,15 @@ def name_of(run: Run) -> str:
 
 def pick_group(groups: list[Tested]) -> Tested:
     """One set of test clips; runs tested on others are not ranked with it."""
-    titles = {group.key: f"{group.title} ({len(group.runs)} runs)" for group in groups}
+    titles = {group.key: f"{group.title} ({counted(len(group.runs), 'run')})" for group in groups}
     chosen("on", list(titles))
-    key = st.selectbox("Tested on", list(titles), format_func=titles.get, key="on")
+    key = st.selectbox("Tested on", list(titles), format_func=titles.__getitem__, key="on")
     remember("on", key)
     if len(groups) > 1:
         others = sum(len(group.runs) for group in groups if group.key != key)
         st.caption(
-            f"{others} more run{'s' * (others > 1)} were tested on other clips, and are not ranked here: "
-            "scores on different clips cannot be compared."
+            f"Not ranked here: {counted(others, 'more run')}, tested on other clips; scores on different "
+            "clips cannot be compared."
         )
     return next(group for group in groups if group.key == key)
 
@@ -49,9 +49,9 @@ def show_board(group: Tested) -> None:
 def overlay(group: Tested) -> None:
     """Learning curves over each other."""
     runs = {run.id: run for run in group.runs}
-    chosen("run", list(runs), default=list(runs)[:3], many=True)
+    chosen("run", list(runs), default=list(runs)[:3], many=CURVES)
     picked = st.multiselect(
-        "Curves of", list(runs), format_func=lambda key: name_of(runs[key]), key="run", max_selections=7
+        "Curves of", list(runs), format_func=lambda key: name_of(runs[key]), key="run", max_selections=CURVES
     )
     remember("run", [run_id[:8] for run_id in picked])
     shown = [runs[run_id] for run_id in picked]
@@ -91,7 +91,7 @@ def show_pair(group: Tested) -> None:
         f"{interval(found.low, found.high)}; McNemar's exact test over songs, since one song's clips are not "
         "independent."
     )
-    st.plotly_chart(differences(found, [name_of(first), name_of(second)]), key="differences")
+    st.plotly_chart(differences(found), key="differences")
     outcomes = ("only first", "only second", "both wrong", "both right")
     chosen("outcome", outcomes)
     outcome = st.segmented_control("Clips that are right in", outcomes, key="outcome", required=True)

@@ -10,7 +10,9 @@ from pages._ui.evaluated import finished_runs, scores
 from pages._ui.frame import guarded, page, page_file
 from pages._ui.links import chosen, remember
 from pages._ui.matrices import cell_of, matrix, most_confused
-from pages._ui.style import percent, score
+from pages._ui.style import percent, plain, score
+
+MATRICES = 6
 
 
 def take_cell(run_id: str, key: str) -> None:
@@ -25,7 +27,7 @@ def show_matrix(run: Run, shares: bool) -> None:
     """One run's matrix with its scores."""
     found = scores(run)
     if found is None:
-        st.warning(f"{run.name} `{run.id[:8]}` kept no confusion matrix; train it again.")
+        st.warning(f"{plain(run.name)} `{run.id[:8]}` kept no confusion matrix; train it again.")
         return
     key = f"matrix {run.id} {shares}"
     classes = found["classes"]
@@ -35,7 +37,7 @@ def show_matrix(run: Run, shares: bool) -> None:
         config={"displayModeBar": False},
     )  # fmt: skip
     st.caption(
-        f"{most_confused(found['confusion'], classes)} Accuracy by song {score(run.metrics)}; chance "
+        f"{plain(most_confused(found['confusion'], classes))} Accuracy by song {score(run.metrics)}; chance "
         f"{percent(found['chance'])}, largest class {percent(found['majority'])}."
         f" Validation: {best_and_last(run, history(run, 'validation_accuracy'))}."
     )
@@ -54,9 +56,9 @@ with page("Confusion"):
         st.page_link(page_file("train"), label="Train a network", icon=":material/fitness_center:")
     else:
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            chosen("run", list(runs), default=list(runs)[:2], many=True)
+            chosen("run", list(runs), default=list(runs)[:2], many=MATRICES)
             picked = st.multiselect(
-                "Runs", list(runs), key="run", max_selections=6,
+                "Runs", list(runs), key="run", max_selections=MATRICES,
                 format_func=lambda run_id: f"{runs[run_id].name} · {run_id[:8]}",
             )  # fmt: skip
             remember("run", [run_id[:8] for run_id in picked])

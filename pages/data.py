@@ -3,6 +3,7 @@
 import streamlit as st
 
 from mer.datasets.check import Report
+from mer.files import home
 from mer.library import Entry, forget, known
 from pages._ui.adding import adding
 from pages._ui.browse import browse
@@ -11,6 +12,16 @@ from pages._ui.frame import guarded, page, page_file
 from pages._ui.links import chosen, remember
 from pages._ui.sets import balance, lengths
 from pages._ui.style import duration
+
+
+def warn_of_damage() -> None:
+    """Say that the list of data sets was lost, where it was."""
+    kept = home() / "library.json.damaged"
+    if kept.exists():
+        st.warning(
+            f"The list of data sets was damaged, and is kept as {kept}. The clips are where they were: add "
+            "the data sets again, then remove that file."
+        )
 
 
 def pick() -> Entry | None:
@@ -66,6 +77,7 @@ def show_report(found: Report) -> None:
 with page("Data"):
     st.title("Data")
     entry = pick()
+    warn_of_damage()
     with st.expander("Add a data set", expanded=entry is None, icon=":material/add:"), guarded():
         if added := adding():
             st.query_params["data"] = added.key

@@ -6,8 +6,8 @@ import streamlit as st
 
 from mer.errors import MerError
 from mer.runs import ACTIVE, Run
-from pages._ui.actions import log_tail, show_outcome
-from pages._ui.curves import best_and_last, read_curves, show_curves
+from pages._ui.actions import acted, log_tail, show_outcome
+from pages._ui.curves import CURVES, best_and_last, read_curves, show_curves
 from pages._ui.data import active_runs, all_runs
 from pages._ui.frame import page, page_file
 from pages._ui.links import chosen, remember
@@ -15,13 +15,12 @@ from pages._ui.running import show_run
 from pages._ui.style import plain
 
 POLL = 1.0  # s
-CURVES = 7  # as many as there are colours
 
 
 def watch(picked: list[str], by: str, known: set[str], ended: Callable[[str], Run | None]) -> None:
     """What is drawn again every second; asks for the whole page once the set of active runs has changed."""
     active = active_runs()
-    if show_outcome() or {run.id for run in active} != known:
+    if acted() or {run.id for run in active} != known:
         st.rerun()
     fresh = {run.id: run for run in active}
     for run in sorted(active, key=lambda run: run.started):
@@ -34,7 +33,10 @@ def watch(picked: list[str], by: str, known: set[str], ended: Callable[[str], Ru
         return
     read = {run.id: read_curves(run, by) for run in shown}
     if not any(points for found in read.values() for points in found.values()):
-        st.info("No figures yet: the clips are being prepared.", icon=":material/hourglass_top:")
+        if any(run.status in ACTIVE for run in shown):
+            st.info("No figures yet: the clips are being prepared.", icon=":material/hourglass_top:")
+        else:
+            st.info("There are no curves. Those of a cross-validation are kept with its folds: choose one.")
         return
     show_curves(shown, read, by, key="live")
     told = "; ".join(
@@ -59,6 +61,7 @@ def poll(picked: list[str], by: str, known: set[str], ended: Callable[[str], Run
 
 with page("Live"):
     st.title("Live")
+    show_outcome()
     runs = all_runs()
     if not runs:
         st.info("No run yet. Launch one, and its curves grow here.", icon=":material/monitoring:")
@@ -71,7 +74,7 @@ with page("Live"):
         with left:
             chosen("run", list(names), default=first[:4], many=CURVES)
             picked = st.multiselect(
-                "Curves of", list(names), format_func=names.get, key="run", max_selections=CURVES
+                "Curves of", list(names), format_func=names.__getitem__, key="run", max_selections=CURVES
             )
             remember("run", [run_id[:8] for run_id in picked])
         with right:

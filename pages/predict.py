@@ -6,11 +6,12 @@ import streamlit as st
 
 from mer.datasets.base import AUDIO_SUFFIXES, MER500_CLASSES
 from pages._ui.data import Model, models
-from pages._ui.frame import guarded, page, page_file
+from pages._ui.frame import page, page_file
 from pages._ui.links import chosen, remember
 from pages._ui.style import bilingual, plain
 
 SOURCES = {"Example": ":material/auto_awesome:", "Upload": ":material/upload:", "Record": ":material/mic:"}
+MODELS = 4
 UPLOAD_MB, UPLOAD_FILES, RECORD_SECONDS = 50, 20, 60
 
 
@@ -21,9 +22,9 @@ def pick_models() -> list[Model]:
         st.info("There is no model yet. Train one, and it is offered here.", icon=":material/model_training:")
         st.page_link(page_file("train"), label="Train a network", icon=":material/fitness_center:")
         return []
-    chosen("model", list(found), default=list(found)[:1], many=True)
+    chosen("model", list(found), default=list(found)[:1], many=MODELS)
     picked = st.multiselect(
-        "Models", list(found), format_func=lambda key: found[key].title, key="model", max_selections=4,
+        "Models", list(found), format_func=lambda key: found[key].title, key="model", max_selections=MODELS,
         help="Several at once are shown below one another.",
     )  # fmt: skip
     remember("model", picked)
@@ -75,14 +76,14 @@ def example() -> list[tuple[str, bytes]]:
 
 def judge(clips: list[tuple[str, bytes]], picked: list[Model]) -> None:
     """All clips in a table; the chosen one heard, seen and judged by each model."""
-    from pages._ui.clip import analyse, show_analysis, show_model
+    from pages._ui.clip import listen, show_analysis, show_model
     from pages._ui.downloads import offer_predictions
 
-    found = []
-    for name, content in clips:
-        for model in picked:
-            with guarded():
-                found.append((name, content, model, analyse(content, name, model)))
+    found = [
+        (name, content, model, analysis)
+        for name, content in clips
+        for model, analysis in listen(content, name, picked)
+    ]
     if not found:
         return
     names = list(dict.fromkeys(name for name, *_ in found))

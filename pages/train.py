@@ -45,7 +45,7 @@ def pick_backbones() -> Sequence[str]:
         name: f"{name} · {entry.source.parameters / 1e6:.1f} M{'' if here[name] else ' · weights to fetch'}"
         for name, entry in ZOO.items()
     }
-    chosen("backbone", list(ZOO), default=["efficientnet_lite0"], many=True)
+    chosen("backbone", list(ZOO), default=["efficientnet_lite0"], many=len(ZOO))
     names = st.pills(
         "Networks (parameters)", list(ZOO), format_func=labels.get, selection_mode="multi", key="backbone",
         help="Several make several runs, one after another.",

@@ -1,4 +1,4 @@
-"""What the training loop tells the run store: figures, the time left, and what is done before a first step."""
+"""What the training loop tells the run store: figures, the time left, what is done before the first step."""
 
 import pytest
 

@@ -10,7 +10,7 @@ from mer.runs import Run
 from mer.tracking import RunStore
 from pages._ui.style import plain
 
-__all__ = ["log_tail", "run_buttons", "show_outcome"]
+__all__ = ["acted", "log_tail", "run_buttons", "show_outcome"]
 
 LOG_BYTES = 4000
 
@@ -43,11 +43,16 @@ def _do(label: str, action: Callable[[RunStore, str], Run], run_id: str) -> None
     st.session_state["acted"] = True
 
 
-def show_outcome() -> bool:
-    """Say what the last button could not do; True if a button was pressed."""
+def acted() -> bool:
+    """True if a button was pressed since the whole page was last drawn."""
+    return "acted" in st.session_state
+
+
+def show_outcome() -> None:
+    """Say what the last button could not do. Not for a fragment, which would soon draw over it."""
+    st.session_state.pop("acted", None)
     if message := st.session_state.pop("action failed", None):
         st.error(message, icon=":material/error:")
-    return st.session_state.pop("acted", False)
 
 
 def log_tail(run: Run) -> str:

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from mer.datasets.check import Report
+from mer.errors import DataError
 from pages._ui.links import chosen, remember
 from pages._ui.steps import show_steps
 from pages._ui.style import bilingual, plain
@@ -44,9 +45,12 @@ def browse(found: Report) -> None:
         name = st.selectbox("Clip", names, key="clip")
         remember("clip", name)
         clip = next(clip for clip in data.clips if clip.id == name)
-        content = clip.path.read_bytes()
+        try:
+            content = clip.path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{clip.id} cannot be read any more; see what is left: Check again") from error
         st.audio(content)
-        st.caption(f"{bilingual(clip.label)}; song: {plain(clip.song or 'not known')}")
+        st.caption(f"{plain(bilingual(clip.label))}; song: {plain(clip.song or 'not known')}")
     show_steps(content, clip.id)
 
 

@@ -8,7 +8,7 @@ from pages._ui.frame import guarded
 from pages._ui.links import chosen, remember
 from pages._ui.matrices import worst_cell
 from pages._ui.sound import probability_bars
-from pages._ui.style import plain
+from pages._ui.style import counted, plain
 
 __all__ = ["show_cell"]
 
@@ -19,14 +19,15 @@ def show_cell(runs: list[Run]) -> None:
     """The clips of one cell, with players."""
     st.subheader("Listen to a cell")
     names = {run.id: f"{run.name} · {run.id[:8]}" for run in runs}
-    found = scores(runs[0])
-    classes = found["classes"]
-    i, j = worst_cell(found["confusion"], classes) or (0, 0)
     columns = st.columns([2, 1, 1])
     with columns[0]:
         chosen("of", list(names))
-        run_id = st.selectbox("Network", list(names), format_func=names.get, key="of")
+        run_id = st.selectbox("Network", list(names), format_func=names.__getitem__, key="of")
         remember("of", run_id[:8])
+    run = next(run for run in runs if run.id == run_id)
+    found = scores(run)
+    classes = found["classes"]
+    i, j = worst_cell(found["confusion"], classes) or (0, 0)
     with columns[1]:
         chosen("true", classes, default=[classes[i]])
         true = st.selectbox("True", classes, key="true")
@@ -35,12 +36,12 @@ def show_cell(runs: list[Run]) -> None:
         chosen("said", classes, default=[classes[j]])
         said = st.selectbox("Taken for", classes, key="said")
         remember("said", said)
-    run = next(run for run in runs if run.id == run_id)
     rows = [row for row in predictions(run) if (row["label"], row["predicted"]) == (true, said)]
+    cell = f"of {plain(true)} taken for {plain(said)}"
     if not rows:
-        st.info(f"No test clip of {true} was taken for {said}. Click another cell of the matrix.")
+        st.info(f"There is no test clip {cell}. Click another cell of the matrix.")
         return
-    st.markdown(f"**{len(rows)} clip{'s' * (len(rows) > 1)} of {true} taken for {said}**, the surest first")
+    st.markdown(f"**{counted(len(rows), 'clip')} {cell}**, the surest first")
     rows.sort(key=lambda row: -row["probabilities"][said])
     pages = -(-len(rows) // PER_PAGE)
     number = st.pagination(pages, key=f"page {run_id} {true} {said}") if pages > 1 else 1

@@ -1,5 +1,6 @@
 """One clip as a listener meets it: heard, seen, and judged by a network."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,15 +10,17 @@ import streamlit as st
 
 from mer.audio import load
 from mer.config import Config, MelConfig
+from mer.errors import AudioError
 from mer.features import log_mel
 from pages._ui.data import Model, predictor
+from pages._ui.frame import guarded
 from pages._ui.sound import Envelope, envelope, probability_bars, spectrogram, thin, timeline, waveform
 from pages._ui.style import bilingual, card_score, percent, plain
 
 if TYPE_CHECKING:
     from mer.inference import Prediction
 
-__all__ = ["Analysis", "analyse", "picture_of", "show_analysis", "show_model"]
+__all__ = ["Analysis", "analyse", "listen", "picture_of", "show_analysis", "show_model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,19 @@ def _analyse(content: bytes, name: str, key: str, _model: Model) -> Analysis:
 def analyse(content: bytes, name: str, model: Model) -> Analysis:
     """Hear a clip with a model; remembered for the last clips. Raises AudioError and CheckpointError."""
     return _analyse(content, name, f"{model.folder} {model.changed()}", model)
+
+
+def listen(content: bytes, name: str, models: Sequence[Model]) -> list[tuple[Model, Analysis]]:
+    """What each model makes of a clip; what went wrong is said, and a clip that cannot be heard only once."""
+    found = []
+    for model in models:
+        with guarded():
+            try:
+                found.append((model, analyse(content, name, model)))
+            except AudioError as error:
+                st.error(str(error), icon=":material/error:")
+                break
+    return found
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -71,7 +87,7 @@ def show_analysis(content: bytes, analysis: Analysis, *, key: str, autoplay: boo
     """Verdict, doubts, spectrogram with its player, bars, and for longer clips the emotion over time."""
     found = analysis.prediction
     top = max(found.probabilities.values())
-    st.subheader(f"{bilingual(found.emotion)}, {percent(top)}")
+    st.subheader(f"{plain(bilingual(found.emotion))}, {percent(top)}")
     for remark in found.remarks:
         st.warning(f"Do not rely on this. {remark}", icon=":material/hearing_disabled:")
     if found.unsure:

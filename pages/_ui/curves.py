@@ -14,8 +14,9 @@ from mer.runs import Run
 from pages._ui.data import history
 from pages._ui.style import RUN_COLOURS, interval, percent
 
-__all__ = ["best_and_last", "read_curves", "show_curves"]
+__all__ = ["CURVES", "best_and_last", "read_curves", "show_curves"]
 
+CURVES = len(RUN_COLOURS)  # as many runs as can be told apart
 METRICS = {
     "epoch": ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy"),
     "step": ("step_loss", "validation_loss", "step_accuracy", "validation_accuracy"),
@@ -76,7 +77,7 @@ def show_curves(runs: Sequence[Run], read: dict[str, dict[str, Points]], by: str
             _table(runs, read, what, by),
             _spec(runs, what, by),
             key=f"{key} {what} {by}",
-            height=300 + 30 * len(runs),
+            height=350 + 26 * len(runs),
         )
 
 
@@ -101,13 +102,16 @@ def _spec(runs: Sequence[Run], what: str, by: str) -> dict:
     """The Vega-Lite chart, which stays the same while only the data change, so that zoom stays too."""
     names = [_name(run) for run in runs]
     some = len(names)
-    share = {"scale": {"domain": [0, 1]}, "axis": {"format": ".0%"}} if what == "accuracy" else {}
+    classes = next((run.classes for run in runs if run.classes), None)
+    share = (
+        {"scale": {"domain": [0, 1], "padding": 10}, "axis": {"format": ".0%"}} if what == "accuracy" else {}
+    )
     part = {"field": "part", "type": "nominal", "scale": {"domain": ["training", "validation"]}}
     dash = part | {"scale": part["scale"] | {"range": [[6, 4], [1, 0]]}}
     return {
         "title": f"{what.capitalize()} by {by}",
         "encoding": {
-            "x": {"field": "x", "type": "quantitative", "title": by},
+            "x": {"field": "x", "type": "quantitative", "title": by, "scale": {"padding": 10}},
             "y": {"field": "y", "type": "quantitative", "title": what} | share,
             "color": {
                 "field": "run",
@@ -133,7 +137,7 @@ def _spec(runs: Sequence[Run], what: str, by: str) -> dict:
                 "transform": [{"filter": "datum.part == 'best'"}],
                 "mark": {"type": "point", "size": 240, "strokeWidth": 2, "clip": True},
             },
-            *([_chance(runs[0].classes)] if what == "accuracy" and runs[0].classes else []),
+            *([_chance(classes)] if what == "accuracy" and classes else []),
         ],
     }
 

@@ -14,11 +14,11 @@ __all__ = ["as_csv", "offer_predictions"]
 
 
 def as_csv(rows: list[dict[str, Any]]) -> str:
-    """Rows as CSV text. Cells that a spreadsheet would take for a formula get a leading apostrophe."""
+    """Rows with the same keys as CSV text; what a spreadsheet would take for a formula gets an apostrophe."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: _tame(value) for key, value in row.items()} for row in rows)
+    writer = csv.writer(out)  # ends lines with CR LF, and so quotes either in a cell
+    for row in [list(rows[0]), *(row.values() for row in rows)] if rows else []:
+        writer.writerow(_tame(value) for value in row)
     return out.getvalue()
 
 

@@ -1,5 +1,6 @@
 """From what was chosen on the Train page to runs: the spec, its command, the time it takes, the launch."""
 
+import math
 import time
 from dataclasses import replace
 
@@ -37,12 +38,10 @@ def time_needed(entry: Entry, specs: list[Spec]) -> float:
 
 
 def launch_all(specs: list[Spec]) -> list[str]:
-    """Launch each spec; ids of the runs. A second click within seconds finds those of the first."""
-    state, commands = st.session_state, [spec.command for spec in specs]
-    last = state.get("launched")
-    if last and last["commands"] == commands and time.monotonic() - last["at"] < AGAIN:
-        return last["runs"]
-    store = RunStore.open()
-    started = [launch(store, spec) for spec in specs]
-    state["launched"] = {"commands": commands, "at": time.monotonic(), "runs": started}
-    return started
+    """Launch each spec; ids of the runs. What was launched seconds ago is found: it was a second click."""
+    launched = st.session_state.setdefault("launched", {})
+    for spec in specs:
+        _, at = launched.get(spec.command, ("", -math.inf))
+        if time.monotonic() - at >= AGAIN:
+            launched[spec.command] = (launch(RunStore.open(), spec), time.monotonic())
+    return [launched[spec.command][0] for spec in specs]

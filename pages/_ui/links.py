@@ -7,22 +7,26 @@ import streamlit as st
 __all__ = ["chosen", "remember"]
 
 
-def chosen(key: str, options: Sequence[str], *, default: Sequence[str] = (), many: bool = False) -> None:
+def chosen(key: str, options: Sequence[str], *, default: Sequence[str] = (), many: int = 0) -> None:
     """Give the widget `key` its value from the address, or what was last chosen in this session.
 
     Call it right before the widget, and `remember` right after. Values that are no option are dropped;
-    an option also counts if the address holds the beginning of it.
+    an option also counts if the address holds the beginning of it. `many` is how many the widget takes at
+    once, 0 for a widget of a single value; of many, all may be taken back.
     """
     link, state = st.query_params.get_all(key), st.session_state
-    if key in state and link == state.get(f"link {key}", link):
+    in_use = key in state and link == state.get(f"link {key}", link)
+    if in_use:
         wanted = state[key] if many else [state[key]]
     else:
         wanted = [_match(value, options) for value in link] or state.get(f"last {key}", list(default))
-    wanted = [value for value in wanted if value in options] or [v for v in default if v in options]
+    found = [value for value in dict.fromkeys(wanted) if value in options]
+    if not found and not (in_use and many and not wanted):
+        found = [value for value in default if value in options]
     if many:
-        state[key] = wanted
+        state[key] = found[:many]
     elif options:
-        state[key] = wanted[0] if wanted else options[0]
+        state[key] = found[0] if found else options[0]
 
 
 def _match(value: str, options: Sequence[str]) -> str | None:

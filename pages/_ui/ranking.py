@@ -1,6 +1,5 @@
 """The leaderboard: a table with intervals drawn in its cells, a chart against chance and majority."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -34,7 +33,13 @@ def _triple(run: Run) -> tuple[float, float, float]:
 def _row(run: Run, best: tuple[float, float, float]) -> dict[str, Any]:
     m, own = run.metrics, _triple(run)
     train = run.spec.get("config", {}).get("train", {})
-    verdict = "best" if own == best else "same as the best" if overlapping(own, best) else "below the best"
+    verdict = (
+        "best"
+        if own == best
+        else "not distinguishable from it"
+        if overlapping(own, best)
+        else "below the best"
+    )
     return {
         "run": f"{run.name} · {run.id[:8]}",
         "accuracy by song": own[0],
@@ -93,7 +98,7 @@ def show_forest(group: Tested) -> None:
     st.plotly_chart(chart, key="forest")
 
 
-def differences(found: Comparison, names: Sequence[str]) -> go.Figure:
+def differences(found: Comparison) -> go.Figure:
     """How much more of each class the second run recognises than the first."""
     classes = list(found.per_class)[::-1]
     tints = colours(found.per_class)
@@ -105,7 +110,7 @@ def differences(found: Comparison, names: Sequence[str]) -> go.Figure:
         x=gains, y=classes, orientation="h", marker_color=[tints[name] for name in classes], text=words,
         hovertemplate="%{y}: %{text}<extra></extra>",
     )  # fmt: skip
-    title = f"Clips of each class recognised: {names[0]} → {names[1]}"
+    title = "Clips of each class that are recognised, first → second"
     chart = figure([bars], title=title, height=280)
     chart.add_vline(x=0, line_width=1, line_color="#888888")
     chart.update_yaxes(automargin=True)

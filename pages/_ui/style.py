@@ -9,6 +9,7 @@ __all__ = [
     "bilingual",
     "card_score",
     "colours",
+    "counted",
     "duration",
     "interval",
     "percent",
@@ -55,6 +56,11 @@ def bilingual(name: str) -> str:
     return f"{name} {EMOTIONS[name][1]}" if name in EMOTIONS else name
 
 
+def counted(number: int, thing: str) -> str:
+    """A number of things, "1 run" or "2 runs"."""
+    return f"{number} {thing}{'s' * (number != 1)}"
+
+
 def percent(share: float | None) -> str:
     """Whole percent, the most that a hundred songs can tell apart."""
     return "–" if share is None else f"{share:.0%}"
@@ -76,7 +82,8 @@ def score(figures: dict, key: str = "test_song_accuracy", unit: str = "songs") -
 
 def card_score(scores: dict) -> str:
     """The same of a checkpoint's card, with what to hold it against; empty where nothing was measured."""
-    if not scores.get("n_songs") or "song_accuracy" not in scores:
+    needed = {"n_songs", "song_accuracy", "intervals", "chance", "majority"}
+    if not needed <= scores.keys() or not scores["n_songs"]:
         return ""
     low, high = scores["intervals"]["song_accuracy"]
     found = f"{percent(scores['song_accuracy'])} ({interval(low, high)}), {scores['n_songs']} songs"
@@ -91,4 +98,4 @@ def duration(seconds: float | None) -> str:
         return f"{max(seconds, 0):.0f} s"
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
-    return f"{seconds // 3600:.0f} h {seconds % 3600 / 60:.0f} min"
+    return f"{round(seconds / 60) // 60} h {round(seconds / 60) % 60} min"

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from typing import Any
 
@@ -46,6 +47,7 @@ def run_mer(*words: str, title: str) -> Any:
         finally:
             if process.poll() is None:
                 process.terminate()
+                threading.Thread(target=process.wait, daemon=True).start()  # so that it leaves no zombie
             process.stderr.close()
             bar.empty()
 

@@ -1,41 +1,110 @@
-"""The home page shows models, runs and data, or says how to get some."""
+"""The front door: one click to try a clip, and what there is."""
 
-from pathlib import Path
+import os
+import subprocess
+import sys
 
 import pytest
+
+from tests.page_helpers import ROOT, errors, links, opened, page_at, said
+
+LOOK = """
+import sys
 from streamlit.testing.v1 import AppTest
+app = AppTest.from_file({page!r}, default_timeout=60).run()
+assert not app.exception and not app.error, [*app.exception, *app.error]
+print(app.metric[1].value, "torch" in sys.modules)
+"""
 
-from mer.tracking import RunStore
 
-APP = str(Path(__file__).parents[2] / "streamlit_app.py")
+def look():
+    """Runs and whether torch was imported, of a home page in a process of its own."""
+    code = LOOK.format(page=str(ROOT / "pages" / "home.py"))
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
 
 
-def texts(app):
-    return " ".join(element.value for element in [*app.info, *app.error, *app.caption])
+def figures(app):
+    return {metric.label: metric.value for metric in app.metric}
+
+
+def test_an_empty_home_is_shown_without_torch(own_home):
+    assert look() == ["0", "False"]
+
+
+def test_runs_and_their_models_are_shown_without_torch(busy):
+    assert look() == ["6", "False"]
 
 
 def test_an_empty_home_says_what_to_do_first(own_home):
-    app = AppTest.from_file(APP, default_timeout=30).run()
-    assert not app.exception
-    assert "No runs yet. Start one" in texts(app)
+    app = opened("home")
+    assert figures(app) == {"Data": "0", "Runs": "0", "Models": "2"}
+    assert "none yet: make one on the Data page" in said(app)
     assert not own_home.exists()
 
 
-def test_runs_and_their_data_are_listed(runs_home):
-    runs = RunStore.open()
-    run_id = runs.create("resnet18 songs", {"data": "songs"})
-    runs.tag(run_id, {"mer.data_name": "songs", "mer.data_hash": "abc", "mer.synthetic": "True"})
-    app = AppTest.from_file(APP, default_timeout=30).run()
-    assert not app.exception
-    tables = [frame.value for frame in app.dataframe]
-    assert any("resnet18 songs" in table.get("name", []).to_list() for table in tables if "name" in table)
-    assert any("songs (synthetic)" in table["data"].to_list() for table in tables if "data" in table)
+def test_data_runs_and_models_are_counted_and_linked(busy):
+    app = opened("home")
+    assert figures(app) == {"Data": "1", "Runs": "6", "Models": "5"}
+    assert "1 active, 3 done" in said(app)
+    assert "2 shipped, 3 own" in said(app)
+    assert {"data", "live", "predict", "train", "confusion"} <= set(links(app))
 
 
-@pytest.mark.parametrize("content", [b"", b"not a database at all, but a long enough text for a header" * 40])
-def test_a_damaged_database_is_a_message_and_no_traceback(own_home, content):
-    own_home.mkdir()
-    (own_home / "mlflow.db").write_bytes(content)
-    app = AppTest.from_file(APP, default_timeout=30).run()
-    assert not app.exception
-    assert "mlflow.db" in texts(app) or "No runs yet" in texts(app)
+def test_the_folds_of_a_cross_validation_are_no_runs_of_their_own(lab):
+    fold = lab.runs.create("fold 1", {}, parent=lab.first)
+    app = opened("home")
+    lab.runs.delete(fold)
+    assert figures(app)["Runs"] == "5"
+
+
+def test_nothing_is_tried_unasked():
+    app = opened("home")
+    assert [heading.value for heading in app.subheader] == ["Start here"]
+    assert not app.get("plotly_chart")
+
+
+def test_trying_a_clip_gives_a_verdict_by_the_shipped_model():
+    app = page_at("home").run()
+    app.button(key="try").click().run()
+    assert errors(app) == []
+    assert "Devotional" in said(app), "the first clip was composed to be that"
+    assert "synthetic music" in said(app)
+    assert len(app.get("audio")) == 1
+    assert len(app.get("plotly_chart")) == 2
+    assert "%" in app.subheader[0].value
+    assert "predict" in links(app)
+
+
+def test_each_click_takes_another_clip(monkeypatch):
+    from mer.datasets import MER500_CLASSES
+    from pages._ui import clip
+
+    heard = []
+    monkeypatch.setattr(clip, "analyse", lambda content, name, model: heard.append(content))
+    monkeypatch.setattr(clip, "show_analysis", lambda *found, **how: None)
+    app = page_at("home").run()
+    for _ in range(6):
+        app.button(key="try").click().run()
+    assert len(set(heard)) == 6
+    composed = [caption.value for caption in app.caption if "composed by rule" in caption.value]
+    assert len(composed) == 1
+    assert any(name in composed[0] for name in MER500_CLASSES)
+
+
+def test_a_missing_model_is_said_with_the_remedy(monkeypatch, tmp_path):
+    monkeypatch.setattr("pages._ui.data.SHIPPED", tmp_path)
+    app = page_at("home").run()
+    app.button(key="try").click().run()
+    assert ["The shipped model is missing" in info.value for info in app.info] == [True]
+
+
+@pytest.mark.parametrize("drawing", ["sound", "curves", "matrix"])
+def test_drawings_are_whole_pictures(drawing):
+    from xml.etree import ElementTree
+
+    from pages._ui import pictures
+
+    assert len(ElementTree.fromstring(getattr(pictures, drawing)())) >= 2

@@ -1,0 +1,62 @@
+"""Opening pages of the dashboard without a browser, and reading what they say."""
+
+from pathlib import Path
+
+from streamlit.testing.v1 import AppTest
+
+ROOT = Path(__file__).parents[1]
+ENTRY = ROOT / "streamlit_app.py"
+TITLES = {
+    "home": "Which emotion does this music induce?",
+    "predict": "Predict",
+    "data": "Data",
+    "train": "Train",
+    "live": "Live",
+    "compare": "Compare",
+    "confusion": "Confusion",
+    "study": "The study of 2022",
+}
+SECONDS = 60  # the first page that needs it imports torch
+TEXTS = (
+    "title", "header", "subheader", "markdown", "caption", "info", "warning", "error", "success", "code",
+    "metric", "page_link", "button", "text",
+)  # fmt: skip
+
+
+def page_at(name: str, **query) -> AppTest:
+    """The page visited before the front door, with what the address asks for; not run yet."""
+    app = AppTest.from_file(ROOT / "pages" / f"{name}.py", default_timeout=SECONDS)
+    app.query_params.update(query)
+    return app
+
+
+def opened(name: str, **query) -> AppTest:
+    """The same, run once."""
+    return page_at(name, **query).run()
+
+
+def said(app) -> str:
+    """All that is to be read in an app, or in a part of it: what it says, its links and its buttons."""
+    found = []
+    for kind in TEXTS:
+        for element in app.get(kind):
+            found.append(str(element.label if kind in ("button", "metric", "page_link") else element.value))
+            if kind == "metric":
+                found.append(str(element.value))
+    return "\n".join(found)
+
+
+def errors(app) -> list[str]:
+    """What went wrong, in the page's words."""
+    return [error.value for error in app.error]
+
+
+def links(app) -> list[str]:
+    """The pages that the main part links to."""
+    return [link.proto.page for link in app.main.page_link]
+
+
+def by_label(widgets, label: str):
+    """The one widget whose label begins like that."""
+    (found,) = [widget for widget in widgets if widget.label.startswith(label)]
+    return found

@@ -1,0 +1,189 @@
+"""Homes for the dashboard to look at: one with runs, one with a run that is being worked on, damaged ones.
+
+own_home (tests/conftest.py)  an empty one, the default
+lab                           a home with a data set and runs, shared by the session; a test that changes it
+                              puts it back
+busy                          the same while a run is running
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import streamlit as st
+from streamlit.components.v2.component_manager import BidiComponentManager
+
+from mer.experiments import Experiment
+from mer.library import add
+from mer.material import Spec
+from mer.metrics import evaluate
+from mer.records import headline
+from mer.tracking import RunStore
+from mer.training import Callback
+from pages._ui import datasets
+from tests.run_helpers import tiny_config, write_songs
+
+
+@pytest.fixture(autouse=True)
+def no_search(monkeypatch):
+    """AppTest searches all installed packages for components each time, 0.15 s; there are none of ours."""
+    monkeypatch.setattr(BidiComponentManager, "discover_and_register_components", lambda self, **how: None)
+
+
+@pytest.fixture(autouse=True)
+def forgetful():
+    """Streamlit's caches belong to the process; here they end with the test."""
+    yield
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+class Stop(Callback):
+    """Asks for a stop in the second epoch, as Ctrl-C does."""
+
+    def on_step(self, step):
+        if step.epoch == 2:
+            raise KeyboardInterrupt
+
+
+class Fail(Callback):
+    """Fails at the end of the first epoch."""
+
+    def on_epoch(self, state):
+        raise ZeroDivisionError("bad luck")
+
+
+def _fill(home: Path, corpus: Path) -> SimpleNamespace:
+    def train(callbacks=(), **changes):
+        spec = Spec(data=str(corpus), config=tiny_config(**changes), command="python -m mer train")
+        return Experiment(callbacks=list(callbacks)).train(spec).run_id
+
+    lab = SimpleNamespace(home=home, corpus=corpus, entry=add(corpus))
+    lab.first, lab.second, lab.elsewhere = train(), train(epochs=1, lr=0.1), train(test=0.5)
+    lab.stopped = train([Stop()])
+    with pytest.raises(ZeroDivisionError):
+        train([Fail()])
+    lab.failed = RunStore.open().runs()[0].id
+    return lab
+
+
+@pytest.fixture(scope="session")
+def _lab(tmp_path_factory):
+    root = tmp_path_factory.mktemp("lab")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MER_HOME", str(root / "home"))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        return _fill(root / "home", write_songs(root / "songs"))
+
+
+@pytest.fixture
+def lab(_lab, monkeypatch):
+    """A home with a data set of 16 clips and five runs on them: three finished, one stopped, one failed.
+
+    `first` and `second` were tested on the same 4 clips, `elsewhere` on 8. `runs` is their store.
+    """
+    monkeypatch.setenv("MER_HOME", str(_lab.home))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return SimpleNamespace(**vars(_lab), runs=RunStore.open())
+
+
+@pytest.fixture
+def checked(monkeypatch):
+    """The check of a data set by a command of its own, which takes seconds, is skipped."""
+    monkeypatch.setattr(datasets, "run_mer", lambda *words, title: {})
+
+
+@contextmanager
+def running(runs: RunStore, corpus: Path, **changes) -> Iterator[str]:
+    """A run that this process seems to work on: 40 of 120 steps done, one epoch of three."""
+    config = tiny_config(**changes)
+    run_id = runs.create("a run under way", Spec(data=str(corpus), config=config).to_dict())
+    runs.start(run_id)
+    runs.tag(run_id, {"mer.steps": "120", "mer.data_name": "songs"})
+    runs.log(run_id, [(step, {"step_loss": 1 / step, "step_accuracy": 0.5}) for step in range(1, 41)])
+    runs.log(run_id, [(40, {"progress": 1 / 3, "seconds_left": 80.0})])
+    runs.log(run_id, [(1, {"validation_loss": 0.9, "validation_accuracy": 0.25, "train_loss": 0.7})])
+    try:
+        yield run_id
+    finally:
+        runs.delete(run_id)
+
+
+@pytest.fixture
+def busy(lab):
+    """The lab while `lab.running` is running."""
+    with running(lab.runs, lab.corpus) as run_id:
+        lab.running = run_id
+        yield lab
+
+
+@pytest.fixture
+def damage():
+    """damage(path, content) puts garbage into a file until the end of the test."""
+    kept = {}
+
+    def spoil(path: Path, content: bytes = b"\x00garbage, not JSON") -> None:
+        kept.setdefault(path, path.read_bytes())
+        path.write_bytes(content)
+
+    yield spoil
+    for path, content in kept.items():
+        path.write_bytes(content)
+
+
+@pytest.fixture
+def spoiled(lab, damage):
+    """The lab with scores, predictions and card of its first run damaged, and the library too."""
+    damage(lab.runs.folder(lab.first, "evaluation") / "scores.json")
+    damage(lab.runs.folder(lab.first, "evaluation") / "predictions.json")
+    damage(lab.runs.folder(lab.first, "checkpoint") / "card.json")
+    damage(lab.home / "library.json")
+    yield lab
+    (lab.home / "library.json.damaged").unlink(missing_ok=True)
+
+
+@pytest.fixture
+def broken_database(own_home):
+    """A home whose database is none."""
+    own_home.mkdir()
+    (own_home / "mlflow.db").write_bytes(b"not a database, but long enough a text for a header " * 40)
+    return own_home
+
+
+@pytest.fixture
+def recorded(lab):
+    """recorded(rows, name=..., key=...) keeps a finished run that answered (clip, song, label, said)."""
+    made = []
+
+    def record(rows, *, name="made up", key="made up"):
+        classes = sorted({row[2] for row in rows} | {row[3] for row in rows})
+        sure = np.linspace(0.9, 0.7, len(rows))[:, None]  # the earlier, the surer
+        own = np.array([[said == label for label in classes] for *_, said in rows])
+        shares = np.where(own, sure, (1 - sure) / (len(classes) - 1))
+        truth = np.array([classes.index(row[2]) for row in rows])
+        scores = evaluate(truth, shares, groups=[row[1] or row[0] for row in rows], classes=classes)
+        answers = [
+            {"clip": clip, "song": song, "label": label, "predicted": said,
+             "probabilities": dict(zip(classes, map(float, part), strict=True))}
+            for (clip, song, label, said), part in zip(rows, shares, strict=True)
+        ]  # fmt: skip
+
+        def write(folder):
+            (folder / "scores.json").write_text(json.dumps(scores), "utf-8")
+            (folder / "predictions.json").write_text(json.dumps(answers), "utf-8")
+
+        run_id = lab.runs.create(name, Spec(data=str(lab.corpus), config=tiny_config()).to_dict())
+        made.append(run_id)
+        lab.runs.save_folder(run_id, "evaluation", write)
+        lab.runs.log(run_id, [(1, headline(scores))])
+        lab.runs.tag(run_id, {"mer.test_hash": key, "mer.data_hash": key, "mer.data_name": "songs"})
+        lab.runs.finish(run_id, "finished")
+        return run_id
+
+    yield record
+    for run_id in made:
+        lab.runs.delete(run_id)

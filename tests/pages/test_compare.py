@@ -1,0 +1,148 @@
+"""Compare: only what was tested on the same clips is ranked, and beside what guessing would score."""
+
+import csv
+import io
+
+import pytest
+
+from mer.results import test_key as key_of
+from pages._ui.ranking import differences, leaderboard
+from tests.page_helpers import errors, links, opened, said
+
+SONGS = [(f"Sad/{n}.wav", f"song {n}", ("Happy", "Sad")[n % 2]) for n in range(12)]
+RIGHT = [(*row, row[2]) for row in SONGS]
+WRONG = [(*row, "Sad") for row in SONGS[:-1]] + [(*SONGS[-1], "Happy")]
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """What the download buttons offer, by file name."""
+    import streamlit as st
+
+    found, real = {}, st.download_button
+
+    def offer(label, data, file_name, *rest, **more):
+        found[file_name] = data
+        return real(label, data, file_name, *rest, **more)
+
+    monkeypatch.setattr(st, "download_button", offer)
+    return found
+
+
+@pytest.fixture
+def pair(recorded):
+    """Two runs on the same twelve songs: one is always right, the other hardly ever on the happy ones."""
+    return recorded(WRONG, name="worse"), recorded(RIGHT, name="better")
+
+
+def board(app):
+    return app.dataframe[0].value
+
+
+def on(lab, run_id):
+    return opened("compare", on=key_of(lab.runs.get(run_id)))
+
+
+def test_runs_on_the_same_clips_are_ranked_best_first(lab, pair):
+    table = board(opened("compare", on="made up, test made up"))
+    assert list(table["run"])[:2] == [f"better · {pair[1][:8]}", f"worse · {pair[0][:8]}"]
+    assert list(table["against the best"])[:2] == ["best", "below the best"]
+    assert table["accuracy by song"].iloc[0] == 1
+
+
+def test_guessing_stands_below_the_runs(lab):
+    table = board(on(lab, lab.first))
+    assert list(table["run"])[-2:] == ["always the largest class", "chance"]
+    assert list(table["accuracy by song"])[-2:] == [0.5, 0.5]
+
+
+def test_runs_on_other_clips_are_not_in_the_table_and_that_is_said(lab):
+    app = on(lab, lab.first)
+    listed = " ".join(board(app)["run"])
+    assert lab.first[:8] in listed
+    assert lab.second[:8] in listed
+    assert lab.elsewhere[:8] not in listed
+    assert "Not ranked here: 1 more run, tested on other clips" in said(app)
+
+
+def test_the_other_clips_can_be_chosen(lab):
+    app = on(lab, lab.first)
+    (choice,) = [box for box in app.selectbox if box.label == "Tested on"]
+    assert sorted(choice.options) == [
+        "songs: 4 test clips of 2 songs (2 runs)", "songs: 8 test clips of 4 songs (1 run)",
+    ]  # fmt: skip
+    choice.select(key_of(lab.runs.get(lab.elsewhere))).run()
+    assert lab.elsewhere[:8] in " ".join(board(app)["run"])
+    assert any("only one run on these clips" in info.value for info in app.info)
+
+
+def test_the_better_of_two_is_named_in_a_sentence(lab, pair):
+    app = opened("compare", on="made up", a=pair[0][:8], b=pair[1][:8])
+    assert f"better · {pair[1][:8]}".replace("·", "·") in said(app)
+    assert "is better on these 12 songs" in said(app)
+    assert "McNemar's exact test over songs" in said(app)
+
+
+def test_two_that_are_alike_cannot_be_told_apart(lab):
+    app = on(lab, lab.first)
+    assert "cannot be told apart on these 2 songs" in said(app)
+    assert errors(app) == []
+
+
+def test_a_run_is_not_compared_with_itself(lab, pair):
+    app = opened("compare", on="made up", a=pair[0][:8], b=pair[0][:8])
+    assert any("Choose two different runs" in info.value for info in app.info)
+
+
+def test_the_clips_that_one_alone_gets_right_are_listed(lab, pair):
+    app = opened("compare", on="made up", a=pair[0][:8], b=pair[1][:8], outcome="only second")
+    clips = app.dataframe[1].value
+    assert set(clips["outcome"]) == {"only second"}
+    assert sorted(clips["clip"]) == sorted(clip for clip, *_, true, taken in WRONG if true != taken)
+    app = opened("compare", on="made up", a=pair[0][:8], b=pair[1][:8], outcome="both wrong")
+    assert any("There is no such clip" in info.value for info in app.info)
+    assert len(app.dataframe) == 1
+
+
+def test_the_csv_has_a_row_a_run_and_the_baselines(lab, pair, taken):
+    opened("compare", on="made up")
+    rows = list(csv.DictReader(io.StringIO(taken["runs.csv"])))
+    assert [row["run"].split(" · ")[0] for row in rows] == [
+        "better", "worse", "always the largest class", "chance",
+    ]  # fmt: skip
+    assert (rows[0]["accuracy by song"], rows[0]["songs"], rows[3]["songs"]) == ("1.0", "12.0", "")
+    assert "95% interval" not in rows[0]
+
+
+def test_a_bar_of_the_table_is_a_drawing_within_its_frame(lab):
+    from urllib.parse import unquote
+    from xml.etree import ElementTree
+
+    group = type("Group", (), {"runs": [lab.runs.get(lab.first)]})
+    drawn = leaderboard(group)[0]["95% interval"]
+    picture = ElementTree.fromstring(unquote(drawn.removeprefix("data:image/svg+xml;utf8,")))
+    assert all(0 <= float(part.get("x") or part.get("cx")) <= 100 for part in picture)
+
+
+def test_bars_go_right_where_the_second_is_better():
+    found = type("Found", (), {"per_class": {"Happy": (0.5, 1.0), "Sad": (1.0, 0.75)}})
+    (bars,) = differences(found).data
+    assert dict(zip(bars.y, bars.x, strict=True)) == {"Sad": -0.25, "Happy": 0.5}
+    assert list(bars.text) == ["100% → 75%", "50% → 100%"]
+
+
+def test_curves_of_no_run_at_all_are_fine(lab):
+    app = on(lab, lab.first)
+    app.multiselect(key="run").set_value([]).run()
+    assert errors(app) == []
+    assert not app.get("vega_lite_chart")
+
+
+def test_what_an_address_cannot_mean_is_ignored(lab):
+    app = opened("compare", on="everything", run=["x"] * 9, a="zz", b="", outcome="maybe")
+    assert errors(app) == []
+    assert len(app.dataframe) >= 1
+
+
+def test_without_finished_runs_training_is_offered():
+    assert links(opened("compare")) == ["train"]

@@ -1,0 +1,124 @@
+"""Learning curves: at the right place, thinned without losing the newest, in a chart that keeps its zoom."""
+
+import pytest
+
+from mer.runs import Run
+from pages._ui import curves, data
+from pages._ui.curves import POINTS, best_and_last, read_curves
+from pages._ui.data import history
+
+
+def run_of(status="finished", *, steps="120", epochs=3, **metrics):
+    spec = {"config": {"train": {"epochs": epochs}}}
+    tags = {"mer.steps": steps} if steps else {}
+    return Run("abcdef0123", "a run", status, 0.0, 9.0, spec, metrics, tags=tags)
+
+
+@pytest.fixture
+def kept(monkeypatch):
+    """What the store holds of each metric; what is asked of it is kept in `kept.asked`."""
+
+    class Kept(dict):
+        """Metrics, and what was asked of them."""
+
+    found = Kept()
+    found.asked = []
+
+    def read(home, run_id, metric, changed):
+        found.asked.append((metric, changed))
+        return found.get(metric, [])
+
+    monkeypatch.setattr(data, "_history", read)
+    return found
+
+
+def test_validation_by_step_is_put_where_its_epoch_ended(kept):
+    kept["validation_loss"] = [(1, 0.9), (2, 0.8), (3, 0.7)]
+    assert read_curves(run_of(), "step")["validation_loss"] == [(40, 0.9), (80, 0.8), (120, 0.7)]
+
+
+def test_by_epoch_points_stay_where_they_are(kept):
+    kept["validation_loss"] = kept["train_loss"] = [(1, 0.9), (2, 0.8)]
+    found = read_curves(run_of(), "epoch")
+    assert found["validation_loss"] == found["train_loss"] == [(1, 0.9), (2, 0.8)]
+
+
+def test_without_the_number_of_steps_the_last_one_stands_for_it(kept):
+    kept["step_loss"], kept["validation_loss"] = [(n, 1.0) for n in range(1, 31)], [(3, 0.7)]
+    assert read_curves(run_of(steps=""), "step")["validation_loss"] == [(30, 0.7)]
+
+
+def test_a_run_without_figures_has_no_points(kept):
+    assert not any(read_curves(run_of(steps="", epochs=0), "step").values())
+
+
+def test_single_steps_are_smoothed_towards_their_mean(kept):
+    kept["step_loss"] = [(n, float(n % 2)) for n in range(1, 200)]
+    smoothed = [y for _, y in read_curves(run_of(), "step")["step_loss"]]
+    assert smoothed[0] == 1
+    assert all(0.4 < y < 0.6 for y in smoothed[-50:])
+
+
+@pytest.mark.parametrize("count", [1, 2, 399, 400, 401, 799, 5000])
+def test_a_long_curve_is_thinned_and_keeps_the_newest_point_and_the_order(kept, count):
+    kept["step_loss"] = [(n, 0.5) for n in range(1, count + 1)]
+    found = read_curves(run_of(), "step")["step_loss"]
+    assert found[-1] == (count, 0.5)
+    assert found == sorted(found)
+    assert len(found) == count or POINTS <= len(found) < 2 * POINTS
+
+
+def test_figures_of_an_ended_run_are_read_once(kept):
+    for _ in range(3):
+        history(run_of("finished"), "step_loss")
+    assert set(kept.asked) == {("step_loss", 9.0)}
+
+
+def test_a_metric_of_an_active_run_is_read_again_when_its_newest_value_changes(kept):
+    history(run_of("running", validation_loss=0.5), "validation_loss")
+    history(run_of("running", validation_loss=0.4), "validation_loss")
+    assert kept.asked == [("validation_loss", 0.5), ("validation_loss", 0.4)]
+
+
+def test_the_newest_step_of_an_active_run_is_added_to_what_was_read_before(kept):
+    kept["step_loss"] = [(10, 0.8), (20, 0.7)]
+    assert history(run_of("running", progress=0.25, step_loss=0.6), "step_loss")[-1] == (30, 0.6)
+    assert history(run_of("running", progress=20 / 120, step_loss=0.7), "step_loss")[-1] == (20, 0.7)
+
+
+def test_the_best_epoch_stands_beside_the_last():
+    points = [(1.0, 0.5), (2.0, 0.75), (3.0, 0.25)]
+    assert best_and_last(run_of(best_epoch=2.0), points) == "best epoch 2: 75%, last epoch 3: 25%"
+    assert best_and_last(run_of(), points) == "last epoch 3: 25%"
+    assert best_and_last(run_of(best_epoch=7.0), points) == "last epoch 3: 25%"
+    assert best_and_last(run_of(best_epoch=1.0), []) == ""
+
+
+def points_of(run, read, what="loss", by="epoch"):
+    return curves._table([run], {run.id: read}, what, by).to_pylist()
+
+
+def test_the_table_has_training_validation_and_a_ring_at_the_best_epoch():
+    read = {"train_loss": [(1.0, 0.9)], "validation_loss": [(1.0, 0.8), (2.0, 0.7)]}
+    rows = points_of(run_of(best_epoch=2.0), read)
+    name = "a run · abcdef01"
+    assert rows == [
+        {"x": 1.0, "y": 0.9, "run": name, "part": "training"},
+        {"x": 1.0, "y": 0.8, "run": name, "part": "validation"},
+        {"x": 2.0, "y": 0.7, "run": name, "part": "validation"},
+        {"x": 2.0, "y": 0.7, "run": name, "part": "best"},
+    ]
+
+
+def test_the_chart_stays_the_same_while_only_its_data_change():
+    early = curves._spec([run_of("running", progress=0.1, step_loss=0.9)], "loss", "step")
+    late = curves._spec([run_of("finished", progress=1.0, step_loss=0.1, best_epoch=3.0)], "loss", "step")
+    assert early == late
+
+
+def test_runs_of_a_chart_have_different_colours_and_shapes():
+    runs = [Run(f"{n}" * 8, f"run {n}", "finished", 0, 1, {}, {}) for n in range(7)]
+    spec = curves._spec(runs, "accuracy", "epoch")
+    scale = spec["encoding"]["color"]["scale"]
+    assert len(set(scale["range"])) == len(set(scale["domain"])) == 7
+    assert len(set(spec["layer"][1]["encoding"]["shape"]["scale"]["range"])) == 7

@@ -1,0 +1,109 @@
+"""What is chosen lives in the address: a link opens the same view, and what it cannot mean is dropped."""
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+
+def form():
+    import streamlit as st
+
+    from pages._ui.links import chosen, remember
+
+    options = st.session_state.get("options", ["red-1", "green-2", "blue-3"])
+    chosen("one", options, default=["green-2"])
+    remember("one", st.selectbox("One", options, key="one"))
+    if st.session_state.get("elsewhere"):
+        return
+    chosen("some", options, default=["red-1"], many=2)
+    remember("some", st.multiselect("Some", options, key="some", max_selections=2))
+
+
+def app_at(**query):
+    app = AppTest.from_function(form, default_timeout=30)
+    app.query_params.update(query)
+    return app.run()
+
+
+def values(app):
+    assert not app.exception
+    return app.selectbox[0].value, app.multiselect[0].value
+
+
+def test_without_an_address_the_defaults_are_chosen_and_written_to_it():
+    app = app_at()
+    assert values(app) == ("green-2", ["red-1"])
+    assert app.query_params == {"one": "green-2", "some": "red-1"}
+
+
+def test_an_address_opens_the_view_that_it_names():
+    app = app_at(one="blue-3", some=["green-2", "blue-3"])
+    assert values(app) == ("blue-3", ["green-2", "blue-3"])
+
+
+def test_the_beginning_of_a_value_is_enough():
+    assert values(app_at(one="bl", some=["gr"])) == ("blue-3", ["green-2"])
+
+
+@pytest.mark.parametrize("value", ["purple", "", "RED", "red-1; drop table"])
+def test_a_value_that_is_no_option_is_dropped(value):
+    app = app_at(one=value, some=[value, "blue-3"])
+    assert values(app) == ("green-2", ["blue-3"])
+    assert app.query_params == {"one": "green-2", "some": "blue-3"}
+
+
+def test_only_unknown_values_leave_the_defaults():
+    assert values(app_at(some=["purple", "pink"])) == ("green-2", ["red-1"])
+
+
+def test_more_values_than_may_be_chosen_are_cut():
+    assert values(app_at(some=["red", "green", "blue"]))[1] == ["red-1", "green-2"]
+
+
+def test_a_choice_goes_to_the_address():
+    app = app_at()
+    app.selectbox[0].select("red-1")
+    app.multiselect[0].set_value(["blue-3", "green-2"])
+    assert values(app.run()) == ("red-1", ["blue-3", "green-2"])
+    assert app.query_params == {"one": "red-1", "some": ["blue-3", "green-2"]}
+
+
+def test_all_choices_may_be_taken_back():
+    app = app_at(some=["blue-3"])
+    app.multiselect[0].set_value([]).run()
+    assert values(app.run()) == ("green-2", [])
+    assert "some" not in app.query_params
+
+
+def test_an_option_that_has_gone_is_no_longer_chosen():
+    app = app_at(one="blue-3", some=["blue-3", "green-2"])
+    app.session_state["options"] = ["red-1", "green-2"]
+    assert values(app.run()) == ("green-2", ["green-2"])
+
+
+def test_where_all_that_was_chosen_has_gone_the_defaults_come_back():
+    app = app_at(some=["blue-3"])
+    app.session_state["options"] = ["red-1", "green-2"]
+    assert values(app.run())[1] == ["red-1"]
+
+
+def test_a_new_address_wins_over_what_was_chosen_before():
+    app = app_at()
+    app.selectbox[0].select("red-1").run()
+    app.query_params["one"] = "blue-3"
+    assert values(app.run())[0] == "blue-3"
+
+
+def test_a_choice_is_found_again_after_another_page():
+    app = app_at()
+    app.multiselect[0].set_value(["blue-3"]).run()
+    app.session_state["elsewhere"] = True
+    app.run()
+    app.session_state["elsewhere"] = False
+    app.query_params.pop("some")
+    assert values(app.run())[1] == ["blue-3"]
+
+
+def test_without_options_nothing_breaks():
+    app = AppTest.from_function(form, default_timeout=30)
+    app.session_state["options"] = []
+    assert values(app.run()) == (None, [])

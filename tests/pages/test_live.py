@@ -1,0 +1,279 @@
+"""Live: what each run is doing, how far it is, and what can be done to it."""
+
+import json
+import socket
+from types import SimpleNamespace
+
+import psutil
+import pytest
+import streamlit as st
+
+from mer.errors import RunError
+from mer.jobs import log_path
+from mer.material import Spec
+from mer.runs import Run
+from pages._ui import actions, running
+from pages._ui.running import progress_of
+from tests.page_helpers import by_label, errors, opened, page_at, said
+from tests.run_helpers import tiny_config
+
+GONE = json.dumps({"host": socket.gethostname(), "pid": 2**22 - 7, "born": 1.0})
+
+
+@pytest.fixture
+def begun(lab):
+    """begun(status, **tags) records a run in that state; they are gone after the test."""
+    made = []
+
+    def begin(status="queued", *, name="one more", parent=None, metrics=None, tags=None, **config):
+        spec = Spec(data=str(lab.corpus), config=tiny_config(**config)).to_dict()
+        run_id = lab.runs.create(name, spec, parent=parent)
+        made.append(run_id)
+        if status == "running":
+            lab.runs.start(run_id)
+        elif status != "queued":
+            lab.runs.finish(run_id, status, reason="as asked")
+        lab.runs.tag(run_id, tags or {})
+        lab.runs.log(run_id, [(1, metrics)] if metrics else [])
+        return run_id
+
+    yield begin
+    for run_id in made:
+        lab.runs.delete(run_id)
+
+
+@pytest.fixture
+def polled(monkeypatch):
+    """What the page asked to be drawn again, and how often."""
+    asked, fragment = [], st.fragment
+
+    def record(function, *, run_every=None):
+        asked.append((function.__name__, run_every))
+        return fragment(function, run_every=run_every)
+
+    monkeypatch.setattr(st, "fragment", record)
+    return asked
+
+
+@pytest.fixture
+def done(monkeypatch):
+    """The actions that were asked for; nothing is done, or what `done.fails` says."""
+    asked = SimpleNamespace(calls=[], fails=None)
+
+    def action(name):
+        def act(store, run_id):
+            asked.calls.append((name, run_id))
+            if asked.fails:
+                raise asked.fails
+
+        return act
+
+    kept = {name: action(name) for name in ("cancel", "relaunch", "delete")}
+    names = {"Stop": "cancel", "Resume": "relaunch", "Delete for good": "delete"}
+    real = actions._button
+    monkeypatch.setattr(
+        actions, "_button", lambda label, icon, act, run: real(label, icon, kept[names[label]], run)
+    )
+    return asked
+
+
+def buttons(app, run_id):
+    """What can be done to a run."""
+    return [button.label for button in app.main.button if (button.key or "").endswith(run_id)]
+
+
+def test_a_running_run_shows_its_epoch_the_time_that_is_left_and_can_be_stopped(busy):
+    app = opened("live")
+    assert "running** " not in said(app)
+    (progress,) = app.get("progress")
+    assert (progress.value, progress.text) == (33, "epoch 2 of 3, 80 s left")
+    assert buttons(app, busy.running) == ["Stop"]
+
+
+def test_curves_of_what_is_active_are_shown_first(busy):
+    app = opened("live")
+    assert app.multiselect(key="run").value == [busy.running]
+    assert len(app.get("arrow_vega_lite_chart") or app.get("vega_lite_chart")) == 2
+    assert f"`{busy.running[:8]}` last epoch 1: 25%" in said(app)
+
+
+def test_without_an_active_run_the_newest_is_shown(lab):
+    assert opened("live").multiselect(key="run").value == [lab.failed]
+
+
+def test_a_page_is_drawn_again_every_second_while_a_run_is_active(busy, polled):
+    opened("live")
+    assert set(polled) == {("poll", 1.0)}
+
+
+def test_nothing_is_drawn_again_where_nothing_is_active(lab, polled):
+    opened("live")
+    assert set(polled) == {("poll", None)}
+
+
+def test_a_run_that_waits_says_for_what(lab, begun):
+    waiting = begun("queued", tags={"mer.stage": "waiting for a free slot"})
+    app = opened("live")
+    assert "waiting for a free slot" in said(app)
+    assert buttons(app, waiting) == ["Stop", "Delete for good"]
+
+
+def test_a_run_whose_process_is_gone_says_so_and_can_go_on(lab, begun):
+    assert not psutil.pid_exists(2**22 - 7)
+    lost = begun("running", tags={"mer.owner": GONE})
+    app = opened("live")
+    assert ":orange-badge[:material/warning: interrupted]" in said(app)
+    assert "Its process is gone" in said(app)
+    assert buttons(app, lost) == ["Resume", "Delete for good"]
+
+
+def test_a_run_that_was_asked_to_stop_is_stopping_and_cannot_be_deleted(lab, begun):
+    ending = begun("running", tags={"mer.stop": "1"}, metrics={"progress": 0.5})
+    app = opened("live")
+    assert "stopping]" in said(app)
+    assert buttons(app, ending) == []
+
+
+@pytest.mark.parametrize(
+    ("which", "words", "offered"),
+    [
+        ("failed", "ZeroDivisionError", ["Resume", "Delete for good"]),
+        ("stopped", "stopped]", ["Resume", "Delete for good"]),
+        ("first", "largest class 50%, chance 50%", ["Delete for good"]),
+    ],
+)
+def test_a_run_that_ended_says_how_and_offers_what_fits(lab, which, words, offered):
+    run_id = getattr(lab, which)
+    app = opened("live", run=run_id[:8])
+    assert words in said(app)
+    assert buttons(app, run_id) == offered
+
+
+def run_with(status="running", *, folds=0, stage="", parent=None, **metrics):
+    spec = {"config": {"split": {"folds": folds}, "train": {"epochs": 10}}}
+    return Run("a" * 32, "one", status, 0, None, spec, metrics, parent=parent, tags={"mer.stage": stage})
+
+
+def test_progress_is_told_in_epochs():
+    words = [progress_of(run_with(progress=share, seconds_left=200.0))[1] for share in (0.05, 0.5, 1.0)]
+    assert words == ["epoch 1 of 10, 3 min left", "epoch 6 of 10, 3 min left", "epoch 10 of 10, 3 min left"]
+    assert progress_of(run_with("stopped", progress=0.31)) == (0.31, "epoch 4 of 10")
+
+
+def test_before_training_the_stage_is_told():
+    assert progress_of(run_with(stage="preparing clips: 3 of 16")) == (0, "preparing clips: 3 of 16")
+    assert progress_of(run_with())[1] == "preparing"
+
+
+def test_a_cross_validation_counts_its_folds(monkeypatch):
+    parent = run_with(folds=4)
+    parts = [run_with("finished", parent=parent.id), run_with(parent=parent.id, progress=0.5), run_with()]
+    monkeypatch.setattr(running, "all_runs", lambda: parts)
+    assert progress_of(parent) == (0.375, "1 of 4 folds done")
+
+
+def test_a_cross_validation_is_shown_with_its_folds(lab, begun):
+    parent = begun("running", folds=2)
+    begun("finished", parent=parent, folds=2)
+    begun("running", parent=parent, folds=2, metrics={"progress": 0.5})
+    app = opened("live", run=parent[:8])
+    assert "1 of 2 folds done" in [progress.text for progress in app.get("progress")]
+    assert errors(app) == []
+
+
+@pytest.mark.parametrize(("label", "action"), [("Stop", "cancel"), ("Delete for good", "delete")])
+def test_a_button_does_what_it_says(lab, begun, done, label, action):
+    waiting = begun("queued")
+    app = opened("live")
+    assert done.calls == []
+    app.button(key=f"{label} {waiting}").click().run()
+    assert done.calls == [(action, waiting)]
+    assert errors(app) == []
+
+
+def test_resume_queues_the_run_again(lab, done):
+    app = opened("live", run=lab.stopped[:8])
+    app.button(key=f"Resume {lab.stopped}").click().run()
+    assert done.calls == [("relaunch", lab.stopped)]
+
+
+def test_what_a_button_could_not_do_is_said_and_stays(lab, done):
+    done.fails = RunError("run is worked on by another process")
+    app = opened("live", run=lab.stopped[:8])
+    app.button(key=f"Resume {lab.stopped}").click().run()
+    assert errors(app) == ["Resume: run is worked on by another process"]
+
+
+def test_delete_asks_first(lab):
+    app = opened("live", run=lab.first[:8])
+    (popover,) = app.get("popover")
+    assert "This cannot be undone" in said(popover)
+    assert [button.label for button in popover.button] == ["Delete for good"]
+
+
+def test_a_stopped_run_is_shown_as_such_at_once(lab, begun):
+    waiting = begun("queued")
+    app = opened("live")
+    app.button(key=f"Stop {waiting}").click().run()
+    assert lab.runs.get(waiting).status == "stopped"
+    assert "stopped]" in said(app)
+    assert buttons(app, waiting) == ["Resume", "Delete for good"]
+
+
+def test_a_deleted_run_leaves_the_page(lab, begun):
+    waiting = begun("queued", name="about to go")
+    app = opened("live")
+    app.button(key=f"Delete for good {waiting}").click().run()
+    assert not app.exception
+    assert "about to go" not in said(app)
+    assert waiting not in app.multiselect(key="run").options
+
+
+def test_a_link_with_more_runs_than_colours_shows_the_first_ones(lab, begun):
+    many = [begun("finished") for _ in range(8)]
+    app = opened("live", run=[run_id[:8] for run_id in many])
+    assert errors(app) == []
+    assert app.multiselect(key="run").value == many[:7]
+
+
+def test_a_run_that_never_had_figures_is_not_said_to_be_preparing(lab, begun):
+    over = begun("failed")
+    app = opened("live", run=over[:8])
+    assert not any("being prepared" in info.value for info in app.info)
+    begun("running")
+    assert any("being prepared" in info.value for info in opened("live").info)
+
+
+def test_curves_by_step_and_by_epoch(busy):
+    app = opened("live", by="epoch")
+    assert app.get("segmented_control")[0].value == "epoch"
+    assert opened("live", by="fortnight").get("segmented_control")[0].value == "step"
+
+
+def test_the_log_is_shown_from_its_end(lab):
+    path = log_path(lab.failed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("the beginning\n" + "noise\n" * 2000 + "epoch 1: loss दुख\n", "utf-8")
+    app = page_at("live", run=lab.failed[:8]).run()
+    by_label(app.toggle, "Show the log").set_value(True)
+    (code,) = app.run().code
+    path.unlink()
+    assert code.value.endswith("epoch 1: loss दुख")
+    assert "the beginning" not in code.value
+
+
+def test_a_log_that_is_cut_within_a_letter_is_shown(lab):
+    path = log_path(lab.failed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes("दुख".encode() * 1000)
+    tail = actions.log_tail(lab.runs.get(lab.failed))
+    path.unlink()
+    assert tail.endswith("दुखदुख")
+
+
+def test_a_run_without_a_log_says_why(lab):
+    assert "not launched in the background" in actions.log_tail(lab.runs.get(lab.first))
+    log_path(lab.first).parent.mkdir(parents=True, exist_ok=True)
+    log_path(lab.first).touch()
+    assert actions.log_tail(lab.runs.get(lab.first)) == "(nothing yet)"
+    log_path(lab.first).unlink()

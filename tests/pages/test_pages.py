@@ -1,0 +1,178 @@
+"""Every page in every state of its home: it opens, says what it is, and what to do; never a traceback."""
+
+import ast
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from mer.results import test_key as key_of
+from pages._ui import launching
+from pages._ui.frame import PAGES
+from tests.page_helpers import ENTRY, ROOT, SECONDS, TITLES, errors, links, opened, said
+
+MODULES = [*sorted((ROOT / "pages").glob("*.py")), ENTRY]
+SHARED = sorted((ROOT / "pages" / "_ui").glob("*.py"))
+# What to press, or where to go, where there is nothing to show.
+WAY_OUT = {
+    "home": "Try a clip", "predict": "JSON", "data": "Make the demo corpus", "train": "data",
+    "live": "train", "compare": "train", "confusion": "train", "study": "",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def quick(checked, monkeypatch):
+    """Nothing is measured here."""
+    monkeypatch.setattr(launching, "time_needed", lambda entry, specs: 30.0)
+
+
+def whole(app, name):
+    """True if the page has its title and no place where it broke."""
+    assert not app.exception
+    assert "Traceback" not in said(app)
+    assert "Something went wrong" not in said(app)
+    return TITLES[name] in [title.value for title in app.title]
+
+
+def offers(app):
+    """What can be pressed or followed in the main part."""
+    return [*(b.label for b in (*app.main.button, *app.main.download_button)), *links(app)]
+
+
+def test_the_menu_has_every_page():
+    named = [name for pages in PAGES.values() for _, name, _ in pages]
+    assert sorted(named) == sorted(TITLES) == sorted(path.stem for path in MODULES if path != ENTRY)
+
+
+@pytest.mark.parametrize("name", TITLES)
+def test_a_page_of_an_empty_home_has_a_way_on_and_leaves_it_empty(name, own_home):
+    app = opened(name)
+    assert whole(app, name)
+    assert errors(app) == []
+    assert not WAY_OUT[name] or WAY_OUT[name] in offers(app)
+    assert not own_home.exists()
+
+
+@pytest.mark.parametrize("name", TITLES)
+def test_a_page_opens_on_its_own_where_there_are_runs(name, lab):
+    app = opened(name)
+    assert whole(app, name)
+    assert errors(app) == []
+    assert not app.sidebar.page_link
+
+
+@pytest.mark.parametrize("name", TITLES)
+def test_a_page_has_a_link_to_a_run_that_is_under_way(name, busy):
+    app = opened(name)
+    assert whole(app, name)
+    assert errors(app) == []
+    (link,) = app.sidebar.page_link
+    assert (link.label, link.proto.page) == ("a run under way: running", "live")
+    assert busy.running[:8] in link.proto.query_string
+
+
+@pytest.mark.parametrize("name", TITLES)
+def test_a_page_opens_through_the_front_door(name, busy):
+    app = AppTest.from_file(ENTRY, default_timeout=SECONDS).run()
+    app.switch_page(f"pages/{name}.py").run()
+    assert whole(app, name)
+    assert errors(app) == []
+
+
+@pytest.mark.parametrize("name", TITLES)
+def test_a_broken_database_is_named_and_the_remedy_said(name, broken_database):
+    app = opened(name)
+    assert whole(app, name)
+    assert errors(app)
+    assert all(str(broken_database / "mlflow.db") in error for error in errors(app))
+    assert all("set MER_HOME" in error for error in errors(app))
+
+
+def test_a_database_of_no_bytes_counts_as_none(own_home):
+    own_home.mkdir()
+    (own_home / "mlflow.db").touch()
+    app = opened("live")
+    assert whole(app, "live")
+    assert errors(app) == []
+
+
+@pytest.mark.parametrize("name", ["home", "live"])
+def test_a_setting_that_makes_no_sense_is_named_and_the_page_stays(name, monkeypatch):
+    monkeypatch.setenv("MER_SLOTS", "many")
+    app = opened(name)
+    assert whole(app, name)
+    assert "MER_SLOTS='many' should be a whole number" in said(app.sidebar)
+
+
+@pytest.mark.parametrize("name", TITLES)
+def test_damaged_files_leave_each_page_whole(name, spoiled):
+    assert whole(opened(name), name)
+
+
+def test_damaged_scores_are_named_where_they_are_shown(spoiled):
+    app = opened("confusion", run=[spoiled.first, spoiled.second])
+    assert any(f"run {spoiled.first[:8]}: its scores cannot be read" in error for error in errors(app))
+    assert f"· `{spoiled.second[:8]}`" not in " ".join(errors(app))
+    assert "Listen to a cell" in said(app)
+
+
+def test_damaged_predictions_are_named_and_the_leaderboard_stays(lab, damage):
+    damage(lab.runs.folder(lab.second, "evaluation") / "predictions.json")
+    app = opened("compare", on=key_of(lab.runs.get(lab.second)))
+    (error,) = errors(app)
+    assert f"run {lab.second[:8]}: its predictions cannot be read" in error
+    assert len(app.dataframe) == 1
+
+
+def test_a_damaged_card_takes_its_model_off_the_list_and_no_other(spoiled):
+    app = opened("predict", model=spoiled.second[:8])
+    (models,) = app.multiselect
+    assert models.value == [spoiled.second[:8]]
+    assert not any(spoiled.first[:8] in option for option in models.options)
+
+
+def test_a_damaged_library_is_said_with_where_it_is_kept(spoiled):
+    app = opened("data")
+    assert any("library.json.damaged" in warning.value for warning in app.warning)
+
+
+def test_what_is_no_error_of_ours_is_said_in_plain_words(monkeypatch):
+    monkeypatch.setattr("pages._ui.data.models", lambda: 1 / 0)
+    app = opened("home")
+    assert not app.exception
+    assert errors(app)
+    assert all("Something went wrong here. Reload the page" in text for text in errors(app))
+    assert "ZeroDivisionError: division by zero" in [code.value for code in app.code]
+    assert "Start here" in said(app), "the other parts of the page stay"
+
+
+def lines(path):
+    return len(path.read_text("utf-8").splitlines())
+
+
+def modules_in(path):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+def test_a_page_is_thin(path):
+    assert lines(path) <= 120
+
+
+@pytest.mark.parametrize("path", SHARED, ids=lambda path: path.name)
+def test_what_pages_share_comes_in_small_modules(path):
+    assert lines(path) <= 300
+
+
+@pytest.mark.parametrize("path", [*MODULES, *SHARED], ids=lambda path: path.name)
+def test_no_page_knows_mlflow(path):
+    assert not [name for name in modules_in(path) if name.split(".")[0] == "mlflow"]
+
+
+@pytest.mark.parametrize("path", [*MODULES, *SHARED], ids=lambda path: path.name)
+def test_a_page_imports_torch_only_inside_functions_or_not_at_all(path):
+    top = [node for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.Import)]
+    assert "torch" not in [alias.name for node in top for alias in node.names]

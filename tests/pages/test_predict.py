@@ -1,0 +1,269 @@
+"""Predict: from a sound to a verdict with its doubts, and to files to take home."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from mer.cards import load_card
+from mer.inference import Prediction, Window
+from mer.quality import remarks
+from pages._ui import clip, downloads
+from pages._ui.data import SHIPPED
+from tests.page_helpers import errors, opened, page_at, said
+
+CARD = load_card(SHIPPED / "demo_mobilenet_v3_small")
+SURE = {"Devotional": 0.05, "Happy": 0.05, "Party": 0.1, "Romantic": 0.1, "Sad": 0.7}
+SPLIT = {"Devotional": 0.0, "Happy": 0.05, "Party": 0.2, "Romantic": 0.35, "Sad": 0.4}
+MODEL = "demo_mobilenet_v3_small"
+OTHER = "emotify_efficientnet_lite0"
+
+
+class FakePredictor:
+    """Says Sad to everything, as surely as `shares`, a window every 5 s."""
+
+    card = CARD
+
+    def __init__(self):
+        self.shares, self.heard = SURE, []
+
+    def predict_waveform(self, waveform):
+        self.heard.append(len(waveform) / 16_000)
+        starts = range(0, max(1, int(self.heard[-1]) - 5), 5)
+        windows = tuple(Window(float(start), start + 10.0, self.shares) for start in starts)
+        return Prediction("Sad", self.shares, windows, remarks(waveform, sample_rate=16_000))
+
+
+@pytest.fixture(autouse=True)
+def network(monkeypatch):
+    fake = FakePredictor()
+    monkeypatch.setattr(clip, "predictor", lambda model: fake)
+    return fake
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """What the download buttons offer, by file name."""
+    found, real = {}, downloads.st.download_button
+
+    def offer(label, data, file_name, *rest, **more):
+        found[file_name] = data
+        return real(label, data, file_name, *rest, **more)
+
+    monkeypatch.setattr(downloads.st, "download_button", offer)
+    return found
+
+
+def wav(samples, rate=16_000):
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format="WAV")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def song(sound):
+    """Chords that change, so that nothing is amiss."""
+    chords = [sound.chord((220.0 * up, 277.2 * up, 330.0 * up), 1.0) for up in (1, 1.2, 0.8, 1.5, 1.1, 0.9)]
+    return wav(np.concatenate([chord * np.linspace(1, 0.2, 16_000) for chord in chords]).astype(np.float32))
+
+
+def uploaded(*files, **query):
+    app = page_at("predict", source="Upload", **query).run()
+    app.file_uploader[0].set_value([(name, content, "audio/wav") for name, content in files])
+    return app.run()
+
+
+def warnings(app):
+    return [warning.value for warning in app.warning]
+
+
+def test_an_example_is_judged_at_once(network):
+    app = opened("predict")
+    assert app.subheader[0].value == "Sad दुख, 70%"
+    assert "synthetic music" in said(app)
+    assert network.heard == [10]
+    assert errors(app) == warnings(app) == []
+
+
+def test_an_uploaded_file_gives_a_verdict(song):
+    app = uploaded(("दिल_1.wav", song))
+    assert app.subheader[0].value == "Sad दुख, 70%"
+    assert r"**दिल\_1\.wav**" in said(app)
+    assert errors(app) == warnings(app) == []
+    assert len(app.get("audio")) == 1
+
+
+def test_before_a_file_is_given_the_page_says_how():
+    app = opened("predict", source="Upload")
+    assert any("Nothing to hear yet" in info.value for info in app.info)
+    assert not app.download_button
+
+
+def test_a_close_call_is_said(network, song):
+    network.shares = SPLIT
+    assert any("Not sure" in info.value for info in uploaded(("a.wav", song)).info)
+    network.shares = SURE
+    assert not any("Not sure" in info.value for info in uploaded(("b.wav", song)).info)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("short", "too short to tell music by"), ("noise", "noise rather than music")]
+)
+def test_what_should_not_be_relied_on_is_said(sound, name, words):
+    content = {"short": wav(sound.chirp(seconds=0.7)), "noise": wav(sound.noise(4.0))}[name]
+    app = uploaded(("a.wav", content))
+    assert any("Do not rely on this" in text and words in text for text in warnings(app))
+    assert app.subheader[0].value == "Sad दुख, 70%"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("silent.wav", wav(np.zeros(32_000, np.float32)), "silent.wav: silent, nothing above -80 dBFS"),
+        ("empty.wav", b"", "empty.wav: empty, 0 bytes"),
+        ("words.wav", b"no sound at all", "words.wav: not audio that can be decoded"),
+        ("cut.wav", wav(np.full(1600, 0.5, np.float32)), "cut.wav: 0.10 s, shorter than 0.5 s"),
+    ],
+)
+def test_a_file_that_cannot_be_heard_is_one_message(name, content, words):
+    app = uploaded((name, content))
+    (error,) = errors(app)
+    assert words in error
+    assert not app.download_button
+
+
+def test_a_broken_file_does_not_keep_the_others_from_being_judged(song):
+    app = uploaded(("broken.wav", b"RIFF, or not"), ("good.wav", song), ("better.wav", song))
+    (error,) = errors(app)
+    assert error.startswith("broken.wav: not audio")
+    assert app.selectbox(key="clip").options == ["good.wav", "better.wav"]
+    assert r"**good\.wav**" in said(app)
+
+
+def test_a_broken_file_is_one_message_however_many_networks_listen(song):
+    app = uploaded(("broken.wav", b"RIFF, or not"), ("good.wav", song), model=[MODEL, OTHER])
+    assert len(errors(app)) == 1
+    assert len([text for text in app.subheader if "70%" in text.value]) == 2
+
+
+def test_of_many_files_the_first_twenty_are_taken(network, song):
+    app = uploaded(*((f"{n}.wav", song) for n in range(21)))
+    assert any("21 files; the first 20 are taken" in text for text in warnings(app))
+    assert len(app.selectbox(key="clip").options) == 20
+
+
+def test_a_longer_clip_shows_its_emotion_over_time(sound):
+    app = uploaded(("long.wav", wav(sound.chirp(seconds=25))))
+    assert any("Each point is one window" in caption.value for caption in app.caption)
+    assert len(app.get("plotly_chart")) == 4
+    assert len(uploaded(("short.wav", wav(sound.chirp(seconds=5)))).get("plotly_chart")) == 2
+
+
+def test_a_click_on_a_window_starts_the_player_there():
+    found = Prediction("Sad", SURE, tuple(Window(5.0 * n, 5.0 * n + 10, SURE) for n in range(3)))
+    chosen = {"selection": {"points": [{"point_index": 2}]}}
+    assert clip._start_of(chosen, found) == 10
+    assert clip._start_of({"selection": {"points": []}}, found) == 0
+    assert clip._start_of({"selection": {"points": [{"point_index": 7}]}}, found) == 0
+
+
+def test_the_csv_has_a_row_for_the_clip_and_one_a_window(taken, sound):
+    uploaded(("=1+1.wav", wav(sound.chirp(seconds=25))), model=MODEL)
+    rows = list(csv.DictReader(io.StringIO(taken["predictions.csv"])))
+    assert [row["part"] for row in rows] == ["whole clip", "window", "window", "window", "window"]
+    assert rows[0]["file"] == "'=1+1.wav"
+    assert (rows[0]["start_s"], rows[0]["end_s"], rows[0]["Sad"]) == ("0.0", "25.0", "0.7")
+    assert sum(float(rows[1][name]) for name in SURE) == pytest.approx(1)
+    assert rows[0]["model"] == CARD.title
+
+
+def test_the_json_holds_everything(taken, song, sound):
+    uploaded(("दिल.wav", song), ("noise.wav", wav(sound.noise(4.0))))
+    first, second = json.loads(taken["predictions.json"])
+    assert (first["file"], first["emotion"], first["probabilities"]) == ("दिल.wav", "Sad", SURE)
+    assert first["windows"][0]["probabilities"] == SURE
+    assert first["remarks"] == []
+    assert "noise" in second["remarks"][0]
+    assert "दिल" in taken["predictions.json"]
+
+
+def test_a_recording_is_judged_and_cut_to_a_minute(network, sound):
+    app = page_at("predict", source="Record").run()
+    app.audio_input[0].upload("recording.wav", wav(sound.chirp(seconds=70)))
+    app.run()
+    assert network.heard == [60]
+    assert app.subheader[0].value == "Sad दुख, 70%"
+
+
+def test_a_short_recording_is_taken_as_it_is(network, sound):
+    app = page_at("predict", source="Record").run()
+    app.audio_input[0].upload("recording.wav", wav(sound.chirp(seconds=3)))
+    app.run()
+    assert network.heard == [3]
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [
+        ("http://192.168.0.7:8501/predict", True), ("http://music.example/predict", True),
+        ("https://music.example/predict", False), ("http://localhost:8501/predict", False),
+        ("http://127.0.0.1:8501/predict", False), ("http://[::1]:8501/predict", False),
+    ],
+)  # fmt: skip
+def test_where_a_browser_gives_no_microphone_it_is_said(url, warned):
+    app = page_at("predict", source="Record")
+    app.context["url"] = url
+    assert any("microphone" in text for text in warnings(app.run())) == warned
+
+
+def test_an_address_opens_the_view_that_it_names():
+    app = opened("predict", source="Example", example="Sad", model=OTHER)
+    assert app.get("pills")[0].value == "Sad"
+    assert app.multiselect[0].value == [OTHER]
+    assert r"**example\_Sad\.wav** · efficientnet\_lite0" in said(app)
+
+
+def test_what_an_address_cannot_mean_is_ignored():
+    app = opened("predict", source="Telepathy", example="Bored", model=["../../etc/passwd", "no such"])
+    assert errors(app) == []
+    assert app.multiselect[0].value == [MODEL]
+    assert app.query_params == {"source": "Example", "example": "Romantic", "model": MODEL}
+
+
+def test_without_a_model_chosen_one_is_asked_for():
+    app = page_at("predict").run()
+    app.multiselect[0].set_value([]).run()
+    assert [info.value for info in app.info] == ["Choose a model."]
+    assert errors(app) == []
+
+
+def test_without_any_model_there_is_a_way_to_get_one(monkeypatch, tmp_path):
+    monkeypatch.setattr("pages._ui.data.SHIPPED", tmp_path)
+    app = opened("predict")
+    assert any("no model yet" in info.value for info in app.info)
+    assert [link.proto.page for link in app.main.page_link] == ["train"]
+
+
+def test_own_models_are_offered_after_the_shipped_ones(lab):
+    options = opened("predict").multiselect[0].options
+    assert len(options) == 5
+    assert [title.rsplit(" · run ", 1)[-1] for title in options[2:]] == [
+        lab.elsewhere[:8], lab.second[:8], lab.first[:8],
+    ]  # fmt: skip
+
+
+def test_a_model_says_on_what_it_was_measured_and_under_which_licence():
+    assert "this model is right in 96% (" in said(opened("predict", model=MODEL))
+    assert "model trained on synthetic music" in said(opened("predict", model=MODEL))
+    assert "trained on music under" in said(opened("predict", model=OTHER))
+
+
+def test_an_own_model_judges_with_its_own_settings(lab, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setenv("MER_HOME", str(lab.home))
+    app = opened("predict", model=lab.first[:8])
+    assert errors(app) == []
+    assert app.subheader[0].value.split()[0] in ("Happy", "Sad")

@@ -1,0 +1,176 @@
+"""The form of the Train page: a widget for every setting, with its range, and the launch behind it."""
+
+import dataclasses
+import shlex
+import typing
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from mer.cli.parser import build_parser
+from mer.cli.specs import given_settings, make_spec
+from mer.config import PRESETS, Config, preset
+from mer.errors import MerError
+from mer.library import Entry
+from pages._ui import launching
+from pages._ui.launching import AGAIN, launch_all, spec_of
+from pages._ui.settings import _step
+
+ENTRY = Entry("my songs", "/data/my songs", label_column="mood", song_column="film")
+NOT_ASKED = {"train.backbone", "split.fold", "train.seed"}
+SETTINGS = {
+    f"{part}.{field.name}": (field, typing.get_type_hints(type(section))[field.name])
+    for part, section in ((part.name, getattr(Config(), part.name)) for part in dataclasses.fields(Config))
+    for field in dataclasses.fields(section)
+}
+
+
+def form(name):
+    import streamlit as st
+
+    from mer.config import preset
+    from pages._ui.settings import ask_settings
+
+    st.session_state["changes"] = ask_settings(preset(name), name)
+
+
+@pytest.fixture(params=sorted(PRESETS))
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def app(name):
+    app = AppTest.from_function(form, default_timeout=30, args=(name,)).run()
+    assert not app.exception
+    return app
+
+
+def widgets(app):
+    """Every widget by its setting, such as "train.lr"."""
+    found = [*app.number_input, *app.selectbox, *app.toggle, *app.text_input]
+    return {widget.key.split(" ", 1)[1]: widget for widget in found}
+
+
+def test_every_setting_has_a_widget_with_its_help_and_the_preset_s_value(app, name):
+    assert set(widgets(app)) == set(SETTINGS) - NOT_ASKED
+    for key, widget in widgets(app).items():
+        section, field = key.split(".")
+        value = getattr(getattr(preset(name), section), field)
+        assert widget.value == value
+        assert SETTINGS[key][0].metadata["help"] in widget.help
+
+
+def test_untouched_widgets_change_nothing(app):
+    assert app.session_state["changes"] == {}
+
+
+def test_a_number_cannot_leave_its_range(app):
+    for widget in app.number_input:
+        field, kind = SETTINGS[widget.key.split(" ", 1)[1]]
+        low, high = field.metadata["low"], field.metadata["high"]
+        assert (widget.min == low) or low is None
+        assert (widget.max == high) or high is None
+        assert isinstance(widget.value, kind)
+
+
+def test_choices_are_those_of_the_setting(app):
+    for widget in app.selectbox:
+        assert tuple(widget.options) == typing.get_args(SETTINGS[widget.key.split(" ", 1)[1]][1])
+
+
+def test_what_is_changed_is_named_and_the_config_takes_it(app, name):
+    found = widgets(app)
+    found["train.lr"].set_value(0.0125)
+    found["split.seed"].set_value(7)
+    found["train.amp"].set_value(not preset(name).train.amp)
+    found["train.head"].select("gru")
+    found["train.weights"].set_value("none")
+    changes = app.run().session_state["changes"]
+    amp = not preset(name).train.amp
+    assert changes == {"lr": 0.0125, "seed": 7, "amp": amp, "head": "gru", "weights": "none"}
+    assert preset(name).updated(**changes).split.seed == preset(name).updated(**changes).train.seed == 7
+
+
+def test_an_emptied_number_means_the_preset_s(app):
+    widgets(app)["train.epochs"].set_value(None)
+    assert app.run().session_state["changes"] == {}
+
+
+@pytest.mark.parametrize(("value", "step"), [(0.0, 0.05), (1e-3, 1e-4), (0.4, 0.04), (8000.0, 800.0)])
+def test_a_step_fits_the_size_of_the_number(value, step):
+    assert _step(value) == pytest.approx(step)
+
+
+def test_a_spec_is_what_the_command_line_makes_of_its_command(name):
+    config = preset(name).updated(lr=0.02, folds=3, amp=False, seed=5, backbone="resnet18", weights="none")
+    spec = spec_of(ENTRY, config, name)
+    words = shlex.split(spec.command)
+    assert words[:3] == ["python", "-m", "mer"]
+    arguments = build_parser().parse_args(words[3:])
+    arguments.words = words[3:]
+    same = make_spec(arguments, preset(arguments.preset).updated(**given_settings(arguments)))
+    assert same == spec
+    assert (same.data, same.label_column, same.song_column) == ("/data/my songs", "mood", "film")
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """The specs that were launched, in order; nothing is started. The clock is `launched.now`."""
+
+    class Launched(list):
+        now = 100.0
+
+    specs = Launched()
+
+    def launch(store, spec):
+        specs.append(spec)
+        return f"run{len(specs)}"
+
+    monkeypatch.setattr(launching, "launch", launch)
+    monkeypatch.setattr(launching.RunStore, "open", lambda: None)
+    monkeypatch.setattr(launching.time, "monotonic", lambda: specs.now)
+    monkeypatch.setattr(st, "session_state", {})
+    return specs
+
+
+def specs_of(*backbones):
+    return [spec_of(ENTRY, preset("quick").updated(backbone=name), "quick") for name in backbones]
+
+
+def test_each_spec_becomes_a_run(launched):
+    specs = specs_of("resnet18", "alexnet")
+    assert launch_all(specs) == ["run1", "run2"]
+    assert launched == specs
+
+
+def test_a_second_click_within_seconds_finds_the_runs_of_the_first(launched):
+    first = launch_all(specs_of("resnet18"))
+    launched.now += AGAIN - 0.1
+    assert launch_all(specs_of("resnet18")) == first
+    assert len(launched) == 1
+
+
+def test_after_a_failure_halfway_only_the_rest_is_launched_again(launched, monkeypatch):
+    whole, specs = launching.launch, specs_of("resnet18", "alexnet")
+
+    def second_fails(store, spec):
+        if spec.config.train.backbone == "alexnet":
+            raise MerError("no space left; free some")
+        return whole(store, spec)
+
+    monkeypatch.setattr(launching, "launch", second_fails)
+    with pytest.raises(MerError, match="no space left"):
+        launch_all(specs)
+    monkeypatch.setattr(launching, "launch", whole)
+    launch_all(specs)
+    assert [spec.config.train.backbone for spec in launched] == ["resnet18", "alexnet"]
+
+
+def test_a_later_click_and_another_wish_launch_again(launched):
+    launch_all(specs_of("resnet18"))
+    launch_all(specs_of("alexnet"))
+    launched.now += AGAIN
+    launch_all(specs_of("alexnet"))
+    assert [spec.config.train.backbone for spec in launched] == ["resnet18", "alexnet", "alexnet"]

@@ -1,0 +1,139 @@
+"""Charts of sound: what is at which place, with which unit."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from mer.config import Config, MelConfig
+from mer.features import mel_frequencies
+from pages._ui.chart import forest
+from pages._ui.sets import balance, lengths
+from pages._ui.sound import (
+    COLUMNS,
+    envelope,
+    image,
+    probability_bars,
+    spectrogram,
+    thin,
+    timeline,
+    waveform,
+)
+
+SHARES = {"Sad": 0.5, "Happy": 0.375, "Party": 0.125}
+
+
+def windows(count=3):
+    return [SimpleNamespace(start=5.0 * n, end=5.0 * n + 10, probabilities=SHARES) for n in range(count)]
+
+
+def hertz(label):
+    return 1000 * int(label[:-1]) if label.endswith("k") else int(label)
+
+
+def test_the_envelope_holds_the_extremes_of_the_sound(sound):
+    samples = sound.chirp(seconds=10)
+    shown = envelope(samples, 16_000)
+    assert COLUMNS <= len(shown.seconds) < 2 * COLUMNS
+    assert (shown.low.min(), shown.high.max()) == pytest.approx((samples.min(), samples.max()), abs=1e-4)
+    assert shown.length == 10
+    assert (shown.low <= shown.high).all()
+
+
+@pytest.mark.parametrize("samples", [1, 500, 899, 901])
+def test_a_very_short_sound_has_an_envelope_too(samples):
+    shown = envelope(np.linspace(-1, 1, samples, dtype=np.float32), 16_000)
+    assert len(shown.low) == samples
+    assert waveform(shown).layout.xaxis.range == (0, samples / 16_000)
+
+
+@pytest.mark.parametrize("frames", [1, 626, 900, 901, 1800, 5000])
+def test_a_spectrogram_is_thinned_to_what_a_screen_shows(frames):
+    level = np.full((128, frames), -20.4, np.float32)
+    small = thin(level)
+    assert small.shape[0] == 128
+    assert min(frames, COLUMNS // 2) <= small.shape[1] <= COLUMNS
+    assert small.dtype == np.int8
+    assert (small == -20).all()
+
+
+def test_thinning_what_is_thin_changes_nothing():
+    level = np.random.default_rng(0).uniform(-80, 0, (64, 4000)).astype(np.float32)
+    assert (thin(thin(level)) == thin(level)).all()
+
+
+@pytest.mark.parametrize(
+    "config", [MelConfig(), MelConfig(n_mels=32, f_max=2000.0), MelConfig(f_min=300.0, scale="htk")]
+)
+def test_the_ticks_of_a_spectrogram_lie_at_the_bands_of_their_frequency(config):
+    chart = spectrogram(np.zeros((config.n_mels, 100)), seconds=2.0, config=config)
+    bands = mel_frequencies(config)
+    axis = chart.layout.yaxis
+    assert len(axis.tickvals) == len(axis.ticktext) >= 3
+    for place, label in zip(axis.tickvals, axis.ticktext, strict=True):
+        width = bands[min(int(place) + 1, len(bands) - 1)] - bands[max(int(place) - 1, 0)]
+        assert bands[round(place)] == pytest.approx(hertz(label), rel=0.03, abs=width)
+
+
+def test_a_spectrogram_has_low_bands_below_and_seconds_across():
+    level = np.zeros((128, 626))
+    level[3] = -10
+    (shown,) = spectrogram(level, seconds=10.0, config=Config().mel).data
+    assert (shown.x[0], shown.x[-1]) == (0, 10)
+    assert shown.z[3][0] == -10
+    assert float(shown.y[0].split()[0]) < float(shown.y[-1].split()[0])
+
+
+def test_bars_are_labelled_with_their_percent_and_the_first_class_is_on_top():
+    (bars,) = probability_bars(SHARES).data
+    assert list(bars.text) == ["12%", "38%", "50%"]
+    assert bars.y[-1].startswith("Sad")
+
+
+def test_an_equal_share_for_all_is_marked():
+    (line,) = probability_bars(SHARES).layout.shapes
+    assert line.x0 == line.x1 == pytest.approx(1 / 3)
+
+
+def test_the_emotions_over_time_add_up_to_one_at_each_window():
+    areas = timeline(windows()).data
+    assert [area.name for area in areas] == list(SHARES)
+    assert np.sum([area.y for area in areas], axis=0) == pytest.approx(np.ones(3))
+    assert list(areas[0].x) == [5, 10, 15]
+    assert {area.stackgroup for area in areas} == {"one"}
+
+
+def test_the_same_emotion_has_the_same_colour_in_bars_and_over_time():
+    (bars,) = probability_bars(SHARES).data
+    over_time = {area.name: area.line.color for area in timeline(windows()).data}
+    assert dict(zip(list(SHARES)[::-1], bars.marker.color, strict=True)) == over_time
+
+
+def test_what_the_network_sees_has_row_0_below():
+    pixels = np.arange(16.0).reshape(4, 4)
+    (shown,) = image(pixels, unit="σ", title="x").data
+    assert shown.z[0][0] == 0
+    assert "σ" in shown.hovertemplate
+
+
+def test_a_forest_puts_the_first_on_top_with_its_interval():
+    chart = forest(["a", "b"], [(0.5, 0.4, 0.7), (0.3, 0.1, 0.4)], chance=0.2, majority=None, title="t")
+    (dots,) = chart.data
+    assert list(dots.error_x.array) == pytest.approx([0.2, 0.1])
+    assert list(dots.error_x.arrayminus) == pytest.approx([0.1, 0.2])
+    bottom, top = chart.layout.yaxis.range
+    assert top < 0 < 1 < bottom
+    assert [note.text for note in chart.layout.annotations] == ["chance"]
+
+
+def test_a_balance_has_a_bar_a_class_and_durations_are_all_counted():
+    (bars,) = balance({"Happy": 3, "calm": 5}).data
+    assert dict(zip(bars.y, bars.x, strict=True)) == {"calm": 5, "Happy खुशी": 3}
+    assert list(lengths([1.0, 2.5]).data[0].x) == [1.0, 2.5]
+
+
+def test_charts_are_small_enough_to_be_sent():
+    level = np.random.default_rng(0).uniform(-80, 0, (128, 60_000))
+    chart = spectrogram(level, seconds=960, config=Config().mel)
+    assert len(json.dumps(chart.to_plotly_json(), default=lambda value: value.tolist())) < 1e6

@@ -1,0 +1,178 @@
+"""Train: from choices to runs that the command line would launch in the same way."""
+
+import shlex
+
+import pytest
+
+from mer.cli.parser import build_parser
+from mer.cli.specs import given_settings, make_spec
+from mer.config import preset
+from mer.errors import BackboneError
+from pages._ui import launching
+from tests.page_helpers import errors, links, opened, page_at, said
+
+
+@pytest.fixture
+def launched(lab, monkeypatch, checked):
+    """The specs that were launched; nothing is started, and nothing measured."""
+    specs = []
+
+    def launch(store, spec):
+        specs.append(spec)
+        return lab.first
+
+    monkeypatch.setattr(launching, "launch", launch)
+    monkeypatch.setattr(launching, "time_needed", lambda entry, specs: 100.0 * len(specs))
+    return specs
+
+
+def press_launch(app):
+    (button,) = [button for button in app.main.button if button.label == "Launch"]
+    return button.click().run()
+
+
+def commands(app):
+    return app.code[0].value.splitlines()
+
+
+def understood(command):
+    words = shlex.split(command)[3:]
+    arguments = build_parser().parse_args(words)
+    arguments.words = words
+    return make_spec(arguments, preset(arguments.preset).updated(**given_settings(arguments)))
+
+
+def test_without_data_the_way_to_some_is_shown():
+    app = opened("train")
+    assert any("no data set yet" in info.value for info in app.info)
+    assert links(app) == ["data"]
+    assert not app.main.button
+
+
+def test_a_set_whose_folder_has_gone_is_not_offered(launched, lab):
+    lab.corpus.rename(lab.corpus.with_name("away"))
+    app = opened("train")
+    lab.corpus.with_name("away").rename(lab.corpus)
+    assert links(app) == ["data"]
+
+
+def test_the_quick_preset_and_one_network_are_chosen_first(launched, lab):
+    app = opened("train")
+    assert commands(app) == [f"python -m mer train --data {lab.corpus} --preset quick"]
+    assert "About 2 min on this machine**: 1 run" in said(app)
+    assert launched == []
+
+
+def test_what_is_changed_is_said_and_stands_in_the_command(launched):
+    app = page_at("train", preset="paper").run()
+    app.number_input(key="paper train.epochs").set_value(7)
+    app.toggle(key="paper train.class_weights").set_value(True).run()
+    assert "Changed: class_weights = True, epochs = 7" in said(app)
+    assert commands(app)[0].endswith("--preset paper --class-weights --epochs 7")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("audio.hop_seconds", 20.0, "hop_seconds=20.0 would skip audio"),
+        ("mel.f_max", 20_000.0, "f_max=20000.0 is above half the sample rate"),
+        ("split.folds", 1, "folds=1 leaves nothing to train on"),
+        ("split.validation", 0.0, "keep='best' needs a validation part"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_said_and_cannot_be_launched(launched, key, value, words):
+    app = page_at("train").run()
+    app.number_input(key=f"quick {key}").set_value(value).run()
+    (error,) = errors(app)
+    assert words in error
+    assert "Launch" not in [button.label for button in app.main.button]
+    assert app.number_input(key=f"quick {key}").value == value
+
+
+def test_each_network_becomes_a_run(launched, lab):
+    app = opened("train", backbone=["resnet18", "alexnet"])
+    assert "3 min on this machine**: 2 runs, one after another" in said(app)
+    assert len(commands(app)) == 2
+    press_launch(app)
+    assert [spec.config.train.backbone for spec in launched] == ["resnet18", "alexnet"]
+    assert {spec.data for spec in launched} == {str(lab.corpus)}
+
+
+def test_what_is_launched_is_what_its_command_asks_for(launched):
+    app = page_at("train", backbone="resnet18", preset="default").run()
+    app.number_input(key="default split.seed").set_value(3)
+    app.selectbox(key="default train.head").select("gru")
+    app.number_input(key="default train.lr").set_value(0.0025).run()
+    shown = commands(app)
+    press_launch(app)
+    (spec,) = launched
+    assert [spec.command] == shown
+    assert understood(spec.command) == spec
+    assert (spec.config.split.seed, spec.config.train.seed, spec.config.train.lr) == (3, 3, 0.0025)
+
+
+def test_launching_leads_to_the_live_page(launched, lab):
+    app = press_launch(page_at("train", backbone="resnet18").run())
+    assert not app.exception
+    assert app.query_params["run"] == lab.first[:8]
+
+
+def test_a_second_click_launches_nothing_and_leads_to_the_same_run(launched, lab):
+    app = press_launch(page_at("train", backbone="resnet18").run())
+    app.switch_page("train.py").run()
+    press_launch(app)
+    assert not app.exception
+    assert len(launched) == 1
+    assert app.query_params["run"] == lab.first[:8]
+
+
+def test_what_could_not_be_launched_is_said(launched, monkeypatch):
+    def fail(store, spec):
+        raise BackboneError("unknown backbone 'resnet19'; there are: resnet18")
+
+    monkeypatch.setattr(launching, "launch", fail)
+    assert errors(press_launch(opened("train"))) == ["unknown backbone 'resnet19'; there are: resnet18"]
+
+
+def test_without_a_network_one_is_asked_for(launched):
+    app = page_at("train").run()
+    app.pills(key="backbone").set_value([]).run()
+    assert any("Choose at least one network" in info.value for info in app.info)
+    assert not app.code
+
+
+def test_weights_that_are_not_here_are_said_with_the_way_to_get_them(launched):
+    (warning,) = opened("train", backbone="alexnet").warning
+    assert "ImageNet weights of alexnet are not on this machine" in warning.value
+    assert "python -m mer zoo fetch alexnet --out DIR" in warning.value
+
+
+def test_what_an_address_cannot_mean_is_ignored(launched, lab):
+    app = opened("train", preset="magic", backbone=["resnet19", "resnet18"], data="nothing")
+    assert errors(app) == []
+    assert commands(app) == [f"python -m mer train --data {lab.corpus} --preset quick --backbone resnet18"]
+
+
+def test_presets_keep_their_own_changes(launched):
+    app = page_at("train", preset="paper").run()
+    app.number_input(key="paper train.epochs").set_value(9).run()
+    app.radio(key="preset").set_value("quick").run()
+    assert "epochs" not in commands(app)[0]
+
+
+def test_the_time_is_measured_for_the_chosen_settings(lab, checked, monkeypatch):
+    import mer.estimate
+
+    asked = []
+
+    def estimate(config, seconds):
+        asked.append((config.train.epochs, len(seconds)))
+        return mer.estimate.Estimate(40.0, 60.0 * config.train.epochs)
+
+    monkeypatch.setattr(mer.estimate, "estimate", estimate)
+    app = page_at("train", backbone="alexnet").run()
+    assert "About 21 min on this machine" in said(app)
+    app.number_input(key="quick train.epochs").set_value(1).run()
+    assert "About 2 min on this machine" in said(app)
+    app.run()
+    assert asked == [(20, 16), (1, 16)], "measured once for each settings"

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 import streamlit as st
 
 from mer.datasets.base import AUDIO_SUFFIXES, MER500_CLASSES
-from pages._ui.data import Model, models
+from pages._ui.data import Model, damaged_models, models
 from pages._ui.frame import page, page_file
 from pages._ui.links import chosen, remember
 from pages._ui.style import bilingual, plain
@@ -28,6 +28,8 @@ def pick_models() -> list[Model]:
         help="Several at once are shown below one another.",
     )  # fmt: skip
     remember("model", picked)
+    for problem in damaged_models():
+        st.warning(plain(f"A model is left out: {problem}"), icon=":material/broken_image:")
     if not picked:
         st.info("Choose a model.")
     return [found[key] for key in picked]

@@ -7,6 +7,7 @@ import streamlit as st
 from mer.datasets import AUDIO_SUFFIXES, MER500_CLASSES
 from mer.errors import MerError
 from mer.library import Entry, add, add_clips, add_demo, add_kaggle, add_zip, demo_folder
+from pages._ui.style import plain
 from pages._ui.work import run_mer
 
 __all__ = ["adding"]
@@ -89,23 +90,35 @@ def _zip() -> Entry | None:
 
 def _files() -> Entry | None:
     """Files into one class at a time, gathered until they are added together."""
-    gathered: dict[str, list] = st.session_state.setdefault("gathered", {})
+    state = st.session_state
+    gathered: dict[str, list] = state.setdefault("gathered", {})
     label = st.selectbox("Class of these files", MER500_CLASSES, accept_new_options=True, key="upload class")
     files = st.file_uploader(
         f"Clips of this class, up to {CLIP_MB} MB each", type=sorted(s[1:] for s in AUDIO_SUFFIXES),
-        accept_multiple_files=True, max_upload_size=CLIP_MB, key=f"clips {label}",
+        accept_multiple_files=True, max_upload_size=CLIP_MB, key=f"clips {state.get('heap', 0)} {label}",
     )  # fmt: skip
     if files:
         gathered[label] = [(file.name, file.getvalue()) for file in files]
     counts = ", ".join(f"{name}: {len(clips)}" for name, clips in gathered.items())
-    st.caption(f"So far {counts}" if counts else "A network needs at least two classes of two clips.")
+    st.caption(plain(f"So far {counts}") if counts else "A network needs at least two classes of two clips.")
     name = st.text_input("Name of the data set", "my clips", key="upload name")
-    if not gathered or not st.button("Add these clips", icon=":material/add:"):
+    if not gathered:
+        return None
+    with st.container(horizontal=True):
+        sent = st.button("Add these clips", icon=":material/add:")
+        st.button("Start over", icon=":material/restart_alt:", on_click=_start_over)
+    if not sent:
         return None
     clips = [(label, file, content) for label, part in gathered.items() for file, content in part]
     entry = add_clips(name, clips)
-    st.session_state.pop("gathered")
+    _start_over()
     return entry
+
+
+def _start_over() -> None:
+    """Forget what was gathered; the next uploaders have new names, and so nothing in them."""
+    st.session_state.pop("gathered", None)
+    st.session_state["heap"] = st.session_state.get("heap", 0) + 1
 
 
 def _kaggle() -> Entry | None:

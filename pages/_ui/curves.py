@@ -101,37 +101,24 @@ def _name(run: Run) -> str:
 def _spec(runs: Sequence[Run], what: str, by: str) -> dict:
     """The Vega-Lite chart, which stays the same while only the data change, so that zoom stays too."""
     names = [_name(run) for run in runs]
-    some = len(names)
     classes = next((run.classes for run in runs if run.classes), None)
-    share = (
-        {"scale": {"domain": [0, 1], "padding": 10}, "axis": {"format": ".0%"}} if what == "accuracy" else {}
-    )
-    part = {"field": "part", "type": "nominal", "scale": {"domain": ["training", "validation"]}}
-    dash = part | {"scale": part["scale"] | {"range": [[6, 4], [1, 0]]}}
+    dash = {"field": "part", "type": "nominal", "legend": None}
+    dash["scale"] = {"domain": ["training", "validation"], "range": [[6, 4], [1, 0]]}
+    shape = {"field": "run", "scale": {"domain": names, "range": SHAPES[: len(names)]}}
     return {
         "title": f"{what.capitalize()} by {by}",
-        "encoding": {
-            "x": {"field": "x", "type": "quantitative", "title": by, "scale": {"padding": 10}},
-            "y": {"field": "y", "type": "quantitative", "title": what} | share,
-            "color": {
-                "field": "run",
-                "type": "nominal",
-                "scale": {"domain": names, "range": list(RUN_COLOURS[:some])},
-                "legend": {"orient": "bottom", "columns": 1, "title": None, "labelLimit": 400},
-            },
-            "tooltip": [{"field": field, "type": kind} for field, kind in TOOLTIP],
-        },
+        "encoding": _encoding(names, what, by),
         "layer": [
             {
                 "params": [{"name": "zoom", "select": "interval", "bind": "scales"}],
                 "transform": [{"filter": "datum.part != 'best'"}],
                 "mark": {"type": "line", "strokeWidth": 2, "clip": True},
-                "encoding": {"strokeDash": dash | {"legend": None}},
+                "encoding": {"strokeDash": dash},
             },
             {
                 "transform": [{"filter": "datum.part == 'validation'"}],
                 "mark": {"type": "point", "filled": True, "size": 36, "clip": True},
-                "encoding": {"shape": {"field": "run", "scale": {"domain": names, "range": SHAPES[:some]}}},
+                "encoding": {"shape": shape},
             },
             {
                 "transform": [{"filter": "datum.part == 'best'"}],
@@ -139,6 +126,19 @@ def _spec(runs: Sequence[Run], what: str, by: str) -> dict:
             },
             *([_chance(classes)] if what == "accuracy" and classes else []),
         ],
+    }
+
+
+def _encoding(names: Sequence[str], what: str, by: str) -> dict:
+    """What all layers share: the axes, a colour per run, and what is said of a point."""
+    share = {"scale": {"domain": [0, 1], "padding": 10}, "axis": {"format": ".0%"}}
+    scale = {"domain": list(names), "range": list(RUN_COLOURS[: len(names)])}
+    legend = {"orient": "bottom", "columns": 1, "title": None, "labelLimit": 400}
+    return {
+        "x": {"field": "x", "type": "quantitative", "title": by, "scale": {"padding": 10}},
+        "y": {"field": "y", "type": "quantitative", "title": what} | (share if what == "accuracy" else {}),
+        "color": {"field": "run", "type": "nominal", "scale": scale, "legend": legend},
+        "tooltip": [{"field": field, "type": kind} for field, kind in TOOLTIP],
     }
 
 

@@ -5,6 +5,7 @@ never changed by those who get it.
 """
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from mer.tracking import RunStore
 if TYPE_CHECKING:
     from mer.inference import Predictor
 
-__all__ = ["Model", "active_runs", "all_runs", "history", "models", "predictor"]
+__all__ = ["Model", "active_runs", "all_runs", "damaged_models", "history", "models", "predictor"]
 
 REREAD = 10.0  # s between two readings of all steps
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
@@ -87,17 +88,25 @@ def _history(home: str, run_id: str, metric: str, changed: float | None) -> list
 def models() -> list[Model]:
     """Shipped checkpoints, then those of own finished runs, newest first."""
     shipped = [Model(folder.name, folder, card, own=False) for folder, card in find_checkpoints(SHIPPED)]
-    return shipped + [model for run in all_runs() if (model := _own(run))]
+    return shipped + [model for model in _own() if isinstance(model, Model)]
 
 
-def _own(run: Run) -> Model | None:
-    if run.status != "finished" or run.parent:
-        return None
-    folder = RunStore.open().folder(run.tags.get("mer.checkpoint_run", run.id), "checkpoint")
-    try:
-        return Model(run.id[:8], folder, _card(str(folder), run.ended), own=True) if folder else None
-    except CheckpointError:
-        return None
+def damaged_models() -> list[str]:
+    """What is wrong with those checkpoints of own runs that cannot be used, each with its remedy."""
+    return [str(problem) for problem in _own() if isinstance(problem, CheckpointError)]
+
+
+def _own() -> Iterator[Model | CheckpointError]:
+    """The checkpoint of each finished run, or why it cannot be used."""
+    for run in all_runs():
+        if run.status != "finished" or run.parent:
+            continue
+        folder = RunStore.open().folder(run.tags.get("mer.checkpoint_run", run.id), "checkpoint")
+        try:
+            if folder:
+                yield Model(run.id[:8], folder, _card(str(folder), run.ended), own=True)
+        except CheckpointError as error:
+            yield error
 
 
 @st.cache_data(max_entries=200, show_spinner=False)

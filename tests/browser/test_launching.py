@@ -56,6 +56,14 @@ def ink(page):
     )
 
 
+def labels(page):
+    """What stands at the axes of the chart of the loss."""
+    return page.evaluate(
+        "() => [...document.querySelectorAll('[data-testid=stVegaLiteChart]')[0]"
+        ".querySelectorAll('.role-axis-label text')].map(label => label.textContent).join(' ')"
+    )
+
+
 def training(page):
     """Wait until the curves are there."""
     page.get_by_text(re.compile(r"epoch \d+ of \d+")).first.wait_for()
@@ -78,6 +86,20 @@ def test_the_curve_of_a_launched_run_grows_in_the_same_chart(launched, page):
     assert page.evaluate(
         "() => document.querySelector('[data-testid=stVegaLiteChart] svg').dataset.mark === 'the same'"
     )
+
+
+def test_a_chart_that_was_zoomed_stays_so_while_the_run_goes_on(launched, page):
+    training(page)
+    whole = labels(page)
+    box = page.locator("[data-testid=stVegaLiteChart] svg").first.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 100)
+    page.mouse.wheel(0, -600)
+    page.wait_for_timeout(500)
+    zoomed, steps = labels(page), text_of(page)
+    assert zoomed != whole
+    page.wait_for_timeout(4000)
+    assert labels(page) == zoomed
+    assert text_of(page) != steps, "the run must have gone on meanwhile"
 
 
 def test_a_run_survives_kill_9_of_the_server_and_is_found_again(server, launched, page):

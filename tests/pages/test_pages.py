@@ -123,11 +123,14 @@ def test_damaged_predictions_are_named_and_the_leaderboard_stays(lab, damage):
     assert len(app.dataframe) == 1
 
 
-def test_a_damaged_card_takes_its_model_off_the_list_and_no_other(spoiled):
+def test_a_damaged_card_takes_its_model_off_the_list_and_is_said(spoiled):
     app = opened("predict", model=spoiled.second[:8])
     (models,) = app.multiselect
     assert models.value == [spoiled.second[:8]]
     assert not any(spoiled.first[:8] in option for option in models.options)
+    (warning,) = app.warning
+    assert "A model is left out" in warning.value
+    assert spoiled.first in warning.value.replace("\\", "")
 
 
 def test_a_damaged_library_is_said_with_where_it_is_kept(spoiled):

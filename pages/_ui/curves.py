@@ -78,6 +78,8 @@ def show_curves(runs: Sequence[Run], read: dict[str, dict[str, Points]], by: str
             _spec(runs, what, by),
             key=f"{key} {what} {by}",
             height=350 + 26 * len(runs),
+            on_select="rerun",  # a zoom that is not reported is undone when the data change
+            selection_mode="zoom",
         )
 
 
@@ -107,10 +109,11 @@ def _spec(runs: Sequence[Run], what: str, by: str) -> dict:
     shape = {"field": "run", "scale": {"domain": names, "range": SHAPES[: len(names)]}}
     return {
         "title": f"{what.capitalize()} by {by}",
+        "params": [{"name": "zoom", "select": "interval", "bind": "scales", "views": ["curves"]}],
         "encoding": _encoding(names, what, by),
         "layer": [
             {
-                "params": [{"name": "zoom", "select": "interval", "bind": "scales"}],
+                "name": "curves",
                 "transform": [{"filter": "datum.part != 'best'"}],
                 "mark": {"type": "line", "strokeWidth": 2, "clip": True},
                 "encoding": {"strokeDash": dash},
@@ -131,11 +134,11 @@ def _spec(runs: Sequence[Run], what: str, by: str) -> dict:
 
 def _encoding(names: Sequence[str], what: str, by: str) -> dict:
     """What all layers share: the axes, a colour per run, and what is said of a point."""
-    share = {"scale": {"domain": [0, 1], "padding": 10}, "axis": {"format": ".0%"}}
+    share = {"scale": {"domain": [0, 1], "padding": 10, "nice": False}, "axis": {"format": ".0%"}}
     scale = {"domain": list(names), "range": list(RUN_COLOURS[: len(names)])}
     legend = {"orient": "bottom", "columns": 1, "title": None, "labelLimit": 400}
     return {
-        "x": {"field": "x", "type": "quantitative", "title": by, "scale": {"padding": 10}},
+        "x": {"field": "x", "type": "quantitative", "title": by, "scale": {"padding": 10, "nice": False}},
         "y": {"field": "y", "type": "quantitative", "title": what} | (share if what == "accuracy" else {}),
         "color": {"field": "run", "type": "nominal", "scale": scale, "legend": legend},
         "tooltip": [{"field": field, "type": kind} for field, kind in TOOLTIP],

@@ -68,7 +68,8 @@ with page("Live"):
         st.page_link(page_file("train"), label="Train a network", icon=":material/fitness_center:")
     else:
         names = {run.id: f"{run.name} · {run.id[:8]} · {run.status}" for run in runs}
-        active = {run.id for run in active_runs()}
+        active = {run.id: run.status for run in active_runs()}
+        moving = any(status != "interrupted" for status in active.values())
         first = [run.id for run in runs if run.status in ACTIVE] or [runs[0].id]
         left, right = st.columns([4, 1])
         with left:
@@ -81,8 +82,8 @@ with page("Live"):
             chosen("by", ["step", "epoch"])
             by = st.segmented_control("By", ["step", "epoch"], key="by", required=True)
             remember("by", by)
-        st.fragment(poll, run_every=POLL if active else None)(
-            picked, by, active, {run.id: run for run in runs}.get
+        st.fragment(poll, run_every=POLL if moving else None)(
+            picked, by, set(active), {run.id: run for run in runs}.get
         )
         if picked and st.toggle("Show the log", key="log"):
             run = next(run for run in runs if run.id == picked[0])

@@ -19,7 +19,8 @@ def chosen(key: str, options: Sequence[str], *, default: Sequence[str] = (), man
     if in_use:
         wanted = state[key] if many else [state[key]]
     else:
-        wanted = [_match(value, options) for value in link] or state.get(f"last {key}", list(default))
+        before = link or state.get(f"last {key}", list(default))
+        wanted = [_match(value, options) for value in before]
     found = [value for value in dict.fromkeys(wanted) if value in options]
     if not found and not (in_use and many and not wanted):
         found = [value for value in default if value in options]

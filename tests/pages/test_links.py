@@ -103,6 +103,16 @@ def test_a_choice_is_found_again_after_another_page():
     assert values(app.run())[1] == ["blue-3"]
 
 
+def test_a_choice_that_went_to_the_address_shortened_is_found_again_too():
+    app = app_at()
+    app.session_state["elsewhere"] = True
+    app.run()
+    app.session_state["elsewhere"] = False
+    app.session_state["last some"] = ["blue"]
+    app.query_params.pop("some")
+    assert values(app.run())[1] == ["blue-3"]
+
+
 def test_without_options_nothing_breaks():
     app = AppTest.from_function(form, default_timeout=30)
     app.session_state["options"] = []

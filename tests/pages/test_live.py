@@ -111,6 +111,12 @@ def test_nothing_is_drawn_again_where_nothing_is_active(lab, polled):
     assert set(polled) == {("poll", None)}
 
 
+def test_a_run_that_was_interrupted_alone_is_not_polled_for(lab, begun, polled):
+    begun("running", tags={"mer.owner": GONE})
+    opened("live")
+    assert set(polled) == {("poll", None)}
+
+
 def test_a_run_that_waits_says_for_what(lab, begun):
     waiting = begun("queued", tags={"mer.stage": "waiting for a free slot"})
     app = opened("live")

@@ -27,15 +27,13 @@ from mer.metrics import evaluate
 from mer.records import clip_rows, headline, make_card, parameters, versions
 from mer.results import read_predictions
 from mer.resume import load_state
-from mer.runs import Run, drop_state, state_path
+from mer.runs import RESUMABLE, Run, drop_state, state_path
 from mer.splits import Split
 from mer.tracking import RunStore
 from mer.training import Callback, State, Stop, choose_device, fit, predict_clips
 from mer.windows import WindowSet
 
 __all__ = ["Experiment", "Outcome"]
-
-_RESUMABLE = ("stopped", "interrupted", "failed", "queued")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +81,7 @@ class Experiment:
     def resume(self, name: str) -> Outcome:
         """Go on with a run that was stopped, interrupted or failed; raises RunError otherwise."""
         run = self.runs.get(name)
-        if run.status not in _RESUMABLE or run.waits_here:
+        if run.status not in (*RESUMABLE, "queued") or run.waits_here:
             raise RunError(f"run {run.id[:8]} is {run.status}; only an unfinished, idle run can be resumed")
         return self.go_on(run)
 

@@ -14,20 +14,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from mer.errors import ConfigError, RunError
 from mer.files import home, writing
-from mer.runs import Run, drop_state, owner, state_path
+from mer.runs import RESUMABLE, Run, drop_state, owner, state_path
 from mer.tracking import RunStore
 
 if TYPE_CHECKING:
     from mer.experiments import Experiment, Outcome
     from mer.material import Spec
 
-__all__ = ["cancel", "delete", "launch", "log_path", "relaunch", "slots", "work"]
+__all__ = ["cancel", "delete", "gpus", "launch", "log_path", "relaunch", "slots", "start_mer", "work"]
 
 ENDED = ("finished", "failed", "stopped")
 PATIENCE = 1.0  # s between two looks at the slots
@@ -43,7 +43,12 @@ def slots() -> int:
         if not wanted.isdecimal() or int(wanted) < 1:
             raise ConfigError(f"MER_SLOTS={wanted!r} should be a whole number from 1")
         return int(wanted)
-    return max(1, len(list(Path("/proc/driver/nvidia/gpus").glob("*"))))
+    return max(1, gpus())
+
+
+def gpus() -> int:
+    """Number of NVIDIA GPUs, told without importing torch."""
+    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
 
 
 def log_path(run_id: str) -> Path:
@@ -71,7 +76,7 @@ def launch(runs: RunStore, spec: "Spec") -> str:
 def relaunch(runs: RunStore, name: str) -> Run:
     """Queue an unfinished run again, to go on where it was; raises RunError if it is not idle."""
     run = runs.get(name)
-    if run.status not in ("stopped", "failed", "interrupted"):
+    if run.status not in RESUMABLE:
         raise RunError(f"run {run.id[:8]} is {run.status}; only an unfinished, idle run can be resumed")
     runs.enqueue(run.id)
     _spawn(runs, run.id)
@@ -84,16 +89,19 @@ def _spawn(runs: RunStore, run_id: str) -> None:
     with writing(log):
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as out:
-            process = subprocess.Popen(  # noqa: S603 - our own program and the id of a run
-                [sys.executable, "-m", "mer", "runs", "work", run_id],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            )
+            process = start_mer("runs", "work", run_id, stdout=out, stderr=out, start_new_session=True)
     threading.Thread(target=process.wait, daemon=True).start()  # so that it leaves no zombie behind
     runs.tag(run_id, {"mer.owner": owner(process.pid)})
+
+
+def start_mer(*words: str, **options: Any) -> subprocess.Popen:
+    """`python -m mer WORDS` with nothing to read and this process's modules; `options` are Popen's."""
+    return subprocess.Popen(  # noqa: S603 - our own program; the words are arguments, not a shell's
+        [sys.executable, "-m", "mer", *words],
+        stdin=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        **options,
+    )
 
 
 def work(experiment: "Experiment", name: str) -> "Outcome":

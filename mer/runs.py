@@ -14,7 +14,7 @@ from mer.files import home
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
 
-__all__ = ["ACTIVE", "STATUS", "Run", "drop_state", "owner", "state_path", "to_run"]
+__all__ = ["ACTIVE", "RESUMABLE", "STATUS", "Run", "drop_state", "owner", "state_path", "to_run"]
 
 # MLflow's words and ours.
 STATUS = {
@@ -25,6 +25,7 @@ STATUS = {
     "KILLED": "stopped",
 }
 ACTIVE = ("queued", "running", "stopping", "interrupted")
+RESUMABLE = ("stopped", "interrupted", "failed")
 
 
 @dataclass(frozen=True, slots=True)

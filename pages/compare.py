@@ -3,19 +3,13 @@
 import streamlit as st
 
 from mer.comparison import compare, verdict
-from mer.runs import Run
 from pages._ui.curves import CURVES, read_curves, show_curves
 from pages._ui.downloads import as_csv
 from pages._ui.evaluated import Tested, clip_bytes, finished_runs, predictions, scores, tested_on
 from pages._ui.frame import guarded, page, page_file
 from pages._ui.links import chosen, remember
 from pages._ui.ranking import differences, show_forest, show_leaderboard
-from pages._ui.style import counted, interval, plain
-
-
-def name_of(run: Run) -> str:
-    """A run in a few words that tell it from others."""
-    return f"{run.name} · {run.id[:8]}"
+from pages._ui.style import counted, interval, plain, titled
 
 
 def pick_group(groups: list[Tested]) -> Tested:
@@ -51,7 +45,7 @@ def overlay(group: Tested) -> None:
     runs = {run.id: run for run in group.runs}
     chosen("run", list(runs), default=list(runs)[:3], many=CURVES)
     picked = st.multiselect(
-        "Curves of", list(runs), format_func=lambda key: name_of(runs[key]), key="run", max_selections=CURVES
+        "Curves of", list(runs), format_func=lambda key: titled(runs[key]), key="run", max_selections=CURVES
     )
     remember("run", [run_id[:8] for run_id in picked])
     shown = [runs[run_id] for run_id in picked]
@@ -76,7 +70,7 @@ def show_pair(group: Tested) -> None:
         with column:
             chosen(key, list(runs), default=[list(runs)[number]])
             run_id = st.selectbox(
-                ("First", "Second")[number], list(runs), format_func=lambda key: name_of(runs[key]), key=key
+                ("First", "Second")[number], list(runs), format_func=lambda key: titled(runs[key]), key=key
             )
             remember(key, run_id[:8])
             both.append(runs[run_id])
@@ -85,7 +79,7 @@ def show_pair(group: Tested) -> None:
         st.info("Choose two different runs.")
         return
     found = compare(predictions(first), predictions(second), classes=scores(first)["classes"])
-    st.markdown(f"**{plain(verdict(found, name_of(first), name_of(second)))}**")
+    st.markdown(f"**{plain(verdict(found, titled(first), titled(second)))}**")
     st.caption(
         f"Difference {100 * found.difference:+.0f} points of songs, 95% interval "
         f"{interval(found.low, found.high)}; McNemar's exact test over songs, since one song's clips are not "

@@ -10,7 +10,7 @@ from pages._ui.evaluated import finished_runs, scores
 from pages._ui.frame import guarded, page, page_file
 from pages._ui.links import chosen, remember
 from pages._ui.matrices import cell_of, matrix, most_confused
-from pages._ui.style import percent, plain, score
+from pages._ui.style import percent, plain, score, titled
 
 MATRICES = 6
 
@@ -32,7 +32,7 @@ def show_matrix(run: Run, shares: bool) -> None:
     key = f"matrix {run.id} {shares}"
     classes = found["classes"]
     st.plotly_chart(
-        matrix(found["confusion"], classes, classes, shares=shares, title=f"{run.name} · {run.id[:8]}"),
+        matrix(found["confusion"], classes, classes, shares=shares, title=titled(run)),
         key=key, on_select=lambda: take_cell(run.id, key), selection_mode="points",
         config={"displayModeBar": False},
     )  # fmt: skip
@@ -59,7 +59,7 @@ with page("Confusion"):
             chosen("run", list(runs), default=list(runs)[:2], many=MATRICES)
             picked = st.multiselect(
                 "Runs", list(runs), key="run", max_selections=MATRICES,
-                format_func=lambda run_id: f"{runs[run_id].name} · {run_id[:8]}",
+                format_func=lambda run_id: titled(runs[run_id]),
             )  # fmt: skip
             remember("run", [run_id[:8] for run_id in picked])
             chosen("show", ["counts", "row %"])

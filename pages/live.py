@@ -12,7 +12,7 @@ from pages._ui.data import active_runs, all_runs
 from pages._ui.frame import page, page_file
 from pages._ui.links import chosen, remember
 from pages._ui.running import show_run
-from pages._ui.style import plain
+from pages._ui.style import plain, titled
 
 POLL = 1.0  # s
 
@@ -67,7 +67,7 @@ with page("Live"):
         st.info("No run yet. Launch one, and its curves grow here.", icon=":material/monitoring:")
         st.page_link(page_file("train"), label="Train a network", icon=":material/fitness_center:")
     else:
-        names = {run.id: f"{run.name} · {run.id[:8]} · {run.status}" for run in runs}
+        names = {run.id: f"{titled(run)} · {run.status}" for run in runs}
         active = {run.id: run.status for run in active_runs()}
         moving = any(status != "interrupted" for status in active.values())
         first = [run.id for run in runs if run.status in ACTIVE] or [runs[0].id]

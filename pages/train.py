@@ -6,6 +6,7 @@ import streamlit as st
 
 from mer.config import PRESETS, Config, preset
 from mer.library import Entry, known
+from pages._ui.datasets import title
 from pages._ui.frame import page, page_file
 from pages._ui.launching import launch_all, spec_of, time_needed
 from pages._ui.links import chosen, remember
@@ -27,13 +28,9 @@ def pick_data() -> Entry | None:
         st.page_link(page_file("data"), label="Get data", icon=":material/library_music:")
         return None
     chosen("data", list(sets))
-    key = st.selectbox("Data", list(sets), format_func=lambda key: _title(sets[key]), key="data")
+    key = st.selectbox("Data", list(sets), format_func=lambda key: title(sets[key]), key="data")
     remember("data", key)
     return sets[key]
-
-
-def _title(entry: Entry) -> str:
-    return f"{entry.name} (synthetic)" if entry.synthetic else entry.name
 
 
 def pick_backbones() -> Sequence[str]:

@@ -6,7 +6,7 @@ import streamlit as st
 
 from mer.errors import MerError
 from mer.jobs import cancel, delete, log_path, relaunch
-from mer.runs import Run
+from mer.runs import RESUMABLE, Run
 from mer.tracking import RunStore
 from pages._ui.style import plain
 
@@ -20,7 +20,7 @@ def run_buttons(run: Run) -> None:
     with st.container(horizontal=True, horizontal_alignment="right"):
         if run.status in ("queued", "running"):
             _button("Stop", ":material/stop:", cancel, run)
-        if run.status in ("stopped", "interrupted", "failed") and not run.parent:
+        if run.status in RESUMABLE and not run.parent:
             _button("Resume", ":material/play_arrow:", relaunch, run)
         if run.status not in ("running", "stopping"):
             with st.popover("", icon=":material/delete:", help="Delete this run"):

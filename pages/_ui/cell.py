@@ -8,7 +8,7 @@ from pages._ui.frame import guarded
 from pages._ui.links import chosen, remember
 from pages._ui.matrices import worst_cell
 from pages._ui.sound import probability_bars
-from pages._ui.style import counted, plain
+from pages._ui.style import counted, plain, titled
 
 __all__ = ["show_cell"]
 
@@ -18,7 +18,7 @@ PER_PAGE = 5
 def show_cell(runs: list[Run]) -> None:
     """The clips of one cell, with players."""
     st.subheader("Listen to a cell")
-    names = {run.id: f"{run.name} · {run.id[:8]}" for run in runs}
+    names = {run.id: titled(run) for run in runs}
     columns = st.columns([2, 1, 1])
     with columns[0]:
         chosen("of", list(names))

@@ -12,7 +12,7 @@ import streamlit as st
 from mer.metrics import wilson_interval
 from mer.runs import Run
 from pages._ui.data import history
-from pages._ui.style import RUN_COLOURS, interval, percent
+from pages._ui.style import RUN_COLOURS, interval, percent, titled
 
 __all__ = ["CURVES", "best_and_last", "read_curves", "show_curves"]
 
@@ -91,18 +91,14 @@ def _table(runs: Sequence[Run], read: dict[str, dict[str, Points]], what: str, b
         held_out, best = read[run.id][f"validation_{what}"], int(run.metrics.get("best_epoch", 0))
         rings = [held_out[best - 1]] if 0 < best <= len(held_out) else []
         for kind, points in (("training", read[run.id][train]), ("validation", held_out), ("best", rings)):
-            rows += [(x, y, _name(run), kind) for x, y in points]
+            rows += [(x, y, titled(run), kind) for x, y in points]
     columns = zip(*rows, strict=True) if rows else ((), (), (), ())
     return pa.table(dict(zip(("x", "y", "run", "part"), map(list, columns), strict=True)))
 
 
-def _name(run: Run) -> str:
-    return f"{run.name} · {run.id[:8]}"
-
-
 def _spec(runs: Sequence[Run], what: str, by: str) -> dict:
     """The Vega-Lite chart, which stays the same while only the data change, so that zoom stays too."""
-    names = [_name(run) for run in runs]
+    names = [titled(run) for run in runs]
     classes = next((run.classes for run in runs if run.classes), None)
     dash = {"field": "part", "type": "nominal", "legend": None}
     dash["scale"] = {"domain": ["training", "validation"], "range": [[6, 4], [1, 0]]}

@@ -13,9 +13,9 @@ from pathlib import Path
 import streamlit as st
 
 from mer.errors import MerError
-from mer.jobs import slots
+from mer.jobs import gpus, slots
 from pages._ui.data import active_runs
-from pages._ui.style import STATUS, plain
+from pages._ui.style import STATUS, counted, plain
 
 __all__ = ["PAGES", "guarded", "navigation", "page", "page_file"]
 
@@ -88,9 +88,8 @@ def guarded() -> Iterator[None]:
 
 def _machine() -> None:
     """One line of state: where it computes, how many at once, and what is active."""
-    gpus = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
-    device = f"{gpus} GPU" if gpus else f"CPU, {os.cpu_count()} cores"
-    st.caption(f"{device} · {slots()} run{'s' if slots() > 1 else ''} at a time")
+    device = f"{gpus()} GPU" if gpus() else f"CPU, {os.cpu_count()} cores"
+    st.caption(f"{device} · {counted(slots(), 'run')} at a time")
     for run in active_runs()[:5]:
         icon, _ = STATUS[run.status]
         st.page_link(

@@ -11,7 +11,7 @@ from pages._ui.chart import figure, forest
 from pages._ui.curves import best_and_last
 from pages._ui.data import history
 from pages._ui.evaluated import Tested
-from pages._ui.style import colours, duration
+from pages._ui.style import colours, duration, titled
 
 __all__ = ["differences", "show_forest", "show_leaderboard"]
 
@@ -41,7 +41,7 @@ def _row(run: Run, best: tuple[float, float, float]) -> dict[str, Any]:
         else "below the best"
     )
     return {
-        "run": f"{run.name} · {run.id[:8]}",
+        "run": titled(run),
         "accuracy by song": own[0],
         "low": own[1],
         "high": own[2],
@@ -90,7 +90,7 @@ def show_leaderboard(group: Tested) -> list[dict[str, Any]]:
 def show_forest(group: Tested) -> None:
     """Scores with their intervals, against chance and the largest class."""
     m = group.runs[0].metrics
-    names = [f"{run.name} · {run.id[:8]}" for run in group.runs]
+    names = [titled(run) for run in group.runs]
     chart = forest(
         names, [_triple(run) for run in group.runs], chance=m.get("chance"), majority=m.get("majority"),
         title="Accuracy by song with 95% interval",

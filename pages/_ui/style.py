@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable
 
+from mer.runs import Run
+
 __all__ = [
     "RUN_COLOURS",
     "STATUS",
@@ -15,6 +17,7 @@ __all__ = [
     "percent",
     "plain",
     "score",
+    "titled",
 ]
 
 # Okabe and Ito, "Color Universal Design" (2008).
@@ -54,6 +57,11 @@ def plain(text: str) -> str:
 def bilingual(name: str) -> str:
     """The emotion with its Hindi word, where it has one."""
     return f"{name} {EMOTIONS[name][1]}" if name in EMOTIONS else name
+
+
+def titled(run: Run) -> str:
+    """A run in a few words that tell it from others."""
+    return f"{run.name} · {run.id[:8]}"
 
 
 def counted(number: int, thing: str) -> str:

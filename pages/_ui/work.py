@@ -5,10 +5,8 @@ Leaving the page ends the process, and what it wrote until then is complete or a
 """
 
 import json
-import os
 import re
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -17,6 +15,7 @@ from typing import Any
 import streamlit as st
 
 from mer.errors import MerError
+from mer.jobs import start_mer
 from pages._ui.style import duration
 
 __all__ = ["run_mer"]
@@ -28,16 +27,8 @@ def run_mer(*words: str, title: str) -> Any:
     """What `python -m mer WORDS --json` prints; raises MerError with its message if it fails."""
     bar = st.progress(0.0, text=f"{title} …")
     with tempfile.TemporaryFile("w+", encoding="utf-8") as out:
-        process = subprocess.Popen(  # noqa: S603 - our own program; the words are arguments, not a shell's
-            [sys.executable, "-m", "mer", *words, "--json"],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
+        streams = {"stdout": out, "stderr": subprocess.PIPE}
+        process = start_mer(*words, "--json", **streams, text=True, encoding="utf-8", errors="replace")
         try:
             last = _follow(process, bar, title)
             if process.wait():

@@ -125,12 +125,16 @@ def page(browsing):
 
 
 def settle(page) -> None:
-    """Wait until the server has nothing more to draw."""
+    """Wait until the server has nothing more to send and the browser has drawn its charts."""
     page.wait_for_selector("[data-testid=stApp]")
     page.wait_for_timeout(500)
     page.wait_for_function(
         "() => document.querySelector('[data-testid=stApp]').getAttribute('data-test-script-state')"
         " === 'notRunning'"
+    )
+    page.wait_for_function(  # charts are drawn by scripts that come after the page
+        "() => [...document.querySelectorAll('[data-testid=stPlotlyChart]')]"
+        ".every(chart => chart.querySelector('.main-svg'))"
     )
     page.wait_for_timeout(300)
 

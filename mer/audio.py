@@ -54,8 +54,10 @@ class Audio:
 
     def content_hash(self) -> str:
         """Hash of what is heard, to 16 bits: equal for a WAV file and a lossless copy of it."""
-        pcm = np.round(np.clip(self.waveform, -1, 1) * 32767).astype("<i2")
-        return blake2b(pcm.tobytes(), digest_size=16, salt=str(self.rate).encode()).hexdigest()
+        level = np.clip(self.waveform, -1, 1)
+        level *= 32767
+        pcm = np.round(level, out=level).astype("<i2")
+        return blake2b(pcm.data, digest_size=16, salt=str(self.rate).encode()).hexdigest()
 
 
 def decode(source: Path | bytes, *, name: str | None = None, max_seconds: float = MAX_SECONDS) -> Audio:
@@ -75,16 +77,38 @@ def decode(source: Path | bytes, *, name: str | None = None, max_seconds: float 
         with soundfile.SoundFile(_Bytes(source) if isinstance(source, bytes) else source) as file:
             _check_header(file, name, max_seconds)
             rate, channels = file.samplerate, file.channels
-            samples = file.read(dtype="float32", always_2d=True)
+            samples = file.read(dtype=_sample_type(file), always_2d=True)
     except (soundfile.LibsndfileError, OSError, RuntimeError, TypeError) as error:  # TypeError: headerless
         raise AudioError(
             f"{name}: not audio that can be decoded ({_reason(error)}); use WAV, FLAC, Ogg, MP3, AIFF or AU"
         ) from error
     _check_samples(samples, rate, name)
-    waveform = samples[:, 0] if channels == 1 else samples.mean(axis=1)
-    if np.abs(waveform).max() < SILENCE_PEAK:
+    waveform = _mix(samples)
+    if _peak(waveform) < SILENCE_PEAK:
         raise AudioError(f"{name}: silent, nothing above -80 dBFS; check the recording")
-    return Audio(np.ascontiguousarray(waveform), rate, channels)
+    return Audio(waveform, rate, channels)
+
+
+def _sample_type(file: soundfile.SoundFile) -> str:
+    """What to read: 16-bit samples as they are, since `_mix` scales them faster, to the same bits."""
+    return "int16" if file.subtype == "PCM_16" and file.channels <= 2 else "float32"
+
+
+def _mix(samples: np.ndarray) -> np.ndarray:
+    """Mean over the channels, (frames, channels) -> float32 (frames,), full scale at 1."""
+    channels, full_scale = samples.shape[1], 32768 if samples.dtype == np.int16 else 1
+    if channels > 2:
+        return samples.mean(axis=1)
+    wave = samples[:, 0].astype(np.float32)
+    if channels == 2:  # `mean` over so short an axis takes ten times as long
+        wave += samples[:, 1]
+    wave *= np.float32(1 / (channels * full_scale))  # a power of two: exact
+    return wave
+
+
+def _peak(samples: np.ndarray) -> float:
+    """Largest absolute value; not finite if any value is not."""
+    return max(float(samples.max()), -float(samples.min()))
 
 
 class _Bytes(io.BytesIO):
@@ -117,10 +141,10 @@ def _check_samples(samples: np.ndarray, rate: int, name: str) -> None:
     """Refuse samples, shape (frames, channels), that are no sound."""
     if len(samples) == 0:
         raise AudioError(f"{name}: empty, 0 samples; record or export it again")
-    if not np.isfinite(samples).all():
+    peak = _peak(samples)
+    if not np.isfinite(peak):
         raise AudioError(f"{name}: NaN or infinite samples; export it again")
-    peak = np.abs(samples).max()
-    if peak > LOUDEST:
+    if samples.dtype == np.float32 and peak > LOUDEST:
         raise AudioError(f"{name}: samples up to {peak:.0e}, where 1 is full scale; export it again")
     seconds = len(samples) / rate
     if seconds < MIN_SECONDS:

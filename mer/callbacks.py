@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from mer.pace import Pace
 from mer.resume import save_state
 from mer.tracking import RunStore
 from mer.training import Callback, State, Step, Stop
@@ -17,12 +18,14 @@ class LogFigures(Callback):
         self.store, self.run_id, self.every = store, run_id, every
         self.rows: list[tuple[int, dict[str, float]]] = []
         self.flushed = time.monotonic()
+        self.pace = Pace()
         self.first: tuple[float, int] | None = None  # when which step was done, for the time that is left
 
     def on_embed(self, done: int, total: int) -> None:
         """Tell how far the features of a frozen network are."""
+        words = self.pace("computing features", done, total)
         if time.monotonic() - self.flushed >= self.every:
-            self.store.tag(self.run_id, {"mer.stage": f"computing features: {done} of {total}"})
+            self.store.tag(self.run_id, {"mer.stage": words})
             self.flushed = time.monotonic()
 
     def on_step(self, step: Step) -> None:

@@ -24,7 +24,8 @@ from mer.config import Config
 from mer.errors import StorageError
 from mer.features import Standardizer, images
 from mer.files import home, write_atomic
-from mer.parallel import SMALL, cores
+from mer.machine import cores
+from mer.parallel import SMALL
 from mer.resume import save_state
 from mer.training import Callback, State, Step, choose_device, fit, predict_clips
 from mer.windows import WindowSet

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from mer.errors import ConfigError, RunError
+from mer.errors import RunError
 from mer.files import home, writing
+from mer.machine import slots
+from mer.pace import Pace
 from mer.runs import RESUMABLE, Run, drop_state, owner, state_path
 from mer.tracking import RunStore
 
@@ -27,28 +29,10 @@ if TYPE_CHECKING:
     from mer.experiments import Experiment, Outcome
     from mer.material import Spec
 
-__all__ = ["cancel", "delete", "gpus", "launch", "log_path", "relaunch", "slots", "start_mer", "work"]
+__all__ = ["cancel", "delete", "launch", "log_path", "relaunch", "start_mer", "work"]
 
 ENDED = ("finished", "failed", "stopped")
 PATIENCE = 1.0  # s between two looks at the slots
-
-
-def slots() -> int:
-    """How many runs this machine works on at once: MER_SLOTS, or one per GPU, or one.
-
-    Raises ConfigError if MER_SLOTS is no whole number from 1.
-    """
-    wanted = os.environ.get("MER_SLOTS", "")
-    if wanted:
-        if not wanted.isdecimal() or int(wanted) < 1:
-            raise ConfigError(f"MER_SLOTS={wanted!r} should be a whole number from 1")
-        return int(wanted)
-    return max(1, gpus())
-
-
-def gpus() -> int:
-    """Number of NVIDIA GPUs, told without importing torch."""
-    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
 
 
 def log_path(run_id: str) -> Path:
@@ -130,13 +114,14 @@ class _Stage:
     """Records what a run is doing before it trains, about once a second; stops it there if asked to."""
 
     def __init__(self, runs: RunStore, run_id: str) -> None:
-        self.runs, self.run_id, self.told = runs, run_id, 0.0
+        self.runs, self.run_id, self.told, self.pace = runs, run_id, 0.0, Pace()
 
     def __call__(self, title: str, done: int, total: int) -> None:
+        words = self.pace(title, done, total)
         if time.monotonic() - self.told < 1:
             return
         self.told = time.monotonic()
-        self.runs.tag(self.run_id, {"mer.stage": f"{title}: {done} of {total}"})
+        self.runs.tag(self.run_id, {"mer.stage": words})
         if self.runs.stop_requested(self.run_id):
             raise KeyboardInterrupt("cancelled")
 

@@ -1,32 +1,38 @@
 """Features computed once and kept on disk under a hash of (file bytes, settings).
 
-    <root>/facts/ab/abcd....json               what decoding found out: duration, rate, or why not usable
-    <root>/images/<settings>/ab/abcd....npy    float16 log-mel images (windows, size, size)
+    <root>/facts/ab/abcd....json             what decoding found out: duration, rate, or why not usable
+    <root>/images/<settings>/ab/abcd....npy  float16 log-mel images (windows, size, size)
+    <root>/embeddings/<settings>/...         what a frozen network makes of them (`mer.frozen`)
+    <root>/stamps.db                         which content a file had when it was last read
 
-Names do not matter: a renamed or moved clip is found again; another setting makes another entry.
+Names do not matter: a renamed or moved clip is found again; another setting makes another entry. Each
+entry is written in one step and carries a checksum, so a kill loses at most the clips in flight, and what
+is damaged is made again. Of several processes that fill the store at once, one makes each entry.
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from hashlib import blake2b
+from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
+from filelock import FileLock
 
+from mer.arrays import ArrayFile, Shelf, is_whole, write_array
 from mer.audio import decode, resample
 from mer.config import AudioConfig, MelConfig
 from mer.errors import AudioError
 from mer.features import images
-from mer.files import atomic_path, home, write_atomic
+from mer.files import home, write_atomic, writing
 from mer.parallel import Progress, process_map
+from mer.stamps import Stamp, Stamps, stamp
 
-__all__ = ["Facts", "FeatureStore"]
+__all__ = ["VERSION", "Facts", "FeatureStore"]
 
 Settings = tuple[AudioConfig, MelConfig]
 
-VERSION = 1  # part of every key; raise it when decoding or features change
+VERSION = 2  # part of every key; raise it when decoding or features change
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,31 @@ class FeatureStore:
         progress: Progress | None = None,
     ) -> list[Facts]:
         """Make sure that every usable file has its images; decoding and features in one pass."""
-        return self._fill(paths, (audio, mel), workers, progress)
+        found = self._fill(paths, (audio, mel), workers, progress)
+        if paths:
+            self.images(audio, mel).mark_used()
+        return found
+
+    def images(self, audio: AudioConfig, mel: MelConfig) -> Shelf:
+        """The shelf of the images with these settings."""
+        settings = {"version": VERSION, "audio": audio.to_dict(), "mel": mel.to_dict()}
+        return Shelf.of(self.root / "images", settings)
+
+    def load(self, facts: Facts, *, audio: AudioConfig, mel: MelConfig) -> ArrayFile:
+        """The float16 images (windows, size, size) of a prepared clip, mapped when they are read."""
+        return ArrayFile.open(self.images(audio, mel).path(facts.file_hash))
+
+    def lock(self, name: str) -> FileLock:
+        """The lock of that name, which a crash frees; for whoever makes entries."""
+        folder = self.root / "locks"
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder / f"{name}.lock")
+
+    @property
+    def stamps(self) -> Stamps:
+        """The content of files when they were last read."""
+        return Stamps(self.root / "stamps.db")
 
     def _fill(
         self,
@@ -77,23 +107,28 @@ class FeatureStore:
         workers: int | None,
         progress: Progress | None,
     ) -> list[Facts]:
-        """Look everything up here, where it costs a read and a hash; send only the rest to workers."""
-        found = [_look_up(self, settings, path) for path in paths]
+        """Look up here what was read before and is unchanged; the rest is for workers to read."""
+        shelf = self.images(*settings) if settings else None
+        known = self.stamps.known(paths)
+        found = [self._look_up(file_hash, shelf) if file_hash else None for file_hash in known]
         missing = [path for path, facts in zip(paths, found, strict=True) if facts is None]
-        made = iter(process_map(partial(_make, self, settings), missing, workers=workers, progress=progress))
-        return [facts or next(made) for facts in found]
+        make = partial(_make, self, settings, shelf)
+        made = process_map(make, missing, workers=workers, progress=progress)
+        self.stamps.note(
+            (path, seen, facts.file_hash) for path, (facts, seen) in zip(missing, made, strict=True)
+        )
+        rest = iter(made)
+        return [facts or next(rest)[0] for facts in found]
 
-    def load(self, facts: Facts, *, audio: AudioConfig, mel: MelConfig) -> np.ndarray:
-        """Memory-mapped float16 images (windows, size, size) of a prepared clip."""
-        return np.load(self._images_path(facts.file_hash, audio, mel), mmap_mode="r")
+    def _look_up(self, file_hash: str, shelf: Shelf | None) -> Facts | None:
+        """The facts of a file if nothing is left to be made for it, else None."""
+        facts = self._read_facts(file_hash)
+        if facts is None or facts.reason or shelf is None:
+            return facts
+        return facts if is_whole(shelf.path(file_hash)) else None
 
     def _facts_path(self, file_hash: str) -> Path:
         return self.root / "facts" / file_hash[:2] / f"{file_hash}.json"
-
-    def _images_path(self, file_hash: str, audio: AudioConfig, mel: MelConfig) -> Path:
-        settings = json.dumps([VERSION, audio.to_dict(), mel.to_dict()], sort_keys=True)
-        key = blake2b(settings.encode(), digest_size=8).hexdigest()
-        return self.root / "images" / key / file_hash[:2] / f"{file_hash}.npy"
 
     def _read_facts(self, file_hash: str) -> Facts | None:
         try:
@@ -104,64 +139,41 @@ class FeatureStore:
 
     def _write_facts(self, facts: Facts) -> None:
         content = json.dumps({"version": VERSION, "facts": asdict(facts)})
-        write_atomic(self._facts_path(facts.file_hash), content)
+        write_atomic(self._facts_path(facts.file_hash), content, durable=False)
 
 
-def _read(path: Path) -> tuple[bytes, Facts | None]:
-    """The bytes of a file and, if it cannot be read or is empty, the facts that say so."""
+def _make(
+    store: FeatureStore, settings: Settings | None, shelf: Shelf | None, path: Path
+) -> tuple[Facts, Stamp | None]:
+    """The facts of one file, with its images where settings ask for them, and its stamp when it was read."""
+    seen = stamp(path)
     try:
         content = path.read_bytes()
     except OSError as error:
-        return b"", Facts(file_hash="", reason=f"unreadable: {error.strerror}")
+        return Facts(file_hash="", reason=f"unreadable: {error.strerror}"), None
     if not content:
-        return content, Facts(file_hash="", reason="empty file, 0 bytes")
-    return content, None
+        return Facts(file_hash="", reason="empty file, 0 bytes"), None
+    file_hash = sha256(content).hexdigest()[:40]
+    found = store._look_up(file_hash, shelf)
+    if found is None:
+        with store.lock(file_hash[:2]):  # another process may be making it: then wait, and find it there
+            found = store._look_up(file_hash, shelf) or _work_out(store, settings, shelf, content, file_hash)
+    return found, seen
 
 
-def _hash(content: bytes) -> str:
-    return blake2b(content, digest_size=20).hexdigest()
-
-
-def _look_up(store: FeatureStore, settings: Settings | None, path: Path) -> Facts | None:
-    """The facts of a file if nothing is left to be made for it, else None."""
-    content, bad = _read(path)
-    if bad:
-        return bad
-    facts = store._read_facts(_hash(content))
-    if facts is None or facts.reason or settings is None:
-        return facts
-    return facts if _is_whole(store._images_path(facts.file_hash, *settings)) else None
-
-
-def _make(store: FeatureStore, settings: Settings | None, path: Path) -> Facts:
-    """Decode one file, note its facts, and keep its images where `settings` ask for them."""
-    content, bad = _read(path)
-    if bad:
-        return bad
-    file_hash = _hash(content)
+def _work_out(
+    store: FeatureStore, settings: Settings | None, shelf: Shelf | None, content: bytes, file_hash: str
+) -> Facts:
+    """Decode a file, note its facts, and keep its images where settings ask for them."""
     try:
         clip = decode(content, name="")
     except AudioError as error:
         facts = Facts(file_hash, reason=str(error).removeprefix(": "))
-        store._write_facts(facts)
-        return facts
-    facts = Facts(file_hash, clip.seconds, clip.rate, clip.channels, clip.content_hash())
-    if settings is not None:
-        audio, mel = settings
-        wave = resample(clip.waveform, rate=clip.rate, target=audio.sample_rate)
-        with (
-            atomic_path(store._images_path(file_hash, audio, mel)) as temporary,
-            temporary.open("wb") as file,
-        ):
-            np.save(file, images(wave, audio=audio, mel=mel))
+    else:
+        facts = Facts(file_hash, clip.seconds, clip.rate, clip.channels, clip.content_hash())
+        if settings and shelf:
+            audio, mel = settings
+            wave = resample(clip.waveform, rate=clip.rate, target=audio.sample_rate)
+            write_array(shelf.path(file_hash), images(wave, audio=audio, mel=mel))
     store._write_facts(facts)
     return facts
-
-
-def _is_whole(path: Path) -> bool:
-    """True if the array file exists and is as long as its header says."""
-    try:
-        np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError):
-        return False
-    return True

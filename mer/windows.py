@@ -4,27 +4,37 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from mer.arrays import ArrayFile
+
 __all__ = ["WindowSet"]
 
-IN_MEMORY = 2**30  # bytes of float16 images that are gathered into memory; more stays memory-mapped
+IN_MEMORY = 2**29  # bytes of float16 images that are gathered into memory; more is read when it is needed
 
 
 class WindowSet:
     """Images of several clips and the label of each clip.
 
-    `arrays` holds per clip float16 images (windows, size, size); `labels` the class index of each clip.
-    A window's label is its clip's.
+    `arrays` holds per clip float16 images (windows, size, size), in memory or in a file; `labels` the
+    class index of each clip. A window's label is its clip's. `hashes`, if given, are those of the clips'
+    files, under which the store keeps what is worked out of them.
     """
 
-    def __init__(self, arrays: Sequence[np.ndarray], labels: Sequence[int], *, classes: int) -> None:
+    def __init__(
+        self,
+        arrays: Sequence[np.ndarray | ArrayFile],
+        labels: Sequence[int],
+        *,
+        classes: int,
+        hashes: Sequence[str] | None = None,
+    ) -> None:
         self.labels = np.asarray(labels, dtype=np.int64)
-        self.classes = classes
-        counts = np.array([len(array) for array in arrays], dtype=np.int64)
-        self.clip = np.repeat(np.arange(len(arrays)), counts)
-        self.position = np.arange(len(self.clip)) - np.repeat(np.cumsum(counts) - counts, counts)
+        self.classes, self.hashes = classes, hashes
+        self.counts = np.array([len(array) for array in arrays], dtype=np.int64)
+        self.starts = np.cumsum(self.counts) - self.counts
+        self.clip = np.repeat(np.arange(len(arrays)), self.counts)
         self._arrays = list(arrays)
         small = sum(array.nbytes for array in arrays) <= IN_MEMORY
-        self._gathered = np.concatenate(arrays) if small and arrays else None
+        self._gathered = np.concatenate([array[:] for array in arrays]) if small and arrays else None
 
     def __len__(self) -> int:
         return len(self.clip)
@@ -38,7 +48,9 @@ class WindowSet:
         """Some windows, float16 of shape (len(indices), size, size)."""
         if self._gathered is not None:
             return self._gathered[indices]
-        return np.stack([self._arrays[self.clip[i]][self.position[i]] for i in indices])
+        clips = self.clip[indices]
+        places = zip(clips, indices - self.starts[clips], strict=True)
+        return np.stack([self._arrays[clip][place] for clip, place in places])
 
     def batches(self, size: int = 256) -> Iterator[np.ndarray]:
         """All windows in order, in batches."""

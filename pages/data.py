@@ -5,13 +5,13 @@ import streamlit as st
 from mer.datasets.check import Report
 from mer.files import home
 from mer.library import Entry, forget, known
+from mer.pace import duration
 from pages._ui.adding import adding
 from pages._ui.browse import browse
 from pages._ui.datasets import report, title
 from pages._ui.frame import guarded, page, page_file
 from pages._ui.links import chosen, remember
 from pages._ui.sets import balance, lengths
-from pages._ui.style import duration
 
 
 def warn_of_damage() -> None:

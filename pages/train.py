@@ -6,12 +6,12 @@ import streamlit as st
 
 from mer.config import PRESETS, Config, preset
 from mer.library import Entry, known
+from mer.pace import duration
 from pages._ui.datasets import title
 from pages._ui.frame import page, page_file
 from pages._ui.launching import launch_all, spec_of, time_needed
 from pages._ui.links import chosen, remember
 from pages._ui.settings import ask_settings
-from pages._ui.style import duration
 
 WORDS = {
     "default": "What works best on real music; trains the whole network.",

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -87,6 +88,15 @@ def test_one_to_eight_channels_become_their_mean(channels, sound, write_audio, t
     clip = decode(write_audio(tmp_path / "clip.wav", waves, subtype="FLOAT"))
     assert clip.channels == channels
     assert clip.waveform == pytest.approx(waves.mean(axis=1), abs=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize("kind", [("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("WAV", "PCM_24"), ("WAV", "FLOAT")])
+def test_every_way_of_reading_gives_the_bits_of_the_mean_of_floats(kind, channels, sound, tmp_path):
+    waves = np.stack([sound.noise(0.6, seed=n, level=0.999) for n in range(channels)], axis=1)
+    soundfile.write(tmp_path / "clip", waves, 16_000, format=kind[0], subtype=kind[1])
+    plain = soundfile.read(tmp_path / "clip", dtype="float32", always_2d=True)[0].mean(axis=1)
+    assert np.array_equal(decode(tmp_path / "clip").waveform, plain)
 
 
 @pytest.mark.parametrize("channels", [9, 16])

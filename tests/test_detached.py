@@ -9,9 +9,9 @@ import time
 import psutil
 import pytest
 
-from mer.errors import BackboneError, ConfigError, DataError, RunError
+from mer.errors import BackboneError, DataError, RunError
 from mer.experiments import Experiment
-from mer.jobs import cancel, delete, launch, log_path, relaunch, slots, work
+from mer.jobs import cancel, delete, launch, log_path, relaunch, work
 from mer.material import Spec
 from mer.tracking import RunStore
 from tests.run_helpers import tiny_config, write_songs
@@ -141,17 +141,6 @@ def test_a_deleted_run_leaves_no_log(runs, launched, song_corpus):
     wait_for(runs, run_id, "finished")
     delete(runs, run_id)
     assert not log_path(run_id).exists()
-
-
-def test_slots_are_set_by_the_environment_and_checked(monkeypatch):
-    monkeypatch.delenv("MER_SLOTS", raising=False)
-    assert slots() >= 1
-    monkeypatch.setenv("MER_SLOTS", "3")
-    assert slots() == 3
-    for bad in ("0", "many", "-1"):
-        monkeypatch.setenv("MER_SLOTS", bad)
-        with pytest.raises(ConfigError, match=f"MER_SLOTS='{bad}' should be a whole number from 1"):
-            slots()
 
 
 def test_jobs_are_known_without_torch():

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mer import windows as windows_module
+from mer.arrays import ArrayFile, write_array
 from mer.audio import MIN_SECONDS, window_starts, windows
 from mer.config import AudioConfig
 from mer.windows import WindowSet
@@ -103,21 +104,27 @@ def test_a_clip_shorter_than_a_window_is_repeated_where_that_is_asked_for(second
 # Many clips
 
 
-@pytest.fixture(params=["in memory", "mapped"])
-def window_set(request, monkeypatch):
+@pytest.fixture(params=["in memory", "on disk"])
+def window_set(request, monkeypatch, tmp_path):
     """Clips of 2, 1 and 3 windows, each window filled with its own number; both ways of keeping them."""
-    if request.param == "mapped":
-        monkeypatch.setattr(windows_module, "IN_MEMORY", 0)
     numbers = np.arange(6, dtype=np.float16)[:, None, None] * np.ones((1, 2, 2), np.float16)
-    made = WindowSet([numbers[:2], numbers[2:3], numbers[3:]], [1, 0, 2], classes=3)
-    assert (made._gathered is None) == (request.param == "mapped")
+    arrays = [numbers[:2], numbers[2:3], numbers[3:]]
+    if request.param == "on disk":
+        monkeypatch.setattr(windows_module, "IN_MEMORY", 0)
+        paths = [tmp_path / f"{n}.npy" for n in range(3)]
+        for path, array in zip(paths, arrays, strict=True):
+            write_array(path, array)
+        arrays = [ArrayFile.open(path) for path in paths]
+    made = WindowSet(arrays, [1, 0, 2], classes=3)
+    assert (made._gathered is None) == (request.param == "on disk")
     return made
 
 
 def test_windows_are_numbered_through_all_clips_in_order(window_set):
     assert len(window_set) == 6
     assert window_set.clip.tolist() == [0, 0, 1, 2, 2, 2]
-    assert window_set.position.tolist() == [0, 1, 0, 0, 1, 2]
+    assert window_set.counts.tolist() == [2, 1, 3]
+    assert window_set.starts.tolist() == [0, 2, 3]
 
 
 def test_a_window_has_the_label_of_its_clip(window_set):

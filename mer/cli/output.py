@@ -8,6 +8,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from mer.pace import Pace
+
 __all__ = ["Bars", "emit", "percent", "table"]
 
 
@@ -36,14 +38,17 @@ class Bars:
     def __init__(self) -> None:
         self.bar: tqdm | None = None
         self.title, self.done, self.told = "", 0, 0.0
+        self.pace = Pace()
 
     def __call__(self, title: str, done: int, total: int) -> None:
         """Show that `done` of `total` are done."""
         if sys.stderr.isatty():
             self._draw(title, done, total)
-        elif done == total or time.monotonic() - self.told >= 0.5:
+            return
+        line = self.pace(title, done, total)
+        if done == total or time.monotonic() - self.told >= 0.5:
             self.told = time.monotonic()
-            print(f"{title}: {done} of {total}", file=sys.stderr, flush=True)
+            print(line, file=sys.stderr, flush=True)
 
     def _draw(self, title: str, done: int, total: int) -> None:
         if self.bar is None or self.title != title:

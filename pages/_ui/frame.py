@@ -13,7 +13,7 @@ from pathlib import Path
 import streamlit as st
 
 from mer.errors import MerError
-from mer.jobs import gpus, slots
+from mer.machine import gpus, slots
 from pages._ui.data import active_runs
 from pages._ui.style import STATUS, counted, plain
 

@@ -6,12 +6,13 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from mer.comparison import Comparison, overlapping
+from mer.pace import duration
 from mer.runs import Run
 from pages._ui.chart import figure, forest
 from pages._ui.curves import best_and_last
 from pages._ui.data import history
 from pages._ui.evaluated import Tested
-from pages._ui.style import colours, duration, titled
+from pages._ui.style import colours, titled
 
 __all__ = ["differences", "show_forest", "show_leaderboard"]
 

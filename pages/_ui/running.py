@@ -2,10 +2,11 @@
 
 import streamlit as st
 
+from mer.pace import duration
 from mer.runs import Run
 from pages._ui.actions import run_buttons
 from pages._ui.data import all_runs
-from pages._ui.style import STATUS, duration, percent, plain, score
+from pages._ui.style import STATUS, percent, plain, score
 
 __all__ = ["progress_of", "show_run"]
 

@@ -12,7 +12,6 @@ __all__ = [
     "card_score",
     "colours",
     "counted",
-    "duration",
     "interval",
     "percent",
     "plain",
@@ -96,14 +95,3 @@ def card_score(scores: dict) -> str:
     low, high = scores["intervals"]["song_accuracy"]
     found = f"{percent(scores['song_accuracy'])} ({interval(low, high)}), {scores['n_songs']} songs"
     return f"{found}; chance {percent(scores['chance'])}, largest class {percent(scores['majority'])}"
-
-
-def duration(seconds: float | None) -> str:
-    """A time that people can take in at a glance."""
-    if seconds is None:
-        return "unknown"
-    if seconds < 90:
-        return f"{max(seconds, 0):.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{round(seconds / 60) // 60} h {round(seconds / 60) % 60} min"

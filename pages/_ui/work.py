@@ -9,18 +9,16 @@ import re
 import subprocess
 import tempfile
 import threading
-import time
 from typing import Any
 
 import streamlit as st
 
 from mer.errors import MerError
 from mer.jobs import start_mer
-from pages._ui.style import duration
 
 __all__ = ["run_mer"]
 
-PROGRESS = re.compile(r"^(?P<title>.+): (?P<done>\d+) of (?P<total>\d+)$")
+PROGRESS = re.compile(r"^(?P<title>.+): (?P<done>\d+) of (?P<total>\d+)(?:, (?P<pace>.+))?$")
 
 
 def run_mer(*words: str, title: str) -> Any:
@@ -45,17 +43,13 @@ def run_mer(*words: str, title: str) -> Any:
 
 def _follow(process: subprocess.Popen, bar: Any, title: str) -> str:
     """Move the bar by what the process says; returns its last line."""
-    last, phase, began = "", "", time.monotonic()
+    last = ""
     for line in process.stderr:
         last = line.strip() or last
         found = PROGRESS.match(last)
         if not found:
             continue
-        if found["title"] != phase:
-            phase, began = found["title"], time.monotonic()
         done, total = int(found["done"]), max(int(found["total"]), 1)
-        left = (time.monotonic() - began) * (total - done) / max(done, 1)
-        bar.progress(
-            min(done / total, 1.0), text=f"{title}: {phase}, {done} of {total}, {duration(left)} left"
-        )
+        words = [found["title"], f"{done} of {total}", *filter(None, [found["pace"]])]
+        bar.progress(min(done / total, 1.0), text=f"{title}: {', '.join(words)}")
     return last

@@ -27,12 +27,16 @@ def said(monkeypatch):
 
 def test_a_pipe_gets_a_line_now_and_then_and_always_the_last(said, monkeypatch):
     clock = {"now": 100.0}
-    monkeypatch.setattr(output.time, "monotonic", lambda: clock["now"])
+    monkeypatch.setattr(output.time, "monotonic", lambda: clock["now"])  # of `pace` too: one module
     stream, bars = said(io.StringIO), Bars()
     for done, later in ((1, 0.1), (2, 1.0), (3, 0.1), (4, 0)):
         bars("decoding", done, 4)
         clock["now"] += later
-    assert stream.getvalue().splitlines() == ["decoding: 1 of 4", "decoding: 3 of 4", "decoding: 4 of 4"]
+    assert stream.getvalue().splitlines() == [
+        "decoding: 1 of 4",
+        "decoding: 3 of 4, 1.8 a second, 1 s left",
+        "decoding: 4 of 4, 2.5 a second, 0 s left",
+    ]
 
 
 def test_a_terminal_gets_a_bar_for_each_phase(said):

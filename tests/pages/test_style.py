@@ -19,7 +19,6 @@ from pages._ui.style import (
     card_score,
     colours,
     counted,
-    duration,
     interval,
     percent,
     plain,
@@ -89,24 +88,6 @@ def test_one_thing_is_not_said_as_many():
 def test_shares_are_whole_percent():
     assert (percent(0.456), percent(0), percent(1), percent(None)) == ("46%", "0%", "100%", "–")
     assert interval(0.361, 0.557) == "36 to 56"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (None, "unknown"), (-1, "0 s"), (0, "0 s"), (89, "89 s"), (90, "2 min"), (5399, "90 min"),
-        (5400, "1 h 30 min"), (7199, "2 h 0 min"), (7200, "2 h 0 min"), (36_000, "10 h 0 min"),
-    ],
-)  # fmt: skip
-def test_times_are_given_as_people_say_them(seconds, words):
-    assert duration(seconds) == words
-
-
-@given(st.integers(0, 10**6))
-@example(7199)
-def test_no_time_has_more_than_59_minutes_beside_its_hours(seconds):
-    words = duration(seconds).split()
-    assert "h" not in words or int(words[2]) < 60
 
 
 @given(st.text(max_size=40))

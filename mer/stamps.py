@@ -1,0 +1,91 @@
+"""Which content a file had when it was last read, so that an unchanged file need not be read again.
+
+A file counts as unchanged while its size, inode and times of change are as they were, as Git has it for
+its index. What was read within two seconds of its last change is not noted: a later change
+might leave no trace in times that coarse ("racy Git problem", Git's technical documentation).
+
+The database is a cache: where it is damaged it begins anew, where it cannot be written nothing is noted.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+__all__ = ["Stamp", "Stamps", "stamp"]
+
+Stamp = tuple[int, int, int, int]
+Result = TypeVar("Result")
+
+COARSE = 2_000_000_000  # ns
+AT_ONCE = 500  # parameters of one query
+TABLE = """CREATE TABLE IF NOT EXISTS stamps (
+    path TEXT PRIMARY KEY, size INTEGER, modified INTEGER, changed INTEGER, inode INTEGER, hash TEXT
+) WITHOUT ROWID"""
+
+
+def stamp(path: Path) -> Stamp | None:
+    """What tells that a file was changed, or None if it cannot be asked."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+
+
+@dataclass(frozen=True, slots=True)
+class Stamps:
+    """The hashes of files by path, in an SQLite database."""
+
+    path: Path
+
+    def known(self, paths: Sequence[Path]) -> list[str | None]:
+        """The hash of each file that has not changed since it was noted, else None."""
+        names = [str(path.absolute()) for path in paths]
+        rows = self._with(lambda database: _rows(database, names), create=False) or {}
+        return [_hash_if_unchanged(path, rows.get(name)) for path, name in zip(paths, names, strict=True)]
+
+    def note(self, found: Iterable[tuple[Path, Stamp | None, str]]) -> None:
+        """Note the hash of files as they were at that stamp."""
+        latest = time.time_ns() - COARSE
+        rows = [
+            (str(path.absolute()), *stamp, file_hash)
+            for path, stamp, file_hash in found
+            if stamp and file_hash and max(stamp[1], stamp[2]) < latest
+        ]
+        if rows:
+            insert = "INSERT OR REPLACE INTO stamps VALUES (?, ?, ?, ?, ?, ?)"
+            self._with(lambda database: database.executemany(insert, rows), create=True)
+
+    def _with(self, work: Callable[[sqlite3.Connection], Result], *, create: bool) -> Result | None:
+        """The result of some work on the database, or None where it cannot be used."""
+        try:
+            if not create and not self.path.is_file():
+                return None
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(self.path, timeout=30)) as database, database:
+                database.execute("PRAGMA journal_mode=WAL")
+                database.execute(TABLE)
+                return work(database)
+        except (sqlite3.OperationalError, OSError):  # full, read-only, or locked for long
+            return None
+        except sqlite3.DatabaseError:
+            self.path.unlink(missing_ok=True)
+            return None
+
+
+def _rows(database: sqlite3.Connection, names: Sequence[str]) -> dict[str, tuple]:
+    """What is noted under each name: its stamp and hash."""
+    rows = {}
+    for start in range(0, len(names), AT_ONCE):
+        part = names[start : start + AT_ONCE]
+        query = f"SELECT * FROM stamps WHERE path IN ({','.join('?' * len(part))})"  # noqa: S608 - marks only
+        rows |= {row[0]: row[1:] for row in database.execute(query, part)}
+    return rows
+
+
+def _hash_if_unchanged(path: Path, row: tuple | None) -> str | None:
+    return row[-1] if row and stamp(path) == row[:-1] else None

@@ -1,7 +1,7 @@
 """Random changes to training images. Nothing here is ever applied to validation or test clips.
 
-Images are standardised log-mels (n, bands, time), so a masked value is 0, the training mean. All
-randomness comes from torch's global generator, which training seeds anew for each epoch.
+Images are standardised log-mels (n, bands, time), so a masked value is 0, the mean. All randomness comes
+from torch's global generator on the CPU, which training seeds anew for each epoch.
 """
 
 import torch
@@ -16,7 +16,7 @@ def shift(images: torch.Tensor, largest: float) -> torch.Tensor:
     """Roll each image along time by up to `largest` of its width, either way."""
     n, bands, width = images.shape
     offsets = ((torch.rand(n) * 2 - 1) * largest * width).round().long()
-    source = (torch.arange(width) - offsets[:, None]) % width
+    source = ((torch.arange(width) - offsets[:, None]) % width).to(images.device)
     return images.gather(2, source[:, None, :].expand(n, bands, width))
 
 
@@ -29,13 +29,13 @@ def mask(images: torch.Tensor, *, dim: int, count: int, largest: float) -> torch
         width = torch.rand(n, 1) * largest * size
         start = torch.rand(n, 1) * (size - width)
         kept &= (position < start) | (position >= start + width)
-    return images * kept.unsqueeze(3 - dim)
+    return images * kept.unsqueeze(3 - dim).to(images.device)
 
 
 def mixup(inputs: torch.Tensor, targets: torch.Tensor, alpha: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Blend each example with another of the batch (Zhang et al., 2018), shares from Beta(alpha, alpha)."""
     share = torch.distributions.Beta(alpha, alpha).sample((len(inputs),)).to(inputs.device)
-    other = torch.randperm(len(inputs), device=inputs.device)
+    other = torch.randperm(len(inputs)).to(inputs.device)
 
     def blend(x: torch.Tensor) -> torch.Tensor:
         weight = share.view(-1, *[1] * (x.ndim - 1))

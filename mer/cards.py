@@ -29,8 +29,9 @@ TEXTS = ("command", "created", "notes")
 class Card:
     """What is known of a checkpoint.
 
-    `normalization` is {"mean", "std"} in dB; `data` describes the clips it was trained on (name, hash,
-    synthetic, licence, counts); `metrics` are the test scores with intervals.
+    `normalization` is {"mean", "std"} in dB, 0 and 1 where each window has its own; `data` describes the
+    clips it was trained on (name, hash, synthetic, licence, counts); `metrics` are the test scores with
+    intervals.
     """
 
     classes: tuple[str, ...]

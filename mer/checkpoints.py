@@ -52,7 +52,8 @@ def load_checkpoint(folder: Path) -> tuple[Classifier, Standardizer, Card]:
     _require_finite(tensors, folder)
     floats = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
     model.load_state_dict(floats, assign=True)
-    return model.eval(), Standardizer(**card.normalization), card
+    per_window = card.config.train.standardize == "window"
+    return model.eval(), Standardizer(**card.normalization, per_window=per_window), card
 
 
 def _build(card: Card, folder: Path) -> Classifier:

@@ -23,11 +23,13 @@ from mer.backbones import Classifier, configured_classifier
 from mer.config import Config
 from mer.errors import StorageError
 from mer.features import Standardizer, images
+from mer.feeds import choose_device
 from mer.files import home, write_atomic
+from mer.frozen import trains_head_alone
 from mer.machine import cores
 from mer.parallel import SMALL
 from mer.resume import save_state
-from mer.training import Callback, State, Step, choose_device, fit, predict_clips
+from mer.training import Callback, State, Step, fit, predict_clips
 from mer.windows import WindowSet
 
 __all__ = ["Estimate", "estimate"]
@@ -93,9 +95,7 @@ def _training(config: Config, windows: int) -> float:
 
 
 def _embeds_once(config: Config) -> bool:
-    """True where `training.fit` computes the features of the frozen body once."""
-    random = TrainTransform(STANDARDIZER, config.augment).is_random or config.augment.mixup
-    return config.train.freeze == "head" and not random
+    return trains_head_alone(config.train.freeze, TrainTransform(STANDARDIZER, config.augment))
 
 
 def _network_key(config: Config) -> list:

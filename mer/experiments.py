@@ -22,6 +22,8 @@ from mer.checkpoints import write_files
 from mer.config import Config
 from mer.errors import MerError, RunError, StorageError
 from mer.features import Standardizer
+from mer.feeds import choose_device
+from mer.frozen import KeptEmbeddings, embed, trains_head_alone
 from mer.material import Material, Notify, Spec, prepare
 from mer.metrics import evaluate
 from mer.records import clip_rows, headline, make_card, parameters, versions
@@ -30,7 +32,7 @@ from mer.resume import load_state
 from mer.runs import RESUMABLE, Run, drop_state, state_path
 from mer.splits import Split
 from mer.tracking import RunStore
-from mer.training import Callback, State, Stop, choose_device, fit, predict_clips
+from mer.training import Callback, State, Stop, fit, predict_clips
 from mer.windows import WindowSet
 
 __all__ = ["Experiment", "Outcome"]
@@ -147,17 +149,18 @@ class Experiment:
 
     def _fold(self, run_id: str, spec: Spec, material: Material) -> Outcome:
         """Train, test and save one network."""
-        split = material.split(spec.config)
+        config, split = spec.config, material.split(spec.config)
         self.runs.tag(run_id, {"mer.validation_clips": str(len(split.validation))})
-        model = _new_model(spec.config, material)
+        model = _new_model(config, material)
         train = material.windows(split.train)
-        standardizer = Standardizer.fit(train.batches())
-        state = self._fit(run_id, spec.config, model, standardizer, train, material, split)
-        test = material.windows(split.test)
-        probabilities = predict_clips(model, test, EvalTransform(standardizer), spec.config.train)
+        transform = TrainTransform(_standardizer(config, train), config.augment)
+        kept = _kept_embeddings(model, transform, material)
+        state = self._fit(run_id, config, model, transform, train, material, split, kept)
+        test, plain = material.windows(split.test), EvalTransform(transform.standardizer)
+        probabilities = predict_clips(model, test, plain, config.train, embed=kept)
         groups = material.groups(split.test)
         scores = evaluate(test.labels, probabilities, groups=groups, classes=material.classes)
-        card = make_card(spec, material, split, standardizer, scores)
+        card = make_card(spec, material, split, transform.standardizer, scores)
         self.runs.save_folder(run_id, "checkpoint", lambda folder: write_files(folder, model, card))
         rows = clip_rows(material, split, probabilities)
         self._save_evaluation(run_id, scores, rows, state.history)
@@ -170,10 +173,11 @@ class Experiment:
         run_id: str,
         config: Config,
         model: Classifier,
-        standardizer: Standardizer,
+        transform: TrainTransform,
         train: WindowSet,
         material: Material,
         split: Split,
+        kept: KeptEmbeddings | None,
     ) -> State:
         log = LogFigures(self.runs, run_id)
         keep = SaveState(state_path(run_id))
@@ -183,10 +187,11 @@ class Experiment:
                 model,
                 train,
                 material.windows(split.validation) if split.validation else None,
-                transform=TrainTransform(standardizer, config.augment),
+                transform=transform,
                 config=config.train,
                 callbacks=[keep, log, *self.callbacks, watch],
                 resume=load_state(state_path(run_id)),
+                embed=kept or embed,
             )
         finally:
             log.flush()
@@ -248,6 +253,23 @@ def _new_model(config: Config, material: Material) -> Classifier:
     model = configured_classifier(train, classes=len(material.classes))
     model.require_input(config.mel.image_size)
     return model.to(choose_device(train.device), memory_format=torch.channels_last)
+
+
+def _standardizer(config: Config, train: WindowSet) -> Standardizer:
+    """What brings images to zero mean and unit variance; it has seen the training part at most."""
+    if config.train.standardize == "window":
+        return Standardizer(per_window=True)
+    return Standardizer.fit(train.batches())
+
+
+def _kept_embeddings(
+    model: Classifier, transform: TrainTransform, material: Material
+) -> KeptEmbeddings | None:
+    """The store's embeddings for this model, if it trains on embeddings at all."""
+    if not trains_head_alone(model.freeze, transform):
+        return None
+    config = material.config
+    return KeptEmbeddings.of(material.store, model, transform, audio=config.audio, mel=config.mel)
 
 
 def _outcome(runs: RunStore, run: Run | None) -> Outcome | None:

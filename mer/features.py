@@ -18,6 +18,7 @@ from mer.config import AudioConfig, MelConfig
 
 __all__ = ["Standardizer", "as_input", "images", "log_mel", "mel_frequencies"]
 
+LEAST_SPREAD = 1.0  # dB: a window of less, near silence, is not blown up
 POWER_FLOOR = 1e-10  # -100 dB: below the noise of 16-bit audio, keeps the logarithm finite
 
 
@@ -88,10 +89,15 @@ def _slaney_mel(hertz: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Standardizer:
-    """Zero mean and unit variance, by the statistics of the training split alone."""
+    """Zero mean and unit variance: by the statistics of the training part alone, or window by window.
 
-    mean: float
-    std: float
+    `mean` and `std` are in dB. With `per_window` each image has its own, known as cepstral mean and variance
+    normalisation where speech is recognised (Viikki and Laurila, 1998), and these two are not used.
+    """
+
+    mean: float = 0.0
+    std: float = 1.0
+    per_window: bool = False
 
     @classmethod
     def fit(cls, batches: Iterable[np.ndarray]) -> "Standardizer":
@@ -106,8 +112,16 @@ class Standardizer:
         return cls(mean=mean, std=max((squares / count - mean**2) ** 0.5, 1e-6))
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
-        """Images in dB, any shape -> standardised float32 of the same shape."""
-        return (batch.to(torch.float32) - self.mean) / self.std
+        """Images in dB (..., size, size) -> standardised float32 of the same shape."""
+        values = batch.to(torch.float32)
+        if not self.per_window:
+            return (values - self.mean) / self.std
+        std, mean = torch.std_mean(values, dim=(-2, -1), correction=0, keepdim=True)
+        return (values - mean) / std.clamp_min(LEAST_SPREAD)
+
+    def to_dict(self) -> dict[str, float]:
+        """What a card keeps of it."""
+        return {"mean": self.mean, "std": self.std}
 
 
 def as_input(images: torch.Tensor) -> torch.Tensor:

@@ -61,6 +61,7 @@ class Material:
             [self.store.load(facts[i], audio=config.audio, mel=config.mel) for i in indices],
             [self.classes.index(clips[i].label) for i in indices],
             classes=len(self.classes),
+            hashes=[facts[i].file_hash for i in indices],
         )
 
     def groups(self, indices: Sequence[int]) -> list[str]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from mer.audio import Audio, decode, resample, window_starts, windows
 from mer.config import AudioConfig, MelConfig
@@ -19,7 +20,7 @@ class Steps:
     `raw` is the clip as decoded; `resampled`, shape (samples,), the whole clip at the config's rate;
     `window`, shape (window samples,), starts at `start` seconds and holds `padding` seconds that were
     filled in; `level` is its log-mel, shape (n_mels, frames), in dB; `image`, shape (size, size), the same
-    resized; `standardized` that image less the mean and divided by the standard deviation of `standardizer`.
+    resized; `standardized` is that image as `standardizer` makes it.
     """
 
     raw: Audio
@@ -67,5 +68,5 @@ def steps(
         level=log_mel(cut, sample_rate=audio.sample_rate, config=mel).numpy(),
         image=picture,
         standardizer=standardizer,
-        standardized=(picture - standardizer.mean) / standardizer.std,
+        standardized=standardizer(torch.from_numpy(picture)).numpy(),
     )

@@ -1,6 +1,5 @@
 """What is kept of a finished run besides its weights: the card, headline figures, a row per test clip."""
 
-from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -54,7 +53,7 @@ def make_card(
     return Card(
         classes=material.classes,
         config=spec.config,
-        normalization=asdict(standardizer),
+        normalization=standardizer.to_dict(),
         data={
             "name": report.dataset.name,
             "hash": report.content_hash(),

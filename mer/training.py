@@ -18,10 +18,12 @@ from mer.augment import EvalTransform, TrainTransform, mixup
 from mer.backbones import Classifier
 from mer.config import AugmentConfig, TrainConfig
 from mer.errors import RunError
+from mer.feeds import Feed, pass_size
+from mer.frozen import Embed, embed, trains_head_alone
 from mer.losses import class_weights, loss_function, to_probabilities
 from mer.windows import WindowSet
 
-__all__ = ["Callback", "State", "Step", "Stop", "choose_device", "fit", "predict_clips"]
+__all__ = ["Callback", "State", "Step", "Stop", "fit", "predict_clips", "predict_windows"]
 
 
 class Stop(Exception):  # noqa: N818 - a request, not an error
@@ -64,55 +66,12 @@ class Callback:
         """After each epoch, its figures in `state.history[-1]`."""
 
 
-def choose_device(name: str) -> torch.device:
-    """`auto` prefers CUDA, then Apple's MPS, then the CPU."""
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-@dataclass(slots=True)
-class Feed:
-    """What a network (or, with frozen features, its head) is given: `batch(indices)` -> input."""
-
-    windows: WindowSet
-    transform: EvalTransform
-    device: torch.device
-    embeddings: torch.Tensor | None = None
-
-    def batch(self, indices: torch.Tensor) -> torch.Tensor:
-        """Network input of some windows, or their stored embeddings."""
-        if self.embeddings is not None:
-            return self.embeddings[indices.to(self.embeddings.device)]
-        images = self.transform(torch.from_numpy(self.windows.images(indices.numpy())))
-        return images.to(self.device, non_blocking=True)
-
-    def forward(self, model: Classifier, inputs: torch.Tensor) -> torch.Tensor:
-        """Logits, by the whole network or by the head alone."""
-        return model(inputs) if self.embeddings is None else model.head(inputs)
-
-
 def _batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
     """Cut an order into batches; a last one of a single window joins its neighbour (batch-norm)."""
     parts = list(order.split(size))
     if len(parts) > 1 and len(parts[-1]) == 1:
         parts[-2:] = [torch.cat(parts[-2:])]
     return parts
-
-
-def _embed(model: Classifier, feed: Feed, size: int, callbacks: Sequence[Callback]) -> torch.Tensor:
-    """Embeddings of all windows by the frozen body, computed once."""
-    model.eval()
-    total, parts = len(feed.windows), []
-    for indices in torch.arange(total).split(size):
-        with torch.inference_mode():
-            parts.append(model.embed(feed.batch(indices)))
-        for callback in callbacks:
-            callback.on_embed(int(indices[-1]) + 1, total)
-    with torch.inference_mode():
-        return torch.cat(parts).clone()
 
 
 def rate_factor(config: TrainConfig, done: int, total: int) -> float:
@@ -130,7 +89,8 @@ def _optimizer(model: Classifier, config: TrainConfig) -> torch.optim.Optimizer:
     for group in groups:
         group["base_lr"] = group["lr"]
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
-    return kind(groups, lr=config.lr, weight_decay=config.weight_decay)
+    on_mps = next(model.parameters()).device.type == "mps"
+    return kind(groups, lr=config.lr, weight_decay=config.weight_decay, fused=not on_mps)
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
@@ -165,6 +125,10 @@ class _Loop:
         self.state = copy.deepcopy(state)
         self.model.load_state_dict(self.state.model, strict=False)
         self.optimizer.load_state_dict(self.state.optimizer)
+        for parameter, values in self.optimizer.state.items():  # a fused step wants them laid out alike
+            for name, value in values.items():
+                if value.shape == parameter.shape:
+                    values[name] = torch.empty_like(parameter).copy_(value)
 
     def run(self) -> State:
         """All epochs that are left; then the kept epoch's weights are in the model."""
@@ -183,8 +147,9 @@ class _Loop:
         order = torch.randperm(len(self.feed.windows))
         self.model.train()
         total_loss = hits = 0.0
-        for number, indices in enumerate(_batches(order, self.config.batch_size)):
-            loss, right = self._step(indices, epoch * self.steps + number)
+        parts = _batches(order, self.config.batch_size)
+        for number, (indices, inputs) in enumerate(zip(parts, self.feed.stream(parts), strict=True)):
+            loss, right = self._step(indices, inputs, epoch * self.steps + number)
             total_loss += loss * len(indices)
             hits += right
         figures = {
@@ -199,12 +164,12 @@ class _Loop:
                 raise RunError(f"{name} is {value} in epoch {epoch + 1}; lower lr={self.config.lr}")
         self._finish_epoch(figures | {"seconds": time.perf_counter() - started})
 
-    def _step(self, indices: torch.Tensor, done: int) -> tuple[float, int]:
+    def _step(self, indices: torch.Tensor, inputs: torch.Tensor, done: int) -> tuple[float, int]:
         total = self.steps * self.config.epochs
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * rate_factor(self.config, done, total)
         labels = self.labels[indices].to(self.feed.device)
-        inputs, targets = self.feed.batch(indices), F.one_hot(labels, self.classes).float()
+        targets = F.one_hot(labels, self.classes).float()
         if self.augment.mixup:
             inputs, targets = mixup(inputs, targets, self.augment.mixup)
         with _autocast(self.feed.device, self.config):
@@ -247,18 +212,35 @@ def _autocast(device: torch.device, config: TrainConfig) -> torch.autocast:
 def predict_windows(model: Classifier, feed: Feed, config: TrainConfig) -> torch.Tensor:
     """Logits of all windows, float32 on the CPU, shape (windows, classes)."""
     model.eval()
-    batches = torch.arange(len(feed.windows)).split(config.batch_size)
+    batches = torch.arange(len(feed.windows)).split(pass_size(feed.device))
     with torch.inference_mode(), _autocast(feed.device, config):
-        return torch.cat([feed.forward(model, feed.batch(i)).float().cpu() for i in batches])
+        return torch.cat([feed.forward(model, inputs).float().cpu() for inputs in feed.stream(batches)])
 
 
 def predict_clips(
-    model: Classifier, windows: WindowSet, transform: EvalTransform, config: TrainConfig
+    model: Classifier,
+    windows: WindowSet,
+    transform: EvalTransform,
+    config: TrainConfig,
+    *,
+    embed: Embed | None = None,
 ) -> np.ndarray:
-    """Probabilities (clips, classes): the mean over each clip's windows."""
+    """Probabilities (clips, classes): the mean over each clip's windows; by way of `embed` if it is given."""
     feed = Feed(windows, transform, next(model.parameters()).device)
+    if embed:
+        feed = _embedded(model, feed, embed, ())
     logits = predict_windows(model, feed, config)
     return windows.pool(to_probabilities(logits, config.loss).numpy())
+
+
+def _embedded(model: Classifier, feed: Feed, embed: Embed, callbacks: Sequence[Callback]) -> Feed:
+    """A feed of embeddings instead of images."""
+
+    def progress(done: int, total: int) -> None:
+        for callback in callbacks:
+            callback.on_embed(done, total)
+
+    return Feed(feed.windows, feed.transform, feed.device, embed(model, feed, progress))
 
 
 def fit(
@@ -270,21 +252,21 @@ def fit(
     config: TrainConfig,
     callbacks: Sequence[Callback] = (),
     resume: State | None = None,
+    embed: Embed = embed,
 ) -> State:
     """Train `model` in place, on the device it is on, and return the final state.
 
     Raises RunError once a loss is not finite.
 
-    With the body frozen and nothing random before it, its embeddings are computed once and every
+    With the body frozen and nothing random before it, its embeddings are computed once, by `embed`, and every
     epoch trains the head on them: the same result at a small part of the cost.
     """
     device = next(model.parameters()).device
-    plain = EvalTransform(transform.standardizer)
     feed = Feed(train, transform, device)
-    held_out = Feed(validation, plain, device) if validation else None
-    if model.freeze == "head" and not transform.is_random and not transform.config.mixup:
-        for part in filter(None, (feed, held_out)):
-            part.embeddings = _embed(model, part, config.batch_size, callbacks)
+    held_out = Feed(validation, EvalTransform(transform.standardizer), device) if validation else None
+    if trains_head_alone(model.freeze, transform):
+        feed = _embedded(model, feed, embed, callbacks)
+        held_out = held_out and _embedded(model, held_out, embed, callbacks)
     loop = _Loop(model, feed, held_out, config, transform.config, callbacks)
     if resume:
         loop.resume(resume)

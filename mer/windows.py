@@ -34,7 +34,7 @@ class WindowSet:
         self.clip = np.repeat(np.arange(len(arrays)), self.counts)
         self._arrays = list(arrays)
         small = sum(array.nbytes for array in arrays) <= IN_MEMORY
-        self._gathered = np.concatenate([array[:] for array in arrays]) if small and arrays else None
+        self.gathered = np.concatenate([array[:] for array in arrays]) if small and arrays else None
 
     def __len__(self) -> int:
         return len(self.clip)
@@ -46,8 +46,8 @@ class WindowSet:
 
     def images(self, indices: np.ndarray) -> np.ndarray:
         """Some windows, float16 of shape (len(indices), size, size)."""
-        if self._gathered is not None:
-            return self._gathered[indices]
+        if self.gathered is not None:
+            return self.gathered[indices]
         clips = self.clip[indices]
         places = zip(clips, indices - self.starts[clips], strict=True)
         return np.stack([self._arrays[clip][place] for clip, place in places])

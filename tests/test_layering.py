@@ -20,7 +20,8 @@ library splits
 heads weights
 backbones
 metrics losses windows
-comparison published
+comparison feeds published
+frozen
 training
 runs
 resume

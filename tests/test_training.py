@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 from mer.augment import EvalTransform, TrainTransform
 from mer.config import AugmentConfig
 from mer.errors import RunError
+from mer.feeds import Feed, choose_device
 from mer.losses import class_weights
 from mer.resume import load_state, save_state
 from mer.training import (
     Callback,
-    Feed,
     Stop,
-    choose_device,
     epoch_seed,
     fit,
     predict_clips,

@@ -116,7 +116,7 @@ def window_set(request, monkeypatch, tmp_path):
             write_array(path, array)
         arrays = [ArrayFile.open(path) for path in paths]
     made = WindowSet(arrays, [1, 0, 2], classes=3)
-    assert (made._gathered is None) == (request.param == "on disk")
+    assert (made.gathered is None) == (request.param == "on disk")
     return made
 
 
@@ -170,5 +170,5 @@ def test_arrays_on_disk_stay_there_when_they_are_many(monkeypatch, tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((4, 2, 2), np.float16))
     mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
     monkeypatch.setattr(windows_module, "IN_MEMORY", mapped.nbytes)
-    assert WindowSet([mapped], [0], classes=1)._gathered is not None
-    assert WindowSet([mapped, mapped], [0, 0], classes=1)._gathered is None
+    assert WindowSet([mapped], [0], classes=1).gathered is not None
+    assert WindowSet([mapped, mapped], [0, 0], classes=1).gathered is None

@@ -60,6 +60,12 @@ class Stamps:
             insert = "INSERT OR REPLACE INTO stamps VALUES (?, ?, ?, ?, ?, ?)"
             self._with(lambda database: database.executemany(insert, rows), create=True)
 
+    def gone(self) -> set[str]:
+        """Hashes that were noted, of which no file is where it was."""
+        query = "SELECT path, hash FROM stamps"
+        rows = self._with(lambda database: database.execute(query).fetchall(), create=False) or []
+        return {row[1] for row in rows} - {row[1] for row in rows if Path(row[0]).is_file()}
+
     def _with(self, work: Callable[[sqlite3.Connection], Result], *, create: bool) -> Result | None:
         """The result of some work on the database, or None where it cannot be used."""
         try:

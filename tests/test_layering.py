@@ -14,7 +14,7 @@ config files machine pace quality tensors
 arrays audio parallel stamps
 features
 preview store
-augment
+augment upkeep
 datasets
 library splits
 heads weights

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from mer.cli import data, models, runs, train, zoo
+from mer.cli import data, models, runs, store, train, zoo
 from mer.config import PRESETS, AudioConfig, AugmentConfig, MelConfig, SplitConfig, TrainConfig
 
 __all__ = ["build_parser"]
@@ -33,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     top = parser.add_subparsers(required=True, metavar="COMMAND")
     _zoo(top)
     _data(top)
+    _store(top)
     _training(top)
     _models(top)
     _runs(top)
@@ -87,6 +88,18 @@ def _data(top: Group) -> None:
     _columns(prepare)
 
 
+def _store(top: Group) -> None:
+    group = top.add_parser("store", help="what kept features take on disk", allow_abbrev=False)
+    group.add_argument("--json", action="store_true", help="print one JSON object")
+    group.set_defaults(run=store.store)
+    text = "remove what no run can use: leftovers, damaged entries, those of other versions"
+    prune = _add(group.add_subparsers(metavar="COMMAND"), "prune", store.store_prune, text)
+    prune.add_argument("--unused", type=float, metavar="DAYS", help="also what was not used for so long")
+    prune.add_argument("--gone", action="store_true", help="also of clips that are no longer where they were")
+    prune.add_argument("--all", action="store_true", help="everything; it can be computed again")
+    prune.add_argument("--dry-run", action="store_true", help="remove nothing, only say how much it would be")
+
+
 def _training(top: Group) -> None:
     one = _add(top, "train", train.train, "fine-tune one network")
     many = _add(top, "sweep", train.sweep, "fine-tune several networks and batch sizes")
@@ -128,9 +141,9 @@ def _models(top: Group) -> None:
     evaluate.add_argument("--data", type=Path, required=True, metavar="PATH")
     evaluate.add_argument("--group-by-song", action=argparse.BooleanOptionalAction, default=True)
     _columns(evaluate)
-    predict = _add(top, "predict", models.predict, "the emotion of one or more clips")
+    predict = _add(top, "predict", models.predict, "the emotion of clips")
     predict.add_argument("checkpoint", type=Path)
-    predict.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    predict.add_argument("files", type=Path, nargs="+", metavar="FILE", help="a clip, or a folder of clips")
     export = _add(top, "export", models.export, "copy a finished run's checkpoint")
     export.add_argument("name", metavar="RUN")
     export.add_argument("--out", type=Path, required=True, metavar="DIR")

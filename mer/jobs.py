@@ -94,6 +94,9 @@ def work(experiment: "Experiment", name: str) -> "Outcome":
     Raises RunError if the run is not queued or another process works on it. Whatever goes wrong later
     is recorded with the run.
     """
+    from mer.parallel import share_cores
+
+    share_cores()
     runs = experiment.runs
     run = runs.get(name)
     experiment.notify = _Stage(runs, run.id)

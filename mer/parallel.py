@@ -18,7 +18,7 @@ import torch
 from mer.errors import MerError
 from mer.machine import cores
 
-__all__ = ["SMALL", "Progress", "one_thread", "process_map"]
+__all__ = ["SMALL", "Progress", "one_thread", "process_map", "share_cores"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -89,6 +89,14 @@ def _follow(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
+
+
+def share_cores() -> None:
+    """Have this process compute with its share of the cores, where several runs are worked on at once.
+
+    Threads of two runs on the same cores hold each other up: each waits for its slowest.
+    """
+    torch.set_num_threads(min(torch.get_num_threads(), cores()))
 
 
 @contextmanager

@@ -1,7 +1,10 @@
 """A clip in, probabilities out: of the whole clip and of each window, at the right seconds."""
 
 import json
+import os
 import shutil
+import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +13,9 @@ import torch
 from mer.audio import load
 from mer.augment import EvalTransform
 from mer.checkpoints import load_checkpoint, save_checkpoint
-from mer.errors import AudioError, CheckpointError
+from mer.errors import AudioError, CheckpointError, DataError
 from mer.features import images
-from mer.inference import BATCH, Prediction, Predictor
+from mer.inference import Prediction, Predictor, audio_files
 from mer.losses import to_probabilities
 from tests.tiny_backbone import tiny_card, tiny_config, tiny_fit, tiny_zoo
 
@@ -137,12 +140,15 @@ def test_a_prediction_is_the_models_own_answer(make, clip, tmp_path, loss):
 
 def test_more_windows_than_a_batch_give_the_same_as_one_by_one(predictor):
     rng = np.random.default_rng(0)
-    windows = rng.normal(-40, 10, (BATCH + 3, 32, 32)).astype(np.float16)
-    together = predictor.probabilities(windows)
+    windows = rng.normal(-40, 10, (19, 32, 32)).astype(np.float16)
     alone = np.concatenate([predictor.probabilities(windows[k : k + 1]) for k in range(len(windows))])
-    assert together.shape == (BATCH + 3, 2)
+    sizes = []
+    predictor.model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    together = predictor.probabilities(windows)
+    assert sizes == [8, 8, 3]
+    assert together.shape == (19, 2)
     assert together == pytest.approx(alone, abs=1e-6)
-    assert together.sum(axis=1) == pytest.approx(np.ones(BATCH + 3))
+    assert together.sum(axis=1) == pytest.approx(np.ones(19))
 
 
 @pytest.mark.parametrize("rate", [8000, 22_050])
@@ -198,3 +204,141 @@ def test_a_clip_that_cannot_be_used_is_named(predictor, tmp_path, sound, write_a
 def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="give an exported folder"):
         Predictor(tmp_path)
+
+
+def test_many_files_give_what_each_gives_alone_in_the_order_given(predictor, clip):
+    paths = [clip(seconds, f"{seconds}.wav") for seconds in (6.0, 1.0, 3.0, 0.6, 2.0, 1.5, 4.0)]
+    found = list(predictor.predict_many(paths, workers=3))
+    assert [path for path, _ in found] == paths
+    for path, prediction in found:
+        alone = predictor.predict(path)
+        assert prediction.emotion == alone.emotion
+        assert spans(prediction) == spans(alone)
+        for window, own in zip(prediction.windows, alone.windows, strict=True):
+            assert window.probabilities == pytest.approx(own.probabilities, abs=1e-5)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_file_that_cannot_be_used_comes_as_its_error_and_stops_no_other(predictor, clip, tmp_path, workers):
+    good, bad, foreign = clip(1.0), tmp_path / "bad.wav", tmp_path / os.fsdecode(b"caf\xe9.wav")
+    bad.write_text("no sound")
+    foreign.write_bytes(good.read_bytes())
+    paths = [good, bad, foreign, tmp_path / f"{'x' * 300}.wav", tmp_path / "gone.wav", good]
+    found = [outcome for _, outcome in predictor.predict_many(paths, workers=workers)]
+    assert found[0] == found[-1] == predictor.predict(good)
+    wanted = ("bad.wav: not audio", "is not Unicode; rename it", "cannot be read (File name", "no such file")
+    for error, words in zip(found[1:-1], wanted, strict=True):
+        assert isinstance(error, AudioError)
+        assert words in str(error)
+        assert error.__traceback__ is None  # through which a list of errors would hold on to all samples
+
+
+def test_no_files_give_no_predictions(predictor):
+    assert list(predictor.predict_many([])) == []
+
+
+class Paths(list):
+    """A hundred paths that count how many of them were taken."""
+
+    def __init__(self):
+        super().__init__(Path(f"{number}.wav") for number in range(100))
+        self.taken = 0
+
+    def __iter__(self):
+        for path in super().__iter__():
+            self.taken += 1
+            yield path
+
+
+def test_however_many_files_only_twice_the_workers_are_in_flight(predictor, monkeypatch):
+    monkeypatch.setattr(predictor, "predict", str)
+    paths = Paths()
+    ahead = [paths.taken - done for done, _ in enumerate(predictor.predict_many(paths, workers=3))]
+    assert len(ahead) == 100
+    assert max(ahead) == 6
+
+
+def test_closing_early_predicts_nothing_more_and_ends_the_threads(predictor, monkeypatch):
+    started, first_is_read, before = [], threading.Event(), threading.enumerate()
+
+    def predict(path):
+        started.append(path)
+        if path != Path("0.wav"):
+            first_is_read.wait(timeout=60)
+
+    monkeypatch.setattr(predictor, "predict", predict)
+    outcomes = predictor.predict_many(Paths(), workers=2)
+    next(outcomes)
+    first_is_read.set()
+    outcomes.close()
+    assert len(started) <= 4
+    assert set(threading.enumerate()) <= set(before)
+
+
+def threads_seen(predictor, monkeypatch, *, workers, end=list):
+    """Torch's threads while files are predicted and afterwards, where this process had three."""
+    seen = set()
+    monkeypatch.setattr(predictor, "predict", lambda _: seen.add(torch.get_num_threads()))
+    torch.set_num_threads(3)  # the fixture that put up the tiny zoo sets it back
+    end(predictor.predict_many(Paths(), workers=workers))
+    return seen, torch.get_num_threads()
+
+
+def only_the_first(outcomes):
+    next(outcomes)
+    outcomes.close()
+
+
+@pytest.mark.parametrize("end", [list, only_the_first])
+def test_workers_have_one_torch_thread_each_and_the_process_its_own_afterwards(predictor, monkeypatch, end):
+    assert threads_seen(predictor, monkeypatch, workers=2, end=end) == ({1}, 3)
+
+
+def test_a_single_worker_has_all_of_torchs_threads(predictor, monkeypatch):
+    assert threads_seen(predictor, monkeypatch, workers=1) == ({3}, 3)
+
+
+def test_a_fault_that_is_no_clips_is_not_taken_for_one(predictor, clip, monkeypatch):
+    monkeypatch.setattr(predictor, "model", None)
+    torch.set_num_threads(3)
+    with pytest.raises(TypeError):
+        list(predictor.predict_many([clip(1.0)] * 9, workers=2))
+    assert torch.get_num_threads() == 3
+
+
+def test_the_audio_below_a_folder_is_found_by_path(tmp_path):
+    names = ("b.MP3", "a/2.wav", "a/1.flac", "a/deep/er/0.ogg", "c/x.wav")
+    others = ("notes.txt", ".hidden.wav", ".git/1.wav", "a/.cache/deep/1.wav", "wav")
+    for name in (*names, *others):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "folder.wav").mkdir()
+    found = [path.relative_to(tmp_path).as_posix() for path in audio_files(tmp_path)]
+    assert found == ["a/1.flac", "a/2.wav", "a/deep/er/0.ogg", "b.MP3", "c/x.wav"]
+
+
+def test_links_lead_to_nothing_outside_the_folder(tmp_path):
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    for folder in (inside, outside):
+        folder.mkdir()
+        (folder / "1.wav").touch()
+    (inside / "own.wav").symlink_to("1.wav")
+    (inside / "out.wav").symlink_to(outside / "1.wav")
+    (inside / "gone.wav").symlink_to("nowhere.wav")
+    (inside / "loop.wav").symlink_to("loop.wav")
+    (inside / "folder").symlink_to(outside)
+    (inside / "round").symlink_to(inside)
+    assert [path.name for path in audio_files(inside)] == ["1.wav", "own.wav"]
+    (tmp_path / "link").symlink_to(inside)  # a folder that is asked for may be one itself
+    assert len(audio_files(tmp_path / "link")) == 2
+
+
+def test_a_folder_without_audio_is_refused(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(DataError, match="no audio below it; choose a folder of WAV, FLAC"):
+        audio_files(tmp_path)
+
+
+def test_a_folder_that_may_not_be_read_is_named(forbidden):
+    with pytest.raises(DataError, match="Permission denied; change its permissions"):
+        audio_files(forbidden)

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from mer import machine
 from mer import stamps as stamps_module
 from mer import store as store_module
 from mer.audio import load
 from mer.config import AudioConfig, MelConfig
 from mer.errors import StorageError
 from mer.features import images
-from mer.parallel import SMALL, process_map
+from mer.parallel import SMALL, process_map, share_cores
 from mer.store import Facts, FeatureStore
 
 SETTINGS = {
@@ -266,6 +267,19 @@ def test_work_in_this_process_is_that_of_one_thread():
     assert process_map(lambda _: torch.get_num_threads(), [1, 2]) == [1, 1]
     assert torch.get_num_threads() == 2
     torch.set_num_threads(before)
+
+
+def test_a_run_among_others_computes_with_its_share_of_the_cores(monkeypatch):
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: range(4), raising=False)
+    before = torch.get_num_threads()
+    try:
+        for slots, threads in (("1", 4), ("2", 2), ("9", 1)):
+            monkeypatch.setenv("MER_SLOTS", slots)
+            torch.set_num_threads(6)
+            share_cores()
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_two_workers_give_what_one_gives_in_the_same_order(tmp_path, sound, write_audio):

@@ -1,5 +1,6 @@
 """`mer evaluate`, `predict` and `export`, and the commands that are still to come."""
 
+import os
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,8 @@ from mer.runs import Run
 
 if TYPE_CHECKING:
     from mer.inference import Prediction
+
+HANDFUL = 5  # files predicted before a bar would be read
 
 
 def evaluate(arguments: Namespace) -> None:
@@ -48,17 +51,21 @@ def _scores_text(scores: dict) -> str:
 
 def predict(arguments: Namespace) -> int:
     """Predict each file; files that cannot be used are named at the end and make the status 2."""
-    from mer.inference import Predictor
+    from mer.inference import Predictor, audio_files
 
     predictor = Predictor(arguments.checkpoint)
-    found, notes, errors = [], [], []
-    for file in arguments.files:
-        try:
-            prediction = predictor.predict(file)
-            found.append({"file": str(file)} | prediction.to_dict())
-            notes += _notes(file, prediction)
-        except AudioError as error:
-            errors.append(str(error))
+    files: list[Path] = []
+    for path in arguments.files:
+        files += audio_files(path) if os.path.isdir(path) else [path]  # noqa: PTH112 - Path's may raise
+    found, notes, errors, bars = [], [], [], Bars()
+    for done, (file, outcome) in enumerate(predictor.predict_many(files), start=1):
+        if isinstance(outcome, AudioError):
+            errors.append(str(outcome))
+        else:
+            found.append({"file": str(file)} | outcome.to_dict())
+            notes += _notes(file, outcome)
+        if len(files) > HANDFUL:
+            bars("predicting", done, len(files))
     names = predictor.card.classes
     rows = [(p["file"], p["emotion"], *(f"{p['probabilities'][n]:.0%}" for n in names)) for p in found]
     if found:

@@ -124,6 +124,32 @@ def test_predict_goes_on_after_a_bad_file_and_names_it(mer, checkpoint, song_cor
     assert "bad.wav: not audio" in err
 
 
+def test_predict_takes_folders_and_goes_on_after_a_bad_file_in_one(mer, checkpoint, tmp_path):
+    corpus = write_songs(tmp_path / "songs")
+    (corpus / "Happy" / "1a.wav").write_text("no sound")
+    alone = corpus / "Sad" / "0a.wav"
+    status, out, err = mer("predict", checkpoint, alone, corpus, "--json")
+    assert status == 2
+    below = sorted(corpus.glob("*/*.wav"))
+    below.remove(corpus / "Happy" / "1a.wav")
+    assert [row["file"] for row in json.loads(out)] == [str(path) for path in (alone, *below)]
+    *progress, last = err.splitlines()
+    assert progress[-1].startswith("predicting: 17 of 17")
+    assert last.startswith(f"error: {corpus}/Happy/1a.wav: not audio")
+
+
+def test_predict_shows_no_progress_for_a_few_files(mer, checkpoint, song_corpus):
+    files = sorted((song_corpus / "Sad").glob("*.wav"))
+    assert mer("predict", checkpoint, *files[:5])[2] == ""
+
+
+def test_predict_refuses_a_folder_without_audio(mer, checkpoint, tmp_path):
+    (tmp_path / "empty").mkdir()
+    status, out, err = mer("predict", checkpoint, tmp_path / "empty")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "empty: no audio below it; choose a folder of WAV" in err
+
+
 def test_export_copies_the_checkpoint(mer_json, trained, tmp_path):
     mer_json("export", trained.id[:8], "--out", tmp_path / "whole")
     mer_json("export", trained.id[:8], "--out", tmp_path / "half", "--half")

@@ -33,15 +33,17 @@ def mask(images: torch.Tensor, *, dim: int, count: int, largest: float) -> torch
 
 
 def mixup(inputs: torch.Tensor, targets: torch.Tensor, alpha: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Blend each example with another of the batch (Zhang et al., 2018), shares from Beta(alpha, alpha)."""
+    """Blend each example with another of the batch (Zhang et al., 2018), shares from Beta(alpha, alpha).
+
+    `inputs` (n, 3, size, size) have three equal channels, of which one is blended.
+    """
     share = torch.distributions.Beta(alpha, alpha).sample((len(inputs),)).to(inputs.device)
     other = torch.randperm(len(inputs)).to(inputs.device)
 
     def blend(x: torch.Tensor) -> torch.Tensor:
-        weight = share.view(-1, *[1] * (x.ndim - 1))
-        return weight * x + (1 - weight) * x[other]
+        return torch.lerp(x[other], x, share.view(-1, *[1] * (x.ndim - 1)))
 
-    return blend(inputs), blend(targets)
+    return blend(inputs[:, :1]).expand_as(inputs), blend(targets)
 
 
 class EvalTransform:

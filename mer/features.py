@@ -113,11 +113,11 @@ class Standardizer:
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         """Images in dB (..., size, size) -> standardised float32 of the same shape."""
-        values = batch.to(torch.float32)
+        values = batch.to(torch.float32, copy=True)
         if not self.per_window:
-            return (values - self.mean) / self.std
+            return values.sub_(self.mean).div_(self.std)
         std, mean = torch.std_mean(values, dim=(-2, -1), correction=0, keepdim=True)
-        return (values - mean) / std.clamp_min(LEAST_SPREAD)
+        return values.sub_(mean).div_(std.clamp_min_(LEAST_SPREAD))
 
     def to_dict(self) -> dict[str, float]:
         """What a card keeps of it."""
@@ -125,6 +125,5 @@ class Standardizer:
 
 
 def as_input(images: torch.Tensor) -> torch.Tensor:
-    """Images (n, size, size) -> network input (n, 3, size, size), channels last in memory."""
-    repeated = images[:, None].expand(-1, 3, -1, -1)
-    return repeated.contiguous(memory_format=torch.channels_last)
+    """Images (n, size, size) -> network input (n, 3, size, size), a view: all channels are the one."""
+    return images[:, None].expand(-1, 3, -1, -1)

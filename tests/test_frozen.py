@@ -241,7 +241,8 @@ def test_an_interruption_loses_no_more_than_the_windows_in_flight(store, model, 
     assert sum(seen) <= len(windows) - 12 + 2  # two of a clip that was begun
 
 
-def test_progress_counts_windows_and_what_is_kept_already(store, model, windows):
+def test_progress_counts_windows_and_what_is_kept_already(store, model, windows, monkeypatch):
+    monkeypatch.setattr("mer.frozen.pass_size", lambda device: 8)
     seen = []
     first = WindowSet([windows.images(np.arange(1))], [0], classes=2, hashes=windows.hashes[:1])
     call(kept(store, model), model, first)

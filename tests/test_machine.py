@@ -1,10 +1,13 @@
 """What the machine has, and what each run may take of it."""
 
+import subprocess
+import sys
+
 import pytest
 
 from mer import machine
 from mer.errors import ConfigError
-from mer.machine import cores, slots
+from mer.machine import cores, keep_memory, slots
 
 
 def test_slots_are_set_by_the_environment_and_checked(monkeypatch):
@@ -23,3 +26,32 @@ def test_runs_share_the_cores(mine, runs, each, monkeypatch):
     monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: range(mine), raising=False)
     monkeypatch.setenv("MER_SLOTS", runs)
     assert cores() == each
+
+
+FAULTS = """
+import resource, sys, numpy
+from mer.machine import keep_memory
+if sys.argv[1] == "keep" and not keep_memory():
+    sys.exit("no")
+for _ in range(50):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    numpy.ones(6_000_000)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_memory_that_was_freed_is_used_again_without_the_kernel():
+    """48 MB are 11,700 pages, or a few huge ones."""
+
+    def faults(how):
+        done = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True)
+        if done.stderr.strip() == "no":
+            pytest.skip("not with this C library")
+        return int(done.stdout)
+
+    assert faults("keep") == 0 < faults("hand back")
+
+
+def test_where_the_c_library_cannot_nothing_happens(monkeypatch):
+    monkeypatch.setattr(machine.sys, "platform", "darwin")
+    assert keep_memory() is False

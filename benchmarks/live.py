@@ -6,6 +6,7 @@ Starts a server in a temporary home, three runs that log twice a second from her
 that looks on. Prints the share of one core that the server used, with the viewer and without.
 """
 
+import os
 import tempfile
 import threading
 import time
@@ -89,21 +90,12 @@ def measure(server: object, page: object, seconds: float = SECONDS) -> tuple[flo
 
 def main() -> None:
     """Measure in a temporary home and print the figures."""
-    import os
+    from benchmarks.browser import ROOT, Server, chromium
 
-    from playwright.sync_api import sync_playwright
-
-    from tests.browser.conftest import CHROMIUM, FLAGS, Server
-
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
-        os.environ["MER_HOME"] = str(Path(folder) / "home")
-        server = Server(Path(folder) / "home").start()
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        try:
+    with tempfile.TemporaryDirectory() as folder, chromium() as browser:
+        os.environ["MER_HOME"] = folder
+        with Server(ROOT / "streamlit_app.py", Path(folder)) as server:
             alone, watched = measure(server, browser.new_page())
-        finally:
-            browser.close()
-            server.kill()
     print(f"server without a viewer: {alone:.1%} of a core; with one viewer of Live: {watched:.1%}")  # noqa: T201
 
 

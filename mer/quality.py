@@ -87,8 +87,9 @@ def _spectra(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
     """Power of the audible moments, in bands: (moments, bands, bins)."""
     size = round(SPECTRUM_SECONDS * sample_rate)
     frames = np.lib.stride_tricks.sliding_window_view(waveform, size)[:: size // 2]
-    frames = frames[:: -(-len(frames) // MOST_SPECTRA)] * np.hanning(size)
-    power = np.abs(np.fft.rfft(frames, axis=1)) ** 2
+    frames = frames[:: -(-len(frames) // MOST_SPECTRA)] * np.hanning(size).astype(np.float32)
+    spectrum = np.fft.rfft(frames, axis=1)
+    power = spectrum.real**2 + spectrum.imag**2
     total = power.sum(axis=1)
     bins = round(BAND_HERTZ * SPECTRUM_SECONDS)
     first = round(LOWEST * SPECTRUM_SECONDS)

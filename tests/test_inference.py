@@ -145,7 +145,7 @@ def test_more_windows_than_a_batch_give_the_same_as_one_by_one(predictor):
     sizes = []
     predictor.model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
     together = predictor.probabilities(windows)
-    assert sizes == [8, 8, 3]
+    assert sizes == [16, 3]
     assert together.shape == (19, 2)
     assert together == pytest.approx(alone, abs=1e-6)
     assert together.sum(axis=1) == pytest.approx(np.ones(19))

@@ -1,0 +1,82 @@
+"""The steps on their own, on one thread: what would be left if all around them cost nothing."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+import soundfile
+import torch
+from threadpoolctl import threadpool_limits
+from torch import nn
+
+from benchmarks import baseline
+from benchmarks.timing import in_ms, seconds
+from mer.audio import decode, resample
+from mer.config import Config
+from mer.features import images
+
+__all__ = ["baseline_steps", "batch_forward", "forward", "network", "one_thread", "steps", "words"]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep torch and NumPy to one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@lru_cache(maxsize=4)
+def steps(path: Path, config: Config) -> dict[str, float]:
+    """Milliseconds a clip: reading its samples by libsndfile alone, our resampling, our mel images."""
+    clip = decode(path)
+    target = config.audio.sample_rate
+    heard = resample(clip.waveform, rate=clip.rate, target=target)
+    with one_thread():
+        return {
+            "decode": in_ms(lambda: soundfile.read(path, dtype="int16")),
+            "resample": in_ms(lambda: resample(clip.waveform, rate=clip.rate, target=target)),
+            "mel": in_ms(lambda: images(heard, audio=config.audio, mel=config.mel)),
+        }
+
+
+@lru_cache(maxsize=4)
+def baseline_steps(path: Path) -> dict[str, float]:
+    """Milliseconds a clip of the baseline: librosa's decoding of 5.2 s, librosa's mel."""
+    heard = baseline.load(path)
+    with one_thread():
+        return {
+            "decode and resample": in_ms(lambda: baseline.load(path)),
+            "mel": in_ms(lambda: baseline.picture(heard)),
+        }
+
+
+def network(name: str) -> nn.Module:
+    """A network of torchvision as it comes, for inference, with random weights."""
+    return baseline.network(name).eval()
+
+
+def forward(net: nn.Module) -> float:
+    """Milliseconds that one image takes through a network."""
+    image = torch.zeros(1, 3, 224, 224)
+    with one_thread(), torch.inference_mode():
+        return in_ms(lambda: net(image))
+
+
+def batch_forward(name: str, size: int = 16) -> float:
+    """Seconds that an image takes through a network in a batch, on all threads."""
+    net = network(name).to(memory_format=torch.channels_last)
+    images_ = torch.zeros(size, 3, 224, 224).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        net(images_)
+        return min(seconds(lambda: net(images_)) for _ in range(3)) / size
+
+
+def words(who: str, found: dict[str, float]) -> str:
+    """Milliseconds of each step in a sentence."""
+    return f"{who}, a clip on one thread: " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in found.items())

@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
+import torch.nn.functional as F
 import torchaudio
 
+from mer.banded import Band, bands
 from mer.config import AudioConfig
 from mer.errors import AudioError
 
@@ -35,6 +37,7 @@ MIN_SECONDS = 0.5  # a shorter clip is left out; a shorter uncovered tail gets n
 MAX_CHANNELS = 8
 MAX_SECONDS = 3600.0  # an hour of 44.1 kHz stereo is 1.3 GB of float32; longer is refused unread
 RATE_RANGE = (1000, 768_000)
+MANY_PHASES = 32
 SILENCE_PEAK = 1e-4  # -80 dBFS
 LOUDEST = 2.0**32  # more than any integer scale written as floats; powers of such samples stay finite
 
@@ -173,12 +176,28 @@ def _resampler(rate: int, target: int) -> torchaudio.transforms.Resample:
     return torchaudio.transforms.Resample(rate, target)
 
 
+@lru_cache(maxsize=16)
+def _phases(rate: int, target: int) -> tuple[Band, ...]:
+    """The filters of torchaudio, (phases, taps): from 44.1 to 16 kHz 14 of 15 taps of a phase are zero."""
+    return bands(_resampler(rate, target).kernel[:, 0])
+
+
 def resample(waveform: np.ndarray, *, rate: int, target: int) -> np.ndarray:
-    """Bring a waveform of shape (samples,) from `rate` to `target` Hz."""
+    """Bring a waveform of shape (samples,) from `rate` to `target` Hz.
+
+    What torchaudio's Resample does, to rounding; in a quarter of its time where the filter has many phases.
+    """
     if rate == target:
         return waveform
     with torch.inference_mode():
-        return _resampler(rate, target)(torch.from_numpy(waveform)).numpy()
+        transform, wave = _resampler(rate, target), torch.from_numpy(waveform)
+        step, phases = (hertz // transform.gcd for hertz in (rate, target))
+        if phases < MANY_PHASES:
+            return transform(wave).numpy()
+        padded = F.pad(wave, (transform.width, transform.width + step))
+        frames = padded.unfold(0, transform.kernel.shape[-1], step)  # a view; each gives one sample a phase
+        made = [frames[:, first : first + band.shape[1]] @ band.T for first, band in _phases(rate, target)]
+        return torch.cat(made, dim=1).flatten()[: -(-phases * len(wave) // step)].numpy()
 
 
 def load(source: Path | bytes, config: AudioConfig, *, name: str | None = None) -> np.ndarray:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 import torchaudio
 
 from mer.audio import windows
+from mer.banded import Band, bands, times
 from mer.config import AudioConfig, MelConfig
 
 __all__ = ["Standardizer", "as_input", "images", "log_mel", "mel_frequencies"]
@@ -23,7 +24,7 @@ POWER_FLOOR = 1e-10  # -100 dB: below the noise of 16-bit audio, keeps the logar
 
 
 @lru_cache(maxsize=8)
-def _analysis(sample_rate: int, config: MelConfig) -> tuple[torch.Tensor, torch.Tensor]:
+def _analysis(sample_rate: int, config: MelConfig) -> tuple[torch.Tensor, tuple[Band, ...]]:
     """Hann window (n_fft,) and mel filters (n_mels, n_fft // 2 + 1)."""
     filters = torchaudio.functional.melscale_fbanks(
         n_freqs=config.n_fft // 2 + 1,
@@ -34,7 +35,7 @@ def _analysis(sample_rate: int, config: MelConfig) -> tuple[torch.Tensor, torch.
         norm="slaney" if config.scale == "slaney" else None,
         mel_scale=config.scale,
     )
-    return torch.hann_window(config.n_fft), filters.T.contiguous()
+    return torch.hann_window(config.n_fft), bands(filters.T)
 
 
 def log_mel(waveform: np.ndarray, *, sample_rate: int, config: MelConfig) -> torch.Tensor:
@@ -50,7 +51,7 @@ def log_mel(waveform: np.ndarray, *, sample_rate: int, config: MelConfig) -> tor
             samples, config.n_fft, config.hop_length, window=window, pad_mode="reflect", return_complex=True
         )
         # Of |spectrum|^2 torch's `abs` would take the root first, which costs four times as much.
-        power = filters @ torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
+        power = times(filters, torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag))
         level = 10.0 * torch.log10(power.clamp_min(POWER_FLOOR))
         if config.reference == "max" and power.max() > POWER_FLOOR:
             level = level - level.max()

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import soundfile
+import torch
+import torchaudio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -352,3 +354,13 @@ def test_a_recording_that_is_short_enough_stays_as_it_is(tmp_path, sound, write_
 @pytest.mark.parametrize("content", [b"", b"RIFF", b"no sound at all" * 99])
 def test_what_cannot_be_decoded_is_handed_back_for_decode_to_refuse(content):
     assert beginning(content, 2.0) == content
+
+
+@pytest.mark.parametrize("rate", [8000, 11_025, 22_050, 32_000, 44_100, 48_000, 96_000, 44_056])
+@pytest.mark.parametrize("samples", [8000, 12_345, 50_007])
+def test_resampling_is_torchaudios_whatever_the_way(rate, samples, sound):
+    wave = sound.noise(samples / rate, rate=rate)
+    expected = torchaudio.transforms.Resample(rate, 16_000)(torch.from_numpy(wave)).numpy()
+    found = resample(wave, rate=rate, target=16_000)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() < 1e-6

@@ -171,7 +171,7 @@ ROWS = (
         module="preparing",
         unit="clips/s",
         target=2.5,
-        margin=0.8,
+        margin=0.4,
     ),
     Row(
         "later epochs",

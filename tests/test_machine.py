@@ -49,7 +49,7 @@ def test_memory_that_was_freed_is_used_again_without_the_kernel():
             pytest.skip("not with this C library")
         return int(done.stdout)
 
-    assert faults("keep") == 0 < faults("hand back")
+    assert 4 * faults("keep") < faults("hand back")
 
 
 def test_where_the_c_library_cannot_nothing_happens(monkeypatch):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["dashboard", "start"]
 
-TIMES = 5
+TIMES = 7
 
 
 class _Visits:

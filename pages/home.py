@@ -1,13 +1,12 @@
-"""The front door: try a clip, see what there is, and where to go. Imports no torch until a clip is tried."""
+"""The front door: try a clip, see what there is, and where to go.
+
+Each part imports what it needs, so that the heading is there first; torch only once a clip is tried.
+"""
 
 import streamlit as st
 
-from mer.datasets.base import MER500_CLASSES
-from mer.library import known
-from pages._ui import pictures
-from pages._ui.data import all_runs, models
 from pages._ui.frame import guarded, page, page_file
-from pages._ui.style import bilingual
+from pages._ui.style import EMOTIONS, bilingual
 
 TRYING = "demo_mobilenet_v3_small"
 
@@ -21,14 +20,15 @@ def try_a_clip() -> None:
         return
     from mer.datasets.demo import example_clip  # a second
     from pages._ui.clip import analyse, show_analysis  # torch, a few seconds
+    from pages._ui.data import models
 
-    number = state["tried"]
-    label = MER500_CLASSES[(number * 2 + 1) % len(MER500_CLASSES)]
+    number, labels = state["tried"], tuple(EMOTIONS)
+    label = labels[(number * 2 + 1) % len(labels)]
     model = next((model for model in models() if model.key == TRYING), None)
     if model is None:
         st.info("The shipped model is missing from `checkpoints/`; get the project again to have it back.")
         return
-    content = example_clip(label, number=number // len(MER500_CLASSES))
+    content = example_clip(label, number=number // len(labels))
     st.badge("synthetic music", icon=":material/science:", color="gray")
     show_analysis(content, analyse(content, f"example {number + 1}", model), key="try", autoplay=True)
     st.caption(
@@ -40,6 +40,9 @@ def try_a_clip() -> None:
 
 def state_of_things() -> None:
     """Data sets, runs and models, each with a link."""
+    from mer.library import known
+    from pages._ui.data import all_runs, models
+
     runs, found, sets = [run for run in all_runs() if not run.parent], models(), known()
     active = sum(run.status in ("queued", "running", "stopping") for run in runs)
     done = sum(run.status == "finished" for run in runs)
@@ -57,6 +60,8 @@ def state_of_things() -> None:
 
 def next_steps() -> None:
     """Three cards."""
+    from pages._ui import pictures
+
     st.subheader("Start here")
     cards = (
         ("1 · Look at the data", "data", pictures.sound(), "Hear the clips, see what a network is given."),
@@ -80,7 +85,7 @@ with page("Home"):
     st.write(
         "**mer** fine-tunes networks that learned to see on pictures, so that they tell from a picture of "
         "sound which emotion a clip of Hindi film music induces: "
-        f"{', '.join(bilingual(name) for name in MER500_CLASSES)}. Here you can try it, train it on clips of "
+        f"{', '.join(bilingual(name) for name in EMOTIONS)}. Here you can try it, train it on clips of "
         "your own, and watch it learn. And you can question it: every score says how far it can be trusted."
     )
     for section in (try_a_clip, state_of_things, next_steps):

@@ -2,6 +2,9 @@
 
 A page opens with `with page("Live"):` and depends on nothing else: visited before the front door, Streamlit
 runs the page without streamlit_app.py, and then the page itself puts up the navigation.
+
+Imports little, so that a first visitor sees a heading within a tenth of a second of the server's time: later
+than that, Streamlit shows a placeholder first and keeps it for half a second.
 """
 
 import logging
@@ -13,8 +16,6 @@ from pathlib import Path
 import streamlit as st
 
 from mer.errors import MerError
-from mer.machine import gpus, slots
-from pages._ui.data import active_runs
 from pages._ui.style import STATUS, counted, plain
 
 __all__ = ["PAGES", "guarded", "navigation", "page", "page_file"]
@@ -88,6 +89,9 @@ def guarded() -> Iterator[None]:
 
 def _machine() -> None:
     """One line of state: where it computes, how many at once, and what is active."""
+    from mer.machine import gpus, slots
+    from pages._ui.data import active_runs
+
     device = f"{gpus()} GPU" if gpus() else f"CPU, {os.cpu_count()} cores"
     st.caption(f"{device} · {counted(slots(), 'run')} at a time")
     for run in active_runs()[:5]:

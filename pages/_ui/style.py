@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from mer.runs import Run
+if TYPE_CHECKING:
+    from mer.runs import Run
 
 __all__ = [
+    "EMOTIONS",
     "RUN_COLOURS",
     "STATUS",
     "bilingual",
@@ -58,7 +61,7 @@ def bilingual(name: str) -> str:
     return f"{name} {EMOTIONS[name][1]}" if name in EMOTIONS else name
 
 
-def titled(run: Run) -> str:
+def titled(run: "Run") -> str:
     """A run in a few words that tell it from others."""
     return f"{run.name} · {run.id[:8]}"
 

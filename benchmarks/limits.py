@@ -15,20 +15,16 @@ from benchmarks.timing import in_ms, seconds
 from mer.audio import decode, resample
 from mer.config import Config
 from mer.features import images
+from mer.parallel import one_thread
 
-__all__ = ["baseline_steps", "batch_forward", "forward", "network", "one_thread", "steps", "words"]
+__all__ = ["baseline_steps", "batch_forward", "forward", "network", "steps", "words"]
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def _alone() -> Iterator[None]:
     """Keep torch and NumPy to one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(threads)
+    with one_thread(), threadpool_limits(1):
+        yield
 
 
 @lru_cache(maxsize=4)
@@ -37,7 +33,7 @@ def steps(path: Path, config: Config) -> dict[str, float]:
     clip = decode(path)
     target = config.audio.sample_rate
     heard = resample(clip.waveform, rate=clip.rate, target=target)
-    with one_thread():
+    with _alone():
         return {
             "decode": in_ms(lambda: soundfile.read(path, dtype="int16")),
             "resample": in_ms(lambda: resample(clip.waveform, rate=clip.rate, target=target)),
@@ -49,7 +45,7 @@ def steps(path: Path, config: Config) -> dict[str, float]:
 def baseline_steps(path: Path) -> dict[str, float]:
     """Milliseconds a clip of the baseline: librosa's decoding of 5.2 s, librosa's mel."""
     heard = baseline.load(path)
-    with one_thread():
+    with _alone():
         return {
             "decode and resample": in_ms(lambda: baseline.load(path)),
             "mel": in_ms(lambda: baseline.picture(heard)),
@@ -64,7 +60,7 @@ def network(name: str) -> nn.Module:
 def forward(net: nn.Module) -> float:
     """Milliseconds that one image takes through a network."""
     image = torch.zeros(1, 3, 224, 224)
-    with one_thread(), torch.inference_mode():
+    with _alone(), torch.inference_mode():
         return in_ms(lambda: net(image))
 
 

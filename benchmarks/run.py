@@ -112,8 +112,7 @@ def status(results: "Sequence[Result]", *, quick: bool) -> int:
             word = "at most" if result.row.at_most else "at least"
             say(
                 f"error: {result.row.name}: {result.ratio:.2f} x, and even a quick run should have {word} "
-                f"{result.row.margin:g}; find out with: python benchmarks/run.py --rows "
-                f"{result.row.name.replace(' ', '-')}"
+                f"{result.row.margin:g}; find out with: python benchmarks/run.py --rows {result.row.key}"
             )
     return 1 if bad else 0
 

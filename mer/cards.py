@@ -21,7 +21,7 @@ FORMAT = 1
 WEIGHTS, CARD, PAGE = "model.safetensors", "card.json", "card.md"
 MAX_CARD = 4 * 2**20
 DTYPES = ("float32", "float16")
-OBJECTS = ("data", "split", "metrics", "versions")
+OBJECTS = ("data", "split", "metrics", "calibration", "versions")
 TEXTS = ("command", "created", "notes")
 
 
@@ -31,7 +31,8 @@ class Card:
 
     `normalization` is {"mean", "std"} in dB, 0 and 1 where each window has its own; `data` describes the
     clips it was trained on (name, hash, synthetic, licence, counts); `metrics` are the test scores with
-    intervals.
+    intervals; `calibration` holds the temperature (1 where there is none) that probabilities need to mean
+    what they say, and the number of validation clips it was fitted on.
     """
 
     classes: tuple[str, ...]
@@ -40,6 +41,7 @@ class Card:
     data: dict[str, Any] = field(default_factory=dict)
     split: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
     command: str = ""
     created: str = ""
     versions: dict[str, str] = field(default_factory=dict)
@@ -51,6 +53,11 @@ class Card:
     def synthetic(self) -> bool:
         """True if the training data was generated."""
         return self.data.get("synthetic") is True
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by; see `mer.calibration`."""
+        return self.calibration.get("temperature", 1.0)
 
     @property
     def title(self) -> str:
@@ -81,6 +88,9 @@ def _problems(data: dict[str, Any]) -> Iterator[str]:
         for name in names:
             if not isinstance(data.get(name, kind()), kind):
                 yield f"{name} should be {title}, not {type(data[name]).__name__}"
+    temperature = (data.get("calibration") or {}).get("temperature", 1.0)
+    if type(temperature) is not float or not 0 < temperature < float("inf"):
+        yield f"temperature={reprlib.repr(temperature)} should be a number above 0"
     if data.get("dtype", DTYPES[0]) not in DTYPES:
         yield f"dtype={reprlib.repr(data['dtype'])} should be {' or '.join(DTYPES)}"
 
@@ -151,6 +161,7 @@ def page(card: Card) -> str:
     for name, value in (
         ("song_accuracy", "test, by song"),
         ("accuracy", "test, by clip"),
+        ("window_accuracy", "test, by window"),
         ("macro_f1", "macro-F1"),
     ):
         if name in scores:

@@ -29,7 +29,7 @@ from mer.frozen import trains_head_alone
 from mer.machine import cores
 from mer.parallel import SMALL
 from mer.resume import save_state
-from mer.training import Callback, State, Step, fit, predict_clips
+from mer.training import Callback, State, Step, fit, window_probabilities
 from mer.windows import WindowSet
 
 __all__ = ["Estimate", "estimate"]
@@ -165,7 +165,9 @@ def _time_network(config: Config) -> tuple[float, float, float, float]:
         clock = _time_steps(model, config, large)
         each = max(clock.step - few, 0.0) / (large - 2) if large > 2 else 0.0
         windows = _noise(large, config)
-        through = _seconds(lambda: predict_clips(model, windows, EvalTransform(STANDARDIZER), train)) / large
+        through = (
+            _seconds(lambda: window_probabilities(model, windows, EvalTransform(STANDARDIZER), train)) / large
+        )
     return max(few - 2 * each, 0.0), each, through, clock.saving
 
 

@@ -54,5 +54,7 @@ def evaluate_checkpoint(
     )
     rows = np.concatenate([predictor.probabilities(batch) for batch in windows.batches()])
     groups = [clip.song or clip.id for clip in clips]
-    scores = evaluate(windows.labels, windows.pool(rows), groups=groups, classes=classes)
+    scores = evaluate(
+        windows.labels, windows.pool(rows), groups=groups, classes=classes, windows=windows.hits(rows)
+    )
     return scores | {"trained_on_this_data": predictor.card.data.get("hash") == report.content_hash()}

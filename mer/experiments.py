@@ -24,15 +24,16 @@ from mer.errors import MerError, RunError, StorageError
 from mer.features import Standardizer
 from mer.feeds import choose_device
 from mer.frozen import KeptEmbeddings, embed, trains_head_alone
+from mer.judging import judge
 from mer.material import Material, Notify, Spec, prepare
 from mer.metrics import evaluate
-from mer.records import clip_rows, headline, make_card, parameters, versions
+from mer.records import headline, make_card, parameters, versions
 from mer.results import read_predictions
 from mer.resume import load_state
 from mer.runs import RESUMABLE, Run, drop_state, state_path
 from mer.splits import Split
 from mer.tracking import RunStore
-from mer.training import Callback, State, Stop, fit, predict_clips
+from mer.training import Callback, State, Stop, fit
 from mer.windows import WindowSet
 
 __all__ = ["Experiment", "Outcome"]
@@ -156,16 +157,15 @@ class Experiment:
         transform = TrainTransform(_standardizer(config, train), config.augment)
         kept = _kept_embeddings(model, transform, material)
         state = self._fit(run_id, config, model, transform, train, material, split, kept)
-        test, plain = material.windows(split.test), EvalTransform(transform.standardizer)
-        probabilities = predict_clips(model, test, plain, config.train, embed=kept)
-        groups = material.groups(split.test)
-        scores = evaluate(test.labels, probabilities, groups=groups, classes=material.classes)
-        card = make_card(spec, material, split, transform.standardizer, scores)
+        judged = judge(model, material, split, EvalTransform(transform.standardizer), kept)
+        card = make_card(spec, material, split, transform.standardizer, judged)
         self.runs.save_folder(run_id, "checkpoint", lambda folder: write_files(folder, model, card))
-        rows = clip_rows(material, split, probabilities)
-        self._save_evaluation(run_id, scores, rows, state.history)
+        self._save_evaluation(run_id, judged.scores, judged.rows, state.history)
         drop_state(state_path(run_id))
-        metrics = headline(scores) | {"epochs": float(state.epoch), "parameters": float(parameters(model))}
+        metrics = headline(judged.scores) | {
+            "epochs": float(state.epoch),
+            "parameters": float(parameters(model)),
+        }
         return Outcome(run_id, "finished", metrics, str(self.runs.folder(run_id, "checkpoint")))
 
     def _fit(
@@ -221,7 +221,8 @@ class Experiment:
         truth = np.array([names.index(row["label"]) for row in rows])
         probabilities = np.array([[row["probabilities"][name] for name in names] for row in rows])
         groups = [row["song"] or row["clip"] for row in rows]
-        scores = evaluate(truth, probabilities, groups=groups, classes=names)
+        windows = np.array([row.get("windows", [row["predicted"] == row["label"], 1]) for row in rows])
+        scores = evaluate(truth, probabilities, groups=groups, classes=names, windows=windows)
         self._save_evaluation(run_id, scores, rows, [])
         metrics = headline(scores)
         for key in ("test_accuracy", "test_macro_f1", "test_song_accuracy"):

@@ -15,6 +15,7 @@ import torch
 
 from mer.audio import load, window_starts
 from mer.augment import EvalTransform
+from mer.calibration import tempered
 from mer.checkpoints import load_checkpoint
 from mer.datasets.base import AUDIO_SUFFIXES
 from mer.errors import AudioError, DataError
@@ -131,13 +132,14 @@ class Predictor:
         return Prediction(max(mean, key=mean.get), mean, windows, found)
 
     def probabilities(self, windows: np.ndarray) -> np.ndarray:
-        """Images in dB (n, size, size) -> probabilities (n, classes)."""
+        """Images in dB (n, size, size) -> probabilities (n, classes), calibrated as the card says."""
         with torch.inference_mode(), self._turn:
             logits = [
                 self.model(self._transform(part).to(self.device)).float().cpu()
                 for part in torch.from_numpy(np.asarray(windows)).split(pass_size(self.device))
             ]
-        return to_probabilities(torch.cat(logits), self.card.config.train.loss).numpy().astype(float)
+        found = to_probabilities(torch.cat(logits), self.card.config.train.loss).numpy().astype(float)
+        return tempered(found, self.card.temperature)
 
     def _named(self, row: np.ndarray) -> dict[str, float]:
         return {name: float(value) for name, value in zip(self.card.classes, row, strict=True)}

@@ -1,42 +1,28 @@
-"""What is kept of a finished run besides its weights: the card, headline figures, a row per test clip."""
+"""What is kept of a finished run besides its weights: the card and the headline figures."""
 
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 import mer
 from mer.cards import Card
 from mer.features import Standardizer
+from mer.judging import Judged
 from mer.material import Material, Spec
 from mer.splits import Split
 
-__all__ = ["clip_rows", "headline", "make_card", "parameters", "versions"]
-
-
-def clip_rows(material: Material, split: Split, probabilities: np.ndarray) -> list[dict[str, Any]]:
-    """One row of plain data per test clip."""
-    clips, names = material.report.dataset.clips, material.classes
-    return [
-        {
-            "clip": clips[index].id,
-            "song": clips[index].song,
-            "label": clips[index].label,
-            "predicted": names[int(row.argmax())],
-            "probabilities": dict(zip(names, map(float, row), strict=True)),
-        }
-        for index, row in zip(split.test, probabilities, strict=True)
-    ]
+__all__ = ["headline", "make_card", "parameters", "versions"]
 
 
 def headline(scores: dict[str, Any]) -> dict[str, float]:
     """The figures of a run that are logged as metrics."""
     figures = {}
-    for name in ("accuracy", "macro_f1", "song_accuracy"):
+    for name in ("accuracy", "window_accuracy", "macro_f1", "song_accuracy"):
         low, high = scores["intervals"][name]
         figures |= {f"test_{name}": scores[name], f"test_{name}_low": low, f"test_{name}_high": high}
+    figures |= {"test_kappa": scores["kappa"], "test_calibration_error": scores["calibration"]["error"]}
     return figures | {key: float(scores[key]) for key in ("majority", "chance", "n_clips", "n_songs")}
 
 
@@ -46,7 +32,7 @@ def parameters(model: nn.Module) -> int:
 
 
 def make_card(
-    spec: Spec, material: Material, split: Split, standardizer: Standardizer, scores: dict[str, Any]
+    spec: Spec, material: Material, split: Split, standardizer: Standardizer, judged: Judged
 ) -> Card:
     """The card of the network that a run trained."""
     report = material.report
@@ -67,7 +53,8 @@ def make_card(
             "test_hash": split.to_hash(report.dataset.clips),
             "clips": {name: len(getattr(split, name)) for name in ("train", "validation", "test")},
         },
-        metrics=scores,
+        metrics=judged.scores,
+        calibration=judged.calibration,
         command=spec.command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=versions(),

@@ -94,7 +94,11 @@ def _require(condition: bool, name: str, value: object, wanted: str) -> None:
 
 
 def _is_share(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+    return _is_number(value) and 0 <= value <= 1
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_count(value: object) -> bool:
@@ -116,7 +120,14 @@ def _check_rows(rows: Any) -> None:
         _require(row["clip"] not in clips, "clip", row["clip"], "there once")
         clips.add(row["clip"])
         _require(isinstance(row["song"], str | None), "song", row["song"], "text or null")
+        _check_windows(row.get("windows", [0, 1]))  # runs of an older mer have none
         _check_probabilities(row, rows[0]["probabilities"])
+
+
+def _check_windows(windows: Any) -> None:
+    right = isinstance(windows, list) and len(windows) == 2 and all(map(_is_count, windows))
+    right = right and windows[0] <= windows[1] and windows[1] > 0
+    _require(right, "windows", windows, "[right, all]")
 
 
 def _check_probabilities(row: dict[str, Any], first: dict[str, float]) -> None:
@@ -142,6 +153,8 @@ def _check_scores(scores: Any) -> None:
     _require(named and len(set(classes)) == len(classes), "classes", classes, "a list of different names")
     _check_confusion(scores["confusion"], len(classes))
     _check_intervals(scores["intervals"])
+    if "calibration" in scores:  # and the rest of what an older mer did not note
+        _check_calibration(scores)
     table = scores["per_class"]
     _require(isinstance(table, dict) and set(table) == set(classes), "per_class", table, "one row a class")
     for row in table.values():
@@ -155,6 +168,18 @@ def _check_confusion(matrix: Any, size: int) -> None:
     right = len(rows) == size and all(isinstance(row, list) and len(row) == size for row in rows)
     right = right and all(_is_count(cell) for row in rows for cell in row)
     _require(right, "confusion", matrix, f"{size} rows of {size} counts")
+
+
+def _check_calibration(scores: dict[str, Any]) -> None:
+    """Raise ValueError unless agreement and calibration are as `mer.metrics.evaluate` makes them."""
+    kappa, found = scores.get("kappa"), scores["calibration"]
+    _require(_is_number(kappa) and -1 <= kappa <= 1, "kappa", kappa, "from -1 to 1")
+    right = _has_keys(found, ("error", "bins")) and _is_share(found["error"])
+    _require(right and isinstance(found["bins"], list), "calibration", found, "error and bins")
+    for row in found["bins"]:
+        shares = ("low", "high", "confidence", "accuracy")
+        right = _has_keys(row, (*shares, "count")) and all(_is_share(row[key]) for key in shares)
+        _require(right and _is_count(row["count"]), "bin", row, "low, high, confidence, accuracy and count")
 
 
 def _check_intervals(intervals: Any) -> None:

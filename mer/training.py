@@ -23,7 +23,7 @@ from mer.frozen import Embed, embed, trains_head_alone
 from mer.losses import class_weights, loss_function, to_probabilities
 from mer.windows import WindowSet
 
-__all__ = ["Callback", "State", "Step", "Stop", "fit", "predict_clips", "predict_windows"]
+__all__ = ["Callback", "State", "Step", "Stop", "fit", "predict_windows", "window_probabilities"]
 
 
 class Stop(Exception):  # noqa: N818 - a request, not an error
@@ -217,7 +217,7 @@ def predict_windows(model: Classifier, feed: Feed, config: TrainConfig) -> torch
         return torch.cat([feed.forward(model, inputs).float().cpu() for inputs in feed.stream(batches)])
 
 
-def predict_clips(
+def window_probabilities(
     model: Classifier,
     windows: WindowSet,
     transform: EvalTransform,
@@ -225,12 +225,11 @@ def predict_clips(
     *,
     embed: Embed | None = None,
 ) -> np.ndarray:
-    """Probabilities (clips, classes): the mean over each clip's windows; by way of `embed` if it is given."""
+    """Probabilities (windows, classes), by way of `embed` if it is given."""
     feed = Feed(windows, transform, next(model.parameters()).device)
     if embed:
         feed = _embedded(model, feed, embed, ())
-    logits = predict_windows(model, feed, config)
-    return windows.pool(to_probabilities(logits, config.loss).numpy())
+    return to_probabilities(predict_windows(model, feed, config), config.loss).numpy()
 
 
 def _embedded(model: Classifier, feed: Feed, embed: Embed, callbacks: Sequence[Callback]) -> Feed:

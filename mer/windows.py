@@ -62,3 +62,8 @@ class WindowSet:
         total = np.zeros((len(self.labels), probabilities.shape[1]))
         np.add.at(total, self.clip, probabilities)
         return total / np.bincount(self.clip, minlength=len(self.labels))[:, None]
+
+    def hits(self, probabilities: np.ndarray) -> np.ndarray:
+        """Of each clip how many windows are answered rightly, and how many there are, int64 (clips, 2)."""
+        right = probabilities.argmax(axis=1) == self.window_labels
+        return np.stack([np.bincount(self.clip[right], minlength=len(self.counts)), self.counts], axis=1)

@@ -10,7 +10,7 @@ CORE = Path(__file__).parents[1] / "mer"
 # Each name may import those above it; names on one line do not import each other.
 ORDER = """
 errors
-banded config files machine pace quality tensors
+banded calibration config files machine pace quality tensors
 arrays audio parallel stamps
 features
 preview store
@@ -27,6 +27,7 @@ runs
 resume
 estimate tracking cards
 callbacks checkpoints material results
+judging
 records inference
 evaluation experiments
 jobs

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mer.metrics import (
     accuracy,
     bootstrap_interval,
+    cohen_kappa,
     confusion_matrix,
     evaluate,
     macro_f1,
@@ -54,6 +55,13 @@ def test_accuracy_is_that_of_scikit_learn(pair):
 def test_the_confusion_matrix_is_that_of_scikit_learn(pair):
     theirs = sklearn.metrics.confusion_matrix(*pair, labels=range(CLASSES))
     assert (confusion_matrix(*pair, CLASSES) == theirs).all()
+
+
+@given(answers())
+def test_kappa_is_that_of_scikit_learn(pair):
+    theirs = sklearn.metrics.cohen_kappa_score(*pair, labels=range(CLASSES))
+    ours = cohen_kappa(confusion_matrix(*pair, CLASSES))
+    assert ours == pytest.approx(0 if np.isnan(theirs) else theirs)
 
 
 @given(answers())

@@ -22,9 +22,9 @@ from mer.training import (
     Stop,
     epoch_seed,
     fit,
-    predict_clips,
     predict_windows,
     rate_factor,
+    window_probabilities,
 )
 from mer.windows import WindowSet
 from tests.tiny_backbone import (
@@ -103,7 +103,7 @@ def test_the_loss_falls_and_held_out_clips_are_told_apart(loss, freeze, head):
     assert state.history[-1]["validation_loss"] < 0.6 * state.history[0]["validation_loss"]
     assert state.history[-1]["validation_accuracy"] == 1
     test = tones_or_beats(8, seed=2)
-    rows = predict_clips(model, test, EvalTransform(STANDARDIZER), config)
+    rows = test.pool(window_probabilities(model, test, EvalTransform(STANDARDIZER), config))
     assert np.allclose(rows.sum(axis=1), 1)
     assert (rows.argmax(axis=1) == test.labels).all()
 
@@ -167,7 +167,7 @@ def test_the_last_validation_figures_are_those_of_the_final_model():
     logits = predict_windows(model, Feed(held_out, EvalTransform(STANDARDIZER), torch.device("cpu")), config)
     loss = F.cross_entropy(logits, torch.from_numpy(held_out.window_labels)).item()
     assert state.history[-1]["validation_loss"] == pytest.approx(loss, rel=1e-6)
-    rows = predict_clips(model, held_out, EvalTransform(STANDARDIZER), config)
+    rows = held_out.pool(window_probabilities(model, held_out, EvalTransform(STANDARDIZER), config))
     share = (rows.argmax(axis=1) == held_out.labels).mean()
     assert state.history[-1]["validation_accuracy"] == pytest.approx(share)
 
@@ -378,7 +378,7 @@ def test_predictions_repeat_themselves_in_spite_of_dropout():
     model, _ = tiny_fit(config)
     model.train()
     first, second = (
-        predict_clips(model, tones_or_beats(), EvalTransform(STANDARDIZER), config) for _ in range(2)
+        window_probabilities(model, tones_or_beats(), EvalTransform(STANDARDIZER), config) for _ in range(2)
     )
     assert (first == second).all()
 

@@ -35,7 +35,10 @@ def _scores_text(scores: dict) -> str:
     rows = [
         ("by song", percent(scores, "song_accuracy")),
         ("by clip", percent(scores, "accuracy")),
+        ("by window", percent(scores, "window_accuracy")),
         ("macro-F1", percent(scores, "macro_f1")),
+        ("Cohen's kappa", f"{scores['kappa']:.2f}"),
+        ("calibration error", f"{scores['calibration']['error']:.0%}"),
         ("majority class", f"{scores['majority']:.0%}"),
         ("chance", f"{scores['chance']:.0%}"),
     ]

@@ -59,9 +59,14 @@ def _outcome_text(outcome: "Outcome") -> str:
         for label, key in (
             ("by song", "test_song_accuracy"),
             ("by clip", "test_accuracy"),
+            ("by window", "test_window_accuracy"),
             ("macro-F1", "test_macro_f1"),
         )
+        if key in m  # a fold of an older mer has fewer
     ]
+    if "test_kappa" in m:
+        rows += [("Cohen's kappa", f"{m['test_kappa']:.2f}", "")]
+        rows += [("calibration error", f"{m['test_calibration_error']:.0%}", "")]
     rows += [("majority class", f"{m['majority']:.0%}", ""), ("chance", f"{m['chance']:.0%}", "")]
     tested = f"{m['n_clips']:.0f} test clips of {m['n_songs']:.0f} songs"
     return "\n".join(

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import plotly.graph_objects as go
 
-__all__ = ["figure", "forest"]
+__all__ = ["DOT", "LINE", "figure", "forest"]
 
 LINE, DOT = "#D55E00", "#4477AA"
 

@@ -50,6 +50,8 @@ def _row(run: Run, best: tuple[float, float, float]) -> dict[str, Any]:
         "against the best": verdict,
         "by clip": m.get("test_accuracy"),
         "macro-F1": m.get("test_macro_f1"),
+        "kappa": m.get("test_kappa"),
+        "calibration error": m.get("test_calibration_error"),
         "trained": {"head": "head", "last": "last stage", "none": "all"}.get(train.get("freeze"), ""),
         "epochs (validation)": best_and_last(run, history(run, "validation_accuracy")),
         "parameters (M)": round(m["parameters"] / 1e6, 1) if "parameters" in m else None,
@@ -79,7 +81,12 @@ def show_leaderboard(group: Tested) -> list[dict[str, Any]]:
     drawn = st.column_config.ImageColumn(
         width=140, help="From 0 to 100%; the upright line: the largest class"
     )
-    shares = dict.fromkeys(("accuracy by song", "low", "high", "by clip", "macro-F1"), share)
+    shares = dict.fromkeys(
+        ("accuracy by song", "low", "high", "by clip", "macro-F1", "calibration error"), share
+    )
+    shares["kappa"] = st.column_config.NumberColumn(
+        format="%.2f", help="Cohen's: agreement beyond what chance alone gives; 0 is none, 1 is all"
+    )
     st.dataframe(
         rows, hide_index=True, key=f"board {group.key}", placeholder="",
         column_order=[name for name in rows[0] if name not in ("songs", "clips")],

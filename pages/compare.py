@@ -3,8 +3,8 @@
 import streamlit as st
 
 from mer.comparison import compare, verdict
+from mer.tables import as_csv
 from pages._ui.curves import CURVES, read_curves, show_curves
-from pages._ui.downloads import as_csv
 from pages._ui.evaluated import Tested, clip_bytes, finished_runs, predictions, scores, tested_on
 from pages._ui.frame import guarded, page, page_file
 from pages._ui.links import chosen, remember

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from mer.datasets import load_dataset
+from mer.agreement import agreement
+from mer.datasets import Dataset, load_dataset
 from mer.datasets.check import check
 from mer.errors import DataError
 from mer.inference import Predictor
@@ -35,7 +36,7 @@ def evaluate_checkpoint(
     predictor = Predictor(checkpoint)
     classes, config = predictor.card.classes, predictor.card.config
     dataset = load_dataset(data, label_column=label_column, song_column=song_column)
-    strange = sorted({clip.label for clip in dataset.clips} - set(classes))
+    strange = sorted({*dataset.order, *(clip.label for clip in dataset.clips)} - set(classes))
     if strange:
         raise DataError(
             f"{data}: label {strange[0]!r} is none of the checkpoint's classes ({', '.join(classes)}); "
@@ -54,7 +55,16 @@ def evaluate_checkpoint(
     )
     rows = np.concatenate([predictor.probabilities(batch) for batch in windows.batches()])
     groups = [clip.song or clip.id for clip in clips]
-    scores = evaluate(
-        windows.labels, windows.pool(rows), groups=groups, classes=classes, windows=windows.hits(rows)
-    )
+    found = windows.pool(rows)
+    scores = evaluate(windows.labels, found, groups=groups, classes=classes, windows=windows.hits(rows))
+    if dataset.order:
+        scores["agreement"] = agreement(_votes(report.dataset, classes), found, groups)
     return scores | {"trained_on_this_data": predictor.card.data.get("hash") == report.content_hash()}
+
+
+def _votes(dataset: Dataset, classes: tuple[str, ...]) -> np.ndarray:
+    """Shares of votes (clips, classes) in the checkpoint's order; 0 for classes that were not voted on."""
+    places = [classes.index(name) for name in dataset.order]
+    votes = np.zeros((len(dataset.clips), len(classes)))
+    votes[:, places] = [clip.votes for clip in dataset.clips]
+    return votes

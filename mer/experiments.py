@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mer.agreement import agreement
 from mer.augment import EvalTransform, TrainTransform
 from mer.backbones import Classifier, configured_classifier
 from mer.callbacks import LogFigures, SaveState, StopOnRequest
@@ -223,6 +224,8 @@ class Experiment:
         groups = [row["song"] or row["clip"] for row in rows]
         windows = np.array([row.get("windows", [row["predicted"] == row["label"], 1]) for row in rows])
         scores = evaluate(truth, probabilities, groups=groups, classes=names, windows=windows)
+        if all("votes" in row for row in rows):
+            scores["agreement"] = agreement(np.array([row["votes"] for row in rows]), probabilities, groups)
         self._save_evaluation(run_id, scores, rows, [])
         metrics = headline(scores)
         for key in ("test_accuracy", "test_macro_f1", "test_song_accuracy"):

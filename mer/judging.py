@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mer.agreement import agreement
 from mer.augment import EvalTransform
 from mer.backbones import Classifier
 from mer.calibration import fit_temperature, tempered
@@ -60,8 +61,11 @@ def judge(
         classes=material.classes,
         windows=hits,
     )
+    if material.report.dataset.order:
+        scores["agreement"] = agreement(windows.targets, probabilities, material.groups(split.test))
     calibration = {"temperature": temperature, "clips": len(split.validation)}
-    return Judged(scores, _rows(material, split, probabilities, hits), calibration)
+    rows = _rows(material, split, probabilities, hits)
+    return Judged(scores, rows, calibration)
 
 
 def _rows(
@@ -77,5 +81,6 @@ def _rows(
             "probabilities": dict(zip(names, map(float, row), strict=True)),
             "windows": [int(right), int(total)],
         }
+        | ({"votes": list(clips[index].votes)} if material.report.dataset.order else {})
         for index, row, (right, total) in zip(split.test, probabilities, hits, strict=True)
     ]

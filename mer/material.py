@@ -62,6 +62,7 @@ class Material:
             [self.classes.index(clips[i].label) for i in indices],
             classes=len(self.classes),
             hashes=[facts[i].file_hash for i in indices],
+            votes=[clips[i].votes for i in indices] if self.report.dataset.order else None,
         )
 
     def groups(self, indices: Sequence[int]) -> list[str]:

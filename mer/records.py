@@ -15,13 +15,20 @@ from mer.splits import Split
 
 __all__ = ["headline", "make_card", "parameters", "versions"]
 
+WITH_INTERVAL = ("accuracy", "window_accuracy", "macro_f1", "song_accuracy")
+
 
 def headline(scores: dict[str, Any]) -> dict[str, float]:
     """The figures of a run that are logged as metrics."""
-    figures = {}
-    for name in ("accuracy", "window_accuracy", "macro_f1", "song_accuracy"):
-        low, high = scores["intervals"][name]
-        figures |= {f"test_{name}": scores[name], f"test_{name}_low": low, f"test_{name}_high": high}
+    found = {name: (scores[name], *scores["intervals"][name]) for name in WITH_INTERVAL}
+    if "agreement" in scores:
+        votes = scores["agreement"]
+        found |= {name: (votes[name], *votes["intervals"][name]) for name in ("overlap", "votes_won")}
+    figures = {
+        f"test_{name}{end}": value
+        for name, triple in found.items()
+        for end, value in zip(("", "_low", "_high"), triple, strict=True)
+    }
     figures |= {"test_kappa": scores["kappa"], "test_calibration_error": scores["calibration"]["error"]}
     return figures | {key: float(scores[key]) for key in ("majority", "chance", "n_clips", "n_songs")}
 

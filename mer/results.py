@@ -17,6 +17,7 @@ __all__ = ["read_predictions", "read_scores", "test_key"]
 
 SHARES = ("accuracy", "macro_f1", "song_accuracy", "majority", "chance")
 INTERVALS = ("accuracy", "macro_f1", "song_accuracy")
+NEWER = {"calibration", "kappa", "n_windows", "window_accuracy"}
 
 
 def read_predictions(runs: RunStore, run_id: str) -> list[dict[str, Any]]:
@@ -122,12 +123,21 @@ def _check_rows(rows: Any) -> None:
         _require(isinstance(row["song"], str | None), "song", row["song"], "text or null")
         _check_windows(row.get("windows", [0, 1]))  # runs of an older mer have none
         _check_probabilities(row, rows[0]["probabilities"])
+        _check_votes(row)
 
 
 def _check_windows(windows: Any) -> None:
     right = isinstance(windows, list) and len(windows) == 2 and all(map(_is_count, windows))
     right = right and windows[0] <= windows[1] and windows[1] > 0
     _require(right, "windows", windows, "[right, all]")
+
+
+def _check_votes(row: dict[str, Any]) -> None:
+    votes = row.get("votes")
+    if votes is None:
+        return
+    right = isinstance(votes, list) and all(map(_is_share, votes)) and isclose(sum(votes), 1, abs_tol=1e-3)
+    _require(right and len(votes) == len(row["probabilities"]), "votes", votes, "shares of 1 by class")
 
 
 def _check_probabilities(row: dict[str, Any], first: dict[str, float]) -> None:
@@ -153,8 +163,10 @@ def _check_scores(scores: Any) -> None:
     _require(named and len(set(classes)) == len(classes), "classes", classes, "a list of different names")
     _check_confusion(scores["confusion"], len(classes))
     _check_intervals(scores["intervals"])
-    if "calibration" in scores:  # and the rest of what an older mer did not note
-        _check_calibration(scores)
+    if NEWER & set(scores):
+        _check_newer(scores)
+    if "agreement" in scores:
+        _check_agreement(scores["agreement"])
     table = scores["per_class"]
     _require(isinstance(table, dict) and set(table) == set(classes), "per_class", table, "one row a class")
     for row in table.values():
@@ -170,9 +182,14 @@ def _check_confusion(matrix: Any, size: int) -> None:
     _require(right, "confusion", matrix, f"{size} rows of {size} counts")
 
 
-def _check_calibration(scores: dict[str, Any]) -> None:
-    """Raise ValueError unless agreement and calibration are as `mer.metrics.evaluate` makes them."""
-    kappa, found = scores.get("kappa"), scores["calibration"]
+def _check_newer(scores: dict[str, Any]) -> None:
+    """Raise ValueError unless what an older mer did not note is as `mer.metrics.evaluate` makes it."""
+    _require(set(scores) >= NEWER, "scores", scores, f"an object with {', '.join(sorted(NEWER))}")
+    _require(
+        _is_share(scores["window_accuracy"]), "window_accuracy", scores["window_accuracy"], "from 0 to 1"
+    )
+    _require(_is_count(scores["n_windows"]), "n_windows", scores["n_windows"], "a whole number")
+    kappa, found = scores["kappa"], scores["calibration"]
     _require(_is_number(kappa) and -1 <= kappa <= 1, "kappa", kappa, "from -1 to 1")
     right = _has_keys(found, ("error", "bins")) and _is_share(found["error"])
     _require(right and isinstance(found["bins"], list), "calibration", found, "error and bins")
@@ -180,6 +197,13 @@ def _check_calibration(scores: dict[str, Any]) -> None:
         shares = ("low", "high", "confidence", "accuracy")
         right = _has_keys(row, (*shares, "count")) and all(_is_share(row[key]) for key in shares)
         _require(right and _is_count(row["count"]), "bin", row, "low, high, confidence, accuracy and count")
+
+
+def _check_agreement(found: Any) -> None:
+    """Raise ValueError unless these are figures as `mer.agreement.agreement` makes them."""
+    names = ("overlap", "divergence", "votes_won", "most_votes", "usual")
+    right = _has_keys(found, names) and all(_is_share(found[name]) for name in names)
+    _require(right, "agreement", found, f"shares {', '.join(names)}")
 
 
 def _check_intervals(intervals: Any) -> None:

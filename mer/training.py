@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from mer.augment import EvalTransform, TrainTransform, mixup
 from mer.backbones import Classifier
@@ -113,7 +112,7 @@ class _Loop:
         self.model, self.feed, self.validation = model, feed, validation
         self.config, self.augment, self.callbacks = config, augment, callbacks
         self.optimizer = _optimizer(model, config)
-        self.labels = torch.from_numpy(feed.windows.window_labels)
+        self.targets = torch.from_numpy(feed.windows.window_targets)
         self.classes = feed.windows.classes
         balance = class_weights(feed.windows.window_labels, self.classes)
         self.loss = loss_function(config, balance if config.class_weights else torch.ones(self.classes))
@@ -168,8 +167,7 @@ class _Loop:
         total = self.steps * self.config.epochs
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * rate_factor(self.config, done, total)
-        labels = self.labels[indices].to(self.feed.device)
-        targets = F.one_hot(labels, self.classes).float()
+        targets = self.targets[indices].to(self.feed.device)
         if self.augment.mixup:
             inputs, targets = mixup(inputs, targets, self.augment.mixup)
         with _autocast(self.feed.device, self.config):
@@ -187,7 +185,7 @@ class _Loop:
     def _validate(self) -> dict[str, float]:
         logits = predict_windows(self.model, self.validation, self.config)
         windows = self.validation.windows
-        loss = self.loss(logits, F.one_hot(torch.from_numpy(windows.window_labels), self.classes).float())
+        loss = self.loss(logits, torch.from_numpy(windows.window_targets))
         clips = windows.pool(to_probabilities(logits, self.config.loss).numpy())
         right = float(np.mean(clips.argmax(axis=1) == windows.labels))
         return {"validation_loss": float(loss), "validation_accuracy": right}

@@ -16,7 +16,8 @@ class WindowSet:
 
     `arrays` holds per clip float16 images (windows, size, size), in memory or in a file; `labels` the
     class index of each clip. A window's label is its clip's. `hashes`, if given, are those of the clips'
-    files, under which the store keeps what is worked out of them.
+    files, under which the store keeps what is worked out of them. `votes` (clips, classes), if given, are the
+    shares of listeners' votes, which are trained on in place of the label.
     """
 
     def __init__(
@@ -26,9 +27,11 @@ class WindowSet:
         *,
         classes: int,
         hashes: Sequence[str] | None = None,
+        votes: Sequence[Sequence[float]] | None = None,
     ) -> None:
         self.labels = np.asarray(labels, dtype=np.int64)
         self.classes, self.hashes = classes, hashes
+        self.targets = np.asarray(np.eye(classes)[self.labels] if votes is None else votes, np.float32)
         self.counts = np.array([len(array) for array in arrays], dtype=np.int64)
         self.starts = np.cumsum(self.counts) - self.counts
         self.clip = np.repeat(np.arange(len(arrays)), self.counts)
@@ -43,6 +46,11 @@ class WindowSet:
     def window_labels(self) -> np.ndarray:
         """Class index of each window, int64 of shape (windows,)."""
         return self.labels[self.clip]
+
+    @property
+    def window_targets(self) -> np.ndarray:
+        """What to learn of each window, float32 (windows, classes): one-hot labels, or shares of votes."""
+        return self.targets[self.clip]
 
     def images(self, indices: np.ndarray) -> np.ndarray:
         """Some windows, float16 of shape (len(indices), size, size)."""

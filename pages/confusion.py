@@ -41,6 +41,12 @@ def show_run(run: Run, show: str) -> None:
             key=key, on_select=lambda: take_cell(run.id, key), selection_mode="points",
             config={"displayModeBar": False},
         )  # fmt: skip
+    if "agreement" in found:
+        votes = found["agreement"]
+        words += (
+            f" A listener drawn at random agrees with {percent(votes['votes_won'])} of its answers; with the "
+            f"best answers it would be {percent(votes['most_votes'])}."
+        )
     st.caption(
         f"{words} Accuracy by song {score(run.metrics)}; chance "
         f"{percent(found['chance'])}, largest class {percent(found['majority'])}."

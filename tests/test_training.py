@@ -373,6 +373,19 @@ def test_validation_figures_do_not_know_how_training_is_augmented():
         assert left["train_loss"] != pytest.approx(right["train_loss"], abs=1e-3)
 
 
+def test_shares_of_votes_are_learned_in_place_of_the_label():
+    shares = [[0.7, 0.3], [0.7, 0.3]] * 4
+    plain = tones_or_beats(8)
+    arrays = [plain.images(np.flatnonzero(plain.clip == clip)) for clip in range(8)]
+    windows = WindowSet(arrays, [0] * 8, classes=2, votes=shares)
+    config = tiny_config(freeze="head", dropout=0.0, epochs=40, lr=0.05)
+    model, state = tiny_fit(config, train=windows, validation=windows)
+    found = window_probabilities(model, windows, EvalTransform(STANDARDIZER), config).mean(axis=0)
+    assert found == pytest.approx([0.7, 0.3], abs=0.05)
+    entropy = -(0.7 * math.log(0.7) + 0.3 * math.log(0.3))
+    assert state.history[-1]["validation_loss"] == pytest.approx(entropy, abs=0.05)
+
+
 def test_predictions_repeat_themselves_in_spite_of_dropout():
     config = tiny_config(epochs=1, dropout=0.9)
     model, _ = tiny_fit(config)

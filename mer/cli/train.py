@@ -61,8 +61,10 @@ def _outcome_text(outcome: "Outcome") -> str:
             ("by clip", "test_accuracy"),
             ("by window", "test_window_accuracy"),
             ("macro-F1", "test_macro_f1"),
+            ("overlap with votes", "test_overlap"),
+            ("votes won", "test_votes_won"),
         )
-        if key in m  # a fold of an older mer has fewer
+        if key in m
     ]
     if "test_kappa" in m:
         rows += [("Cohen's kappa", f"{m['test_kappa']:.2f}", "")]

@@ -16,7 +16,7 @@ __all__ = ["HEADS", "AttentionHead", "AverageHead", "GRUHead", "make_head"]
 class AverageHead(nn.Module):
     """Embedding (n, features) -> logits (n, classes)."""
 
-    over_time = False
+    over_time, attends = False, False
 
     def __init__(self, features: int, classes: int, dropout: float) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class AverageHead(nn.Module):
 class AttentionHead(nn.Module):
     """Sequence (n, features, time) -> logits (n, classes), by a weighted mean over time."""
 
-    over_time = True
+    over_time, attends = True, True
 
     def __init__(self, features: int, classes: int, dropout: float, hidden: int = 128) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class AttentionHead(nn.Module):
 class GRUHead(nn.Module):
     """Sequence (n, features, time) -> logits (n, classes), by a two-way GRU averaged over time."""
 
-    over_time = True
+    over_time, attends = True, False
 
     def __init__(self, features: int, classes: int, dropout: float, hidden: int = 128) -> None:
         super().__init__()

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from threading import Lock
 from typing import Any, NoReturn, TypeVar
 
@@ -31,16 +32,27 @@ __all__ = ["Prediction", "Predictor", "Window", "audio_files"]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+AT_ONCE = 64  # windows whose images are in memory
 UNSURE = 0.10  # lead of the first emotion over the second below which neither is the answer
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Probabilities of one window, between `start` and `end` seconds of the clip."""
+    """Probabilities of one window, between `start` and `end` seconds of the clip.
+
+    `attention` is what each of so many equal parts of a window counts for, summing to 1; empty where the
+    network's head does not attend to some more than to others. A short clip fills a part of a window only.
+    """
 
     start: float
     end: float
     probabilities: dict[str, float]
+    attention: tuple[float, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; `attention` only where there is some."""
+        data = {"start": self.start, "end": self.end, "probabilities": self.probabilities}
+        return data | ({"attention": list(self.attention)} if self.attention else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +83,7 @@ class Prediction:
         return {
             "emotion": self.emotion,
             "probabilities": self.probabilities,
-            "windows": [
-                {"start": w.start, "end": w.end, "probabilities": w.probabilities} for w in self.windows
-            ],
+            "windows": [window.to_dict() for window in self.windows],
             "remarks": list(self.remarks),
         }
 
@@ -116,30 +126,44 @@ class Predictor:
 
     def predict_waveform(self, waveform: np.ndarray) -> Prediction:
         """Predict what `load` gives with the card's settings: float32 (samples,) at its sample rate."""
-        config = self.card.config
-        rows = self.probabilities(images(waveform, audio=config.audio, mel=config.mel))
-        rate, length = config.audio.sample_rate, config.audio.window_seconds
-        spans = [
-            (start / rate, min(start / rate + length, len(waveform) / rate))
-            for start in window_starts(len(waveform), config.audio)
-        ]
-        mean = self._named(rows.mean(axis=0))
-        windows = tuple(
-            Window(round(start, 3), round(end, 3), self._named(row))
-            for (start, end), row in zip(spans, rows, strict=True)
-        )
-        found = remarks(waveform, sample_rate=rate)
+        windows = tuple(self.windows(waveform))
+        mean = {name: fmean(window.probabilities[name] for window in windows) for name in self.card.classes}
+        found = remarks(waveform, sample_rate=self.card.config.audio.sample_rate)
         return Prediction(max(mean, key=mean.get), mean, windows, found)
+
+    def windows(self, waveform: np.ndarray, *, starts: Sequence[int] | None = None) -> Iterator[Window]:
+        """The windows of a waveform that begin at the samples `starts`; without, as in training.
+
+        Looks at some at a time, so memory does not grow with their number.
+        """
+        audio, mel = self.card.config.audio, self.card.config.mel
+        rate, length = audio.sample_rate, audio.window_seconds
+        size = round(length * rate)
+        if starts is None:
+            starts = window_starts(len(waveform), audio)
+        for group in (starts[first : first + AT_ONCE] for first in range(0, len(starts), AT_ONCE)):
+            parts = [images(waveform[start : start + size], audio=audio, mel=mel) for start in group]
+            rows, attention = self._look(np.concatenate(parts))
+            for start, row, weights in zip(group, rows, attention, strict=True):
+                begin, end = start / rate, min(start / rate + length, len(waveform) / rate)
+                yield Window(round(begin, 3), round(end, 3), self._named(row), tuple(map(float, weights)))
 
     def probabilities(self, windows: np.ndarray) -> np.ndarray:
         """Images in dB (n, size, size) -> probabilities (n, classes), calibrated as the card says."""
+        return self._look(windows)[0]
+
+    def _look(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities (n, classes) and attention (n, time), without columns if the head has none."""
+        logits, attention, head = [], [], self.model.head
         with torch.inference_mode(), self._turn:
-            logits = [
-                self.model(self._transform(part).to(self.device)).float().cpu()
-                for part in torch.from_numpy(np.asarray(windows)).split(pass_size(self.device))
-            ]
+            for part in torch.from_numpy(np.asarray(windows)).split(pass_size(self.device)):
+                seen = self.model.embed(self._transform(part).to(self.device))
+                logits.append(head(seen).float().cpu())
+                attention.append(
+                    head.weights(seen).float().cpu() if head.attends else seen.new_zeros(len(seen), 0)
+                )
         found = to_probabilities(torch.cat(logits), self.card.config.train.loss).numpy().astype(float)
-        return tempered(found, self.card.temperature)
+        return tempered(found, self.card.temperature), torch.cat(attention).numpy()
 
     def _named(self, row: np.ndarray) -> dict[str, float]:
         return {name: float(value) for name, value in zip(self.card.classes, row, strict=True)}

@@ -14,6 +14,7 @@ TITLES = {
     "live": "Live",
     "compare": "Compare",
     "confusion": "Confusion",
+    "map": "Map",
     "study": "The study of 2022",
 }
 SECONDS = 60  # the first page that needs it imports torch

@@ -10,7 +10,7 @@ CORE = Path(__file__).parents[1] / "mer"
 # Each name may import those above it; names on one line do not import each other.
 ORDER = """
 errors
-banded calibration config files machine pace quality tensors
+banded calibration config files machine pace quality tables tensors
 arrays audio parallel stamps
 features
 preview store
@@ -20,7 +20,7 @@ library splits
 heads weights
 backbones
 metrics losses windows
-comparison feeds published
+agreement comparison feeds published
 frozen
 training
 runs
@@ -29,6 +29,7 @@ estimate tracking cards
 callbacks checkpoints material results
 judging
 records inference
+landscape stimuli timeline
 evaluation experiments
 jobs
 cli

@@ -79,6 +79,41 @@ def predict(arguments: Namespace) -> int:
     return 0
 
 
+def timeline(arguments: Namespace) -> int:
+    """Write a CSV of probabilities at a fixed rate."""
+    from mer.inference import Predictor
+    from mer.timeline import write_timeline
+
+    count = write_timeline(
+        Predictor(arguments.checkpoint), arguments.file, arguments.out, rate=arguments.rate
+    )
+    data = {"file": str(arguments.file), "out": str(arguments.out), "rate": arguments.rate, "values": count}
+    emit(data, as_json=arguments.json, text=f"{count} values, {arguments.rate:g} a second: {arguments.out}")
+    return 0
+
+
+def stimuli(arguments: Namespace) -> int:
+    """Choose, match and write clips for a listening experiment."""
+    from mer.datasets import load_dataset
+    from mer.inference import Predictor
+    from mer.stimuli import candidates, export, match
+
+    dataset = load_dataset(
+        arguments.data, label_column=arguments.label_column, song_column=arguments.song_column
+    )
+    predictors, bars = [Predictor(folder) for folder in arguments.checkpoints], Bars()
+    found = candidates(dataset.clips, predictors, progress=lambda done, total: bars("listening", done, total))
+    chosen = match(found, per_class=arguments.per_class)
+    rows = export(arguments.out, chosen, dataset, arguments.checkpoints, loudness=arguments.loudness)
+    columns = ("file", "emotion", "agreement", "tempo_bpm", "loudness_lufs", "source")
+    text = table([[row[name] for name in columns] for row in rows], columns)
+    data = {"out": str(arguments.out), "candidates": len(found), "stimuli": rows}
+    emit(
+        data, as_json=arguments.json, text=f"{text}\n{len(rows)} of {len(found)} candidates: {arguments.out}"
+    )
+    return 0
+
+
 def _notes(file: Path, prediction: "Prediction") -> list[str]:
     """One line on a file whose prediction should not be trusted or is no clear answer."""
     parts = list(prediction.remarks)

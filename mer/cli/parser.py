@@ -52,7 +52,10 @@ def _group(top: Group, name: str, text: str) -> Group:
 
 
 def _columns(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--label-column", default="label", metavar="NAME", help="CSV column with the label")
+    command.add_argument(
+        "--label-column", default="label", metavar="NAME",
+        help="CSV column with the label, or columns with votes: calm,tense or Happy=joy,Sad=sadness",
+    )  # fmt: skip
     command.add_argument("--song-column", default="song", metavar="NAME", help="CSV column with the song")
 
 
@@ -144,6 +147,24 @@ def _models(top: Group) -> None:
     predict = _add(top, "predict", models.predict, "the emotion of clips")
     predict.add_argument("checkpoint", type=Path)
     predict.add_argument("files", type=Path, nargs="+", metavar="FILE", help="a clip, or a folder of clips")
+    over_time = _add(top, "timeline", models.timeline, "emotion over time at a fixed rate, as CSV")
+    over_time.add_argument("checkpoint", type=Path)
+    over_time.add_argument("file", type=Path, metavar="FILE")
+    over_time.add_argument(
+        "--rate", type=float, default=1.0, metavar="HZ", help="values per second (default: 1)"
+    )
+    over_time.add_argument("--out", type=Path, required=True, metavar="CSV")
+    stimuli = _add(top, "stimuli", models.stimuli, "matched clips for a listening experiment")
+    stimuli.add_argument("checkpoints", type=Path, nargs="+", metavar="CHECKPOINT")
+    stimuli.add_argument("--data", type=Path, required=True, metavar="PATH")
+    stimuli.add_argument(
+        "--per-class", type=int, default=10, metavar="N", help="clips an emotion (default: 10)"
+    )
+    stimuli.add_argument(
+        "--loudness", type=float, default=-23.0, metavar="LUFS", help="of all clips (default: -23, EBU R128)"
+    )
+    stimuli.add_argument("--out", type=Path, required=True, metavar="DIR")
+    _columns(stimuli)
     export = _add(top, "export", models.export, "copy a finished run's checkpoint")
     export.add_argument("name", metavar="RUN")
     export.add_argument("--out", type=Path, required=True, metavar="DIR")

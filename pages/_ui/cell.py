@@ -10,7 +10,7 @@ from pages._ui.matrices import worst_cell
 from pages._ui.sound import probability_bars
 from pages._ui.style import counted, plain, titled
 
-__all__ = ["show_cell"]
+__all__ = ["show_cell", "show_clip"]
 
 PER_PAGE = 5
 

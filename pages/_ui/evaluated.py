@@ -14,7 +14,7 @@ from mer.runs import Run
 from mer.tracking import RunStore
 from pages._ui.data import all_runs
 
-__all__ = ["Tested", "clip_bytes", "finished_runs", "predictions", "scores", "tested_on"]
+__all__ = ["Tested", "clip_bytes", "clip_path", "finished_runs", "predictions", "scores", "tested_on"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +75,27 @@ def _predictions(home: str, run_id: str, ended: float | None) -> list[dict[str, 
     return results.read_predictions(RunStore.open(), run_id)
 
 
-def clip_bytes(run: Run, clip: str) -> bytes:
-    """The audio file of a test clip. Raises DataError if the data has moved."""
+def clip_path(run: Run, clip: str) -> Path:
+    """Where a test clip is. Raises DataError if the data has moved."""
     spec = run.spec
     paths = _paths(spec["data"], spec.get("label_column", "label"), spec.get("song_column", "song"))
+    if clip not in paths:
+        raise _moved(run, clip)
+    return paths[clip]
+
+
+def clip_bytes(run: Run, clip: str) -> bytes:
+    """The audio file of a test clip. Raises DataError if the data has moved."""
     try:
-        return paths[clip].read_bytes()
-    except (KeyError, OSError) as error:
-        raise DataError(
-            f"{clip} is no longer in {spec['data']}; bring the data back to where the run found it"
-        ) from error
+        return clip_path(run, clip).read_bytes()
+    except OSError as error:
+        raise _moved(run, clip) from error
+
+
+def _moved(run: Run, clip: str) -> DataError:
+    return DataError(
+        f"{clip} is no longer in {run.spec['data']}; bring the data back to where the run found it"
+    )
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

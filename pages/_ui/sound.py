@@ -15,7 +15,17 @@ from mer.features import mel_frequencies
 from pages._ui.chart import figure
 from pages._ui.style import bilingual, colours
 
-__all__ = ["Envelope", "envelope", "image", "probability_bars", "spectrogram", "thin", "timeline", "waveform"]
+__all__ = [
+    "Envelope",
+    "attention",
+    "envelope",
+    "image",
+    "probability_bars",
+    "spectrogram",
+    "thin",
+    "timeline",
+    "waveform",
+]
 
 TICKS = (125, 250, 500, 1000, 2000, 4000, 8000)  # Hz
 COLUMNS = 900  # more than a projector shows
@@ -128,6 +138,26 @@ def probability_bars(
     chart.add_vline(x=1 / len(names), line_dash="dot", line_width=1, line_color="#888888")
     chart.update_xaxes(range=[0, 1], tickformat=".0%", title="dotted: all equally likely")
     return chart
+
+
+def attention(windows: Sequence, *, length: float, window_seconds: float, height: int = 120) -> go.Figure:
+    """How much each moment counts, 1 on average; where windows overlap, the mean of theirs."""
+    seconds = np.arange(0, length, max(length / COLUMNS, 0.05))
+    total, seen = np.zeros(len(seconds)), np.zeros(len(seconds))
+    for window in windows:
+        inside = (seconds >= window.start) & (seconds <= window.end)
+        weights = np.array(window.attention) * len(window.attention)
+        part = ((seconds[inside] - window.start) / window_seconds * len(weights)).astype(int)
+        total[inside] += weights[np.minimum(part, len(weights) - 1)]
+        seen[inside] += 1
+    shown = go.Scatter(
+        x=seconds.round(2), y=(total / np.maximum(seen, 1)).round(3), line_shape="hv", fill="tozeroy",
+        line={"width": 1, "color": "#4477AA"}, hovertemplate="%{x:.1f} s: %{y:.2f}<extra></extra>",
+    )  # fmt: skip
+    chart = figure([shown], title="What it listened to", height=height, left=56, showlegend=False)
+    chart.add_hline(y=1, line_dash="dot", line_width=1, line_color="#888888")
+    chart.update_xaxes(title="time (s)", range=[0, length])
+    return chart.update_yaxes(title="weight", rangemode="tozero", nticks=3)
 
 
 def timeline(windows: Sequence, *, height: int = 220) -> go.Figure:

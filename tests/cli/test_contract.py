@@ -150,6 +150,21 @@ def test_predict_refuses_a_folder_without_audio(mer, checkpoint, tmp_path):
     assert "empty: no audio below it; choose a folder of WAV" in err
 
 
+def test_timeline_writes_values_at_the_rate(mer_json, checkpoint, song_corpus, tmp_path):
+    out = tmp_path / "time.csv"
+    found = mer_json("timeline", checkpoint, song_corpus / "Sad" / "0a.wav", "--rate", 2, "--out", out)
+    assert found["values"] == len(out.read_text().splitlines()) - 1 >= 1
+    assert out.read_text().startswith("time,start,end,emotion,p_Happy,p_Sad")
+
+
+def test_stimuli_are_chosen_matched_and_written(mer_json, checkpoint, tmp_path):
+    corpus = write_songs(tmp_path / "songs")
+    found = mer_json("stimuli", checkpoint, "--data", corpus, "--per-class", 1, "--out", tmp_path / "out")
+    assert {row["emotion"] for row in found["stimuli"]} <= {"Happy", "Sad"}
+    names = {row["file"] for row in found["stimuli"]}
+    assert set(os.listdir(tmp_path / "out")) == names | {"stimuli.csv", "provenance.json"}
+
+
 def test_export_copies_the_checkpoint(mer_json, trained, tmp_path):
     mer_json("export", trained.id[:8], "--out", tmp_path / "whole")
     mer_json("export", trained.id[:8], "--out", tmp_path / "half", "--half")

@@ -50,6 +50,27 @@ def test_the_most_confused_cell_is_shown_first(lab, recorded):
     assert "Sad taken for Happy, 8 of 8" in said(app)
 
 
+def test_how_sure_shows_whether_percentages_can_be_believed(lab, recorded):
+    run_id = recorded(
+        [("a.wav", None, "calm", "calm"), *((f"{n}.wav", None, "calm", "tense") for n in range(9))]
+    )
+    app = opened("confusion", run=run_id[:8], show="how sure")
+    assert not errors(app)
+    assert "too sure, if anything" in said(app)
+    assert "Accuracy by song" in said(app)
+
+
+def test_a_run_from_before_calibration_says_so(lab, recorded):
+    run_id = recorded(MOODS)
+    path = lab.runs.folder(run_id, "evaluation") / "scores.json"
+    scores = json.loads(path.read_text("utf-8"))
+    del scores["calibration"], scores["kappa"]
+    path.write_text(json.dumps(scores), "utf-8")
+    app = opened("confusion", run=run_id[:8], show="how sure")
+    assert not errors(app)
+    assert "older than this diagram" in said(app)
+
+
 def test_two_networks_can_be_seen_side_by_side(lab):
     app = opened("confusion", run=[lab.first[:8], lab.second[:8]])
     assert len(app.get("plotly_chart")) >= 2

@@ -21,6 +21,7 @@ from mer.datasets.base import AUDIO_SUFFIXES
 from mer.errors import AudioError, DataError
 from mer.features import images
 from mer.feeds import choose_device, pass_size
+from mer.gradcam import grad_cam
 from mer.losses import to_probabilities
 from mer.machine import cores
 from mer.parallel import one_thread
@@ -133,13 +134,26 @@ class Predictor:
 
     def probabilities(self, windows: np.ndarray) -> np.ndarray:
         """Images in dB (n, size, size) -> probabilities (n, classes), calibrated as the card says."""
+        parts = torch.from_numpy(np.asarray(windows)).split(pass_size(self.device))
+        return np.concatenate([self.answers(self._transform(part).to(self.device)) for part in parts])
+
+    def inputs(self, windows: np.ndarray) -> torch.Tensor:
+        """Images in dB (n, size, size) -> what the network sees, (n, 3, size, size) on its device."""
+        return self._transform(torch.from_numpy(np.asarray(windows))).to(self.device)
+
+    def answers(self, inputs: torch.Tensor) -> np.ndarray:
+        """What the network sees -> probabilities (n, classes), calibrated as the card says."""
         with torch.inference_mode(), self._turn:
-            logits = [
-                self.model(self._transform(part).to(self.device)).float().cpu()
-                for part in torch.from_numpy(np.asarray(windows)).split(pass_size(self.device))
-            ]
-        found = to_probabilities(torch.cat(logits), self.card.config.train.loss).numpy().astype(float)
+            parts = inputs.split(pass_size(self.device))
+            logits = torch.cat([self.model(part).float().cpu() for part in parts])
+        found = to_probabilities(logits, self.card.config.train.loss).numpy().astype(float)
         return tempered(found, self.card.temperature)
+
+    def evidence(self, inputs: torch.Tensor, target: int) -> torch.Tensor:
+        """What the network sees -> where it sees class number `target`; see `mer.gradcam`."""
+        with self._turn:
+            parts = inputs.split(pass_size(self.device))
+            return torch.cat([grad_cam(self.model, part, target) for part in parts])
 
     def _named(self, row: np.ndarray) -> dict[str, float]:
         return {name: float(value) for name, value in zip(self.card.classes, row, strict=True)}

@@ -13,14 +13,14 @@ errors
 banded calibration config files machine pace quality tensors
 arrays audio parallel stamps
 features
-preview store
+masking preview store
 augment upkeep
 datasets
 library splits
 heads weights
 backbones
-metrics losses windows
-comparison feeds published
+deletion metrics losses windows
+comparison feeds gradcam published
 frozen
 training
 runs
@@ -29,8 +29,8 @@ estimate tracking cards
 callbacks checkpoints material results
 judging
 records inference
-evaluation experiments
-jobs
+evaluation experiments explain
+drawing jobs
 cli
 """
 LEVEL = {name: level for level, line in enumerate(ORDER.strip().splitlines()) for name in line.split()}

@@ -12,12 +12,12 @@ import plotly.graph_objects as go
 
 from mer.config import MelConfig
 from mer.features import mel_frequencies
+from mer.preview import frequency_ticks
 from pages._ui.chart import figure
 from pages._ui.style import bilingual, colours
 
 __all__ = ["Envelope", "envelope", "image", "probability_bars", "spectrogram", "thin", "timeline", "waveform"]
 
-TICKS = (125, 250, 500, 1000, 2000, 4000, 8000)  # Hz
 COLUMNS = 900  # more than a projector shows
 # Magma; its first colour is a shade lighter, since Streamlit's theme takes "#000004" for a placeholder.
 MAGMA = ["#020109", *plotly.colors.sequential.Magma[1:]]
@@ -82,14 +82,8 @@ def spectrogram(
         title=title,
         height=height,
     )
-    ticks = [tick for tick in TICKS if hertz[0] <= tick <= 1.03 * hertz[-1]]
-    places = np.interp(ticks, hertz, np.arange(len(hertz)))
-    chart.update_yaxes(
-        type="category",
-        title="frequency (Hz)",
-        tickvals=places.round(2).tolist(),
-        ticktext=[f"{tick // 1000}k" if tick >= 1000 else str(tick) for tick in ticks],
-    )
+    places, names = frequency_ticks(hertz)
+    chart.update_yaxes(type="category", title="frequency (Hz)", tickvals=places, ticktext=names)
     return chart.update_xaxes(title="time (s)")
 
 

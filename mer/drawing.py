@@ -45,15 +45,17 @@ def write_explanation(folder: Path, found: Explanation, about: dict[str, Any]) -
 
 def _draw(found: Explanation, path: Path) -> None:
     """The spectrogram with the map over it, and below it the deletion curve."""
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     picture = Figure(figsize=(10, 7), layout="constrained")
-    top, bottom = picture.subplots(2, height_ratios=[3, 2])
-    _spectrogram(found, top)
-    picture.colorbar(top.images[-1], ax=top, label=f"speaks for {found.explained}")
-    _curves(found, bottom)
-    with warnings.catch_warnings():  # a class may be named in a script that the font does not have
+    # The name of a class is no formula, and may be in a script that the font does not have.
+    with rc_context({"text.parse_math": False}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")
+        top, bottom = picture.subplots(2, height_ratios=[3, 2])
+        _spectrogram(found, top)
+        picture.colorbar(top.images[-1], ax=top, label=f"speaks for {found.explained}")
+        _curves(found, bottom)
         picture.savefig(path, dpi=120)
 
 

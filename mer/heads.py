@@ -13,10 +13,18 @@ from mer.errors import BackboneError
 __all__ = ["HEADS", "AttentionHead", "AverageHead", "GRUHead", "make_head"]
 
 
-class AverageHead(nn.Module):
-    """Embedding (n, features) -> logits (n, classes)."""
+class Head(nn.Module):
+    """Base of all heads: they see embeddings, or with `over_time` sequences."""
 
-    over_time, attends = False, False
+    over_time = False
+
+    def weights(self, seen: torch.Tensor) -> torch.Tensor:
+        """What each moment counts for, (n, time), summing to 1; without columns where none is chosen."""
+        return seen.new_zeros(len(seen), 0)
+
+
+class AverageHead(Head):
+    """Embedding (n, features) -> logits (n, classes)."""
 
     def __init__(self, features: int, classes: int, dropout: float) -> None:
         super().__init__()
@@ -28,10 +36,10 @@ class AverageHead(nn.Module):
         return self.linear(self.dropout(embedding))
 
 
-class AttentionHead(nn.Module):
+class AttentionHead(Head):
     """Sequence (n, features, time) -> logits (n, classes), by a weighted mean over time."""
 
-    over_time, attends = True, True
+    over_time = True
 
     def __init__(self, features: int, classes: int, dropout: float, hidden: int = 128) -> None:
         super().__init__()
@@ -49,10 +57,10 @@ class AttentionHead(nn.Module):
         return self.linear(self.dropout(pooled))
 
 
-class GRUHead(nn.Module):
+class GRUHead(Head):
     """Sequence (n, features, time) -> logits (n, classes), by a two-way GRU averaged over time."""
 
-    over_time, attends = True, False
+    over_time = True
 
     def __init__(self, features: int, classes: int, dropout: float, hidden: int = 128) -> None:
         super().__init__()

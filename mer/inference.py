@@ -22,6 +22,7 @@ from mer.datasets.base import AUDIO_SUFFIXES
 from mer.errors import AudioError, DataError
 from mer.features import images
 from mer.feeds import choose_device, pass_size
+from mer.gradcam import grad_cam
 from mer.losses import to_probabilities
 from mer.machine import cores
 from mer.parallel import one_thread
@@ -143,27 +144,40 @@ class Predictor:
             starts = window_starts(len(waveform), audio)
         for group in (starts[first : first + AT_ONCE] for first in range(0, len(starts), AT_ONCE)):
             parts = [images(waveform[start : start + size], audio=audio, mel=mel) for start in group]
-            rows, attention = self._look(np.concatenate(parts))
+            rows, attention = self._look(self.inputs(np.concatenate(parts)))
             for start, row, weights in zip(group, rows, attention, strict=True):
                 begin, end = start / rate, min(start / rate + length, len(waveform) / rate)
                 yield Window(round(begin, 3), round(end, 3), self._named(row), tuple(map(float, weights)))
 
     def probabilities(self, windows: np.ndarray) -> np.ndarray:
         """Images in dB (n, size, size) -> probabilities (n, classes), calibrated as the card says."""
-        return self._look(windows)[0]
+        parts = torch.from_numpy(np.asarray(windows)).split(pass_size(self.device))
+        return np.concatenate([self.answers(self.inputs(part)) for part in parts])
 
-    def _look(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def inputs(self, windows: np.ndarray | torch.Tensor) -> torch.Tensor:
+        """Images in dB (n, size, size) -> what the network sees, (n, 3, size, size) on its device."""
+        return self._transform(torch.as_tensor(np.asarray(windows))).to(self.device)
+
+    def answers(self, inputs: torch.Tensor) -> np.ndarray:
+        """What the network sees -> probabilities (n, classes), calibrated as the card says."""
+        return self._look(inputs)[0]
+
+    def _look(self, inputs: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities (n, classes) and attention (n, time), without columns if the head has none."""
         logits, attention, head = [], [], self.model.head
         with torch.inference_mode(), self._turn:
-            for part in torch.from_numpy(np.asarray(windows)).split(pass_size(self.device)):
-                seen = self.model.embed(self._transform(part).to(self.device))
+            for part in inputs.split(pass_size(self.device)):
+                seen = self.model.embed(part)
                 logits.append(head(seen).float().cpu())
-                attention.append(
-                    head.weights(seen).float().cpu() if head.attends else seen.new_zeros(len(seen), 0)
-                )
+                attention.append(head.weights(seen).float().cpu())
         found = to_probabilities(torch.cat(logits), self.card.config.train.loss).numpy().astype(float)
         return tempered(found, self.card.temperature), torch.cat(attention).numpy()
+
+    def evidence(self, inputs: torch.Tensor, target: int) -> torch.Tensor:
+        """What the network sees -> where it sees class number `target`; see `mer.gradcam`."""
+        with self._turn:
+            parts = inputs.split(pass_size(self.device))
+            return torch.cat([grad_cam(self.model, part, target) for part in parts])
 
     def _named(self, row: np.ndarray) -> dict[str, float]:
         return {name: float(value) for name, value in zip(self.card.classes, row, strict=True)}

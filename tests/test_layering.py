@@ -13,14 +13,14 @@ errors
 banded calibration config files machine pace quality tables tensors
 arrays audio parallel stamps
 features
-preview store
+masking preview store
 augment upkeep
 datasets
 library splits
 heads weights
 backbones
-metrics losses windows
-agreement comparison feeds published
+deletion metrics losses windows
+agreement comparison feeds gradcam published
 frozen
 training
 runs
@@ -29,9 +29,8 @@ estimate tracking cards
 callbacks checkpoints material results
 judging
 records inference
-landscape stimuli timeline
-evaluation experiments
-jobs
+evaluation experiments explain landscape stimuli timeline
+drawing jobs
 cli
 """
 LEVEL = {name: level for level, line in enumerate(ORDER.strip().splitlines()) for name in line.split()}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from mer.cli import data, models, runs, store, train, zoo
+from mer.cli import data, explain, models, runs, store, train, zoo
 from mer.config import PRESETS, AudioConfig, AugmentConfig, MelConfig, SplitConfig, TrainConfig
 
 __all__ = ["build_parser"]
@@ -174,10 +174,12 @@ def _models(top: Group) -> None:
     )
     ensemble.add_argument("names", nargs="+", metavar="RUN")
     ensemble.add_argument("--out", type=Path, required=True, metavar="DIR")
-    explain = _add(top, "explain", models.not_yet, "where a network looked and listened (not available yet)")
-    explain.add_argument("checkpoint", type=Path)
-    explain.add_argument("file", type=Path, metavar="FILE")
-    explain.add_argument("--out", type=Path, required=True, metavar="DIR")
+    where = _add(top, "explain", explain.explain, "where a network looked, and what is to be heard there")
+    where.add_argument("checkpoint", type=Path)
+    where.add_argument("file", type=Path, metavar="FILE")
+    where.add_argument("--out", type=Path, required=True, metavar="DIR")
+    where.add_argument("--emotion", metavar="NAME", help="explain this one (default: the network's answer)")
+    where.add_argument("--window", type=int, metavar="N", help="explain this window alone, from 0")
 
 
 def _runs(top: Group) -> None:

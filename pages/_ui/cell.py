@@ -3,7 +3,8 @@
 import streamlit as st
 
 from mer.runs import Run
-from pages._ui.evaluated import clip_bytes, predictions, scores
+from pages._ui.evaluated import clip_bytes, predictions, scores, tested_by
+from pages._ui.explaining import show_explanation
 from pages._ui.frame import guarded
 from pages._ui.links import chosen, remember
 from pages._ui.matrices import worst_cell
@@ -51,7 +52,7 @@ def show_cell(runs: list[Run]) -> None:
 
 
 def show_clip(run: Run, row: dict) -> None:
-    """One clip: its name, a player, what the network believed, and on demand its spectrogram."""
+    """One clip: its name, a player, what the network believed; on demand its spectrogram, and why."""
     with st.container(border=True):
         left, right = st.columns([3, 2])
         with left:
@@ -66,3 +67,6 @@ def show_clip(run: Run, row: dict) -> None:
             st.plotly_chart(
                 probability_bars(row["probabilities"], title="", height=190), key=f"bars {row['clip']}"
             )
+        key = f"{run.id} {row['clip']}"
+        if st.toggle("Explain", key=f"explain {key}"):
+            show_explanation(content, row["clip"], tested_by(run, row["clip"]), key=key)

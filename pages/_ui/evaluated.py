@@ -7,14 +7,24 @@ from typing import Any
 import streamlit as st
 
 from mer import results
+from mer.cards import load_card
 from mer.datasets import load_dataset
-from mer.errors import DataError
+from mer.errors import DataError, RunError
 from mer.files import home as mer_home
 from mer.runs import Run
 from mer.tracking import RunStore
-from pages._ui.data import all_runs
+from pages._ui.data import Model, all_runs
 
-__all__ = ["Tested", "clip_bytes", "clip_path", "finished_runs", "predictions", "scores", "tested_on"]
+__all__ = [
+    "Tested",
+    "clip_bytes",
+    "clip_path",
+    "finished_runs",
+    "predictions",
+    "scores",
+    "tested_by",
+    "tested_on",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +106,16 @@ def _moved(run: Run, clip: str) -> DataError:
     return DataError(
         f"{clip} is no longer in {run.spec['data']}; bring the data back to where the run found it"
     )
+
+
+def tested_by(run: Run, clip: str) -> Model:
+    """The network that was tested on a clip: of a cross-validation that of its fold. Raises RunError."""
+    store = RunStore.open()
+    for part in [*store.children(run.id), run]:
+        folder = store.folder(part.id, "checkpoint")
+        if folder and any(row["clip"] == clip for row in predictions(part)):
+            return Model(part.id[:8], folder, load_card(folder), own=True)
+    raise RunError(f"run {run.id[:8]} has no checkpoint that was tested on {clip}; train it again")
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

@@ -83,6 +83,35 @@ def test_a_recording_is_judged(server, browsing, melody):
         assert "silent" not in text_of(page)
 
 
+def test_what_a_network_heard_and_the_rest_can_be_played(server, page, melody):
+    page.goto(f"{server.url}/predict?source=Upload&model=demo_mobilenet_v3_small")
+    settle(page)
+    page.locator("input[type=file]").set_input_files(str(melody))
+    assert verdict(page)
+    settle(page)
+    assert page.locator("audio").count() == 1
+    page.get_by_text("Explain", exact=True).click()
+    page.get_by_text("The rest").wait_for()
+    settle(page)
+    assert page.locator("audio").count() == 3
+    assert "What speaks for" in text_of(page)
+    assert "area under the curve" in text_of(page)
+    for number in (1, 2):
+        heard = (
+            page.locator("audio")
+            .nth(number)
+            .evaluate(
+                "audio => new Promise((done, fail) => {"
+                " audio.onerror = () => fail(audio.error.message); audio.muted = true;"
+                " audio.ontimeupdate = () => { if (audio.currentTime > 0.3) {"
+                "  audio.pause(); done({at: audio.currentTime, length: audio.duration}); } };"
+                " audio.play().catch(fail); })"
+            )
+        )
+        assert heard["at"] > 0.3
+        assert heard["length"] == pytest.approx(12, abs=0.2)
+
+
 def test_a_click_on_a_confusion_cell_lists_its_clips(server, page):
     page.goto(f"{server.url}/confusion")
     settle(page)

@@ -10,6 +10,7 @@ CORE = Path(__file__).parents[1] / "mer"
 # Each name may import those above it; names on one line do not import each other.
 ORDER = """
 errors
+settings
 banded calibration config files machine pace quality tensors
 arrays audio parallel stamps
 features

@@ -9,8 +9,8 @@ from mer.datasets import load_dataset
 from mer.datasets.check import check
 from mer.errors import DataError
 from mer.inference import Predictor
+from mer.judging import Answers
 from mer.material import Notify
-from mer.metrics import evaluate
 from mer.store import FeatureStore
 from mer.windows import WindowSet
 
@@ -52,9 +52,7 @@ def evaluate_checkpoint(
         [classes.index(clip.label) for clip in clips],
         classes=len(classes),
     )
-    rows = np.concatenate([predictor.probabilities(batch) for batch in windows.batches()])
+    rows = np.concatenate([predictor.answers(batch) for batch in windows.batches()])
     groups = [clip.song or clip.id for clip in clips]
-    scores = evaluate(
-        windows.labels, windows.pool(rows), groups=groups, classes=classes, windows=windows.hits(rows)
-    )
+    scores = Answers.of(windows, rows).scores(groups=groups, classes=classes)
     return scores | {"trained_on_this_data": predictor.card.data.get("hash") == report.content_hash()}

@@ -20,8 +20,8 @@ from mer.checkpoints import load_checkpoint
 from mer.datasets.base import AUDIO_SUFFIXES
 from mer.errors import AudioError, DataError
 from mer.features import images
-from mer.feeds import choose_device, pass_size
-from mer.losses import to_probabilities
+from mer.feeds import choose_device, looking, passes
+from mer.losses import to_probabilities, within
 from mer.machine import cores
 from mer.parallel import one_thread
 from mer.quality import remarks
@@ -86,8 +86,10 @@ class Predictor:
         self.device = choose_device(device)
         self.model = model.to(self.device, memory_format=torch.channels_last)
         self._transform = EvalTransform(standardizer)
-        # A GPU does one thing after the other; threads in turn there take no more of its memory than one.
-        self._turn = nullcontext() if self.device.type == "cpu" else Lock()
+        # A GPU does one thing after the other; threads in turn there take no more of its memory than one. And
+        # what is drawn at random comes from one generator for all threads.
+        alone = self.device.type != "cpu" or self.model.always_training
+        self._turn = Lock() if alone else nullcontext()
 
     def predict(self, source: Path | bytes, *, name: str | None = None) -> Prediction:
         """Predict a file or its bytes; `name` is what errors call it. Raises AudioError."""
@@ -117,28 +119,36 @@ class Predictor:
     def predict_waveform(self, waveform: np.ndarray) -> Prediction:
         """Predict what `load` gives with the card's settings: float32 (samples,) at its sample rate."""
         config = self.card.config
-        rows = self.probabilities(images(waveform, audio=config.audio, mel=config.mel))
+        answers = self.answers(images(waveform, audio=config.audio, mel=config.mel))
+        rows, whole = within(answers, len(self.card.classes)), answers.mean(axis=0, keepdims=True)
         rate, length = config.audio.sample_rate, config.audio.window_seconds
         spans = [
             (start / rate, min(start / rate + length, len(waveform) / rate))
             for start in window_starts(len(waveform), config.audio)
         ]
-        mean = self._named(rows.mean(axis=0))
+        mean = self._named(within(whole, len(self.card.classes))[0])
         windows = tuple(
             Window(round(start, 3), round(end, 3), self._named(row))
             for (start, end), row in zip(spans, rows, strict=True)
         )
         found = remarks(waveform, sample_rate=rate)
+        if whole.argmax() >= len(self.card.classes):
+            found += (f"The likeliest of the network's {whole.size} outputs is none of the emotions.",)
         return Prediction(max(mean, key=mean.get), mean, windows, found)
 
     def probabilities(self, windows: np.ndarray) -> np.ndarray:
         """Images in dB (n, size, size) -> probabilities (n, classes), calibrated as the card says."""
-        with torch.inference_mode(), self._turn:
+        return within(self.answers(windows), len(self.card.classes))
+
+    def answers(self, windows: np.ndarray) -> np.ndarray:
+        """The same over all outputs of the network, of which it may have more than classes."""
+        train, pictures = self.card.config.train, torch.from_numpy(np.asarray(windows))
+        with self._turn, looking(self.model, train.seed):
             logits = [
-                self.model(self._transform(part).to(self.device)).float().cpu()
-                for part in torch.from_numpy(np.asarray(windows)).split(pass_size(self.device))
+                self.model(self._transform(pictures[part]).to(self.device)).float().cpu()
+                for part in passes(self.model, len(pictures), train)
             ]
-        found = to_probabilities(torch.cat(logits), self.card.config.train.loss).numpy().astype(float)
+        found = to_probabilities(torch.cat(logits)[: len(pictures)], train.loss).numpy().astype(float)
         return tempered(found, self.card.temperature)
 
     def _named(self, row: np.ndarray) -> dict[str, float]:

@@ -28,7 +28,7 @@ runs
 resume
 estimate tracking cards
 callbacks checkpoints material results
-judging
+judging ladder
 records inference
 evaluation experiments
 jobs

@@ -12,7 +12,16 @@ from typing import Any
 import numpy as np
 
 from mer.errors import RunError
-from mer.metrics import bootstrap_interval, confusion_matrix, mcnemar, per_class, pool_by, wilson_interval
+from mer.metrics import (
+    OUTSIDE,
+    bootstrap_interval,
+    confusion_matrix,
+    mcnemar,
+    per_class,
+    pool_by,
+    wilson_interval,
+    with_outside,
+)
 
 __all__ = ["LEVEL", "Comparison", "compare", "overlapping", "verdict"]
 
@@ -70,9 +79,10 @@ def compare(first: list[Row], second: list[Row], *, classes: Sequence[str]) -> C
     right, recall = [], []
     for rows in zip(*pairs, strict=True):
         probabilities = np.array([[row["probabilities"][name] for name in classes] for row in rows])
-        song_truth, pooled, songs = pool_by(groups, truth, probabilities)
+        predicted = np.array([(*classes, OUTSIDE).index(row["predicted"]) for row in rows])
+        answers = with_outside(probabilities, predicted == len(classes))
+        song_truth, pooled, songs = pool_by(groups, truth, answers)
         right.append(pooled.argmax(axis=1) == song_truth)
-        predicted = np.array([classes.index(row["predicted"]) for row in rows])
         recall.append(per_class(confusion_matrix(truth, predicted, len(classes)))["recall"].tolist())
     low, high = _interval(right[1].astype(int) - right[0], songs)
     return Comparison(

@@ -95,7 +95,9 @@ def _training(config: Config, windows: int) -> float:
 
 
 def _embeds_once(config: Config) -> bool:
-    return trains_head_alone(config.train.freeze, TrainTransform(STANDARDIZER, config.augment))
+    with torch.device("meta"):
+        model = configured_classifier(config.train, classes=CLASSES, weights="none")
+    return trains_head_alone(model, TrainTransform(STANDARDIZER, config.augment))
 
 
 def _network_key(config: Config) -> list:
@@ -103,7 +105,8 @@ def _network_key(config: Config) -> list:
     device = choose_device(train.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     batch = 0 if device.type == "cpu" else train.batch_size
-    settings = [train.backbone, train.head, train.freeze, train.optimizer, train.amp, _embeds_once(config)]
+    settings = [train.backbone, train.head, train.freeze, train.optimizer, train.amp, train.always_training]
+    settings += [train.outputs, _embeds_once(config)]
     return ["train", *settings, config.mel.image_size, name, batch]
 
 

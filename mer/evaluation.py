@@ -10,8 +10,8 @@ from mer.datasets import Dataset, load_dataset
 from mer.datasets.check import check
 from mer.errors import DataError
 from mer.inference import Predictor
+from mer.judging import Answers
 from mer.material import Notify
-from mer.metrics import evaluate
 from mer.store import FeatureStore
 from mer.windows import WindowSet
 
@@ -53,12 +53,12 @@ def evaluate_checkpoint(
         [classes.index(clip.label) for clip in clips],
         classes=len(classes),
     )
-    rows = np.concatenate([predictor.probabilities(batch) for batch in windows.batches()])
+    rows = np.concatenate([predictor.answers(batch) for batch in windows.batches()])
     groups = [clip.song or clip.id for clip in clips]
-    found = windows.pool(rows)
-    scores = evaluate(windows.labels, found, groups=groups, classes=classes, windows=windows.hits(rows))
+    found = Answers.of(windows, rows)
+    scores = found.scores(groups=groups, classes=classes)
     if dataset.order:
-        scores["agreement"] = agreement(_votes(report.dataset, classes), found, groups)
+        scores["agreement"] = agreement(_votes(report.dataset, classes), found.probabilities, groups)
     return scores | {"trained_on_this_data": predictor.card.data.get("hash") == report.content_hash()}
 
 

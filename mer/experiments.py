@@ -27,7 +27,7 @@ from mer.feeds import choose_device
 from mer.frozen import KeptEmbeddings, embed, trains_head_alone
 from mer.judging import judge
 from mer.material import Material, Notify, Spec, prepare
-from mer.metrics import evaluate
+from mer.metrics import OUTSIDE, evaluate
 from mer.records import headline, make_card, parameters, versions
 from mer.results import read_predictions
 from mer.resume import load_state
@@ -105,7 +105,7 @@ class Experiment:
 
     def _create(self, spec: Spec, material: Material, parent: str | None = None) -> str:
         config = spec.config
-        name = f"{config.train.backbone} {material.report.dataset.name}"
+        name = spec.name(material.report.dataset.name)
         if parent:
             name += f" fold {config.split.fold + 1}"
         run_id = self.runs.create(name, spec.to_dict(), parent=parent)
@@ -223,7 +223,15 @@ class Experiment:
         probabilities = np.array([[row["probabilities"][name] for name in names] for row in rows])
         groups = [row["song"] or row["clip"] for row in rows]
         windows = np.array([row.get("windows", [row["predicted"] == row["label"], 1]) for row in rows])
-        scores = evaluate(truth, probabilities, groups=groups, classes=names, windows=windows)
+        strange = np.array([row["predicted"] == OUTSIDE for row in rows])
+        scores = evaluate(
+            truth,
+            probabilities,
+            groups=groups,
+            classes=names,
+            windows=windows,
+            outside=strange if material.config.train.outputs == "imagenet" else None,
+        )
         if all("votes" in row for row in rows):
             scores["agreement"] = agreement(np.array([row["votes"] for row in rows]), probabilities, groups)
         self._save_evaluation(run_id, scores, rows, [])
@@ -261,16 +269,16 @@ def _new_model(config: Config, material: Material) -> Classifier:
 
 def _standardizer(config: Config, train: WindowSet) -> Standardizer:
     """What brings images to zero mean and unit variance; it has seen the training part at most."""
-    if config.train.standardize == "window":
-        return Standardizer(per_window=True)
-    return Standardizer.fit(train.batches())
+    if config.train.standardize == "training":
+        return Standardizer.fit(train.batches())
+    return Standardizer(per_window=config.train.standardize == "window")
 
 
 def _kept_embeddings(
     model: Classifier, transform: TrainTransform, material: Material
 ) -> KeptEmbeddings | None:
     """The store's embeddings for this model, if it trains on embeddings at all."""
-    if not trains_head_alone(model.freeze, transform):
+    if not trains_head_alone(model, transform):
         return None
     config = material.config
     return KeptEmbeddings.of(material.store, model, transform, audio=config.audio, mel=config.mel)

@@ -159,7 +159,7 @@ def _check(
     return deletion(
         inputs,
         _resized(evidence, inputs.shape[-2:]),
-        lambda masked: float(predictor.answers(masked)[:, target].mean()),
+        lambda masked: float(predictor.respond(masked)[:, target].mean()),
         draws=max(2, DRAWS // len(inputs)),
         progress=progress,
     )

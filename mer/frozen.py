@@ -29,9 +29,9 @@ __all__ = ["Embed", "KeptEmbeddings", "embed", "trains_head_alone"]
 Embed = Callable[[Classifier, Feed, Progress], torch.Tensor]
 
 
-def trains_head_alone(freeze: str, transform: TrainTransform) -> bool:
-    """True if the body sees the same images in every epoch and learns nothing from them."""
-    return freeze == "head" and not transform.is_random and not transform.config.mixup
+def trains_head_alone(model: Classifier, transform: TrainTransform) -> bool:
+    """True if the body sees the same images in every epoch and makes the same of them."""
+    return not (model.body_changes or transform.is_random or transform.config.mixup)
 
 
 def embed(model: Classifier, feed: Feed, progress: Progress) -> torch.Tensor:

@@ -10,7 +10,7 @@ from torch import nn
 
 from mer.errors import BackboneError
 
-__all__ = ["HEADS", "AttentionHead", "AverageHead", "GRUHead", "make_head"]
+__all__ = ["HEADS", "AttentionHead", "AverageHead", "GRUHead", "KeptHead", "make_head", "take_output"]
 
 
 class Head(nn.Module):
@@ -33,6 +33,18 @@ class AverageHead(Head):
 
     def forward(self, embedding: torch.Tensor) -> torch.Tensor:
         """Logits (n, classes)."""
+        return self.linear(self.dropout(embedding))
+
+
+class KeptHead(Head):
+    """A network's own end, dropout and output layer: embedding (n, features) -> logits (n, outputs)."""
+
+    def __init__(self, output: nn.Linear, dropout: float) -> None:
+        super().__init__()
+        self.dropout, self.linear = nn.Dropout(dropout), output
+
+    def forward(self, embedding: torch.Tensor) -> torch.Tensor:
+        """Logits (n, outputs)."""
         return self.linear(self.dropout(embedding))
 
 
@@ -82,3 +94,20 @@ def make_head(name: str, *, features: int, classes: int, dropout: float) -> nn.M
     if name not in HEADS:
         raise BackboneError(f"unknown head {name!r}; there are: {', '.join(HEADS)}")
     return HEADS[name](features, classes, dropout)
+
+
+def take_output(body: nn.Module, path: str) -> tuple[nn.Linear, float]:
+    """Take the output layer, and a dropout right before it, out of a network.
+
+    Returns the layer, and the share that the dropout drops.
+    """
+    parent_path, _, name = path.rpartition(".")
+    parent = body.get_submodule(parent_path)
+    output, dropped = parent.get_submodule(name), 0.0
+    setattr(parent, name, nn.Identity())
+    if isinstance(parent, nn.Sequential) and name != "0":
+        before = str(int(name) - 1) if name.isdigit() else None
+        if before and isinstance(parent.get_submodule(before), nn.Dropout):
+            dropped = parent.get_submodule(before).p
+            setattr(parent, before, nn.Identity())
+    return output, dropped

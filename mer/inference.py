@@ -7,7 +7,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from threading import Lock
 from typing import Any, NoReturn, TypeVar
 
@@ -21,9 +20,9 @@ from mer.checkpoints import load_checkpoint
 from mer.datasets.base import AUDIO_SUFFIXES
 from mer.errors import AudioError, DataError
 from mer.features import images
-from mer.feeds import choose_device, pass_size
+from mer.feeds import choose_device, looking, pass_size, passes
 from mer.gradcam import grad_cam
-from mer.losses import to_probabilities
+from mer.losses import to_probabilities, within
 from mer.machine import cores
 from mer.parallel import one_thread
 from mer.quality import remarks
@@ -97,8 +96,10 @@ class Predictor:
         self.device = choose_device(device)
         self.model = model.to(self.device, memory_format=torch.channels_last)
         self._transform = EvalTransform(standardizer)
-        # A GPU does one thing after the other; threads in turn there take no more of its memory than one.
-        self._turn = nullcontext() if self.device.type == "cpu" else Lock()
+        # A GPU does one thing after the other; threads in turn there take no more of its memory than one. And
+        # what is drawn at random comes from one generator for all threads.
+        alone = self.device.type != "cpu" or self.model.always_training
+        self._turn = Lock() if alone else nullcontext()
 
     def predict(self, source: Path | bytes, *, name: str | None = None) -> Prediction:
         """Predict a file or its bytes; `name` is what errors call it. Raises AudioError."""
@@ -127,51 +128,60 @@ class Predictor:
 
     def predict_waveform(self, waveform: np.ndarray) -> Prediction:
         """Predict what `load` gives with the card's settings: float32 (samples,) at its sample rate."""
-        windows = tuple(self.windows(waveform))
-        mean = {name: fmean(window.probabilities[name] for window in windows) for name in self.card.classes}
+        looked = list(self._over(waveform, window_starts(len(waveform), self.card.config.audio)))
+        whole = np.mean([row for _, row in looked], axis=0, keepdims=True)
+        mean = self._named(within(whole, len(self.card.classes))[0])
         found = remarks(waveform, sample_rate=self.card.config.audio.sample_rate)
-        return Prediction(max(mean, key=mean.get), mean, windows, found)
+        if whole.argmax() >= len(self.card.classes):
+            found += (f"The likeliest of the network's {whole.size} outputs is none of the emotions.",)
+        return Prediction(max(mean, key=mean.get), mean, tuple(window for window, _ in looked), found)
 
-    def windows(self, waveform: np.ndarray, *, starts: Sequence[int] | None = None) -> Iterator[Window]:
-        """The windows of a waveform that begin at the samples `starts`; without, as in training.
+    def windows(self, waveform: np.ndarray, starts: Sequence[int]) -> Iterator[Window]:
+        """The windows of a waveform that begin at the samples `starts`, some in memory at a time."""
+        return (window for window, _ in self._over(waveform, starts))
 
-        Looks at some at a time, so memory does not grow with their number.
-        """
+    def _over(self, waveform: np.ndarray, starts: Sequence[int]) -> Iterator[tuple[Window, np.ndarray]]:
+        """Windows, and what the network says of each with all its outputs, (outputs,)."""
         audio, mel = self.card.config.audio, self.card.config.mel
         rate, length = audio.sample_rate, audio.window_seconds
         size = round(length * rate)
-        if starts is None:
-            starts = window_starts(len(waveform), audio)
         for group in (starts[first : first + AT_ONCE] for first in range(0, len(starts), AT_ONCE)):
             parts = [images(waveform[start : start + size], audio=audio, mel=mel) for start in group]
             rows, attention = self._look(self.inputs(np.concatenate(parts)))
-            for start, row, weights in zip(group, rows, attention, strict=True):
+            shares = within(rows, len(self.card.classes))
+            for start, share, weights, row in zip(group, shares, attention, rows, strict=True):
                 begin, end = start / rate, min(start / rate + length, len(waveform) / rate)
-                yield Window(round(begin, 3), round(end, 3), self._named(row), tuple(map(float, weights)))
+                own = self._named(share), tuple(map(float, weights))
+                yield Window(round(begin, 3), round(end, 3), *own), row
 
     def probabilities(self, windows: np.ndarray) -> np.ndarray:
         """Images in dB (n, size, size) -> probabilities (n, classes), calibrated as the card says."""
-        parts = torch.from_numpy(np.asarray(windows)).split(pass_size(self.device))
-        return np.concatenate([self.answers(self.inputs(part)) for part in parts])
+        return within(self.answers(windows), len(self.card.classes))
 
-    def inputs(self, windows: np.ndarray | torch.Tensor) -> torch.Tensor:
+    def answers(self, windows: np.ndarray) -> np.ndarray:
+        """The same over all outputs of the network, of which it may have more than classes."""
+        return self._look(self.inputs(windows))[0]
+
+    def inputs(self, windows: np.ndarray) -> torch.Tensor:
         """Images in dB (n, size, size) -> what the network sees, (n, 3, size, size) on its device."""
-        return self._transform(torch.as_tensor(np.asarray(windows))).to(self.device)
+        return self._transform(torch.from_numpy(np.asarray(windows))).to(self.device)
 
-    def answers(self, inputs: torch.Tensor) -> np.ndarray:
+    def respond(self, inputs: torch.Tensor) -> np.ndarray:
         """What the network sees -> probabilities (n, classes), calibrated as the card says."""
-        return self._look(inputs)[0]
+        return within(self._look(inputs)[0], len(self.card.classes))
 
     def _look(self, inputs: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities (n, classes) and attention (n, time), without columns if the head has none."""
-        logits, attention, head = [], [], self.model.head
-        with torch.inference_mode(), self._turn:
-            for part in inputs.split(pass_size(self.device)):
-                seen = self.model.embed(part)
+        """Probabilities (n, outputs) and attention (n, time), without columns if the head has none."""
+        train, size, head = self.card.config.train, len(inputs), self.model.head
+        logits, attention = [], []
+        with self._turn, looking(self.model, train.seed):
+            for part in passes(self.model, size, train):
+                alone = part[0] == part[-1]  # then it may come twice; else a view will do
+                seen = self.model.embed(inputs[part] if alone else inputs[part[0] : part[-1] + 1])
                 logits.append(head(seen).float().cpu())
                 attention.append(head.weights(seen).float().cpu())
-        found = to_probabilities(torch.cat(logits), self.card.config.train.loss).numpy().astype(float)
-        return tempered(found, self.card.temperature), torch.cat(attention).numpy()
+        found = to_probabilities(torch.cat(logits)[:size], train.loss).numpy().astype(float)
+        return tempered(found, self.card.temperature), torch.cat(attention)[:size].numpy()
 
     def evidence(self, inputs: torch.Tensor, target: int) -> torch.Tensor:
         """What the network sees -> where it sees class number `target`; see `mer.gradcam`."""

@@ -10,13 +10,14 @@ from mer.augment import EvalTransform
 from mer.backbones import Classifier
 from mer.calibration import fit_temperature, tempered
 from mer.frozen import KeptEmbeddings
+from mer.losses import within
 from mer.material import Material
-from mer.metrics import evaluate
+from mer.metrics import OUTSIDE, evaluate
 from mer.splits import Split
 from mer.training import window_probabilities
 from mer.windows import WindowSet
 
-__all__ = ["Judged", "judge"]
+__all__ = ["Answers", "Judged", "judge"]
 
 ENOUGH = 20  # validation clips; fewer say little about a temperature
 
@@ -32,6 +33,39 @@ class Judged:
     scores: dict[str, Any]
     rows: list[dict[str, Any]]
     calibration: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a network says of some clips, from what it gives for their windows, (windows, outputs).
+
+    `probabilities` (clips, classes) are shares of the classes alone; `hits` (clips, 2) counts windows that
+    are right, and all; `outside` (clips,) is true where the likeliest of more outputs is no class, None
+    where there are no more.
+    """
+
+    windows: WindowSet
+    probabilities: np.ndarray
+    hits: np.ndarray
+    outside: np.ndarray | None
+
+    @classmethod
+    def of(cls, windows: WindowSet, found: np.ndarray) -> "Answers":
+        """Pooled by clip."""
+        pooled, classes = windows.pool(found), windows.classes
+        outside = pooled.argmax(axis=1) >= classes if pooled.shape[1] > classes else None
+        return cls(windows, within(pooled, classes), windows.hits(found), outside)
+
+    def scores(self, *, groups: list[str], classes: tuple[str, ...]) -> dict[str, Any]:
+        """Those of `mer.metrics.evaluate`."""
+        return evaluate(
+            self.windows.labels,
+            self.probabilities,
+            groups=groups,
+            classes=classes,
+            windows=self.hits,
+            outside=self.outside,
+        )
 
 
 def judge(
@@ -52,35 +86,29 @@ def judge(
         windows, found = answers(split.validation)
         temperature = fit_temperature(windows.labels, lambda t: windows.pool(tempered(found, t)))
     windows, found = answers(split.test)
-    found = tempered(found, temperature)
-    probabilities, hits = windows.pool(found), windows.hits(found)
-    scores = evaluate(
-        windows.labels,
-        probabilities,
-        groups=material.groups(split.test),
-        classes=material.classes,
-        windows=hits,
-    )
+    found = Answers.of(windows, tempered(found, temperature))
+    groups = material.groups(split.test)
+    scores = found.scores(groups=groups, classes=material.classes)
     if material.report.dataset.order:
-        scores["agreement"] = agreement(windows.targets, probabilities, material.groups(split.test))
+        scores["agreement"] = agreement(windows.targets, found.probabilities, groups)
     calibration = {"temperature": temperature, "clips": len(split.validation)}
-    rows = _rows(material, split, probabilities, hits)
-    return Judged(scores, rows, calibration)
+    return Judged(scores, _rows(material, split, found), calibration)
 
 
-def _rows(
-    material: Material, split: Split, probabilities: np.ndarray, hits: np.ndarray
-) -> list[dict[str, Any]]:
+def _rows(material: Material, split: Split, found: Answers) -> list[dict[str, Any]]:
     clips, names = material.report.dataset.clips, material.classes
+    outside = np.zeros(len(split.test), bool) if found.outside is None else found.outside
     return [
         {
             "clip": clips[index].id,
             "song": clips[index].song,
             "label": clips[index].label,
-            "predicted": names[int(row.argmax())],
+            "predicted": OUTSIDE if strange else names[int(row.argmax())],
             "probabilities": dict(zip(names, map(float, row), strict=True)),
             "windows": [int(right), int(total)],
         }
         | ({"votes": list(clips[index].votes)} if material.report.dataset.order else {})
-        for index, row, (right, total) in zip(split.test, probabilities, hits, strict=True)
+        for index, row, (right, total), strange in zip(
+            split.test, found.probabilities, found.hits, outside, strict=True
+        )
     ]

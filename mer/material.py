@@ -20,17 +20,26 @@ Notify = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What is asked for: the data, how to read it, all settings, and the command that asked."""
+    """What is asked for: the data, how to read it, all settings, and the command that asked.
+
+    `ladder` and `rung` name the ladder that the run is a part of, if it is (`mer.ladder`).
+    """
 
     data: str
     config: Config
     label_column: str = "label"
     song_column: str = "song"
     command: str = ""
+    ladder: str = ""
+    rung: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         return asdict(self) | {"config": self.config.to_dict()}
+
+    def name(self, data: str) -> str:
+        """What to call its run on the data set of that name."""
+        return f"{self.config.train.backbone} {data}" + (f" · {self.rung}" if self.rung else "")
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Spec":

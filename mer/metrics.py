@@ -1,7 +1,8 @@
 """Scores of a classifier: pure functions of what was true and what was predicted.
 
 Conventions: `truth` and `predicted` are int arrays of shape (n,); `probabilities` is (n, classes),
-rows summing to 1; class k is the k-th name of the data set's `classes`. Scores lie in [0, 1].
+rows summing to 1; class k is the k-th name of the data set's `classes`. Scores lie in [0, 1]. A network with
+more outputs than classes may answer with none of them: such an answer has the number after the last class.
 
 Metrics: accuracy, macro-F1, Cohen's kappa (1960), confusion matrix (rows true, columns predicted), per-class
 precision, recall and F1, calibration, the majority class's accuracy, and 95% percentile bootstrap intervals
@@ -16,9 +17,11 @@ import numpy as np
 from mer.calibration import calibration
 
 __all__ = [
+    "OUTSIDE",
     "accuracy",
     "bootstrap_interval",
     "cohen_kappa",
+    "columns",
     "confusion_matrix",
     "evaluate",
     "macro_f1",
@@ -27,9 +30,11 @@ __all__ = [
     "per_class",
     "pool_by",
     "wilson_interval",
+    "with_outside",
 ]
 
 RESAMPLES = 2000
+OUTSIDE = "none of the classes"  # such an answer by name
 
 
 def validate(truth: np.ndarray, probabilities: np.ndarray, groups: int, classes: int) -> None:
@@ -60,15 +65,16 @@ def majority_accuracy(truth: np.ndarray) -> float:
 
 
 def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Counts, int64 of shape (classes, classes): rows true, columns predicted."""
-    cells = np.bincount(truth * classes + predicted, minlength=classes * classes)
-    return cells.reshape(classes, classes)
+    """Counts, int64: rows true, columns predicted, one more if any answer is none of the classes."""
+    columns = classes + int((predicted == classes).any())
+    cells = np.bincount(truth * columns + predicted, minlength=classes * columns)
+    return cells.reshape(classes, columns)
 
 
 def per_class(confusion: np.ndarray) -> dict[str, np.ndarray]:
     """Precision, recall and F1 of each class, each of shape (classes,); 0 where undefined."""
     hits = np.diag(confusion).astype(float)
-    precision = hits / np.maximum(confusion.sum(axis=0), 1)
+    precision = hits / np.maximum(confusion.sum(axis=0)[: len(hits)], 1)
     recall = hits / np.maximum(confusion.sum(axis=1), 1)
     both = precision + recall
     f1 = np.divide(2 * precision * recall, both, out=np.zeros_like(both), where=both > 0)
@@ -78,7 +84,7 @@ def per_class(confusion: np.ndarray) -> dict[str, np.ndarray]:
 def macro_f1(truth: np.ndarray, predicted: np.ndarray, classes: int) -> float:
     """Mean F1 over the classes that occur in `truth` or `predicted`."""
     confusion = confusion_matrix(truth, predicted, classes)
-    occurs = (confusion.sum(axis=0) + confusion.sum(axis=1)) > 0
+    occurs = (confusion.sum(axis=0)[:classes] + confusion.sum(axis=1)) > 0
     return float(per_class(confusion)["f1"][occurs].mean())
 
 
@@ -88,8 +94,18 @@ def cohen_kappa(confusion: np.ndarray) -> float:
     0 where truth and answers name one class only, and nothing lies beyond.
     """
     shares = confusion / confusion.sum()
-    agreed, expected = np.trace(shares), float(shares.sum(axis=0) @ shares.sum(axis=1))
+    agreed, expected = np.trace(shares), float(shares.sum(axis=0)[: len(shares)] @ shares.sum(axis=1))
     return float((agreed - expected) / (1 - expected)) if expected < 1 else 0.0
+
+
+def with_outside(probabilities: np.ndarray, outside: np.ndarray | None) -> np.ndarray:
+    """Probabilities with a last column for "none of the classes", if any clip was answered so.
+
+    `outside` (n,) says which were. Such a clip speaks for none of the classes, at its song too.
+    """
+    if outside is None or not outside.any():
+        return probabilities
+    return np.hstack([np.where(outside[:, None], 0.0, probabilities), outside[:, None]])
 
 
 def pool_by(
@@ -164,24 +180,27 @@ def evaluate(
     groups: Sequence[str],
     classes: Sequence[str],
     windows: np.ndarray | None = None,
+    outside: np.ndarray | None = None,
 ) -> dict:
     """All scores as plain data; `groups` names the song of each clip (or the clip where unknown).
 
     `windows` (clips, 2) counts the windows of each clip that were answered rightly, and all of them; without
-    it a clip is one window.
+    it a clip is one window. `outside` (clips,), bool, says of a network with more outputs than classes which
+    clips it answered with none of them; these count as wrong.
 
     Keys: accuracy (by clip), window_accuracy, song_accuracy, macro_f1, kappa, majority, chance, intervals {of
     accuracy, window_accuracy, song_accuracy, macro_f1: [low, high]}, calibration {error, bins} (by clip, of
     `mer.calibration`), per_class {name: {precision, recall, f1, support}}, confusion, classes, n_windows,
-    n_clips, n_songs. Raises ValueError on inconsistent input.
+    n_clips, n_songs, and with `outside` its share of the clips. Raises ValueError on inconsistent input.
     """
     size = len(classes)
     validate(truth, probabilities, len(groups), size)
-    predicted = probabilities.argmax(axis=1)
+    answers = with_outside(probabilities, outside)
+    predicted = answers.argmax(axis=1)
     if windows is None:
         windows = np.stack([truth == predicted, np.ones(len(truth))], axis=1)
-    song_truth, song_probabilities, songs = pool_by(groups, truth, probabilities)
-    song_predicted = song_probabilities.argmax(axis=1)
+    song_truth, song_answers, songs = pool_by(groups, truth, answers)
+    song_predicted = song_answers.argmax(axis=1)
     confusion = confusion_matrix(truth, predicted, size)
     table = per_class(confusion)
     intervals = {
@@ -199,7 +218,7 @@ def evaluate(
         "majority": majority_accuracy(truth),
         "chance": 1 / size,
         "intervals": {name: list(interval) for name, interval in intervals.items()},
-        "calibration": calibration(truth, probabilities),
+        "calibration": calibration(truth if outside is None else np.where(outside, -1, truth), probabilities),
         "per_class": {
             name: {key: float(values[k]) for key, values in table.items()}
             | {"support": int(confusion[k].sum())}
@@ -210,7 +229,13 @@ def evaluate(
         "n_windows": int(windows[:, 1].sum()),
         "n_clips": len(truth),
         "n_songs": len(songs),
-    }
+    } | ({} if outside is None else {"outside": float(outside.mean())})
+
+
+def columns(scores: dict) -> list[str]:
+    """The answers that the columns of these scores' confusion matrix stand for."""
+    more = len(scores["confusion"][0]) - len(scores["classes"])
+    return [*scores["classes"], *[OUTSIDE] * more]
 
 
 def _share(counts: np.ndarray) -> float:

@@ -10,6 +10,7 @@ from math import isclose
 from typing import Any
 
 from mer.errors import RunError
+from mer.metrics import OUTSIDE
 from mer.runs import Run
 from mer.tracking import RunStore
 
@@ -23,8 +24,9 @@ NEWER = {"calibration", "kappa", "n_windows", "window_accuracy"}
 def read_predictions(runs: RunStore, run_id: str) -> list[dict[str, Any]]:
     """A row per test clip: {clip, song or None, label, predicted, probabilities {class: 0 to 1}}.
 
-    Each clip occurs once, all rows have the same classes, and probabilities sum to 1. Empty where the run
-    keeps no evaluation. Raises RunError where the file is damaged.
+    `predicted` is one of the classes, or OUTSIDE of `mer.metrics`. Each clip occurs once, all rows have the
+    same classes, and probabilities sum to 1. Empty where the run keeps no evaluation. Raises RunError where
+    the file is damaged.
     """
     rows = _read(runs, run_id, "predictions")
     if rows is None:
@@ -146,8 +148,9 @@ def _check_probabilities(row: dict[str, Any], first: dict[str, float]) -> None:
     right = right and isclose(sum(shares.values()), 1, abs_tol=1e-3)
     _require(right, "probabilities", shares, "shares of 1 by class")
     _require(shares.keys() == first.keys(), "probabilities", shares, "of the same classes in all rows")
-    for name in ("label", "predicted"):
-        _require(isinstance(row[name], str) and row[name] in shares, name, row[name], "one of the classes")
+    for name, also in (("label", ()), ("predicted", (OUTSIDE,))):
+        known = isinstance(row[name], str) and row[name] in (*shares, *also)
+        _require(known, name, row[name], "one of the classes")
 
 
 def _check_scores(scores: Any) -> None:
@@ -161,7 +164,8 @@ def _check_scores(scores: Any) -> None:
     classes = scores["classes"]
     named = isinstance(classes, list) and bool(classes) and all(isinstance(name, str) for name in classes)
     _require(named and len(set(classes)) == len(classes), "classes", classes, "a list of different names")
-    _check_confusion(scores["confusion"], len(classes))
+    _check_confusion(scores["confusion"], len(classes), int("outside" in scores))
+    _require(_is_share(scores.get("outside", 0)), "outside", scores.get("outside"), "from 0 to 1")
     _check_intervals(scores["intervals"])
     if NEWER & set(scores):
         _check_newer(scores)
@@ -175,9 +179,11 @@ def _check_scores(scores: Any) -> None:
         _require(right and _is_count(row["support"]), "per_class", row, "precision, recall, f1 and support")
 
 
-def _check_confusion(matrix: Any, size: int) -> None:
+def _check_confusion(matrix: Any, size: int, more: int) -> None:
+    """`more` is 1 where there may be a column of answers that are none of the classes."""
     rows = matrix if isinstance(matrix, list) else []
-    right = len(rows) == size and all(isinstance(row, list) and len(row) == size for row in rows)
+    right = len(rows) == size and all(isinstance(row, list) for row in rows)
+    right = right and {len(row) for row in rows} in ({size}, {size + more})
     right = right and all(_is_count(cell) for row in rows for cell in row)
     _require(right, "confusion", matrix, f"{size} rows of {size} counts")
 

@@ -40,7 +40,7 @@ def timeline(predictor: "Predictor", source: Path | bytes, *, rate: float) -> It
         raise AudioError(f"{name}: {seconds:.1f} s, shorter than the model's window of {longest:g} s")
     count = math.floor((samples - size) * rate / audio.sample_rate) + 1
     starts = [round(number * audio.sample_rate / rate) for number in range(count)]  # no drift
-    for number, window in enumerate(predictor.windows(waveform, starts=starts)):
+    for number, window in enumerate(predictor.windows(waveform, starts)):
         shares = {f"p_{label}": round(share, 6) for label, share in window.probabilities.items()}
         yield {
             "time": round(number / rate + longest / 2, 6),

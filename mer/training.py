@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from mer.augment import EvalTransform, TrainTransform, mixup
 from mer.backbones import Classifier
 from mer.config import AugmentConfig, TrainConfig
 from mer.errors import RunError
-from mer.feeds import Feed, pass_size
+from mer.feeds import Feed, in_batches, looking, passes
 from mer.frozen import Embed, embed, trains_head_alone
 from mer.losses import class_weights, loss_function, to_probabilities
 from mer.windows import WindowSet
@@ -65,14 +66,6 @@ class Callback:
         """After each epoch, its figures in `state.history[-1]`."""
 
 
-def _batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
-    """Cut an order into batches; a last one of a single window joins its neighbour (batch-norm)."""
-    parts = list(order.split(size))
-    if len(parts) > 1 and len(parts[-1]) == 1:
-        parts[-2:] = [torch.cat(parts[-2:])]
-    return parts
-
-
 def rate_factor(config: TrainConfig, done: int, total: int) -> float:
     """Learning-rate factor before step `done` of `total`: linear warm-up, then constant or cosine."""
     warmup = round(config.warmup * total)
@@ -97,6 +90,11 @@ def epoch_seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
 
 
+def _targets(windows: WindowSet, model: Classifier) -> torch.Tensor:
+    """What to learn of each window (windows, outputs); nothing of outputs that are no class."""
+    return F.pad(torch.from_numpy(windows.window_targets), (0, model.outputs - windows.classes))
+
+
 class _Loop:
     """One training run in progress."""
 
@@ -112,11 +110,13 @@ class _Loop:
         self.model, self.feed, self.validation = model, feed, validation
         self.config, self.augment, self.callbacks = config, augment, callbacks
         self.optimizer = _optimizer(model, config)
-        self.targets = torch.from_numpy(feed.windows.window_targets)
-        self.classes = feed.windows.classes
-        balance = class_weights(feed.windows.window_labels, self.classes)
-        self.loss = loss_function(config, balance if config.class_weights else torch.ones(self.classes))
-        self.steps = len(_batches(torch.arange(len(feed.windows)), config.batch_size))
+        self.targets = _targets(feed.windows, model)
+        weights = torch.ones(model.outputs)
+        if config.class_weights:
+            classes = feed.windows.classes
+            weights[:classes] = class_weights(feed.windows.window_labels, classes)
+        self.loss = loss_function(config, weights)
+        self.steps = len(in_batches(torch.arange(len(feed.windows)), config.batch_size))
         self.state = State()
 
     def resume(self, state: State) -> None:
@@ -146,7 +146,7 @@ class _Loop:
         order = torch.randperm(len(self.feed.windows))
         self.model.train()
         total_loss = hits = 0.0
-        parts = _batches(order, self.config.batch_size)
+        parts = in_batches(order, self.config.batch_size)
         for number, (indices, inputs) in enumerate(zip(parts, self.feed.stream(parts), strict=True)):
             loss, right = self._step(indices, inputs, epoch * self.steps + number)
             total_loss += loss * len(indices)
@@ -185,7 +185,7 @@ class _Loop:
     def _validate(self) -> dict[str, float]:
         logits = predict_windows(self.model, self.validation, self.config)
         windows = self.validation.windows
-        loss = self.loss(logits, torch.from_numpy(windows.window_targets))
+        loss = self.loss(logits, _targets(windows, self.model))
         clips = windows.pool(to_probabilities(logits, self.config.loss).numpy())
         right = float(np.mean(clips.argmax(axis=1) == windows.labels))
         return {"validation_loss": float(loss), "validation_accuracy": right}
@@ -208,11 +208,12 @@ def _autocast(device: torch.device, config: TrainConfig) -> torch.autocast:
 
 
 def predict_windows(model: Classifier, feed: Feed, config: TrainConfig) -> torch.Tensor:
-    """Logits of all windows, float32 on the CPU, shape (windows, classes)."""
-    model.eval()
-    batches = torch.arange(len(feed.windows)).split(pass_size(feed.device))
-    with torch.inference_mode(), _autocast(feed.device, config):
-        return torch.cat([feed.forward(model, inputs).float().cpu() for inputs in feed.stream(batches)])
+    """Logits of all windows, float32 on the CPU, shape (windows, outputs of the model)."""
+    count = len(feed.windows)
+    batches = passes(model, count, config)
+    with looking(model, config.seed), _autocast(feed.device, config):
+        found = torch.cat([feed.forward(model, inputs).float().cpu() for inputs in feed.stream(batches)])
+    return found[:count]
 
 
 def window_probabilities(
@@ -223,7 +224,7 @@ def window_probabilities(
     *,
     embed: Embed | None = None,
 ) -> np.ndarray:
-    """Probabilities (windows, classes), by way of `embed` if it is given."""
+    """Probabilities (windows, outputs of the model), by way of `embed` if it is given."""
     feed = Feed(windows, transform, next(model.parameters()).device)
     if embed:
         feed = _embedded(model, feed, embed, ())
@@ -261,7 +262,7 @@ def fit(
     device = next(model.parameters()).device
     feed = Feed(train, transform, device)
     held_out = Feed(validation, EvalTransform(transform.standardizer), device) if validation else None
-    if trains_head_alone(model.freeze, transform):
+    if trains_head_alone(model, transform):
         feed = _embedded(model, feed, embed, callbacks)
         held_out = held_out and _embedded(model, held_out, embed, callbacks)
     loop = _Loop(model, feed, held_out, config, transform.config, callbacks)

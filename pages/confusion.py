@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from mer.metrics import columns
 from mer.runs import Run
 from pages._ui.cell import show_cell
 from pages._ui.curves import best_and_last
@@ -37,7 +38,7 @@ def show_run(run: Run, show: str) -> None:
     else:
         words = plain(most_confused(found["confusion"], classes))
         st.plotly_chart(
-            matrix(found["confusion"], classes, classes, shares=show == "row %", title=titled(run)),
+            matrix(found["confusion"], classes, columns(found), shares=show == "row %", title=titled(run)),
             key=key, on_select=lambda: take_cell(run.id, key), selection_mode="points",
             config={"displayModeBar": False},
         )  # fmt: skip

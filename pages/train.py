@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import streamlit as st
 
 from mer.config import PRESETS, Config, preset
-from mer.library import Entry, known
 from mer.pace import duration
-from pages._ui.datasets import title
+from pages._ui.datasets import pick_data
 from pages._ui.frame import page, page_file
 from pages._ui.launching import launch_all, spec_of, time_needed
 from pages._ui.links import chosen, remember
@@ -18,19 +17,6 @@ WORDS = {
     "quick": "Only the head: a first look in a minute or two.",
     "paper": "The study of 2022: binary cross-entropy, Adam, batch 64, 5 epochs, 80-20.",
 }
-
-
-def pick_data() -> Entry | None:
-    """One of the data sets that are there."""
-    sets = {entry.key: entry for entry in known() if entry.exists}
-    if not sets:
-        st.info("There is no data set yet. The demo corpus takes one click.", icon=":material/library_music:")
-        st.page_link(page_file("data"), label="Get data", icon=":material/library_music:")
-        return None
-    chosen("data", list(sets))
-    key = st.selectbox("Data", list(sets), format_func=lambda key: title(sets[key]), key="data")
-    remember("data", key)
-    return sets[key]
 
 
 def pick_backbones() -> Sequence[str]:

@@ -149,4 +149,4 @@ def test_what_a_network_sees_gives_its_probabilities(predictor, clip):
     windows = images(load(clip(3.0), config.audio), audio=config.audio, mel=config.mel)
     inputs = predictor.inputs(windows)
     assert inputs.shape == (5, 3, 32, 32)
-    np.testing.assert_allclose(predictor.answers(inputs), predictor.probabilities(windows))
+    np.testing.assert_allclose(predictor.respond(inputs), predictor.probabilities(windows))

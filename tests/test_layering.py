@@ -10,6 +10,7 @@ CORE = Path(__file__).parents[1] / "mer"
 # Each name may import those above it; names on one line do not import each other.
 ORDER = """
 errors
+settings
 banded calibration config files machine pace quality tables tensors
 arrays audio parallel stamps
 features
@@ -27,7 +28,7 @@ runs
 resume
 estimate tracking cards
 callbacks checkpoints material results
-judging
+judging ladder
 records inference
 evaluation experiments explain landscape stimuli timeline
 drawing jobs

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mer.cli.output import Bars, emit, percent, table
 from mer.errors import AudioError, MerError
+from mer.metrics import columns
 from mer.runs import Run
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def _scores_text(scores: dict) -> str:
     matrix = [(name, *row) for name, row in zip(scores["classes"], scores["confusion"], strict=True)]
     parts = [
         table(rows, (f"{scores['n_clips']} clips of {scores['n_songs']} songs", "score (95% interval)")),
-        table(matrix, ("true \\ predicted", *scores["classes"])),
+        table(matrix, ("true \\ predicted", *columns(scores))),
     ]
     if scores["trained_on_this_data"]:
         parts.append("It was trained on a part of these clips, which flatters it; its test scores: card.md.")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from mer.cli import data, explain, models, runs, store, train, zoo
+from mer.cli import data, explain, ladder, models, runs, store, train, zoo
 from mer.config import PRESETS, AudioConfig, AugmentConfig, MelConfig, SplitConfig, TrainConfig
 
 __all__ = ["build_parser"]
@@ -113,8 +113,19 @@ def _training(top: Group) -> None:
         _settings(command, skip=set() if command is one else {"backbone", "batch_size"})
         command.add_argument("--executor", choices=("local", "ray"), default="local")
     one.add_argument("--detach", action="store_true", help=DETACH)
+    _ladder(top)
     many.add_argument("--backbones", default="all", metavar="all|A,B")
     many.add_argument("--batch-sizes", default="", metavar="N,N", help="default: the preset's")
+
+
+def _ladder(top: Group) -> None:
+    text = "from what the study of 2022 released to preset default, one switch at a time"
+    command = _add(top, "ladder", ladder.ladder, text)
+    command.description = f"{text}; a setting that is given is held on every rung"
+    command.add_argument("--data", type=Path, required=True, metavar="PATH", help="folder, zip or CSV")
+    command.add_argument("--detach", action="store_true", help=DETACH)
+    _columns(command)
+    _settings(command, skip=set())
 
 
 def _settings(command: argparse.ArgumentParser, *, skip: set[str]) -> None:

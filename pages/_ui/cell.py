@@ -34,8 +34,9 @@ def show_cell(runs: list[Run]) -> None:
         true = st.selectbox("True", classes, key="true")
         remember("true", true)
     with columns[2]:
-        chosen("said", classes, default=[classes[j]])
-        said = st.selectbox("Taken for", classes, key="said")
+        answers = columns(found)
+        chosen("said", answers, default=[classes[j]])
+        said = st.selectbox("Taken for", answers, key="said")
         remember("said", said)
     rows = [row for row in predictions(run) if (row["label"], row["predicted"]) == (true, said)]
     cell = f"of {plain(true)} taken for {plain(said)}"
@@ -43,7 +44,7 @@ def show_cell(runs: list[Run]) -> None:
         st.info(f"There is no test clip {cell}. Click another cell of the matrix.")
         return
     st.markdown(f"**{counted(len(rows), 'clip')} {cell}**, the surest first")
-    rows.sort(key=lambda row: -row["probabilities"][said])
+    rows.sort(key=lambda row: -row["probabilities"].get(said, 0.0))
     pages = -(-len(rows) // PER_PAGE)
     number = st.pagination(pages, key=f"page {run_id} {true} {said}") if pages > 1 else 1
     for row in rows[(number - 1) * PER_PAGE : number * PER_PAGE]:

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from mer.datasets import load_dataset
-from mer.datasets.check import check
+from mer.datasets.check import Report, check
+from mer.ensembles import open_predictor
 from mer.errors import DataError
 from mer.inference import Predictor
 from mer.material import Notify
@@ -26,14 +27,14 @@ def evaluate_checkpoint(
     group_by_song: bool = True,
     notify: Notify | None = None,
 ) -> dict[str, Any]:
-    """Scores of `mer.metrics.evaluate` over all usable clips.
+    """Scores of `mer.metrics.evaluate` over all usable clips; an ensemble's clips count as one window each.
 
     `trained_on_this_data` is true where the checkpoint learned from these very clips, which flatters it:
     its honest scores are those of the card. Raises DataError if a label is none of the checkpoint's
     classes, and CheckpointError.
     """
-    predictor = Predictor(checkpoint)
-    classes, config = predictor.card.classes, predictor.card.config
+    predictor = open_predictor(checkpoint)
+    classes = predictor.card.classes
     dataset = load_dataset(data, label_column=label_column, song_column=song_column)
     strange = sorted({clip.label for clip in dataset.clips} - set(classes))
     if strange:
@@ -44,17 +45,28 @@ def evaluate_checkpoint(
     store = FeatureStore.default()
     progress = (lambda done, total: notify("preparing clips", done, total)) if notify else None
     paths = [clip.path for clip in dataset.clips]
-    store.prepare(paths, audio=config.audio, mel=config.mel, progress=progress)
+    for network in predictor.networks:
+        config = network.card.config
+        store.prepare(paths, audio=config.audio, mel=config.mel, progress=progress)
     report = check(dataset, store, group=group_by_song, trainable=False, progress=notify)
-    clips = report.dataset.clips
-    windows = WindowSet(
-        [store.load(fact, audio=config.audio, mel=config.mel) for fact in report.facts],
-        [classes.index(clip.label) for clip in clips],
-        classes=len(classes),
-    )
-    rows = np.concatenate([predictor.probabilities(batch) for batch in windows.batches()])
-    groups = [clip.song or clip.id for clip in clips]
+    answers = [_answers(network, report, store) for network in predictor.networks]
     scores = evaluate(
-        windows.labels, windows.pool(rows), groups=groups, classes=classes, windows=windows.hits(rows)
+        np.array([classes.index(clip.label) for clip in report.dataset.clips]),
+        predictor.joined([clips for clips, _ in answers]),
+        groups=[clip.song or clip.id for clip in report.dataset.clips],
+        classes=classes,
+        windows=answers[0][1] if len(answers) == 1 else None,
     )
     return scores | {"trained_on_this_data": predictor.card.data.get("hash") == report.content_hash()}
+
+
+def _answers(network: Predictor, report: Report, store: FeatureStore) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities of each clip (clips, classes), and its windows that are right, and all (clips, 2)."""
+    classes, config = network.card.classes, network.card.config
+    windows = WindowSet(
+        [store.load(fact, audio=config.audio, mel=config.mel) for fact in report.facts],
+        [classes.index(clip.label) for clip in report.dataset.clips],
+        classes=len(classes),
+    )
+    rows = np.concatenate([network.probabilities(batch) for batch in windows.batches()])
+    return windows.pool(rows), windows.hits(rows)

@@ -24,12 +24,14 @@ ENOUGH = 20  # validation clips; fewer say little about a temperature
 class Judged:
     """What a network's test found out.
 
-    `scores` are those of `mer.metrics.evaluate`; `rows` has one row of plain data a test clip; `calibration`
-    says how its probabilities are to be tempered: {temperature, clips: validation clips it was fitted on}.
+    `scores` are those of `mer.metrics.evaluate`; `rows` has one row of plain data a test clip, `validation`
+    one a validation clip; `calibration` says how its probabilities are to be tempered: {temperature, clips:
+    validation clips it was fitted on}.
     """
 
     scores: dict[str, Any]
     rows: list[dict[str, Any]]
+    validation: list[dict[str, Any]]
     calibration: dict[str, Any]
 
 
@@ -46,10 +48,13 @@ def judge(
         windows = material.windows(part)
         return windows, window_probabilities(model, windows, transform, material.config.train, embed=kept)
 
-    temperature = 1.0
-    if len(split.validation) >= ENOUGH:
+    temperature, validation = 1.0, []
+    if split.validation:
         windows, found = answers(split.validation)
-        temperature = fit_temperature(windows.labels, lambda t: windows.pool(tempered(found, t)))
+        if len(split.validation) >= ENOUGH:
+            temperature = fit_temperature(windows.labels, lambda t: windows.pool(tempered(found, t)))
+        found = tempered(found, temperature)
+        validation = _rows(material, split.validation, windows.pool(found), windows.hits(found))
     windows, found = answers(split.test)
     found = tempered(found, temperature)
     probabilities, hits = windows.pool(found), windows.hits(found)
@@ -61,11 +66,11 @@ def judge(
         windows=hits,
     )
     calibration = {"temperature": temperature, "clips": len(split.validation)}
-    return Judged(scores, _rows(material, split, probabilities, hits), calibration)
+    return Judged(scores, _rows(material, split.test, probabilities, hits), validation, calibration)
 
 
 def _rows(
-    material: Material, split: Split, probabilities: np.ndarray, hits: np.ndarray
+    material: Material, part: tuple[int, ...], probabilities: np.ndarray, hits: np.ndarray
 ) -> list[dict[str, Any]]:
     clips, names = material.report.dataset.clips, material.classes
     return [
@@ -77,5 +82,5 @@ def _rows(
             "probabilities": dict(zip(names, map(float, row), strict=True)),
             "windows": [int(right), int(total)],
         }
-        for index, row, (right, total) in zip(split.test, probabilities, hits, strict=True)
+        for index, row, (right, total) in zip(part, probabilities, hits, strict=True)
     ]

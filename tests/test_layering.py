@@ -21,7 +21,7 @@ heads weights
 backbones
 metrics losses windows
 comparison feeds published
-frozen
+combining frozen
 training
 runs
 resume
@@ -29,6 +29,7 @@ estimate tracking cards
 callbacks checkpoints material results
 judging
 records inference
+ensembles joining
 evaluation experiments
 jobs
 cli

@@ -126,8 +126,11 @@ def _problems(data: dict[str, Any]) -> Iterator[str]:
 
 def _problems_of_members(members: Any) -> Iterator[str]:
     """What is wrong with the list of an ensemble's members; that of a single network is empty."""
-    if not isinstance(members, list) or len(members) == 1 or len(members) > MOST_MEMBERS:
-        yield f"members={reprlib.repr(members)} should be a list of 2 to {MOST_MEMBERS}, or of none"
+    if not isinstance(members, list):
+        yield f"members={reprlib.repr(members)} should be a list"
+        return
+    if len(members) == 1 or len(members) > MOST_MEMBERS:
+        yield f"{len(members)} members should be 2 to {MOST_MEMBERS}, or none"
         return
     for row in members:
         right = isinstance(row, dict) and row.keys() == set(Member.__dataclass_fields__)

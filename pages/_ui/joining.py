@@ -10,7 +10,7 @@ from mer.combining import agreement
 from mer.runs import Run
 from mer.tracking import RunStore
 from pages._ui.chart import figure
-from pages._ui.evaluated import Tested, predictions, scores
+from pages._ui.evaluated import Tested, predictions
 from pages._ui.links import chosen, remember
 from pages._ui.style import percent, plain, score, titled
 
@@ -35,10 +35,10 @@ def show_joining(group: Tested) -> None:
     if len(shown) < 2:
         st.info("Choose two runs or more to see how often they give the same answer.")
         return
-    found = agreement([predictions(run) for run in shown], scores(shown[0])["classes"])
-    st.plotly_chart(
-        alike(found, [run.id[:8] for run in shown]), key="alike", config={"displayModeBar": False}
-    )
+    rows = [predictions(run) for run in shown]
+    found = agreement(rows, list(rows[0][0]["probabilities"]) if rows[0] else [])
+    chart = alike(found, [run.id[:8] for run in shown])
+    st.plotly_chart(chart, key="alike", config={"displayModeBar": False})
     st.caption(
         "Share of test clips with the same answer, right or wrong. Runs that are equally good but differ in "
         "their mistakes gain most by being averaged; near-twins gain nothing."

@@ -1,5 +1,6 @@
 """A checkpoint judged on a data set it may never have seen; labels are matched by name."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,8 @@ import numpy as np
 
 from mer.agreement import agreement
 from mer.datasets import Dataset, load_dataset
-from mer.datasets.check import check
+from mer.datasets.check import Report, check
+from mer.ensembles import open_predictor
 from mer.errors import DataError
 from mer.inference import Predictor
 from mer.judging import Answers
@@ -27,14 +29,14 @@ def evaluate_checkpoint(
     group_by_song: bool = True,
     notify: Notify | None = None,
 ) -> dict[str, Any]:
-    """Scores of `mer.metrics.evaluate` over all usable clips.
+    """Scores of `mer.metrics.evaluate` over all usable clips; an ensemble's clips count as one window each.
 
     `trained_on_this_data` is true where the checkpoint learned from these very clips, which flatters it:
     its honest scores are those of the card. Raises DataError if a label is none of the checkpoint's
     classes, and CheckpointError.
     """
-    predictor = Predictor(checkpoint)
-    classes, config = predictor.card.classes, predictor.card.config
+    predictor = open_predictor(checkpoint)
+    classes = predictor.card.classes
     dataset = load_dataset(data, label_column=label_column, song_column=song_column)
     strange = sorted({*dataset.order, *(clip.label for clip in dataset.clips)} - set(classes))
     if strange:
@@ -45,21 +47,30 @@ def evaluate_checkpoint(
     store = FeatureStore.default()
     progress = (lambda done, total: notify("preparing clips", done, total)) if notify else None
     paths = [clip.path for clip in dataset.clips]
-    store.prepare(paths, audio=config.audio, mel=config.mel, progress=progress)
+    for network in predictor.networks:
+        config = network.card.config
+        store.prepare(paths, audio=config.audio, mel=config.mel, progress=progress)
     report = check(dataset, store, group=group_by_song, trainable=False, progress=notify)
-    clips = report.dataset.clips
+    found = [_answers(network, report, store) for network in predictor.networks]
+    first, groups = found[0], [clip.song or clip.id for clip in report.dataset.clips]
+    if len(found) > 1:
+        together = predictor.joined([answers.probabilities for answers in found])
+        first = replace(first, probabilities=together, hits=None, outside=None)
+    scores = first.scores(groups=groups, classes=classes)
+    if dataset.order:
+        scores["agreement"] = agreement(_votes(report.dataset, classes), first.probabilities, groups)
+    return scores | {"trained_on_this_data": predictor.card.data.get("hash") == report.content_hash()}
+
+
+def _answers(network: Predictor, report: Report, store: FeatureStore) -> Answers:
+    """What one network says of each clip."""
+    classes, config = network.card.classes, network.card.config
     windows = WindowSet(
         [store.load(fact, audio=config.audio, mel=config.mel) for fact in report.facts],
-        [classes.index(clip.label) for clip in clips],
+        [classes.index(clip.label) for clip in report.dataset.clips],
         classes=len(classes),
     )
-    rows = np.concatenate([predictor.answers(batch) for batch in windows.batches()])
-    groups = [clip.song or clip.id for clip in clips]
-    found = Answers.of(windows, rows)
-    scores = found.scores(groups=groups, classes=classes)
-    if dataset.order:
-        scores["agreement"] = agreement(_votes(report.dataset, classes), found.probabilities, groups)
-    return scores | {"trained_on_this_data": predictor.card.data.get("hash") == report.content_hash()}
+    return Answers.of(windows, np.concatenate([network.answers(batch) for batch in windows.batches()]))
 
 
 def _votes(dataset: Dataset, classes: tuple[str, ...]) -> np.ndarray:

@@ -9,17 +9,16 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from mer.agreement import agreement
 from mer.augment import EvalTransform, TrainTransform
 from mer.backbones import Classifier, configured_classifier
 from mer.callbacks import LogFigures, SaveState, StopOnRequest
 from mer.checkpoints import write_files
+from mer.combining import score_rows
 from mer.config import Config
 from mer.errors import MerError, RunError, StorageError
 from mer.features import Standardizer
@@ -27,8 +26,7 @@ from mer.feeds import choose_device
 from mer.frozen import KeptEmbeddings, embed, trains_head_alone
 from mer.judging import judge
 from mer.material import Material, Notify, Spec, prepare
-from mer.metrics import OUTSIDE, evaluate
-from mer.records import headline, make_card, parameters, versions
+from mer.records import headline, make_card, parameters, save_evaluation, versions
 from mer.results import read_predictions
 from mer.resume import load_state
 from mer.runs import RESUMABLE, Run, drop_state, state_path
@@ -161,7 +159,9 @@ class Experiment:
         judged = judge(model, material, split, EvalTransform(transform.standardizer), kept)
         card = make_card(spec, material, split, transform.standardizer, judged)
         self.runs.save_folder(run_id, "checkpoint", lambda folder: write_files(folder, model, card))
-        self._save_evaluation(run_id, judged.scores, judged.rows, state.history)
+        evaluation = {"scores": judged.scores, "predictions": judged.rows, "history": state.history}
+        evaluation |= {"validation": judged.validation} if judged.validation else {}
+        save_evaluation(self.runs, run_id, evaluation)
         drop_state(state_path(run_id))
         metrics = headline(judged.scores) | {
             "epochs": float(state.epoch),
@@ -218,23 +218,8 @@ class Experiment:
         The checkpoint is that of the fold with the lowest validation loss, chosen without the test parts.
         """
         rows = [row for outcome in outcomes for row in read_predictions(self.runs, outcome.run_id)]
-        names = material.classes
-        truth = np.array([names.index(row["label"]) for row in rows])
-        probabilities = np.array([[row["probabilities"][name] for name in names] for row in rows])
-        groups = [row["song"] or row["clip"] for row in rows]
-        windows = np.array([row.get("windows", [row["predicted"] == row["label"], 1]) for row in rows])
-        strange = np.array([row["predicted"] == OUTSIDE for row in rows])
-        scores = evaluate(
-            truth,
-            probabilities,
-            groups=groups,
-            classes=names,
-            windows=windows,
-            outside=strange if material.config.train.outputs == "imagenet" else None,
-        )
-        if all("votes" in row for row in rows):
-            scores["agreement"] = agreement(np.array([row["votes"] for row in rows]), probabilities, groups)
-        self._save_evaluation(run_id, scores, rows, [])
+        scores = score_rows(rows, material.classes)
+        save_evaluation(self.runs, run_id, {"scores": scores, "predictions": rows, "history": []})
         metrics = headline(scores)
         for key in ("test_accuracy", "test_macro_f1", "test_song_accuracy"):
             values = [outcome.metrics[key] for outcome in outcomes]
@@ -247,15 +232,6 @@ class Experiment:
 
     def _validation_loss(self, run_id: str) -> float:
         return min((value for _, value in self.runs.history(run_id, "validation_loss")), default=np.inf)
-
-    def _save_evaluation(
-        self, run_id: str, scores: dict[str, Any], rows: list[dict[str, Any]], history: list[dict[str, float]]
-    ) -> None:
-        def write(folder: Path) -> None:
-            for name, content in (("scores", scores), ("predictions", rows), ("history", history)):
-                (folder / f"{name}.json").write_text(json.dumps(content, ensure_ascii=False), "utf-8")
-
-        self.runs.save_folder(run_id, "evaluation", write)
 
 
 def _new_model(config: Config, material: Material) -> Classifier:

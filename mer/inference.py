@@ -1,6 +1,7 @@
 """A clip in, probabilities out. There are no preprocessing arguments: the checkpoint's card has them."""
 
 import os
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +17,7 @@ import torch
 from mer.audio import load, window_starts
 from mer.augment import EvalTransform
 from mer.calibration import tempered
+from mer.cards import Card
 from mer.checkpoints import load_checkpoint
 from mer.datasets.base import AUDIO_SUFFIXES
 from mer.errors import AudioError, DataError
@@ -27,7 +29,7 @@ from mer.machine import cores
 from mer.parallel import one_thread
 from mer.quality import remarks
 
-__all__ = ["Prediction", "Predictor", "Window", "audio_files"]
+__all__ = ["Listener", "Prediction", "Predictor", "Window", "audio_files"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -88,18 +90,22 @@ class Prediction:
         }
 
 
-class Predictor:
-    """A loaded checkpoint; make it once, call `predict` often. Safe to share: nothing in it changes."""
+class Listener(ABC):
+    """A loaded checkpoint; make it once, call `predict` often. Safe to share: nothing in it changes.
 
-    def __init__(self, checkpoint: Path, *, device: str = "auto") -> None:
-        model, standardizer, self.card = load_checkpoint(checkpoint)
-        self.device = choose_device(device)
-        self.model = model.to(self.device, memory_format=torch.channels_last)
-        self._transform = EvalTransform(standardizer)
-        # A GPU does one thing after the other; threads in turn there take no more of its memory than one. And
-        # what is drawn at random comes from one generator for all threads.
-        alone = self.device.type != "cpu" or self.model.always_training
-        self._turn = Lock() if alone else nullcontext()
+    `card` says how it hears; `networks` are those that it asks.
+    """
+
+    card: Card
+    networks: tuple["Predictor", ...]
+
+    @abstractmethod
+    def predict_waveform(self, waveform: np.ndarray) -> Prediction:
+        """Predict what `load` gives with the card's settings: float32 (samples,) at its sample rate."""
+
+    @abstractmethod
+    def joined(self, answers: Sequence[np.ndarray]) -> np.ndarray:
+        """One answer from that of each network: probabilities, each (rows, classes)."""
 
     def predict(self, source: Path | bytes, *, name: str | None = None) -> Prediction:
         """Predict a file or its bytes; `name` is what errors call it. Raises AudioError."""
@@ -126,8 +132,34 @@ class Predictor:
         except UnicodeError:
             return AudioError(f"{path}: file name is not Unicode; rename it")
 
+    def _named(self, row: np.ndarray) -> dict[str, float]:
+        return {name: float(value) for name, value in zip(self.card.classes, row, strict=True)}
+
+
+class Predictor(Listener):
+    """The network of a checkpoint that is no ensemble; `mer.ensembles.open_predictor` opens either."""
+
+    def __init__(self, checkpoint: Path, *, device: str = "auto") -> None:
+        model, standardizer, self.card = load_checkpoint(checkpoint)
+        self.device = choose_device(device)
+        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self._transform = EvalTransform(standardizer)
+        # A GPU does one thing after the other; threads in turn there take no more of its memory than one. And
+        # what is drawn at random comes from one generator for all threads.
+        alone = self.device.type != "cpu" or self.model.always_training
+        self._turn = Lock() if alone else nullcontext()
+
+    @property
+    def networks(self) -> tuple["Predictor", ...]:
+        """Itself alone."""
+        return (self,)
+
+    def joined(self, answers: Sequence[np.ndarray]) -> np.ndarray:
+        """The only answer."""
+        return answers[0]
+
     def predict_waveform(self, waveform: np.ndarray) -> Prediction:
-        """Predict what `load` gives with the card's settings: float32 (samples,) at its sample rate."""
+        """See `Listener`."""
         looked = list(self._over(waveform, window_starts(len(waveform), self.card.config.audio)))
         whole = np.mean([row for _, row in looked], axis=0, keepdims=True)
         mean = self._named(within(whole, len(self.card.classes))[0])
@@ -188,9 +220,6 @@ class Predictor:
         with self._turn:
             parts = inputs.split(pass_size(self.device))
             return torch.cat([grad_cam(self.model, part, target) for part in parts])
-
-    def _named(self, row: np.ndarray) -> dict[str, float]:
-        return {name: float(value) for name, value in zip(self.card.classes, row, strict=True)}
 
 
 def _side_by_side(

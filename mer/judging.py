@@ -26,12 +26,14 @@ ENOUGH = 20  # validation clips; fewer say little about a temperature
 class Judged:
     """What a network's test found out.
 
-    `scores` are those of `mer.metrics.evaluate`; `rows` has one row of plain data a test clip; `calibration`
-    says how its probabilities are to be tempered: {temperature, clips: validation clips it was fitted on}.
+    `scores` are those of `mer.metrics.evaluate`; `rows` has one row of plain data a test clip, `validation`
+    one a validation clip; `calibration` says how its probabilities are to be tempered: {temperature, clips:
+    validation clips it was fitted on}.
     """
 
     scores: dict[str, Any]
     rows: list[dict[str, Any]]
+    validation: list[dict[str, Any]]
     calibration: dict[str, Any]
 
 
@@ -40,13 +42,13 @@ class Answers:
     """What a network says of some clips, from what it gives for their windows, (windows, outputs).
 
     `probabilities` (clips, classes) are shares of the classes alone; `hits` (clips, 2) counts windows that
-    are right, and all; `outside` (clips,) is true where the likeliest of more outputs is no class, None
-    where there are no more.
+    are right, and all, None for several networks together; `outside` (clips,) is true where the likeliest of
+    more outputs is no class, None where there are no more.
     """
 
     windows: WindowSet
     probabilities: np.ndarray
-    hits: np.ndarray
+    hits: np.ndarray | None
     outside: np.ndarray | None
 
     @classmethod
@@ -81,10 +83,12 @@ def judge(
         windows = material.windows(part)
         return windows, window_probabilities(model, windows, transform, material.config.train, embed=kept)
 
-    temperature = 1.0
-    if len(split.validation) >= ENOUGH:
+    temperature, validation = 1.0, []
+    if split.validation:
         windows, found = answers(split.validation)
-        temperature = fit_temperature(windows.labels, lambda t: windows.pool(tempered(found, t)))
+        if len(split.validation) >= ENOUGH:
+            temperature = fit_temperature(windows.labels, lambda t: windows.pool(tempered(found, t)))
+        validation = _rows(material, split.validation, Answers.of(windows, tempered(found, temperature)))
     windows, found = answers(split.test)
     found = Answers.of(windows, tempered(found, temperature))
     groups = material.groups(split.test)
@@ -92,12 +96,12 @@ def judge(
     if material.report.dataset.order:
         scores["agreement"] = agreement(windows.targets, found.probabilities, groups)
     calibration = {"temperature": temperature, "clips": len(split.validation)}
-    return Judged(scores, _rows(material, split, found), calibration)
+    return Judged(scores, _rows(material, split.test, found), validation, calibration)
 
 
-def _rows(material: Material, split: Split, found: Answers) -> list[dict[str, Any]]:
+def _rows(material: Material, part: tuple[int, ...], found: Answers) -> list[dict[str, Any]]:
     clips, names = material.report.dataset.clips, material.classes
-    outside = np.zeros(len(split.test), bool) if found.outside is None else found.outside
+    outside = np.zeros(len(part), bool) if found.outside is None else found.outside
     return [
         {
             "clip": clips[index].id,
@@ -109,6 +113,6 @@ def _rows(material: Material, split: Split, found: Answers) -> list[dict[str, An
         }
         | ({"votes": list(clips[index].votes)} if material.report.dataset.order else {})
         for index, row, (right, total), strange in zip(
-            split.test, found.probabilities, found.hits, outside, strict=True
+            part, found.probabilities, found.hits, outside, strict=True
         )
     ]

@@ -1,7 +1,9 @@
 """What is kept of a finished run besides its weights: the card and the headline figures."""
 
+import json
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -12,8 +14,9 @@ from mer.features import Standardizer
 from mer.judging import Judged
 from mer.material import Material, Spec
 from mer.splits import Split
+from mer.tracking import RunStore
 
-__all__ = ["headline", "make_card", "parameters", "versions"]
+__all__ = ["headline", "make_card", "parameters", "save_evaluation", "versions"]
 
 WITH_INTERVAL = ("accuracy", "window_accuracy", "macro_f1", "song_accuracy")
 
@@ -67,6 +70,16 @@ def make_card(
         versions=versions(),
         notes=report.dataset.notes,
     )
+
+
+def save_evaluation(runs: RunStore, run_id: str, parts: dict[str, Any]) -> None:
+    """Keep parts of a run's evaluation, such as its scores, each in a file of its name for `mer.results`."""
+
+    def write(folder: Path) -> None:
+        for name, content in parts.items():
+            (folder / f"{name}.json").write_text(json.dumps(content, ensure_ascii=False), "utf-8")
+
+    runs.save_folder(run_id, "evaluation", write)
 
 
 def versions() -> dict[str, str]:

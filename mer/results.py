@@ -14,7 +14,7 @@ from mer.metrics import OUTSIDE
 from mer.runs import Run
 from mer.tracking import RunStore
 
-__all__ = ["read_predictions", "read_scores", "test_key"]
+__all__ = ["read_predictions", "read_scores", "read_validation", "test_key"]
 
 SHARES = ("accuracy", "macro_f1", "song_accuracy", "majority", "chance")
 INTERVALS = ("accuracy", "macro_f1", "song_accuracy")
@@ -28,13 +28,29 @@ def read_predictions(runs: RunStore, run_id: str) -> list[dict[str, Any]]:
     same classes, and probabilities sum to 1. Empty where the run keeps no evaluation. Raises RunError where
     the file is damaged.
     """
-    rows = _read(runs, run_id, "predictions")
+    return _read_rows(runs, run_id, "predictions")
+
+
+def read_validation(runs: RunStore, run_id: str) -> list[dict[str, Any]]:
+    """The same of the validation part, whose labels chose epoch and temperature but trained nothing.
+
+    Empty where there is none: a run of an older mer, one without a validation part, and a cross-validation,
+    whose folds have theirs. Raises RunError where the file is damaged.
+    """
+    folder = runs.folder(run_id, "evaluation")
+    if folder is None or not (folder / "validation.json").exists():
+        return []
+    return _read_rows(runs, run_id, "validation")
+
+
+def _read_rows(runs: RunStore, run_id: str, name: str) -> list[dict[str, Any]]:
+    rows = _read(runs, run_id, name)
     if rows is None:
         return []
     try:
         _check_rows(rows)
     except ValueError as error:
-        raise _damaged(run_id, "predictions", error) from error
+        raise _damaged(run_id, name, error) from error
     return rows
 
 

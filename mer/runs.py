@@ -53,6 +53,16 @@ class Run:
         return self.tags.get("mer.data_hash")
 
     @property
+    def members(self) -> tuple[str, ...]:
+        """Ids of the runs that an ensemble joins; empty for any other run."""
+        return tuple(filter(None, self.tags.get("mer.members", "").split(",")))
+
+    @property
+    def checkpoint_run(self) -> str:
+        """Id of the run that keeps the checkpoint: this one, or a fold of a cross-validation."""
+        return self.tags.get("mer.checkpoint_run", self.id)
+
+    @property
     def steps(self) -> int | None:
         """Optimizer steps of the whole training; None before the first."""
         return self._count("mer.steps")

@@ -7,6 +7,7 @@ from mer.tables import as_csv
 from pages._ui.curves import CURVES, read_curves, show_curves
 from pages._ui.evaluated import Tested, clip_bytes, finished_runs, predictions, scores, tested_on
 from pages._ui.frame import guarded, page, page_file
+from pages._ui.joining import show_joining
 from pages._ui.links import chosen, remember
 from pages._ui.ranking import differences, show_forest, show_leaderboard
 from pages._ui.style import counted, interval, plain, titled
@@ -109,6 +110,6 @@ with page("Compare"):
         st.page_link(page_file("train"), label="Train a network", icon=":material/fitness_center:")
     else:
         group = pick_group(groups)
-        for section in (show_board, overlay, show_pair):
+        for section in (show_board, overlay, show_pair, show_joining):
             with guarded():
                 section(group)

@@ -12,7 +12,7 @@ from pages._ui.frame import guarded, page, page_file
 from pages._ui.links import chosen, remember
 from pages._ui.matrices import cell_of, matrix, most_confused
 from pages._ui.reliability import in_words, reliability
-from pages._ui.style import percent, plain, score, titled
+from pages._ui.style import members_of, percent, plain, score, titled
 
 MATRICES = 6
 SHOW = ("counts", "row %", "how sure")
@@ -51,8 +51,16 @@ def show_run(run: Run, show: str) -> None:
     st.caption(
         f"{words} Accuracy by song {score(run.metrics)}; chance "
         f"{percent(found['chance'])}, largest class {percent(found['majority'])}."
-        f" Validation: {best_and_last(run, history(run, 'validation_accuracy'))}."
+        f" {origin(run)}"
     )
+
+
+def origin(run: Run) -> str:
+    """How training went, or of which runs it is an ensemble."""
+    if run.members:
+        return f"An ensemble of {plain(members_of(run))}."
+    found = best_and_last(run, history(run, "validation_accuracy"))
+    return f"Validation: {found}." if found else ""
 
 
 def show_sureness(found: dict, title: str) -> str:

@@ -22,7 +22,7 @@ heads weights
 backbones
 deletion metrics losses windows
 agreement comparison feeds gradcam published
-frozen
+combining frozen
 training
 runs
 resume
@@ -30,6 +30,7 @@ estimate tracking cards
 callbacks checkpoints material results
 judging ladder
 records inference
+ensembles joining
 evaluation experiments explain landscape stimuli timeline
 drawing jobs
 cli

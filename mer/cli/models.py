@@ -2,7 +2,6 @@
 
 import os
 from argparse import Namespace
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,9 +54,10 @@ def _scores_text(scores: dict) -> str:
 
 def predict(arguments: Namespace) -> int:
     """Predict each file; files that cannot be used are named at the end and make the status 2."""
-    from mer.inference import Predictor, audio_files
+    from mer.ensembles import open_predictor
+    from mer.inference import audio_files
 
-    predictor = Predictor(arguments.checkpoint)
+    predictor = open_predictor(arguments.checkpoint)
     files: list[Path] = []
     for path in arguments.files:
         files += audio_files(path) if os.path.isdir(path) else [path]  # noqa: PTH112 - Path's may raise
@@ -125,23 +125,19 @@ def _notes(file: Path, prediction: "Prediction") -> list[str]:
 
 def export(arguments: Namespace) -> None:
     """Copy a finished run's checkpoint to a new folder."""
-    from mer.checkpoints import load_checkpoint, save_checkpoint
+    from mer.checkpoints import copy_checkpoint
     from mer.errors import RunError
     from mer.tracking import RunStore
 
     runs = RunStore.open()
     run = runs.get(arguments.name)
-    folder = runs.folder(run.tags.get("mer.checkpoint_run", run.id), "checkpoint")
+    folder = runs.folder(run.checkpoint_run, "checkpoint")
     if folder is None:
         raise RunError(
             f"run {run.id[:8]} is {run.status} and has no checkpoint; finish it: mer runs resume {run.id[:8]}"
         )
-    model, _, card = load_checkpoint(folder)
-    if "mer.checkpoint_run" in run.tags:
-        card = replace(card, notes=f"{_all_folds(run)}\n\n{card.notes}".strip())
-    if arguments.half:
-        card = replace(card, dtype="float16")
-    save_checkpoint(arguments.out, model, card)
+    notes = _all_folds(run) if run.checkpoint_run != run.id else ""
+    card = copy_checkpoint(folder, arguments.out, half=arguments.half, notes=notes)
     emit(
         {"checkpoint": str(arguments.out), "run_id": run.id},
         as_json=arguments.json,

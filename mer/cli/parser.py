@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from mer.cli import data, explain, ladder, models, runs, store, train, zoo
+from mer.cli import data, ensembles, explain, ladder, models, runs, store, train, zoo
 from mer.config import PRESETS, AudioConfig, AugmentConfig, MelConfig, SplitConfig, TrainConfig
 
 __all__ = ["build_parser"]
@@ -180,11 +180,11 @@ def _models(top: Group) -> None:
     export.add_argument("name", metavar="RUN")
     export.add_argument("--out", type=Path, required=True, metavar="DIR")
     export.add_argument("--half", action="store_true", help="keep weights as float16: half the size")
-    ensemble = _add(
-        top, "ensemble", models.not_yet, "join several runs into one predictor (not available yet)"
-    )
+    ensemble = _add(top, "ensemble", ensembles.ensemble, "join finished runs into one predictor")
     ensemble.add_argument("names", nargs="+", metavar="RUN")
-    ensemble.add_argument("--out", type=Path, required=True, metavar="DIR")
+    ensemble.add_argument("--out", type=Path, metavar="DIR", help="also copy its checkpoint here")
+    text = "how the members' probabilities are averaged (default: equal)"
+    ensemble.add_argument("--weights", choices=("equal", "validation"), default="equal", help=text)
     where = _add(top, "explain", explain.explain, "where a network looked, and what is to be heard there")
     where.add_argument("checkpoint", type=Path)
     where.add_argument("file", type=Path, metavar="FILE")

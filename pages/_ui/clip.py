@@ -90,6 +90,9 @@ def show_model(model: Model) -> None:
             st.badge("model trained on synthetic music", icon=":material/science:", color="gray")
         elif licence:
             st.badge(plain(f"trained on music under {licence}"), icon=":material/copyright:", color="gray")
+    if members := model.card.members:
+        parts = (f"{part.title} (run {part.run[:8]}, weight {percent(part.weight)})" for part in members)
+        st.caption(plain(f"It averages {', '.join(parts)}."))
     if measured := card_score(model.card.metrics):
         st.caption(f"On unheard songs of its kind this model is right in {measured}.")
 

@@ -12,7 +12,7 @@ from pages._ui.chart import figure, forest
 from pages._ui.curves import best_and_last
 from pages._ui.data import history
 from pages._ui.evaluated import Tested
-from pages._ui.style import colours, titled
+from pages._ui.style import colours, members_of, titled
 
 __all__ = ["differences", "show_forest", "show_leaderboard"]
 
@@ -53,6 +53,7 @@ def _row(run: Run, best: tuple[float, float, float]) -> dict[str, Any]:
         "kappa": m.get("test_kappa"),
         "calibration error": m.get("test_calibration_error"),
         "trained": {"head": "head", "last": "last stage", "none": "all"}.get(train.get("freeze"), ""),
+        "ensemble of": members_of(run),
         "epochs (validation)": best_and_last(run, history(run, "validation_accuracy")),
         "parameters (M)": round(m["parameters"] / 1e6, 1) if "parameters" in m else None,
         "time": duration(run.ended - run.started) if run.ended else "",
@@ -77,6 +78,7 @@ def _bar(own: tuple[float, float, float], majority: float) -> str:
 def show_leaderboard(group: Tested) -> list[dict[str, Any]]:
     """The table; returns its rows."""
     rows = leaderboard(group)
+    hidden = {"songs", "clips"} | (set() if any(run.members for run in group.runs) else {"ensemble of"})
     share = st.column_config.NumberColumn(format="percent", step=0.01)
     drawn = st.column_config.ImageColumn(
         width=140, help="From 0 to 100%; the upright line: the largest class"
@@ -89,7 +91,7 @@ def show_leaderboard(group: Tested) -> list[dict[str, Any]]:
     )
     st.dataframe(
         rows, hide_index=True, key=f"board {group.key}", placeholder="",
-        column_order=[name for name in rows[0] if name not in ("songs", "clips")],
+        column_order=[name for name in rows[0] if name not in hidden],
         column_config=shares | {"95% interval": drawn},
     )  # fmt: skip
     return rows

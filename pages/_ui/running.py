@@ -6,7 +6,7 @@ from mer.pace import duration
 from mer.runs import Run
 from pages._ui.actions import run_buttons
 from pages._ui.data import all_runs
-from pages._ui.style import STATUS, percent, plain, score
+from pages._ui.style import STATUS, members_of, percent, plain, score
 
 __all__ = ["progress_of", "show_run"]
 
@@ -43,6 +43,8 @@ def show_run(run: Run) -> None:
                 st.markdown(run.tags.get("mer.stage") or "waiting for its process")
             else:
                 st.progress(min(share, 1.0), text=words)
+            if run.members:
+                st.caption(f"an ensemble of {plain(members_of(run))}")
             if run.reason and run.status in ("failed", "stopped"):
                 st.caption(plain(run.reason))
             elif run.status == "interrupted":

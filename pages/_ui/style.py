@@ -16,6 +16,7 @@ __all__ = [
     "colours",
     "counted",
     "interval",
+    "members_of",
     "percent",
     "plain",
     "score",
@@ -64,6 +65,11 @@ def bilingual(name: str) -> str:
 def titled(run: "Run") -> str:
     """A run in a few words that tell it from others."""
     return f"{run.name} · {run.id[:8]}"
+
+
+def members_of(run: "Run") -> str:
+    """The runs that an ensemble joins, by the beginnings of their ids; empty for any other run."""
+    return ", ".join(run_id[:8] for run_id in run.members)
 
 
 def counted(number: int, thing: str) -> str:

@@ -59,9 +59,9 @@ def fit_weights(likelihoods: np.ndarray) -> np.ndarray:
 def mean_rows(
     members: Sequence[Sequence[Row]], weights: Sequence[float], classes: Sequence[str]
 ) -> list[Row]:
-    """Rows {clip, song, label, predicted, probabilities, votes if there are some} of the weighted mean. Raises RunError as `stacked`.
+    """Rows of the weighted mean: {clip, song, label, predicted, probabilities}, and votes if there are some.
 
-    They count no windows, since those of the members may differ.
+    They count no windows, since those of the members may differ. Raises RunError as `stacked`.
     """
     mean = np.tensordot(np.asarray(weights, dtype=float), stacked(members, classes), axes=1)
     return [

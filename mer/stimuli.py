@@ -22,7 +22,7 @@ import soundfile
 
 import mer
 from mer.audio import decode
-from mer.cards import WEIGHTS
+from mer.cards import WEIGHTS, load_card, member_folders
 from mer.datasets.base import Clip, Dataset
 from mer.errors import AudioError, ConfigError, DataError
 from mer.files import new_folder
@@ -30,7 +30,7 @@ from mer.parallel import Progress, process_map
 from mer.tables import as_csv
 
 if TYPE_CHECKING:
-    from mer.inference import Prediction, Predictor
+    from mer.inference import Listener, Prediction
 
 __all__ = ["PEAK", "Stimulus", "candidates", "common_loudness", "export", "match"]
 
@@ -56,7 +56,7 @@ class Stimulus:
 
 
 def candidates(
-    clips: Sequence[Clip], models: Sequence["Predictor"], *, progress: Progress | None = None
+    clips: Sequence[Clip], models: Sequence["Listener"], *, progress: Progress | None = None
 ) -> list[Stimulus]:
     """One clip of each song on which all agree, measured. Files that cannot be used are passed over.
 
@@ -80,7 +80,7 @@ def candidates(
 
 
 def _answers(
-    clips: Sequence[Clip], models: Sequence["Predictor"], progress: Progress | None
+    clips: Sequence[Clip], models: Sequence["Listener"], progress: Progress | None
 ) -> list[list["Prediction | AudioError"]]:
     """What each model says of each clip, one model after the other."""
     answers, total = [], len(clips) * len(models)
@@ -93,7 +93,7 @@ def _answers(
     return answers
 
 
-def _common_classes(models: Sequence["Predictor"]) -> tuple[str, ...]:
+def _common_classes(models: Sequence["Listener"]) -> tuple[str, ...]:
     classes = models[0].card.classes
     for predictor in models[1:]:
         strange = set(classes) ^ set(predictor.card.classes)
@@ -210,8 +210,14 @@ def _provenance(dataset: Dataset, models: Sequence[Path]) -> dict[str, Any]:
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "mer": mer.__version__,
         "data": {"name": dataset.name, "licence": dataset.licence, "synthetic": dataset.synthetic},
-        "models": [{"folder": folder.name, "weights_sha256": _hash(folder / WEIGHTS)} for folder in models],
+        "models": [{"folder": folder.name, "weights_sha256": _weights_hash(folder)} for folder in models],
     }
+
+
+def _weights_hash(folder: Path) -> str:
+    """Hash of a checkpoint's weights; of an ensemble's, of its members' in order."""
+    files = [part / WEIGHTS for part in member_folders(folder, load_card(folder)) or [folder]]
+    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _hash(path: Path) -> str:

@@ -15,9 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mer.cards import WEIGHTS
+from mer.checkpoints import save_checkpoint
 from mer.datasets.base import Clip, Dataset
 from mer.errors import AudioError, ConfigError, DataError
 from mer.stimuli import PEAK, Stimulus, candidates, common_loudness, export, match
+from tests.tiny_backbone import tiny_card, tiny_config, tiny_fit, tiny_zoo
 
 CLASSES = ("Happy", "Sad")
 RATE = 16_000
@@ -140,9 +142,9 @@ def test_the_common_loudness_leaves_every_peak_its_headroom():
 def test_what_is_written_is_equally_loud_and_says_where_it_is_from(beats, tmp_path):
     clips = [beats("quiet", level=0.05), beats("loud", level=0.6)]
     chosen = candidates(clips, [Oracle({"quiet": 0.9, "loud": 0.9})])
-    model = tmp_path / "a_model"
-    model.mkdir()
-    (model / WEIGHTS).write_bytes(b"weights")
+    with tiny_zoo():
+        config = tiny_config(epochs=1)
+        model = save_checkpoint(tmp_path / "a_model", tiny_fit(config)[0], tiny_card(config))
     dataset = Dataset("=songs", tmp_path, tuple(clips), licence="CC BY")
     rows = export(tmp_path / "out", chosen, dataset, [model], loudness=-23.0)
     for row in rows:
@@ -156,7 +158,8 @@ def test_what_is_written_is_equally_loud_and_says_where_it_is_from(beats, tmp_pa
         assert [row["file"] for row in csv.DictReader(file)] == ["001_Happy.wav", "002_Happy.wav"]
     about = json.loads((tmp_path / "out" / "provenance.json").read_text())
     assert about["data"] == {"name": "=songs", "licence": "CC BY", "synthetic": False}
-    assert about["models"] == [{"folder": "a_model", "weights_sha256": sha256(b"weights").hexdigest()}]
+    weights = sha256((model / WEIGHTS).read_bytes()).hexdigest()
+    assert about["models"] == [{"folder": "a_model", "weights_sha256": weights}]
 
 
 def test_an_emotion_that_is_no_file_name_still_gets_files(beats, tmp_path):

@@ -82,12 +82,11 @@ def predict(arguments: Namespace) -> int:
 
 def timeline(arguments: Namespace) -> int:
     """Write a CSV of probabilities at a fixed rate."""
-    from mer.inference import Predictor
+    from mer.ensembles import open_predictor
     from mer.timeline import write_timeline
 
-    count = write_timeline(
-        Predictor(arguments.checkpoint), arguments.file, arguments.out, rate=arguments.rate
-    )
+    predictor = open_predictor(arguments.checkpoint)
+    count = write_timeline(predictor, arguments.file, arguments.out, rate=arguments.rate)
     data = {"file": str(arguments.file), "out": str(arguments.out), "rate": arguments.rate, "values": count}
     emit(data, as_json=arguments.json, text=f"{count} values, {arguments.rate:g} a second: {arguments.out}")
     return 0
@@ -96,13 +95,13 @@ def timeline(arguments: Namespace) -> int:
 def stimuli(arguments: Namespace) -> int:
     """Choose, match and write clips for a listening experiment."""
     from mer.datasets import load_dataset
-    from mer.inference import Predictor
+    from mer.ensembles import open_predictor
     from mer.stimuli import candidates, export, match
 
     dataset = load_dataset(
         arguments.data, label_column=arguments.label_column, song_column=arguments.song_column
     )
-    predictors, bars = [Predictor(folder) for folder in arguments.checkpoints], Bars()
+    predictors, bars = [open_predictor(folder) for folder in arguments.checkpoints], Bars()
     found = candidates(dataset.clips, predictors, progress=lambda done, total: bars("listening", done, total))
     chosen = match(found, per_class=arguments.per_class)
     rows = export(arguments.out, chosen, dataset, arguments.checkpoints, loudness=arguments.loudness)

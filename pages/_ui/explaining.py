@@ -58,7 +58,9 @@ def _explain(content: bytes, name: str, key: str, emotion: str, window: int | No
 
 
 def offer_explanation(content: bytes, name: str, model: Model, *, key: str) -> None:
-    """A switch, and behind it the explanation; nothing is computed before."""
+    """A switch, and behind it the explanation; nothing is computed before. None for ensembles."""
+    if model.card.members:
+        return  # their networks look at different places; each can be asked on its own
     if st.toggle("Explain", key=f"{key} explain"):
         with guarded():
             show_explanation(content, name, model, key=key)

@@ -71,14 +71,13 @@ def join(runs: RunStore, names: Sequence[str], *, weights: str = "equal", comman
     classes = cards[0].classes
     shares = [1 / len(members)] * len(members)
     if weights == "validation":
-        seen = [_validation(runs, run) for run in members]
-        shares = fit_weights(likelihoods(seen, classes)).tolist()
+        shares = _fitted(runs, members, classes)
     rows = mean_rows(answers, shares, classes)
     scores, diversity = score_rows(rows, classes), agreement(answers, classes)
     card = replace(
         cards[0],
         members=tuple(
-            Member(share, own.config.train.backbone, run.id)
+            Member(share, f"{own.config.train.backbone}, head {own.config.train.head}", run.id)
             for share, own, run in zip(shares, cards, members, strict=True)
         ),
         normalization={"mean": 0.0, "std": 1.0},
@@ -139,6 +138,17 @@ def _answers(runs: RunStore, run: Run) -> list[Row]:
     if not rows:
         raise RunError(f"run {run.id[:8]} kept no answers to its test clips; train it again")
     return rows
+
+
+def _fitted(runs: RunStore, members: Sequence[Run], classes: Sequence[str]) -> list[float]:
+    """The weights that serve the validation part best."""
+    seen = [_validation(runs, run) for run in members]
+    try:
+        return fit_weights(likelihoods(seen, classes)).tolist()
+    except RunError as error:
+        raise RunError(
+            "the runs have different validation parts; use --weights equal, or join runs of the same one"
+        ) from error
 
 
 def _validation(runs: RunStore, run: Run) -> list[Row]:

@@ -45,6 +45,7 @@ def _made(session_home, tmp_path_factory):
             strange=train(data=other),
             faster=train(sample_rate=4410, f_max=2000.0),
             unchecked=train(validation=0.0, keep="last"),
+            otherwise=train(validation=0.4),
             folds=[train(folds=2), train(folds=2, lr=0.2)],
         )
 
@@ -172,6 +173,11 @@ def test_without_answers_to_a_validation_part_only_equal_weights_are_possible(ma
     with pytest.raises(RunError, match=f"{made.unchecked[:8]} kept no answers to a validation part"):
         joined(made.first, made.unchecked, weights="validation")
     assert joined(made.first, made.unchecked).weights == (0.5, 0.5)
+
+
+def test_runs_with_different_validation_parts_cannot_be_weighed(made, joined):
+    with pytest.raises(RunError, match="have different validation parts; use --weights equal"):
+        joined(made.first, made.otherwise, weights="validation")
 
 
 # --- what is refused --------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ import torch
 
 from mer.augment import EvalTransform, TrainTransform
 from mer.backbones import Classifier, configured_classifier
+from mer.baseline import baseline_rows, with_baseline
 from mer.callbacks import LogFigures, SaveState, StopOnRequest
 from mer.checkpoints import write_files
 from mer.config import Config
@@ -26,9 +27,9 @@ from mer.feeds import choose_device
 from mer.frozen import KeptEmbeddings, embed, trains_head_alone
 from mer.judging import judge
 from mer.material import Material, Notify, Spec, prepare
-from mer.metrics import evaluate
+from mer.metrics import evaluate_rows
 from mer.records import headline, make_card, parameters, versions
-from mer.results import read_predictions
+from mer.results import read_baseline, read_predictions
 from mer.resume import load_state
 from mer.runs import RESUMABLE, Run, drop_state, state_path
 from mer.splits import Split
@@ -158,9 +159,13 @@ class Experiment:
         kept = _kept_embeddings(model, transform, material)
         state = self._fit(run_id, config, model, transform, train, material, split, kept)
         judged = judge(model, material, split, EvalTransform(transform.standardizer), kept)
+        svm = baseline_rows(material, split, self._watch(run_id)) if config.split.baseline else []
+        judged = replace(judged, scores=with_baseline(judged.scores, svm, material.classes))
         card = make_card(spec, material, split, transform.standardizer, judged)
         self.runs.save_folder(run_id, "checkpoint", lambda folder: write_files(folder, model, card))
-        self._save_evaluation(run_id, judged.scores, judged.rows, state.history)
+        self._save_evaluation(
+            run_id, scores=judged.scores, predictions=judged.rows, history=state.history, svm=svm
+        )
         drop_state(state_path(run_id))
         metrics = headline(judged.scores) | {
             "epochs": float(state.epoch),
@@ -196,6 +201,18 @@ class Experiment:
         finally:
             log.flush()
 
+    def _watch(self, run_id: str) -> Notify:
+        """Tells how far work after the training is; raises Stop if the run is asked to."""
+        log, watch = LogFigures(self.runs, run_id), StopOnRequest(self.runs, run_id)
+
+        def notify(title: str, done: int, total: int) -> None:
+            watch.look(f"stopped on request at {title}")
+            log.tell(title, done, total)
+            if self.notify:
+                self.notify(title, done, total)
+
+        return notify
+
     def _folds(self, run_id: str, spec: Spec, material: Material) -> Outcome:
         """Every fold as a run of its own below `run_id`; what is finished already is kept."""
         outcomes = []
@@ -217,13 +234,10 @@ class Experiment:
         The checkpoint is that of the fold with the lowest validation loss, chosen without the test parts.
         """
         rows = [row for outcome in outcomes for row in read_predictions(self.runs, outcome.run_id)]
-        names = material.classes
-        truth = np.array([names.index(row["label"]) for row in rows])
-        probabilities = np.array([[row["probabilities"][name] for name in names] for row in rows])
-        groups = [row["song"] or row["clip"] for row in rows]
-        windows = np.array([row.get("windows", [row["predicted"] == row["label"], 1]) for row in rows])
-        scores = evaluate(truth, probabilities, groups=groups, classes=names, windows=windows)
-        self._save_evaluation(run_id, scores, rows, [])
+        parts = [read_baseline(self.runs, outcome.run_id) for outcome in outcomes]
+        svm = [row for part in parts for row in part] if all(parts) else []  # folds of an older mer have none
+        scores = with_baseline(evaluate_rows(rows, material.classes), svm, material.classes)
+        self._save_evaluation(run_id, scores=scores, predictions=rows, history=[], svm=svm)
         metrics = headline(scores)
         for key in ("test_accuracy", "test_macro_f1", "test_song_accuracy"):
             values = [outcome.metrics[key] for outcome in outcomes]
@@ -237,12 +251,13 @@ class Experiment:
     def _validation_loss(self, run_id: str) -> float:
         return min((value for _, value in self.runs.history(run_id, "validation_loss")), default=np.inf)
 
-    def _save_evaluation(
-        self, run_id: str, scores: dict[str, Any], rows: list[dict[str, Any]], history: list[dict[str, float]]
-    ) -> None:
+    def _save_evaluation(self, run_id: str, **parts: Any) -> None:
+        """A file for each part: scores, predictions, history, and what the SVM says where there is one."""
+
         def write(folder: Path) -> None:
-            for name, content in (("scores", scores), ("predictions", rows), ("history", history)):
-                (folder / f"{name}.json").write_text(json.dumps(content, ensure_ascii=False), "utf-8")
+            for name, content in parts.items():
+                if content or name != "svm":
+                    (folder / f"{name}.json").write_text(json.dumps(content, ensure_ascii=False), "utf-8")
 
         self.runs.save_folder(run_id, "evaluation", write)
 

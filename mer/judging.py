@@ -61,21 +61,6 @@ def judge(
         windows=hits,
     )
     calibration = {"temperature": temperature, "clips": len(split.validation)}
-    return Judged(scores, _rows(material, split, probabilities, hits), calibration)
-
-
-def _rows(
-    material: Material, split: Split, probabilities: np.ndarray, hits: np.ndarray
-) -> list[dict[str, Any]]:
-    clips, names = material.report.dataset.clips, material.classes
-    return [
-        {
-            "clip": clips[index].id,
-            "song": clips[index].song,
-            "label": clips[index].label,
-            "predicted": names[int(row.argmax())],
-            "probabilities": dict(zip(names, map(float, row), strict=True)),
-            "windows": [int(right), int(total)],
-        }
-        for index, row, (right, total) in zip(split.test, probabilities, hits, strict=True)
-    ]
+    rows = material.rows(split.test, probabilities)
+    rows = [row | {"windows": counts} for row, counts in zip(rows, hits.tolist(), strict=True)]
+    return Judged(scores, rows, calibration)

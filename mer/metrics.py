@@ -10,6 +10,7 @@ classifiers tested on the same material are told apart by McNemar's test (1947).
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ __all__ = [
     "cohen_kappa",
     "confusion_matrix",
     "evaluate",
+    "evaluate_rows",
     "macro_f1",
     "majority_accuracy",
     "mcnemar",
@@ -211,6 +213,18 @@ def evaluate(
         "n_clips": len(truth),
         "n_songs": len(songs),
     }
+
+
+def evaluate_rows(rows: Sequence[dict[str, Any]], classes: Sequence[str]) -> dict:
+    """`evaluate` of answers as a run keeps them: {clip, song, label, probabilities, windows} for each clip.
+
+    `windows` may be missing; a clip without a song is a song of its own.
+    """
+    truth = np.array([classes.index(row["label"]) for row in rows])
+    probabilities = np.array([[row["probabilities"][name] for name in classes] for row in rows])
+    groups = [row["song"] or row["clip"] for row in rows]
+    windows = np.array([row.get("windows", [row["predicted"] == row["label"], 1]) for row in rows])
+    return evaluate(truth, probabilities, groups=groups, classes=classes, windows=windows)
 
 
 def _share(counts: np.ndarray) -> float:

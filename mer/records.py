@@ -22,6 +22,11 @@ def headline(scores: dict[str, Any]) -> dict[str, float]:
     for name in ("accuracy", "window_accuracy", "macro_f1", "song_accuracy"):
         low, high = scores["intervals"][name]
         figures |= {f"test_{name}": scores[name], f"test_{name}_low": low, f"test_{name}_high": high}
+    if "svm" in scores:
+        svm = scores["svm"]
+        low, high = svm["intervals"]["song_accuracy"]
+        figures |= {"svm_song_accuracy": svm["song_accuracy"], "svm_accuracy": svm["accuracy"]}
+        figures |= {"svm_song_accuracy_low": low, "svm_song_accuracy_high": high}
     figures |= {"test_kappa": scores["kappa"], "test_calibration_error": scores["calibration"]["error"]}
     return figures | {key: float(scores[key]) for key in ("majority", "chance", "n_clips", "n_songs")}
 

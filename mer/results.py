@@ -13,7 +13,7 @@ from mer.errors import RunError
 from mer.runs import Run
 from mer.tracking import RunStore
 
-__all__ = ["read_predictions", "read_scores", "test_key"]
+__all__ = ["read_baseline", "read_predictions", "read_scores", "test_key"]
 
 SHARES = ("accuracy", "macro_f1", "song_accuracy", "majority", "chance")
 INTERVALS = ("accuracy", "macro_f1", "song_accuracy")
@@ -25,13 +25,24 @@ def read_predictions(runs: RunStore, run_id: str) -> list[dict[str, Any]]:
     Each clip occurs once, all rows have the same classes, and probabilities sum to 1. Empty where the run
     keeps no evaluation. Raises RunError where the file is damaged.
     """
-    rows = _read(runs, run_id, "predictions")
+    return _read_rows(runs, run_id, "predictions")
+
+
+def read_baseline(runs: RunStore, run_id: str) -> list[dict[str, Any]]:
+    """The same of the SVM beside the run; empty where there is none."""
+    folder = runs.folder(run_id, "evaluation")
+    there = folder is not None and (folder / "svm.json").exists()
+    return _read_rows(runs, run_id, "svm") if there else []
+
+
+def _read_rows(runs: RunStore, run_id: str, name: str) -> list[dict[str, Any]]:
+    rows = _read(runs, run_id, name)
     if rows is None:
         return []
     try:
         _check_rows(rows)
     except ValueError as error:
-        raise _damaged(run_id, "predictions", error) from error
+        raise _damaged(run_id, name, error) from error
     return rows
 
 
@@ -110,7 +121,7 @@ def _has_keys(value: object, keys: tuple[str, ...]) -> bool:
 
 
 def _check_rows(rows: Any) -> None:
-    """Raise ValueError unless these are rows as `mer.records.clip_rows` makes them."""
+    """Raise ValueError unless these are rows as `mer.material.Material.rows` makes them."""
     _require(isinstance(rows, list) and bool(rows), "rows", rows, "a list of at least one")
     clips = set()
     for row in rows:
@@ -153,6 +164,11 @@ def _check_scores(scores: Any) -> None:
     _require(named and len(set(classes)) == len(classes), "classes", classes, "a list of different names")
     _check_confusion(scores["confusion"], len(classes))
     _check_intervals(scores["intervals"])
+    if "svm" in scores:
+        svm = scores["svm"]
+        right = _has_keys(svm, (*INTERVALS, "intervals")) and all(_is_share(svm[name]) for name in INTERVALS)
+        _require(right, "svm", svm, f"an object with {', '.join(INTERVALS)} and intervals")
+        _check_intervals(svm["intervals"])
     if "calibration" in scores:  # and the rest of what an older mer did not note
         _check_calibration(scores)
     table = scores["per_class"]

@@ -43,9 +43,14 @@ def show_run(run: Run, show: str) -> None:
         )  # fmt: skip
     st.caption(
         f"{words} Accuracy by song {score(run.metrics)}; chance "
-        f"{percent(found['chance'])}, largest class {percent(found['majority'])}."
+        f"{percent(found['chance'])}, largest class {percent(found['majority'])}{beside(found)}."
         f" Validation: {best_and_last(run, history(run, 'validation_accuracy'))}."
     )
+
+
+def beside(found: dict) -> str:
+    """What the SVM scores, where there was one."""
+    return f", SVM {percent(found['svm']['song_accuracy'])}" if "svm" in found else ""
 
 
 def show_sureness(found: dict, title: str) -> str:

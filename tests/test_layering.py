@@ -14,7 +14,8 @@ banded calibration config files machine pace quality tensors
 arrays audio parallel stamps
 features
 preview store
-augment upkeep
+augment descriptors
+upkeep
 datasets
 library splits
 heads weights
@@ -27,7 +28,7 @@ runs
 resume
 estimate tracking cards
 callbacks checkpoints material results
-judging
+baseline judging
 records inference
 evaluation experiments
 jobs

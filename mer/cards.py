@@ -257,8 +257,9 @@ def page(card: Card) -> str:
             low, high = scores["intervals"][name]
             rows.append(f"- {value}: {scores[name]:.0%} (95% interval {low:.0%} to {high:.0%})")
     if "majority" in scores:
+        svm = f"an SVM by song {scores['svm']['song_accuracy']:.0%}, " if "svm" in scores else ""
         rows.append(
-            f"- to compare: majority class {scores['majority']:.0%}, chance {scores['chance']:.0%}; "
+            f"- to compare: {svm}majority class {scores['majority']:.0%}, chance {scores['chance']:.0%}; "
             f"{scores['n_clips']} test clips of {scores['n_songs']} songs"
         )
     rows += [f"- made: {card.created[:10]} by `{card.command}`", f"- weights kept as {card.dtype}"]

@@ -71,7 +71,7 @@ class MelConfig(Section):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitConfig(Section):
-    """Which clips train, which choose, which judge."""
+    """Which clips train, which choose, which judge, and what the scores are held against."""
 
     test: float = setting(0.2, "Share of all clips held out for the final test.", low=0.05, high=0.5)
     validation: float = setting(
@@ -81,6 +81,7 @@ class SplitConfig(Section):
     folds: int = setting(0, "Number of cross-validation folds; 0 for one hold-out.", low=0, high=20)
     fold: int = setting(0, "Which of the folds is the test part.", low=0, high=19)
     seed: int = setting(0, "The same seed gives the same split for ever.", low=0, high=MAX_SEED)
+    baseline: bool = setting(True, "Test an SVM on statistics of the sound beside the network.")
 
     def __post_init__(self) -> None:
         Section.__post_init__(self)

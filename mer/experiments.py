@@ -16,6 +16,7 @@ import torch
 
 from mer.augment import EvalTransform, TrainTransform
 from mer.backbones import Classifier, configured_classifier
+from mer.baseline import baseline_rows, with_baseline
 from mer.callbacks import LogFigures, SaveState, StopOnRequest
 from mer.checkpoints import write_files
 from mer.combining import score_rows
@@ -27,7 +28,7 @@ from mer.frozen import KeptEmbeddings, embed, trains_head_alone
 from mer.judging import judge
 from mer.material import Material, Notify, Spec, prepare
 from mer.records import headline, make_card, parameters, save_evaluation, versions
-from mer.results import read_predictions
+from mer.results import read_baseline, read_predictions
 from mer.resume import load_state
 from mer.runs import RESUMABLE, Run, drop_state, state_path
 from mer.splits import Split
@@ -157,11 +158,13 @@ class Experiment:
         kept = _kept_embeddings(model, transform, material)
         state = self._fit(run_id, config, model, transform, train, material, split, kept)
         judged = judge(model, material, split, EvalTransform(transform.standardizer), kept)
+        svm = baseline_rows(material, split, self._watch(run_id)) if config.split.baseline else []
+        judged = replace(judged, scores=with_baseline(judged.scores, svm, material.classes))
         card = make_card(spec, material, split, transform.standardizer, judged)
         self.runs.save_folder(run_id, "checkpoint", lambda folder: write_files(folder, model, card))
         evaluation = {"scores": judged.scores, "predictions": judged.rows, "history": state.history}
         evaluation |= {"validation": judged.validation} if judged.validation else {}
-        save_evaluation(self.runs, run_id, evaluation)
+        save_evaluation(self.runs, run_id, evaluation | ({"svm": svm} if svm else {}))
         drop_state(state_path(run_id))
         metrics = headline(judged.scores) | {
             "epochs": float(state.epoch),
@@ -197,6 +200,18 @@ class Experiment:
         finally:
             log.flush()
 
+    def _watch(self, run_id: str) -> Notify:
+        """Tells how far work after the training is; raises Stop if the run is asked to."""
+        log, watch = LogFigures(self.runs, run_id), StopOnRequest(self.runs, run_id)
+
+        def notify(title: str, done: int, total: int) -> None:
+            watch.look(f"stopped on request at {title}")
+            log.tell(title, done, total)
+            if self.notify:
+                self.notify(title, done, total)
+
+        return notify
+
     def _folds(self, run_id: str, spec: Spec, material: Material) -> Outcome:
         """Every fold as a run of its own below `run_id`; what is finished already is kept."""
         outcomes = []
@@ -218,8 +233,11 @@ class Experiment:
         The checkpoint is that of the fold with the lowest validation loss, chosen without the test parts.
         """
         rows = [row for outcome in outcomes for row in read_predictions(self.runs, outcome.run_id)]
-        scores = score_rows(rows, material.classes)
-        save_evaluation(self.runs, run_id, {"scores": scores, "predictions": rows, "history": []})
+        parts = [read_baseline(self.runs, outcome.run_id) for outcome in outcomes]
+        svm = [row for part in parts for row in part] if all(parts) else []  # folds of an older mer have none
+        scores = with_baseline(score_rows(rows, material.classes), svm, material.classes)
+        evaluation = {"scores": scores, "predictions": rows, "history": []}
+        save_evaluation(self.runs, run_id, evaluation | ({"svm": svm} if svm else {}))
         metrics = headline(scores)
         for key in ("test_accuracy", "test_macro_f1", "test_song_accuracy"):
             values = [outcome.metrics[key] for outcome in outcomes]

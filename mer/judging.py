@@ -100,19 +100,10 @@ def judge(
 
 
 def _rows(material: Material, part: tuple[int, ...], found: Answers) -> list[dict[str, Any]]:
-    clips, names = material.report.dataset.clips, material.classes
     outside = np.zeros(len(part), bool) if found.outside is None else found.outside
     return [
-        {
-            "clip": clips[index].id,
-            "song": clips[index].song,
-            "label": clips[index].label,
-            "predicted": OUTSIDE if strange else names[int(row.argmax())],
-            "probabilities": dict(zip(names, map(float, row), strict=True)),
-            "windows": [int(right), int(total)],
-        }
-        | ({"votes": list(clips[index].votes)} if material.report.dataset.order else {})
-        for index, row, (right, total), strange in zip(
-            part, found.probabilities, found.hits, outside, strict=True
+        row | {"windows": counts} | ({"predicted": OUTSIDE} if strange else {})
+        for row, counts, strange in zip(
+            material.rows(part, found.probabilities), found.hits.tolist(), outside, strict=True
         )
     ]

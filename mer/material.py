@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mer.config import Config
 from mer.datasets import load_dataset
 from mer.datasets.check import Report, check
@@ -78,6 +80,21 @@ class Material:
         """Song of each clip, or the clip itself where no song is known."""
         clips = self.report.dataset.clips
         return [clips[i].song or clips[i].id for i in indices]
+
+    def rows(self, indices: Sequence[int], probabilities: np.ndarray) -> list[dict[str, Any]]:
+        """What was answered for some clips, (clips, classes), as plain data: a row a clip."""
+        clips, names = self.report.dataset.clips, self.classes
+        return [
+            {
+                "clip": clips[index].id,
+                "song": clips[index].song,
+                "label": clips[index].label,
+                "predicted": names[int(shares.argmax())],
+                "probabilities": dict(zip(names, map(float, shares), strict=True)),
+            }
+            | ({"votes": list(clips[index].votes)} if self.report.dataset.order else {})
+            for index, shares in zip(indices, probabilities, strict=True)
+        ]
 
     def split(self, config: Config) -> Split:
         """Train, validation and test clips."""

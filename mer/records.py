@@ -32,6 +32,10 @@ def headline(scores: dict[str, Any]) -> dict[str, float]:
         for name, triple in found.items()
         for end, value in zip(("", "_low", "_high"), triple, strict=True)
     }
+    if svm := scores.get("svm"):
+        low, high = svm["intervals"]["song_accuracy"]
+        figures |= {"svm_song_accuracy": svm["song_accuracy"], "svm_accuracy": svm["accuracy"]}
+        figures |= {"svm_song_accuracy_low": low, "svm_song_accuracy_high": high}
     figures |= {"test_kappa": scores["kappa"], "test_calibration_error": scores["calibration"]["error"]}
     return figures | {key: float(scores[key]) for key in ("majority", "chance", "n_clips", "n_songs")}
 

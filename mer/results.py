@@ -14,7 +14,7 @@ from mer.metrics import OUTSIDE
 from mer.runs import Run
 from mer.tracking import RunStore
 
-__all__ = ["read_predictions", "read_scores", "read_validation", "test_key"]
+__all__ = ["read_baseline", "read_predictions", "read_scores", "read_validation", "test_key"]
 
 SHARES = ("accuracy", "macro_f1", "song_accuracy", "majority", "chance")
 INTERVALS = ("accuracy", "macro_f1", "song_accuracy")
@@ -37,14 +37,16 @@ def read_validation(runs: RunStore, run_id: str) -> list[dict[str, Any]]:
     Empty where there is none: a run of an older mer, one without a validation part, and a cross-validation,
     whose folds have theirs. Raises RunError where the file is damaged.
     """
-    folder = runs.folder(run_id, "evaluation")
-    if folder is None or not (folder / "validation.json").exists():
-        return []
-    return _read_rows(runs, run_id, "validation")
+    return _read_rows(runs, run_id, "validation", optional=True)
 
 
-def _read_rows(runs: RunStore, run_id: str, name: str) -> list[dict[str, Any]]:
-    rows = _read(runs, run_id, name)
+def read_baseline(runs: RunStore, run_id: str) -> list[dict[str, Any]]:
+    """The same of the SVM beside the run; empty where there is none."""
+    return _read_rows(runs, run_id, "svm", optional=True)
+
+
+def _read_rows(runs: RunStore, run_id: str, name: str, *, optional: bool = False) -> list[dict[str, Any]]:
+    rows = _read(runs, run_id, name, optional=optional)
     if rows is None:
         return []
     try:
@@ -89,10 +91,10 @@ def test_key(run: Run) -> str | None:
     return f"{run.data_hash}, {folds} folds, seed {seed}" if folds else None
 
 
-def _read(runs: RunStore, run_id: str, name: str) -> Any:
-    """What a JSON file of the evaluation holds; None if the run has no evaluation."""
+def _read(runs: RunStore, run_id: str, name: str, *, optional: bool = False) -> Any:
+    """What a JSON file of the evaluation holds; None if the run has no evaluation, or not this part of it."""
     folder = runs.folder(run_id, "evaluation")
-    if folder is None:
+    if folder is None or (optional and not (folder / f"{name}.json").exists()):
         return None
     try:
         content = json.loads((folder / f"{name}.json").read_text("utf-8"))
@@ -129,7 +131,7 @@ def _has_keys(value: object, keys: tuple[str, ...]) -> bool:
 
 
 def _check_rows(rows: Any) -> None:
-    """Raise ValueError unless these are rows as `mer.records.clip_rows` makes them."""
+    """Raise ValueError unless these are rows as `mer.material.Material.rows` makes them."""
     _require(isinstance(rows, list) and bool(rows), "rows", rows, "a list of at least one")
     clips = set()
     for row in rows:
@@ -183,6 +185,11 @@ def _check_scores(scores: Any) -> None:
     _check_confusion(scores["confusion"], len(classes), int("outside" in scores))
     _require(_is_share(scores.get("outside", 0)), "outside", scores.get("outside"), "from 0 to 1")
     _check_intervals(scores["intervals"])
+    if "svm" in scores:
+        svm = scores["svm"]
+        right = _has_keys(svm, (*INTERVALS, "intervals")) and all(_is_share(svm[name]) for name in INTERVALS)
+        _require(right, "svm", svm, f"an object with {', '.join(INTERVALS)} and intervals")
+        _check_intervals(svm["intervals"])
     if NEWER & set(scores):
         _check_newer(scores)
     if "agreement" in scores:

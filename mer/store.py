@@ -3,6 +3,7 @@
     <root>/facts/ab/abcd....json             what decoding found out: duration, rate, or why not usable
     <root>/images/<settings>/ab/abcd....npy  float16 log-mel images (windows, size, size)
     <root>/embeddings/<settings>/...         what a frozen network makes of them (`mer.frozen`)
+    <root>/descriptors/<settings>/...        a clip's sound in numbers (`mer.descriptors`)
     <root>/stamps.db                         which content a file had when it was last read
 
 Names do not matter: a renamed or moved clip is found again; another setting makes another entry. Each
@@ -11,13 +12,14 @@ is damaged is made again. Of several processes that fill the store at once, one 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from mer.arrays import ArrayFile, Shelf, is_whole, write_array
 from mer.audio import decode, resample
@@ -94,6 +96,21 @@ class FeatureStore:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         return FileLock(folder / f"{name}.lock")
+
+    @contextmanager
+    def alone(self, name: str, waiting: Callable[[], None]) -> Iterator[None]:
+        """Hold the lock of that name; `waiting` is called about once a second until then, and may raise."""
+        lock = self.lock(name)
+        with writing(self.root):
+            while not lock.is_locked:
+                try:
+                    lock.acquire(timeout=1)
+                except Timeout:
+                    waiting()
+        try:
+            yield
+        finally:
+            lock.release()
 
     @property
     def stamps(self) -> Stamps:

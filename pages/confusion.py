@@ -50,7 +50,7 @@ def show_run(run: Run, show: str) -> None:
         )
     st.caption(
         f"{words} Accuracy by song {score(run.metrics)}; chance "
-        f"{percent(found['chance'])}, largest class {percent(found['majority'])}."
+        f"{percent(found['chance'])}, largest class {percent(found['majority'])}{beside(found)}."
         f" {origin(run)}"
     )
 
@@ -61,6 +61,11 @@ def origin(run: Run) -> str:
         return f"An ensemble of {plain(members_of(run))}."
     found = best_and_last(run, history(run, "validation_accuracy"))
     return f"Validation: {found}." if found else ""
+
+
+def beside(found: dict) -> str:
+    """What the SVM scores, where there was one."""
+    return f", SVM {percent(found['svm']['song_accuracy'])}" if "svm" in found else ""
 
 
 def show_sureness(found: dict, title: str) -> str:

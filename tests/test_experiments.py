@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from mer.cards import load_card
+from mer.baseline import TITLE
+from mer.cards import load_card, page
 from mer.checkpoints import load_checkpoint
 from mer.errors import BackboneError, DataError, RunError, WeightsError
 from mer.evaluation import evaluate_checkpoint
 from mer.experiments import Experiment
 from mer.inference import Predictor
 from mer.material import Spec
-from mer.results import read_predictions, read_scores
+from mer.results import read_baseline, read_predictions, read_scores
 from mer.runs import state_path
 from mer.tracking import RunStore
 from mer.training import Callback
@@ -278,3 +279,42 @@ def test_folds_on_votes_pool_the_agreement(runs, voted):
     spec = replace(spec_of(voted, folds=2, epochs=1), label_column="Happy=happy,Sad=sad")
     outcome = Experiment().train(spec)
     assert read_scores(runs, outcome.run_id)["agreement"]["most_votes"] == 0.75
+
+
+def test_an_svm_on_the_same_clips_stands_beside_a_run(runs, song_corpus):
+    outcome = Experiment().train(spec_of(song_corpus, epochs=1, baseline=True))
+    metrics, scores = runs.get(outcome.run_id).metrics, read_scores(runs, outcome.run_id)
+    assert metrics["svm_song_accuracy_low"] <= metrics["svm_song_accuracy"] == 1.0
+    assert metrics["svm_accuracy"] == scores["svm"]["accuracy"] == 1.0
+    tested = [
+        {row["clip"] for row in read(runs, outcome.run_id)} for read in (read_predictions, read_baseline)
+    ]
+    assert tested[0] == tested[1]
+    card = load_card(runs.folder(outcome.run_id, "checkpoint"))
+    assert card.metrics["svm"]["song_accuracy"] == 1.0
+    assert "an SVM by song 100%" in page(card)
+
+
+def test_folds_pool_the_answers_of_the_svm_too(runs, song_corpus):
+    outcome = Experiment().train(spec_of(song_corpus, epochs=1, folds=2, baseline=True))
+    assert len(read_baseline(runs, outcome.run_id)) == 16
+    assert outcome.metrics["svm_accuracy"] == 1.0
+
+
+def test_the_svm_can_be_left_out(finished, runs):
+    assert not [name for name in finished.metrics if name.startswith("svm")]
+    assert read_baseline(runs, finished.run_id) == []
+
+
+def test_a_run_stopped_at_its_svm_is_finished_later(runs, tmp_path):
+    def stop(title, done, total):
+        if title == TITLE:
+            raise KeyboardInterrupt
+
+    spec = spec_of(write_songs(tmp_path / "songs", songs=5), epochs=1, baseline=True)
+    stopped = Experiment(notify=stop).train(spec)
+    assert stopped.status == "stopped"
+    resumed = Experiment().resume(stopped.run_id)
+    assert resumed.status == "finished"
+    assert "svm_accuracy" in resumed.metrics
+    assert len(runs.history(resumed.run_id, "train_loss")) == 1, "no epoch was trained twice"

@@ -15,7 +15,8 @@ banded calibration config files machine pace quality tables tensors
 arrays audio parallel stamps
 features
 masking preview store
-augment upkeep
+augment descriptors
+upkeep
 datasets
 library splits
 heads weights
@@ -28,7 +29,7 @@ runs
 resume
 estimate tracking cards
 callbacks checkpoints material results
-judging ladder
+baseline judging ladder
 records inference
 ensembles joining
 evaluation experiments explain landscape stimuli timeline

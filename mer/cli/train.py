@@ -69,6 +69,9 @@ def _outcome_text(outcome: "Outcome") -> str:
     if "test_kappa" in m:
         rows += [("Cohen's kappa", f"{m['test_kappa']:.2f}", "")]
         rows += [("calibration error", f"{m['test_calibration_error']:.0%}", "")]
+    if "svm_song_accuracy" in m:
+        low, high = m["svm_song_accuracy_low"], m["svm_song_accuracy_high"]
+        rows += [("an SVM, by song", f"{m['svm_song_accuracy']:.0%}", f"{low:.0%} to {high:.0%}")]
     rows += [("majority class", f"{m['majority']:.0%}", ""), ("chance", f"{m['chance']:.0%}", "")]
     tested = f"{m['n_clips']:.0f} test clips of {m['n_songs']:.0f} songs"
     return "\n".join(

@@ -14,8 +14,10 @@ from mer.files import home as mer_home
 from mer.runs import Run
 from mer.tracking import RunStore
 from pages._ui.data import Model, all_runs
+from pages._ui.style import titled
 
 __all__ = [
+    "SVM_TITLE",
     "Tested",
     "clip_bytes",
     "clip_path",
@@ -25,6 +27,9 @@ __all__ = [
     "tested_by",
     "tested_on",
 ]
+
+
+SVM, SVM_TITLE = "svm", "an SVM on statistics of the sound"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,21 @@ class Tested:
         )
         folds = run.spec.get("config", {}).get("split", {}).get("folds")
         return f"{name}: {figures}{f', {folds} folds' if folds else ''}"
+
+    @property
+    def svm(self) -> Run | None:
+        """A run that an SVM was tested beside, if there is one; it scores the same beside all of them."""
+        return next((run for run in self.runs if "svm_song_accuracy" in run.metrics), None)
+
+    def names(self) -> dict[str, str]:
+        """Keys and titles of all whose answers to these clips are kept: the runs, and the SVM."""
+        return {run.id: titled(run) for run in self.runs} | ({SVM: SVM_TITLE} if self.svm else {})
+
+    def answers(self, key: str) -> list[dict[str, Any]]:
+        """A row per test clip of one of them. Raises RunError if they are damaged."""
+        if key == SVM:
+            return _predictions(str(mer_home()), self.svm.id, self.svm.ended, svm=True)
+        return predictions(next(run for run in self.runs if run.id == key))
 
 
 def finished_runs() -> list[Run]:
@@ -81,8 +101,9 @@ def predictions(run: Run) -> list[dict[str, Any]]:
 
 
 @st.cache_data(max_entries=30, show_spinner=False)
-def _predictions(home: str, run_id: str, ended: float | None) -> list[dict[str, Any]]:
-    return results.read_predictions(RunStore.open(), run_id)
+def _predictions(home: str, run_id: str, ended: float | None, *, svm: bool = False) -> list[dict[str, Any]]:
+    read = results.read_baseline if svm else results.read_predictions
+    return read(RunStore.open(), run_id)
 
 
 def clip_path(run: Run, clip: str) -> Path:

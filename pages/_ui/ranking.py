@@ -11,28 +11,37 @@ from mer.runs import Run
 from pages._ui.chart import figure, forest
 from pages._ui.curves import best_and_last
 from pages._ui.data import history
-from pages._ui.evaluated import Tested
+from pages._ui.evaluated import SVM_TITLE, Tested
 from pages._ui.style import colours, members_of, titled
 
 __all__ = ["differences", "show_forest", "show_leaderboard"]
 
 
 def leaderboard(group: Tested) -> list[dict[str, Any]]:
-    """A row per run, best first, then what the largest class and chance would score."""
-    best = _triple(group.runs[0])
+    """A row per run, best first, then what an SVM, the largest class and chance score."""
+    best = _triple(group.runs[0].metrics)
     rows = [_row(run, best) for run in group.runs]
-    figures = group.runs[0].metrics
+    figures, svm = group.runs[0].metrics, group.svm
+    if svm:
+        own = _triple(svm.metrics, "svm_song_accuracy")
+        rows.append(_scores(SVM_TITLE, own, svm.metrics) | {"by clip": svm.metrics.get("svm_accuracy")})
     for name, key in (("always the largest class", "majority"), ("chance", "chance")):
         rows.append({"run": name, "accuracy by song": figures.get(key)})
     return rows
 
 
-def _triple(run: Run) -> tuple[float, float, float]:
-    return tuple(run.metrics[f"test_song_accuracy{end}"] for end in ("", "_low", "_high"))
+def _triple(figures: dict[str, float], key: str = "test_song_accuracy") -> tuple[float, float, float]:
+    return tuple(figures[f"{key}{end}"] for end in ("", "_low", "_high"))
+
+
+def _scores(title: str, own: tuple[float, float, float], figures: dict[str, float]) -> dict[str, Any]:
+    """The cells of a score by song with its interval."""
+    drawn = _bar(own, figures.get("majority", 0))
+    return {"run": title, "accuracy by song": own[0], "low": own[1], "high": own[2], "95% interval": drawn}
 
 
 def _row(run: Run, best: tuple[float, float, float]) -> dict[str, Any]:
-    m, own = run.metrics, _triple(run)
+    m, own = run.metrics, _triple(run.metrics)
     train = run.spec.get("config", {}).get("train", {})
     verdict = (
         "best"
@@ -41,12 +50,7 @@ def _row(run: Run, best: tuple[float, float, float]) -> dict[str, Any]:
         if overlapping(own, best)
         else "below the best"
     )
-    return {
-        "run": titled(run),
-        "accuracy by song": own[0],
-        "low": own[1],
-        "high": own[2],
-        "95% interval": _bar(own, m.get("majority", 0)),
+    return _scores(titled(run), own, m) | {
         "against the best": verdict,
         "by clip": m.get("test_accuracy"),
         "macro-F1": m.get("test_macro_f1"),
@@ -98,11 +102,12 @@ def show_leaderboard(group: Tested) -> list[dict[str, Any]]:
 
 
 def show_forest(group: Tested) -> None:
-    """Scores with their intervals, against chance and the largest class."""
+    """Scores with their intervals, against chance, the largest class and the SVM."""
     m = group.runs[0].metrics
     names = [titled(run) for run in group.runs]
     chart = forest(
-        names, [_triple(run) for run in group.runs], chance=m.get("chance"), majority=m.get("majority"),
+        names, [_triple(run.metrics) for run in group.runs], chance=m.get("chance"),
+        majority=m.get("majority"), svm=group.svm and group.svm.metrics["svm_song_accuracy"],
         title="Accuracy by song with 95% interval",
     )  # fmt: skip
     st.plotly_chart(chart, key="forest")

@@ -38,7 +38,9 @@ def show_run(run: Run) -> None:
             if run.status == "finished":
                 largest = percent(run.metrics.get("majority"))
                 chance = percent(run.metrics.get("chance"))
-                st.markdown(f"by song {score(run.metrics)}; largest class {largest}, chance {chance}")
+                svm = run.metrics.get("svm_song_accuracy")
+                beside = "" if svm is None else f"SVM {percent(svm)}, "
+                st.markdown(f"by song {score(run.metrics)}; {beside}largest class {largest}, chance {chance}")
             elif run.status == "queued":
                 st.markdown(run.tags.get("mer.stage") or "waiting for its process")
             else:

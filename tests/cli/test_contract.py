@@ -14,7 +14,7 @@ from mer.cli.parser import build_parser
 from mer.tracking import RunStore
 from tests.run_helpers import TINY, write_songs
 
-OPTIONS = [f"--{key.replace('_', '-')}={value}" for key, value in TINY.items()]
+OPTIONS = [*(f"--{key.replace('_', '-')}={value}" for key, value in TINY.items()), "--no-baseline"]
 
 
 @pytest.fixture

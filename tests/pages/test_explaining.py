@@ -148,7 +148,7 @@ def test_a_network_that_cannot_be_explained_is_one_message(monkeypatch, song):
 def test_a_clip_of_a_cell_is_explained_by_the_network_that_answered(lab, asked, everywhere):
     app = opened("confusion", run=lab.first[:8])
     assert asked == []
-    [toggle for toggle in app.toggle if toggle.label == "Explain"][0].set_value(True).run()
+    next(toggle for toggle in app.toggle if toggle.label == "Explain").set_value(True).run()
     assert errors(app) == []
     assert asked == [(app.selectbox(key="said").value, None)]
     assert "Hear it" in said(app)

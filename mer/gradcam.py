@@ -4,16 +4,15 @@ A hook of our own and not captum's LayerGradCam: a dashboard's networks are shar
 hooks would catch what other threads compute at the same time.
 """
 
-from threading import Lock, get_ident
+from threading import get_ident
 
 import torch
 
 from mer.backbones import ZOO, Classifier
 from mer.errors import BackboneError
+from mer.heads import GRUHead
 
 __all__ = ["grad_cam"]
-
-ONE_AT_A_TIME = Lock()  # cuDNN is switched for the whole process
 
 
 def grad_cam(model: Classifier, inputs: torch.Tensor, target: int) -> torch.Tensor:
@@ -34,12 +33,13 @@ def grad_cam(model: Classifier, inputs: torch.Tensor, target: int) -> torch.Tens
         seen.append(output.detach().requires_grad_())
         return seen[0].clone()  # what comes next may write into it
 
-    # cuDNN's GRU gives slopes in training mode only.
-    with ONE_AT_A_TIME, torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
-        hook = model.body.get_submodule(backbone.cam).register_forward_hook(catch)
-        try:
+    if isinstance(model.head, GRUHead):
+        model.head.gru.train()  # else cuDNN gives no slopes; without dropout nothing else changes
+    hook = model.body.get_submodule(backbone.cam).register_forward_hook(catch)
+    try:
+        with torch.enable_grad():
             (slope,) = torch.autograd.grad(model(inputs)[:, target].sum(), seen)
-        finally:
-            hook.remove()
+    finally:
+        hook.remove()
     weights = slope.mean(dim=(2, 3), keepdim=True)
     return (weights * seen[0].detach()).sum(dim=1).clamp_min(0).float()

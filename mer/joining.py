@@ -81,6 +81,7 @@ def join(runs: RunStore, names: Sequence[str], *, weights: str = "equal", comman
             for share, own, run in zip(shares, cards, members, strict=True)
         ),
         normalization={"mean": 0.0, "std": 1.0},
+        split={} if _pooled(members) else cards[0].split,
         metrics=scores,
         calibration={},
         command=command,
@@ -163,10 +164,15 @@ def _validation(runs: RunStore, run: Run) -> list[Row]:
     return [row | {"clip": f"{number} {row['clip']}"} for number, row in found]
 
 
+def _pooled(members: Sequence[Run]) -> bool:
+    """True if the runs are cross-validations, whose answers are those of several networks."""
+    return any(run.checkpoint_run != run.id for run in members)
+
+
 def _notes(members: Sequence[Run], card: Card, how: str) -> str:
     """Where weights and scores come from, then what is to be said of the data."""
     found = f"{how} The scores are those of the members' answers to their test clips, averaged."
-    if any(run.checkpoint_run != run.id for run in members):
+    if _pooled(members):
         found += (
             f" Each member is one of the {card.config.split.folds} networks of a cross-validation, the one "
             "with the lowest validation loss; the scores are of all of them, each asked about its own fold."

@@ -15,6 +15,7 @@ TITLES = {
     "compare": "Compare",
     "confusion": "Confusion",
     "study": "The study of 2022",
+    "ladder": "The ladder",
 }
 SECONDS = 60  # the first page that needs it imports torch
 TEXTS = (

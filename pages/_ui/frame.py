@@ -33,6 +33,7 @@ PAGES = {
         ("Compare", "compare", ":material/leaderboard:"),
         ("Confusion", "confusion", ":material/grid_on:"),
         ("2022 study", "study", ":material/history_edu:"),
+        ("Ladder", "ladder", ":material/stairs:"),
     ),
 }
 

@@ -1,6 +1,7 @@
 """The ladder: which settings each rung changes, and what became of its runs."""
 
 import dataclasses
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def test_the_ladder_leads_from_what_was_released_to_the_default():
 def test_each_rung_changes_the_settings_of_its_switch_and_no_others(held):
     named = {switch.key: set(switch.settings) for switch in SWITCHES}
     found = ladder(**held)
-    for before, now in zip(found, found[1:], strict=False):
+    for before, now in pairwise(found):
         changed = differing(before.config, now.config)
         assert changed
         assert not named[now.key] or changed <= named[now.key]

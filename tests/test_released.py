@@ -1,4 +1,4 @@
-"""What the released code of 2022 did, switched on: 1000 outputs, no evaluation mode, the first seconds alone."""
+"""What the released code of 2022 did, switched on: more outputs than classes, no evaluation mode, the first seconds alone."""
 
 import numpy as np
 import pytest
@@ -254,8 +254,7 @@ def released(session_home, song_corpus):
         config = run_helpers.tiny_config(
             backbone="tiny", only_first=True, group_by_song=False, validation=0.0, **RELEASED
         )
-        outcome = Experiment().train(Spec(str(song_corpus), config))
-        return outcome
+        return Experiment().train(Spec(str(song_corpus), config))
 
 
 def test_a_run_as_released_says_how_often_it_answered_with_no_class(released, runs_home):

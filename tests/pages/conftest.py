@@ -156,10 +156,13 @@ def broken_database(own_home):
 
 @pytest.fixture
 def recorded(lab):
-    """recorded(rows, name=..., key=...) keeps a finished run that answered (clip, song, label, said)."""
+    """recorded(rows, name=..., key=...) keeps a finished run that answered (clip, song, label, said).
+
+    `config` and further words are what its spec has of them.
+    """
     made = []
 
-    def record(rows, *, name="made up", key="made up"):
+    def record(rows, *, name="made up", key="made up", config=None, **asked):
         classes = sorted({row[2] for row in rows} | {row[3] for row in rows})
         sure = np.linspace(0.9, 0.7, len(rows))[:, None]  # the earlier, the surer
         own = np.array([[said == label for label in classes] for *_, said in rows])
@@ -176,7 +179,7 @@ def recorded(lab):
             (folder / "scores.json").write_text(json.dumps(scores), "utf-8")
             (folder / "predictions.json").write_text(json.dumps(answers), "utf-8")
 
-        run_id = lab.runs.create(name, Spec(data=str(lab.corpus), config=tiny_config()).to_dict())
+        run_id = lab.runs.create(name, Spec(str(lab.corpus), config or tiny_config(), **asked).to_dict())
         made.append(run_id)
         lab.runs.save_folder(run_id, "evaluation", write)
         lab.runs.log(run_id, [(1, headline(scores))])

@@ -148,10 +148,17 @@ def page(card: Card) -> str:
     rows = [f"# {card.title}", ""]
     if card.synthetic:
         rows += ["**Trained on synthetic music: for trying things out, not for judging real songs.**", ""]
-    trained = {"head": "only the head", "last": "head and last stage", "none": "all of it"}[train.freeze]
-    network = f"{train.backbone}, head {train.head}, {trained} trained, started from: {train.weights}"
+    trained = {
+        "head": "only the head",
+        "classifier": "only the linear layers at the end",
+        "last": "head and last stage",
+        "none": "all of it",
+    }[train.freeze]
+    head = "ImageNet's output layer" if train.outputs == "imagenet" else f"head {train.head}"
+    network = f"{train.backbone}, {head}, {trained} trained, started from: {train.weights}"
     size = f"{data.get('clips')} clips, {data.get('songs')} songs"
     audio = f"{card.config.audio.window_seconds:g} s windows at {card.config.audio.sample_rate} Hz"
+    audio += ", the first of each clip alone" if card.config.audio.only_first else ""
     rows += [
         f"- network: {network}",
         f"- classes: {', '.join(card.classes)}",

@@ -226,10 +226,17 @@ def find_checkpoints(root: Path) -> Iterator[tuple[Path, Card]]:
 def _what_it_is(card: Card) -> list[str]:
     """Network or members, classes, data and input, one a line."""
     train, data = card.config.train, card.data
-    trained = {"head": "only the head", "last": "head and last stage", "none": "all of it"}[train.freeze]
-    network = f"{train.backbone}, head {train.head}, {trained} trained, started from: {train.weights}"
+    trained = {
+        "head": "only the head",
+        "classifier": "only the linear layers at the end",
+        "last": "head and last stage",
+        "none": "all of it",
+    }[train.freeze]
+    head = "ImageNet's output layer" if train.outputs == "imagenet" else f"head {train.head}"
+    network = f"{train.backbone}, {head}, {trained} trained, started from: {train.weights}"
     size = f"{data.get('clips')} clips, {data.get('songs')} songs"
     audio = f"{card.config.audio.window_seconds:g} s windows at {card.config.audio.sample_rate} Hz"
+    audio += ", the first of each clip alone" if card.config.audio.only_first else ""
     about = [
         f"- classes: {', '.join(card.classes)}",
         f"- data: {data.get('name')}, {size}; licence: {data.get('licence') or 'not stated'}",

@@ -12,6 +12,7 @@ from mer.ladder import Step, climbed, ladders, rungs
 
 if TYPE_CHECKING:
     from mer.material import Spec
+    from mer.tracking import RunStore
 
 
 def ladder(arguments: Namespace) -> int:
@@ -72,7 +73,7 @@ def _climb(specs: list["Spec"]) -> tuple[bool, list[dict[str, str]]]:
     return False, failed
 
 
-def _read(store: Any, name: str) -> list[Step]:
+def _read(store: "RunStore", name: str) -> list[Step]:
     from mer.results import read_predictions, read_scores
 
     runs = ladders(store.runs()).get(name, [])

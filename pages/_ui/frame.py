@@ -34,6 +34,7 @@ PAGES = {
         ("Confusion", "confusion", ":material/grid_on:"),
         ("Map", "map", ":material/scatter_plot:"),
         ("2022 study", "study", ":material/history_edu:"),
+        ("Ladder", "ladder", ":material/stairs:"),
     ),
 }
 

@@ -56,7 +56,9 @@ def _row(run: Run, best: tuple[float, float, float]) -> dict[str, Any]:
         "macro-F1": m.get("test_macro_f1"),
         "kappa": m.get("test_kappa"),
         "calibration error": m.get("test_calibration_error"),
-        "trained": {"head": "head", "last": "last stage", "none": "all"}.get(train.get("freeze"), ""),
+        "trained": {"head": "head", "classifier": "classifier", "last": "last stage", "none": "all"}.get(
+            train.get("freeze"), ""
+        ),
         "ensemble of": members_of(run),
         "epochs (validation)": best_and_last(run, history(run, "validation_accuracy")),
         "parameters (M)": round(m["parameters"] / 1e6, 1) if "parameters" in m else None,

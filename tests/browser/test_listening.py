@@ -47,7 +47,7 @@ def test_a_first_visit_without_a_network_gives_a_prediction_in_one_click(empty_s
 def test_a_page_visited_before_the_front_door_has_its_navigation(empty_server, page):
     page.goto(f"{empty_server.url}/study")
     settle(page)
-    for name in ("Home", "Predict", "Data", "Train", "Live", "Compare", "Confusion", "2022 study"):
+    for name in ("Home", "Predict", "Data", "Train", "Live", "Compare", "Confusion", "2022 study", "Ladder"):
         assert page.get_by_role("link", name=name, exact=False).count() >= 1
     assert "98 clips" in text_of(page)
 

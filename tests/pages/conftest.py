@@ -159,7 +159,8 @@ def broken_database(own_home):
 def recorded(lab):
     """recorded(rows, name=..., key=..., svm=...) keeps a finished run; rows of (clip, song, label, said).
 
-    `svm` is what an SVM answered beside it, if there was one.
+    `svm` is what an SVM answered beside it, if there was one; `config` and further words are what its spec has
+    of them.
     """
     made = []
 
@@ -173,7 +174,7 @@ def recorded(lab):
             for (clip, song, label, said), part in zip(rows, shares, strict=True)
         ]  # fmt: skip
 
-    def record(rows, *, name="made up", key="made up", svm=()):
+    def record(rows, *, name="made up", key="made up", svm=(), config=None, **asked):
         classes = sorted({row[2] for row in rows} | {row[3] for row in rows})
         found, beside = answers(rows, classes), answers(svm, classes) if svm else []
         scores = with_baseline(score_rows(found, classes), beside, classes)
@@ -183,7 +184,7 @@ def recorded(lab):
                 if content:
                     (folder / f"{part}.json").write_text(json.dumps(content), "utf-8")
 
-        run_id = lab.runs.create(name, Spec(data=str(lab.corpus), config=tiny_config()).to_dict())
+        run_id = lab.runs.create(name, Spec(str(lab.corpus), config or tiny_config(), **asked).to_dict())
         made.append(run_id)
         lab.runs.save_folder(run_id, "evaluation", write)
         lab.runs.log(run_id, [(1, headline(scores))])

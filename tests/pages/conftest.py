@@ -159,8 +159,8 @@ def broken_database(own_home):
 def recorded(lab):
     """recorded(rows, name=..., key=..., svm=...) keeps a finished run; rows of (clip, song, label, said).
 
-    `svm` is what an SVM answered beside it, if there was one; `config` and further words are what its spec has
-    of them.
+    `svm` is what an SVM answered beside it, if there was one; `config` and further words are what its spec
+    has of them.
     """
     made = []
 

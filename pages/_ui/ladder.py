@@ -35,9 +35,9 @@ def ask_ladder(entry: Entry) -> None:
 
     left, right = st.columns(2)
     with left:
-        chosen("backbone", list(ZOO), default=["efficientnet_lite0"])
-        backbone = st.selectbox("Network", list(ZOO), key="backbone")
-        remember("backbone", backbone)
+        chosen("network", list(ZOO), default=["efficientnet_lite0"])
+        backbone = st.selectbox("Network", list(ZOO), key="network")
+        remember("network", backbone)
     here = ZOO[backbone].source.available()
     with right:
         chosen("weights", list(STARTS), default=["imagenet" if here else "none"])

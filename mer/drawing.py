@@ -23,7 +23,7 @@ FILES = {
     "rest": "rest.wav",
     "picture": "picture.png",
 }
-ORANGE, BLUE = "#D55E00", "#4477AA"
+ORANGE, BLUE, CYAN = "#D55E00", "#4477AA", "#56D0FF"
 
 
 def write_explanation(folder: Path, found: Explanation, about: dict[str, Any]) -> None:
@@ -66,7 +66,7 @@ def _spectrogram(found: Explanation, axes: "Axes") -> None:
     axes.imshow(found.level, cmap="gray", **place)
     axes.imshow(found.relevance, cmap="inferno", alpha=0.6 * found.relevance, vmin=0, vmax=1, **place)
     if found.relevance.any():
-        axes.contour(found.seconds, range(len(found.hertz)), found.relevance, [0.5], colors="white")
+        axes.contour(found.seconds, range(len(found.hertz)), found.relevance, [0.5], colors=CYAN)
     axes.set_yticks(*frequency_ticks(found.hertz))
     axes.set(xlabel="time (s)", ylabel="frequency (Hz)")
     axes.set_title(f"What speaks for {found.explained} ({found.probability:.0%}); line: half of the most")

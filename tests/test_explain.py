@@ -60,7 +60,8 @@ def test_the_map_of_a_network_that_looks_at_what_is_loud_is_the_spectrogram(sees
     heard = found.relevance[:, : last - 1].ravel(), found.level[:, : last - 1].ravel()
     assert found.relevance.shape == found.level.shape == (16, 1 + int(seconds * RATE) // 64)
     assert np.corrcoef(*heard)[0, 1] > 0.8
-    assert (found.relevance.min(), found.relevance.max()) == (0, 1)
+    assert found.relevance.min() >= 0
+    assert found.relevance.max() == 1
     if seconds == 1.4:
         assert not found.relevance[:, last:].any()
 

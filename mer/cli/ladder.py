@@ -8,9 +8,9 @@ from uuid import uuid4
 from mer.cli.output import Bars, emit, percent, table
 from mer.cli.specs import command_for, given_settings, make_spec
 from mer.errors import MerError
-from mer.ladder import Step, climbed, ladders, rungs
 
 if TYPE_CHECKING:
+    from mer.ladder import Step
     from mer.material import Spec
     from mer.tracking import RunStore
 
@@ -44,6 +44,8 @@ def ladder(arguments: Namespace) -> int:
 
 
 def _specs(arguments: Namespace) -> list["Spec"]:
+    from mer.ladder import rungs
+
     name, specs = uuid4().hex, []
     for rung in rungs(**given_settings(arguments)):
         spec = make_spec(arguments, rung.config)
@@ -73,14 +75,15 @@ def _climb(specs: list["Spec"]) -> tuple[bool, list[dict[str, str]]]:
     return False, failed
 
 
-def _read(store: "RunStore", name: str) -> list[Step]:
+def _read(store: "RunStore", name: str) -> list["Step"]:
+    from mer.ladder import climbed, ladders
     from mer.results import read_predictions, read_scores
 
     runs = ladders(store.runs()).get(name, [])
     return climbed(runs, lambda run: read_scores(store, run.id), lambda run: read_predictions(store, run.id))
 
 
-def _plain(step: Step) -> dict[str, Any]:
+def _plain(step: "Step") -> dict[str, Any]:
     """One rung for JSON; scores in [0, 1], times in s."""
     found, run, scores = step.comparison, step.run, step.scores or {}
     keys = ("song_accuracy", "accuracy", "macro_f1", "majority", "chance", "outside", "n_songs", "n_clips")
@@ -119,7 +122,7 @@ def _published() -> list[dict[str, Any]]:
     ]
 
 
-def _text(steps: list[Step], failed: list[dict[str, str]]) -> str:
+def _text(steps: list["Step"], failed: list[dict[str, str]]) -> str:
     rows = [_row(step) for step in steps]
     parts = [table(rows, ("rung", "by song (95%)", "change, points (95%)", "p", "no class", "time", "run"))]
     scores = next((step.scores for step in reversed(steps) if step.scores and not step.aside), None)
@@ -135,7 +138,7 @@ def _text(steps: list[Step], failed: list[dict[str, str]]) -> str:
     return "\n\n".join(parts)
 
 
-def _row(step: Step) -> tuple[str, ...]:
+def _row(step: "Step") -> tuple[str, ...]:
     run, found = step.run, step.comparison
     time = f"{run.ended - run.started:.0f} s" if run.ended else ""
     if step.scores is None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from mer.cli.output import Bars, emit, percent, table
 from mer.errors import AudioError, MerError
-from mer.metrics import columns
 from mer.runs import Run
 
 if TYPE_CHECKING:
@@ -32,6 +31,8 @@ def evaluate(arguments: Namespace) -> None:
 
 
 def _scores_text(scores: dict) -> str:
+    from mer.metrics import columns
+
     rows = [
         ("by song", percent(scores, "song_accuracy")),
         ("by clip", percent(scores, "accuracy")),

@@ -1,11 +1,13 @@
 """The parts of the page Ladder: asking for one, watching it, and what each switch turned out to be worth."""
 
+from contextlib import suppress
 from dataclasses import replace
 from uuid import uuid4
 
 import streamlit as st
 
 from mer.comparison import Comparison
+from mer.errors import RunError
 from mer.jobs import cancel
 from mer.ladder import Step, rungs
 from mer.library import Entry
@@ -33,9 +35,9 @@ def ask_ladder(entry: Entry) -> None:
 
     left, right = st.columns(2)
     with left:
-        chosen("backbone", list(ZOO), default=["efficientnet_lite0"])
-        backbone = st.selectbox("Network", list(ZOO), key="backbone")
-        remember("backbone", backbone)
+        chosen("network", list(ZOO), default=["efficientnet_lite0"])
+        backbone = st.selectbox("Network", list(ZOO), key="network")
+        remember("network", backbone)
     here = ZOO[backbone].source.available()
     with right:
         chosen("weights", list(STARTS), default=["imagenet" if here else "none"])
@@ -81,7 +83,7 @@ def _stop(runs: list[Run]) -> None:
     """Cancel all runs that have not ended, the last first, so that none begins meanwhile."""
     store = RunStore.open()
     for run in reversed(runs):
-        if store.get(run.id).status in ACTIVE:
+        with suppress(RunError):  # it has ended, or was deleted, meanwhile
             cancel(store, run.id)
 
 

@@ -131,7 +131,7 @@ def explained(
         hovertemplate="%{x:.2f} s, %{y}: %{z}% of the most<extra></extra>",
     )
     half = {"start": 50, "end": 50, "size": 1, "coloring": "none"}
-    line = {"width": 2, "color": "#FFFFFF"}
+    line = {"width": 2, "color": "#56D0FF"}  # neither grey nor warm
     return chart.add_traces(
         [over, go.Contour(**place, contours=half, line=line, showscale=False, hoverinfo="skip")]
     )

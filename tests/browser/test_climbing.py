@@ -13,7 +13,7 @@ MINUTES = 15  # on two cores that others use too; six or so on idle ones
 
 @pytest.mark.timeout(60 * (MINUTES + 3))
 def test_a_ladder_is_launched_watched_and_read(server, page):
-    page.goto(f"{server.url}/ladder?backbone=mobilenet_v3_small&weights=none")
+    page.goto(f"{server.url}/ladder?network=mobilenet_v3_small&weights=none")
     page.get_by_role("button", name="Launch the ladder").wait_for()
     settle(page)
     page.get_by_role("button", name="Launch the ladder").click()

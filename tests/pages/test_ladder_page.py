@@ -62,7 +62,7 @@ def test_without_data_the_way_to_some_is_shown():
 
 
 def test_every_rung_is_launched_as_a_run_of_its_own(launched, lab):
-    app = opened("ladder", backbone="resnet18", weights="none")
+    app = opened("ladder", network="resnet18", weights="none")
     by_label(app.main.button, "Launch the ladder").click().run()
     assert errors(app) == []
     planned = rungs(backbone="resnet18", weights="none")
@@ -73,9 +73,9 @@ def test_every_rung_is_launched_as_a_run_of_its_own(launched, lab):
 
 
 def test_a_network_whose_weights_are_not_here_starts_from_random_ones(launched):
-    app = opened("ladder", backbone="alexnet")
+    app = opened("ladder", network="alexnet")
     assert app.selectbox(key="weights").value == "none"
-    app = opened("ladder", backbone="alexnet", weights="imagenet")
+    app = opened("ladder", network="alexnet", weights="imagenet")
     assert "ImageNet weights of alexnet are not on this machine" in said(app)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mer.config import Config
+from mer.controls import CONTROLS
 from mer.errors import CheckpointError, MerError
 
 __all__ = ["CARD", "PAGE", "WEIGHTS", "Card", "find_checkpoints", "load_card", "page"]
@@ -63,7 +64,13 @@ class Card:
     def title(self) -> str:
         """Backbone and data in a few words."""
         name = f"{self.config.train.backbone} · {self.data.get('name', 'unknown data')}"
+        name = f"{name} · control: {self.control}" if self.control else name
         return f"{name} (synthetic)" if self.synthetic else name
+
+    @property
+    def control(self) -> str:
+        """What makes it the model of a control run (see `mer.controls`), in words; empty for any other."""
+        return CONTROLS.get(self.config.split.control, "")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for card.json."""
@@ -148,6 +155,11 @@ def page(card: Card) -> str:
     rows = [f"# {card.title}", ""]
     if card.synthetic:
         rows += ["**Trained on synthetic music: for trying things out, not for judging real songs.**", ""]
+    if card.control:
+        rows += [
+            f"**A control run ({card.control}): its answers mean nothing.**",
+            "",
+        ]
     trained = {"head": "only the head", "last": "head and last stage", "none": "all of it"}[train.freeze]
     network = f"{train.backbone}, head {train.head}, {trained} trained, started from: {train.weights}"
     size = f"{data.get('clips')} clips, {data.get('songs')} songs"

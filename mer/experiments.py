@@ -105,7 +105,7 @@ class Experiment:
 
     def _create(self, spec: Spec, material: Material, parent: str | None = None) -> str:
         config = spec.config
-        name = f"{config.train.backbone} {material.report.dataset.name}"
+        name = spec.title(material.report.dataset.name)
         if parent:
             name += f" fold {config.split.fold + 1}"
         run_id = self.runs.create(name, spec.to_dict(), parent=parent)

@@ -10,7 +10,7 @@ CORE = Path(__file__).parents[1] / "mer"
 # Each name may import those above it; names on one line do not import each other.
 ORDER = """
 errors
-banded calibration config files machine pace quality tensors
+banded calibration config controls files machine pace quality tensors
 arrays audio parallel stamps
 features
 preview store
@@ -30,7 +30,7 @@ estimate tracking cards
 callbacks checkpoints material results
 baseline judging
 records inference
-evaluation experiments
+evaluation experiments verdicts
 jobs
 cli
 """

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from mer.cli import data, models, runs, store, train, zoo
+from mer.cli import checks, data, models, runs, store, train, zoo
 from mer.config import PRESETS, AudioConfig, AugmentConfig, MelConfig, SplitConfig, TrainConfig
 
 __all__ = ["build_parser"]
@@ -103,11 +103,15 @@ def _store(top: Group) -> None:
 def _training(top: Group) -> None:
     one = _add(top, "train", train.train, "fine-tune one network")
     many = _add(top, "sweep", train.sweep, "fine-tune several networks and batch sizes")
-    for command in (one, many):
+    text = "train on shuffled labels, silence and noise, from which nothing can be learned"
+    controls = _add(top, "controls", checks.controls, text)
+    skipped = {many: {"backbone", "batch_size"}, controls: {"control"}}
+    for command in (one, many, controls):
         command.add_argument("--data", type=Path, required=True, metavar="PATH", help="folder, zip or CSV")
         command.add_argument("--preset", choices=PRESETS, default="default")
         _columns(command)
-        _settings(command, skip=set() if command is one else {"backbone", "batch_size"})
+        _settings(command, skip=skipped.get(command, set()))
+    for command in (one, many):
         command.add_argument("--executor", choices=("local", "ray"), default="local")
     one.add_argument("--detach", action="store_true", help=DETACH)
     many.add_argument("--backbones", default="all", metavar="all|A,B")

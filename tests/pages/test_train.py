@@ -42,6 +42,16 @@ def understood(command):
     return make_spec(arguments, preset(arguments.preset).updated(**given_settings(arguments)))
 
 
+def test_one_click_launches_the_three_controls(launched, lab):
+    app = opened("train", backbone="alexnet")
+    (button,) = [button for button in app.main.button if button.label == "Launch the three controls"]
+    button.click().run()
+    assert [spec.config.split.control for spec in launched] == ["labels", "silence", "noise"]
+    assert {spec.config.train.backbone for spec in launched} == {"alexnet"}
+    assert [understood(spec.command).config for spec in launched] == [spec.config for spec in launched]
+    assert errors(app) == []
+
+
 def test_without_data_the_way_to_some_is_shown():
     app = opened("train")
     assert any("no data set yet" in info.value for info in app.info)

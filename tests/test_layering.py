@@ -30,7 +30,7 @@ estimate tracking cards
 callbacks checkpoints material results
 baseline judging
 records inference
-evaluation experiments verdicts
+evaluation experiments leaks verdicts
 jobs
 cli
 """

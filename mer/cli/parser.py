@@ -105,8 +105,9 @@ def _training(top: Group) -> None:
     many = _add(top, "sweep", train.sweep, "fine-tune several networks and batch sizes")
     text = "train on shuffled labels, silence and noise, from which nothing can be learned"
     controls = _add(top, "controls", checks.controls, text)
-    skipped = {many: {"backbone", "batch_size"}, controls: {"control"}}
-    for command in (one, many, controls):
+    leak = _add(top, "check-leak", checks.check_leak, "how much songs on both sides flatter a score")
+    skipped = {many: {"backbone", "batch_size"}, controls: {"control"}, leak: {"group_by_song"}}
+    for command in (one, many, controls, leak):
         command.add_argument("--data", type=Path, required=True, metavar="PATH", help="folder, zip or CSV")
         command.add_argument("--preset", choices=PRESETS, default="default")
         _columns(command)

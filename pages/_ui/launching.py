@@ -19,13 +19,17 @@ from pages._ui.frame import page_file
 
 __all__ = ["launch_all", "launch_and_watch", "show_checks", "spec_of", "time_needed"]
 
-# Checks of the whole pipeline: what is changed from run to run, and what to look for.
+CONTROL, LEAK = "Launch the three controls", "Launch with songs kept apart, and not"
+# Checks of the whole pipeline: what changes from run to run, and what to look for.
 CHECKS = {
-    "Launch the three controls": [{"control": control} for control in CONTROLS],
+    CONTROL: [{"control": control} for control in CONTROLS],
+    LEAK: [{"group_by_song": True}, {"group_by_song": False}],
 }
 LOOK = {
-    "Launch the three controls": "The same with shuffled labels, with silence and with noise. Nothing can be "
-    "learned from these: where a whole interval lies above chance and the largest class, something is wrong.",
+    CONTROL: "The same with shuffled labels, with silence and with noise. Nothing can be learned from these: "
+    "where a whole interval lies above chance and the largest class, something is wrong.",
+    LEAK: "The same twice. By how much the second scores higher by clip is what clips of one song on both "
+    "sides of the split are worth; it is no skill.",
 }
 AGAIN = 5.0  # s within which the same launch is taken for a second click
 
@@ -60,8 +64,8 @@ def show_checks(entry: Entry, configs: Sequence[Config], preset_name: str) -> No
         for title, changes in CHECKS.items():
             st.caption(LOOK[title])
             if st.button(title, icon=":material/rule:"):
-                both = [config.updated(**change) for config in configs for change in changes]
-                launch_and_watch([spec_of(entry, config, preset_name) for config in both])
+                changed = [config.updated(**change) for config in configs for change in changes]
+                launch_and_watch([spec_of(entry, config, preset_name) for config in changed])
 
 
 def launch_all(specs: list[Spec]) -> list[str]:

@@ -1,4 +1,4 @@
-"""`mer controls`: ordinary runs on nothing, side by side, and an exit status that says what they show."""
+"""`mer controls` and `mer check-leak`: ordinary runs side by side, and what they show."""
 
 import json
 
@@ -48,6 +48,21 @@ def test_a_check_that_is_stopped_says_nothing(mer, monkeypatch):
 
     monkeypatch.setattr(Experiment, "train", lambda self, spec: Outcome("abc", "stopped"))
     assert mer("controls") == (130, "")
+
+
+def test_the_same_run_twice_shows_what_songs_on_both_sides_are_worth(mer):
+    status, out = mer("check-leak", "--json")
+    found = json.loads(out)
+    kept, parted = (RunStore.open().get(found[name]) for name in ("kept", "parted"))
+    splits = [run.spec["config"].pop("split") for run in (kept, parted)]
+    assert [split.pop("group_by_song") for split in splits] == [True, False]
+    assert splits[0] == splits[1]
+    assert kept.spec["config"] == parted.spec["config"]
+    assert set(found["leaks"]) == {"network", "SVM"}
+    value, low, high = found["leaks"]["network"]["difference"]
+    assert status == 0
+    assert low <= value <= high
+    assert value == pytest.approx(parted.metrics["test_accuracy"] - kept.metrics["test_accuracy"])
 
 
 def test_what_a_control_is_cannot_be_chosen_twice(capsys):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mer.combining import score_rows
+from mer.controls import entry
 from mer.descriptors import SETTINGS, SIZE, describe
 from mer.files import home, write_atomic
 from mer.material import Material, Notify
@@ -63,11 +64,10 @@ def with_baseline(scores: dict[str, Any], rows: Rows, classes: Sequence[str]) ->
 def _key(material: Material, split: Split) -> str:
     """Hash of all that the SVM's answers depend on: what is heard, labels, songs and parts."""
     clips, facts = material.report.dataset.clips, material.report.facts
+    heard = [entry(material.control, fact.file_hash) for fact in facts]
     tested, learned = set(split.test), {*split.train, *split.validation}
     songs = material.groups(range(len(clips)))
-    rows = sorted(
-        (clips[i].id, facts[i].file_hash, clips[i].label, songs[i], i in tested) for i in tested | learned
-    )
+    rows = sorted((clips[i].id, heard[i], clips[i].label, songs[i], i in tested) for i in tested | learned)
     return blake2b(json.dumps([VERSION, SETTINGS, rows]).encode(), digest_size=12).hexdigest()
 
 
@@ -86,7 +86,10 @@ def _probabilities(material: Material, split: Split, notify: Notify) -> np.ndarr
     known = sorted((*split.train, *split.validation))
     clips = [(report.dataset.clips[i].path, report.facts[i].file_hash) for i in (*known, *split.test)]
     sound = describe(
-        material.store, clips, progress=lambda done, total: notify("statistics for the SVM", done, total)
+        material.store,
+        clips,
+        control=material.control,
+        progress=lambda done, total: notify("statistics for the SVM", done, total),
     )
     labels = np.array([material.classes.index(report.dataset.clips[i].label) for i in known])
     model = _svm().set_params(**_chosen(sound[: len(known)], labels, material.groups(known), notify))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mer.config import Config
+from mer.controls import CONTROLS
 from mer.errors import CheckpointError, MerError
 
 __all__ = [
@@ -90,7 +91,13 @@ class Card:
         """Backbone and data in a few words."""
         network = f"ensemble of {len(self.members)}" if self.members else self.config.train.backbone
         name = f"{network} · {self.data.get('name', 'unknown data')}"
+        name = f"{name} · control: {self.control}" if self.control else name
         return f"{name} (synthetic)" if self.synthetic else name
+
+    @property
+    def control(self) -> str:
+        """What makes it the model of a control run (see `mer.controls`), in words; empty for any other."""
+        return CONTROLS.get(self.config.split.control, "")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for card.json."""
@@ -253,6 +260,8 @@ def page(card: Card) -> str:
     rows = [f"# {card.title}", ""]
     if card.synthetic:
         rows += ["**Trained on synthetic music: for trying things out, not for judging real songs.**", ""]
+    if card.control:
+        rows += [f"**A control run ({card.control}): its answers mean nothing.**", ""]
     rows += _what_it_is(card)
     for name, value in (
         ("song_accuracy", "test, by song"),

@@ -74,14 +74,15 @@ class SplitConfig(Section):
     """Which clips train, which choose, which judge, and what the scores are held against."""
 
     test: float = setting(0.2, "Share of all clips held out for the final test.", low=0.05, high=0.5)
-    validation: float = setting(
-        0.15, "Share of the remaining clips that picks the epoch; 0 for none.", low=0, high=0.5
-    )
+    validation: float = setting(0.15, "Share of the rest that picks the epoch; 0 for none.", low=0, high=0.5)
     group_by_song: bool = setting(True, "Keep all clips of a song in one part.")
     folds: int = setting(0, "Number of cross-validation folds; 0 for one hold-out.", low=0, high=20)
     fold: int = setting(0, "Which of the folds is the test part.", low=0, high=19)
     seed: int = setting(0, "The same seed gives the same split for ever.", low=0, high=MAX_SEED)
     baseline: bool = setting(True, "Test an SVM on statistics of the sound beside the network.")
+    control: Literal["none", "labels", "silence", "noise"] = setting(
+        "none", "A control run: labels shuffled over songs, or silence or noise for each clip."
+    )
 
     def __post_init__(self) -> None:
         Section.__post_init__(self)

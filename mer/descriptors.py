@@ -14,6 +14,7 @@ import numpy as np
 from mer.arrays import Shelf, read_array, write_array
 from mer.audio import load
 from mer.config import AudioConfig
+from mer.controls import entry, stand_in
 from mer.parallel import Progress, process_map
 from mer.store import VERSION, FeatureStore
 
@@ -66,37 +67,41 @@ def describe(
     store: FeatureStore,
     clips: Sequence[tuple[Path, str]],
     *,
+    control: str = "none",
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> np.ndarray:
     """Descriptors of clips, given as path and hash of the file: float32 (clips, 229).
 
     What the store has is taken from there; the rest is worked out by processes and kept. Raises AudioError
-    if a clip cannot be read any more.
+    if a clip cannot be read any more. With a `control` of `mer.controls`, those of what stands in for it.
     """
     shelf = Shelf.of(store.root / "descriptors", SETTINGS)
-    found = [_kept(shelf, file_hash) for _, file_hash in clips]
+    found = [_kept(shelf.path(entry(control, file_hash))) for _, file_hash in clips]
     missing = [clip for clip, row in zip(clips, found, strict=True) if row is None]
-    made = iter(process_map(partial(_make, store, shelf), missing, workers=workers, progress=progress))
+    make = partial(_make, store, shelf, control)
+    made = iter(process_map(make, missing, workers=workers, progress=progress))
     shelf.mark_used()
     return np.stack([next(made) if row is None else row for row in found])
 
 
-def _kept(shelf: Shelf, file_hash: str) -> np.ndarray | None:
-    """The descriptors of a file, if they are there and whole."""
+def _kept(place: Path) -> np.ndarray | None:
+    """Descriptors, if they are there and whole."""
     try:
-        found = read_array(shelf.path(file_hash))
+        found = read_array(place)
     except (OSError, ValueError):
         return None
     return found if found.shape == (SIZE,) else None
 
 
-def _make(store: FeatureStore, shelf: Shelf, clip: tuple[Path, str]) -> np.ndarray:
+def _make(store: FeatureStore, shelf: Shelf, control: str, clip: tuple[Path, str]) -> np.ndarray:
     """Work out and keep the descriptors of one clip, unless another process has done it meanwhile."""
     path, file_hash = clip
+    place = shelf.path(entry(control, file_hash))
     with store.lock(f"descriptors-{file_hash[:2]}"):
-        found = _kept(shelf, file_hash)
+        found = _kept(place)
         if found is None:
-            found = descriptors(load(path, AudioConfig(sample_rate=RATE)))
-            write_array(shelf.path(file_hash), found)
+            wave = load(path, AudioConfig(sample_rate=RATE))
+            found = descriptors(stand_in(control, wave, file_hash))
+            write_array(place, found)
     return found

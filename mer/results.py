@@ -75,20 +75,21 @@ def test_key(run: Run) -> str | None:
     """A key of what the run was tested on, equal for runs with the same data and the same test clips.
 
     It holds the hash of the data beside that of the test clips, which knows them by name alone. For a
-    cross-validation, which tests every clip once, the number of folds and the seed take its place. None
-    where it is not known, as for a run that has not begun.
+    cross-validation, which tests every clip once, the number of folds and the seed take its place. Control
+    runs have keys of their own. None where it is not known, as for a run that has not begun.
     """
     key = run.tags.get("mer.test_hash")
     if key is None or not run.data_hash:
         return None
+    control = f", control: {run.control}" if run.control else ""
     if key:
-        return f"{run.data_hash}, test {key}"
+        return f"{run.data_hash}, test {key}{control}"
     try:
         split = run.spec["config"]["split"]
         folds, seed = split["folds"], split["seed"]
     except (KeyError, TypeError):
         return None
-    return f"{run.data_hash}, {folds} folds, seed {seed}" if folds else None
+    return f"{run.data_hash}, {folds} folds, seed {seed}{control}" if folds else None
 
 
 def _read(runs: RunStore, run_id: str, name: str, *, optional: bool = False) -> Any:

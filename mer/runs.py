@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from mer.controls import CONTROLS
 from mer.files import home
 
 if TYPE_CHECKING:
@@ -85,6 +86,14 @@ class Run:
     def waits_here(self) -> bool:
         """True if a process of this machine waits to work on it."""
         return self.status == "queued" and _owner(self.tags).get("host") == socket.gethostname()
+
+    @property
+    def control(self) -> str:
+        """What makes it a control run (see `mer.controls`), in words; empty for any other."""
+        try:
+            return CONTROLS.get(self.spec["config"]["split"]["control"], "")
+        except (KeyError, TypeError):
+            return ""
 
     @property
     def synthetic(self) -> bool:

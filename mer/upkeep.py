@@ -142,7 +142,7 @@ def prune(
                 freed += remove.tree(part.folder)
                 continue
             for path in _entries(part.folder):
-                if path.stem in lost or not _is_sound(path):
+                if path.stem.partition("-")[0] in lost or not _is_sound(path):
                     freed += remove.file(path)
     return freed
 

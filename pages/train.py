@@ -7,8 +7,8 @@ import streamlit as st
 from mer.config import PRESETS, Config, preset
 from mer.pace import duration
 from pages._ui.datasets import pick_data
-from pages._ui.frame import page, page_file
-from pages._ui.launching import launch_all, spec_of, time_needed
+from pages._ui.frame import page
+from pages._ui.launching import launch_and_watch, show_checks, spec_of, time_needed
 from pages._ui.links import chosen, remember
 from pages._ui.settings import ask_settings
 
@@ -81,10 +81,10 @@ def main() -> None:
             st.markdown(f"**About {duration(seconds)} on this machine**: {runs}")
         with right:
             if st.button("Launch", type="primary", icon=":material/rocket_launch:", width="stretch"):
-                started = launch_all(specs)
-                st.switch_page(page_file("live"), query_params={"run": [run_id[:8] for run_id in started]})
+                launch_and_watch(specs)
         st.caption("The same as:")
         st.code("\n".join(spec.command for spec in specs), language="bash", wrap_lines=True)
+    show_checks(entry, [spec.config for spec in specs], preset_name)
 
 
 with page("Train"):

@@ -11,7 +11,7 @@ CORE = Path(__file__).parents[1] / "mer"
 ORDER = """
 errors
 settings
-banded calibration config files machine pace quality tables tensors
+banded calibration config controls files machine pace quality tables tensors
 arrays audio parallel stamps
 features
 masking preview store
@@ -32,7 +32,7 @@ callbacks checkpoints material results
 baseline judging ladder
 records inference
 ensembles joining
-evaluation experiments explain landscape stimuli timeline
+evaluation experiments explain landscape leaks stimuli timeline verdicts
 drawing jobs
 cli
 """

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from mer.cli import data, ensembles, explain, ladder, models, runs, store, train, zoo
+from mer.cli import checks, data, ensembles, explain, ladder, models, runs, store, train, zoo
 from mer.config import PRESETS, AudioConfig, AugmentConfig, MelConfig, SplitConfig, TrainConfig
 
 __all__ = ["build_parser"]
@@ -106,11 +106,16 @@ def _store(top: Group) -> None:
 def _training(top: Group) -> None:
     one = _add(top, "train", train.train, "fine-tune one network")
     many = _add(top, "sweep", train.sweep, "fine-tune several networks and batch sizes")
-    for command in (one, many):
+    text = "train on shuffled labels, silence and noise, from which nothing can be learned"
+    controls = _add(top, "controls", checks.controls, text)
+    leak = _add(top, "check-leak", checks.check_leak, "how much songs on both sides flatter a score")
+    skipped = {many: {"backbone", "batch_size"}, controls: {"control"}, leak: {"group_by_song"}}
+    for command in (one, many, controls, leak):
         command.add_argument("--data", type=Path, required=True, metavar="PATH", help="folder, zip or CSV")
         command.add_argument("--preset", choices=PRESETS, default="default")
         _columns(command)
-        _settings(command, skip=set() if command is one else {"backbone", "batch_size"})
+        _settings(command, skip=skipped.get(command, set()))
+    for command in (one, many):
         command.add_argument("--executor", choices=("local", "ray"), default="local")
     one.add_argument("--detach", action="store_true", help=DETACH)
     _ladder(top)

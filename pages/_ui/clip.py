@@ -86,6 +86,8 @@ def show_model(model: Model) -> None:
     """Badges of a model, and how good it was on clips it had not heard."""
     licence = model.card.data.get("licence")
     with st.container(horizontal=True):
+        if model.card.control:
+            st.badge(f"control run: {model.card.control}", icon=":material/rule:", color="red")
         if model.card.synthetic:
             st.badge("model trained on synthetic music", icon=":material/science:", color="gray")
         elif licence:

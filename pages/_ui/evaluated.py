@@ -44,6 +44,7 @@ class Tested:
         """The data and how much of it."""
         run = self.runs[0]
         name = run.tags.get("mer.data_name", "unknown data") + (" (synthetic)" if run.synthetic else "")
+        name += f" (control: {run.control})" if run.control else ""
         figures = (
             f"{run.metrics.get('n_clips', 0):.0f} test clips of {run.metrics.get('n_songs', 0):.0f} songs"
         )

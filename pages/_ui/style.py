@@ -103,4 +103,5 @@ def card_score(scores: dict) -> str:
         return ""
     low, high = scores["intervals"]["song_accuracy"]
     found = f"{percent(scores['song_accuracy'])} ({interval(low, high)}), {scores['n_songs']} songs"
-    return f"{found}; chance {percent(scores['chance'])}, largest class {percent(scores['majority'])}"
+    svm = f", SVM {percent(scores['svm']['song_accuracy'])}" if "svm" in scores else ""
+    return f"{found}; chance {percent(scores['chance'])}, largest class {percent(scores['majority'])}{svm}"

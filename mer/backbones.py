@@ -18,7 +18,7 @@ from torch import nn
 
 from mer.config import TrainConfig
 from mer.errors import BackboneError
-from mer.heads import HEADS, KeptHead, make_head, take_output
+from mer.heads import HEADS, KeptHead, WindowAttention, make_head, take_output
 from mer.weights import LITE0, PackagedWeights, TorchvisionWeights, fill, load_weights_file
 
 __all__ = ["ZOO", "Backbone", "Classifier", "build_classifier", "configured_classifier", "get_backbone"]
@@ -194,6 +194,7 @@ class Classifier(nn.Module):
         else:
             self.head = make_head(config.head, features=width, classes=classes, dropout=config.dropout)
             self.outputs = classes
+        self.weigh = WindowAttention(self.head.linear.in_features) if config.pool == "attention" else None
         for name, parameter in body.named_parameters():
             parameter.requires_grad = self._trains(name)
         for module in body.modules():
@@ -239,6 +240,12 @@ class Classifier(nn.Module):
         """Logits (n, classes)."""
         return self.head(self.embed(images))
 
+    def answer(self, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the head sees -> logits (n, outputs) and scores (n,), all 0 where no window counts more."""
+        vector = self.head.vector(seen)
+        scores = self.weigh(vector) if self.weigh else vector.new_zeros(len(vector))
+        return self.head.answer(vector), scores
+
     def require_input(self, size: int) -> None:
         """Raise BackboneError if the network cannot take images of `size` x `size` pixels."""
         device = next(self.parameters()).device
@@ -257,13 +264,14 @@ class Classifier(nn.Module):
         return {
             name: tensor.detach().cpu().clone()
             for name, tensor in self.state_dict().items()
-            if name.startswith("head.") or self._trains(name.removeprefix("body."))
+            if name.startswith(("head.", "weigh.")) or self._trains(name.removeprefix("body."))
         }
 
     def parameter_groups(self, *, lr: float, backbone_lr: float) -> list[dict]:
         """Optimizer groups of what trains: the head at `lr`, the body at `lr * backbone_lr`."""
         body = [p for p in self.body.parameters() if p.requires_grad]
-        groups = [{"params": list(self.head.parameters()), "lr": lr}]
+        ends = [*self.head.parameters(), *(self.weigh.parameters() if self.weigh else ())]
+        groups = [{"params": ends, "lr": lr}]
         return groups + ([{"params": body, "lr": lr * backbone_lr}] if body else [])
 
 

@@ -116,6 +116,9 @@ class TrainConfig(Section):
         "One output for each class, or ImageNet's output layer, kept with its dropout: of its 1000 outputs "
         "the first are taken for the classes.",
     )
+    pool: Literal["mean", "attention"] = setting(
+        "mean", "How a clip's windows become one answer: their mean, or weighed as was learned."
+    )
     freeze: Literal["head", "classifier", "last", "none"] = setting(
         "none",
         "What trains: the head alone, with the linear layers before it, with the last stage, or everything.",
@@ -181,6 +184,13 @@ class Config(Section):
             )
         if self.train.keep == "best" and self.split.validation == 0:
             raise ConfigError("keep='best' needs a validation part; set validation above 0 or keep='last'")
+        if self.train.pool == "attention":
+            wanted = {"loss": "ce", "outputs": "classes", "always_training": False}
+            for name, value in wanted.items():
+                if getattr(self.train, name) != value:
+                    raise ConfigError(f"pool='attention' needs {name}={value!r}")
+            if self.augment.mixup:
+                raise ConfigError("pool='attention' learns from whole clips, which mixup=0 leaves whole")
 
     def to_json(self) -> str:
         """One line of JSON with sorted keys: equal configs give equal text."""

@@ -70,7 +70,8 @@ def _answers(network: Predictor, report: Report, store: FeatureStore) -> Answers
         [classes.index(clip.label) for clip in report.dataset.clips],
         classes=len(classes),
     )
-    return Answers.of(windows, np.concatenate([network.answers(batch) for batch in windows.batches()]))
+    found = [network.answers(batch) for batch in windows.batches()]
+    return Answers.of(windows, *map(np.concatenate, zip(*found, strict=True)))
 
 
 def _votes(dataset: Dataset, classes: tuple[str, ...]) -> np.ndarray:

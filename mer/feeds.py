@@ -114,6 +114,6 @@ class Feed:
             images = images.pin_memory()  # so that the copy need not wait
         return images.to(self.device, non_blocking=True)
 
-    def forward(self, model: Classifier, inputs: torch.Tensor) -> torch.Tensor:
-        """Logits, by the whole network or by the head alone."""
-        return model(inputs) if self.embeddings is None else model.head(inputs)
+    def answer(self, model: Classifier, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits and scores of windows, by the whole network or by its end alone."""
+        return model.answer(model.embed(inputs) if self.embeddings is None else inputs)

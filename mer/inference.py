@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any, NoReturn, TypeVar
@@ -44,16 +44,19 @@ class Window:
 
     `attention` is what each of so many equal parts of a window counts for, summing to 1; empty where the
     network's head does not attend to some more than to others. A short clip fills a part of a window only.
+    `weight` is the window's share in the answer to the clip, where the network weighs windows, else None.
     """
 
     start: float
     end: float
     probabilities: dict[str, float]
     attention: tuple[float, ...] = ()
+    weight: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; `attention` only where there is some."""
+        """Plain data for JSON; `attention` and `weight` only where there are some."""
         data = {"start": self.start, "end": self.end, "probabilities": self.probabilities}
+        data |= {} if self.weight is None else {"weight": self.weight}
         return data | ({"attention": list(self.attention)} if self.attention else {})
 
 
@@ -161,38 +164,46 @@ class Predictor(Listener):
     def predict_waveform(self, waveform: np.ndarray) -> Prediction:
         """See `Listener`."""
         looked = list(self._over(waveform, window_starts(len(waveform), self.card.config.audio)))
-        whole = np.mean([row for _, row in looked], axis=0, keepdims=True)
+        scores = np.array([score for *_, score in looked])
+        weights = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
+        whole = weights[None] @ np.array([row for _, row, _ in looked])
+        windows = tuple(window for window, *_ in looked)
+        if self.model.weigh:
+            windows = tuple(replace(w, weight=float(own)) for w, own in zip(windows, weights, strict=True))
         mean = self._named(within(whole, len(self.card.classes))[0])
         found = remarks(waveform, sample_rate=self.card.config.audio.sample_rate)
         if whole.argmax() >= len(self.card.classes):
             found += (f"The likeliest of the network's {whole.size} outputs is none of the emotions.",)
-        return Prediction(max(mean, key=mean.get), mean, tuple(window for window, _ in looked), found)
+        return Prediction(max(mean, key=mean.get), mean, windows, found)
 
     def windows(self, waveform: np.ndarray, starts: Sequence[int]) -> Iterator[Window]:
         """The windows of a waveform that begin at the samples `starts`, some in memory at a time."""
-        return (window for window, _ in self._over(waveform, starts))
+        return (window for window, *_ in self._over(waveform, starts))
 
-    def _over(self, waveform: np.ndarray, starts: Sequence[int]) -> Iterator[tuple[Window, np.ndarray]]:
-        """Windows, and what the network says of each with all its outputs, (outputs,)."""
+    def _over(
+        self, waveform: np.ndarray, starts: Sequence[int]
+    ) -> Iterator[tuple[Window, np.ndarray, float]]:
+        """Windows, what the network says of each with all its outputs, (outputs,), and their scores."""
         audio, mel = self.card.config.audio, self.card.config.mel
         rate, length = audio.sample_rate, audio.window_seconds
         size = round(length * rate)
         for group in (starts[first : first + AT_ONCE] for first in range(0, len(starts), AT_ONCE)):
             parts = [images(waveform[start : start + size], audio=audio, mel=mel) for start in group]
-            rows, attention = self._look(self.inputs(np.concatenate(parts)))
+            rows, attention, scores = self._look(self.inputs(np.concatenate(parts)))
             shares = within(rows, len(self.card.classes))
-            for start, share, weights, row in zip(group, shares, attention, rows, strict=True):
+            for start, share, weights, row, score in zip(group, shares, attention, rows, scores, strict=True):
                 begin, end = start / rate, min(start / rate + length, len(waveform) / rate)
                 own = self._named(share), tuple(map(float, weights))
-                yield Window(round(begin, 3), round(end, 3), *own), row
+                yield Window(round(begin, 3), round(end, 3), *own), row, score
 
     def probabilities(self, windows: np.ndarray) -> np.ndarray:
         """Images in dB (n, size, size) -> probabilities (n, classes), calibrated as the card says."""
-        return within(self.answers(windows), len(self.card.classes))
+        return within(self.answers(windows)[0], len(self.card.classes))
 
-    def answers(self, windows: np.ndarray) -> np.ndarray:
-        """The same over all outputs of the network, of which it may have more than classes."""
-        return self._look(self.inputs(windows))[0]
+    def answers(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same over all outputs of the network, maybe more than classes, and scores (n,)."""
+        rows, _, scores = self._look(self.inputs(windows))
+        return rows, scores
 
     def inputs(self, windows: np.ndarray) -> torch.Tensor:
         """Images in dB (n, size, size) -> what the network sees, (n, 3, size, size) on its device."""
@@ -202,18 +213,21 @@ class Predictor(Listener):
         """What the network sees -> probabilities (n, classes), calibrated as the card says."""
         return within(self._look(inputs)[0], len(self.card.classes))
 
-    def _look(self, inputs: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities (n, outputs) and attention (n, time), without columns if the head has none."""
-        train, size, head = self.card.config.train, len(inputs), self.model.head
-        logits, attention = [], []
+    def _look(self, inputs: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Probabilities (n, outputs), attention (n, time), maybe of no columns, and scores (n,)."""
+        train, size = self.card.config.train, len(inputs)
+        found = []
         with self._turn, looking(self.model, train.seed):
             for part in passes(self.model, size, train):
                 alone = part[0] == part[-1]  # then it may come twice; else a view will do
                 seen = self.model.embed(inputs[part] if alone else inputs[part[0] : part[-1] + 1])
-                logits.append(head(seen).float().cpu())
-                attention.append(head.weights(seen).float().cpu())
-        found = to_probabilities(torch.cat(logits)[:size], train.loss).numpy().astype(float)
-        return tempered(found, self.card.temperature), torch.cat(attention)[:size].numpy()
+                logits, scores = self.model.answer(seen)
+                found.append((logits, self.model.head.weights(seen), scores))
+        logits, attention, scores = (
+            torch.cat([part.float().cpu() for part in parts])[:size] for parts in zip(*found, strict=True)
+        )
+        rows = to_probabilities(logits, train.loss).numpy().astype(float)
+        return tempered(rows, self.card.temperature), attention.numpy(), scores.numpy()
 
     def evidence(self, inputs: torch.Tensor, target: int) -> torch.Tensor:
         """What the network sees -> where it sees class number `target`; see `mer.gradcam`."""

@@ -52,9 +52,9 @@ class Answers:
     outside: np.ndarray | None
 
     @classmethod
-    def of(cls, windows: WindowSet, found: np.ndarray) -> "Answers":
-        """Pooled by clip."""
-        pooled, classes = windows.pool(found), windows.classes
+    def of(cls, windows: WindowSet, found: np.ndarray, scores: np.ndarray) -> "Answers":
+        """Pooled by clip, as the windows' scores (windows,) weigh them."""
+        pooled, classes = windows.pool(found, scores), windows.classes
         outside = pooled.argmax(axis=1) >= classes if pooled.shape[1] > classes else None
         return cls(windows, within(pooled, classes), windows.hits(found), outside)
 
@@ -79,18 +79,20 @@ def judge(
 ) -> Judged:
     """Test a network on the test part, with probabilities tempered as the validation part says."""
 
-    def answers(part: tuple[int, ...]) -> tuple[WindowSet, np.ndarray]:
+    def answers(part: tuple[int, ...]) -> tuple[WindowSet, np.ndarray, np.ndarray]:
         windows = material.windows(part)
-        return windows, window_probabilities(model, windows, transform, material.config.train, embed=kept)
+        found = window_probabilities(model, windows, transform, material.config.train, embed=kept)
+        return windows, *found
 
     temperature, validation = 1.0, []
     if split.validation:
-        windows, found = answers(split.validation)
+        windows, found, scores = answers(split.validation)
         if len(split.validation) >= ENOUGH:
-            temperature = fit_temperature(windows.labels, lambda t: windows.pool(tempered(found, t)))
-        validation = _rows(material, split.validation, Answers.of(windows, tempered(found, temperature)))
-    windows, found = answers(split.test)
-    found = Answers.of(windows, tempered(found, temperature))
+            temperature = fit_temperature(windows.labels, lambda t: windows.pool(tempered(found, t), scores))
+        own = Answers.of(windows, tempered(found, temperature), scores)
+        validation = _rows(material, split.validation, own)
+    windows, found, scores = answers(split.test)
+    found = Answers.of(windows, tempered(found, temperature), scores)
     groups = material.groups(split.test)
     scores = found.scores(groups=groups, classes=material.classes)
     if material.report.dataset.order:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 
 from mer.augment import EvalTransform, TrainTransform, mixup
 from mer.backbones import Classifier
+from mer.bags import first_rows, joined
 from mer.config import AugmentConfig, TrainConfig
 from mer.errors import RunError
 from mer.feeds import Feed, in_batches, looking, passes
@@ -116,7 +117,7 @@ class _Loop:
             classes = feed.windows.classes
             weights[:classes] = class_weights(feed.windows.window_labels, classes)
         self.loss = loss_function(config, weights)
-        self.steps = len(in_batches(torch.arange(len(feed.windows)), config.batch_size))
+        self.steps = len(self._parts())
         self.state = State()
 
     def resume(self, state: State) -> None:
@@ -137,25 +138,33 @@ class _Loop:
             self.model.load_state_dict(self.state.best, strict=False)
         return self.state
 
+    def _parts(self) -> list[torch.Tensor]:
+        """Window numbers of each step of an epoch: drawn one by one, or clip by clip where clips answer."""
+        windows, size = self.feed.windows, self.config.batch_size
+        if self.model.weigh is None:
+            return in_batches(torch.randperm(len(windows)), size)
+        clips = len(windows.counts)
+        order = torch.randperm(clips)
+        return [
+            torch.from_numpy(windows.of_clips(part.numpy()))
+            for part in in_batches(order, max(2, round(size * clips / len(windows))))
+        ]
+
     def _out_of_patience(self) -> bool:
         return 0 < self.config.patience <= self.state.epoch - self.state.best_epoch
 
     def _epoch(self) -> None:
         epoch, started = self.state.epoch, time.perf_counter()
         torch.manual_seed(epoch_seed(self.config.seed, epoch))
-        order = torch.randperm(len(self.feed.windows))
+        parts = self._parts()
         self.model.train()
-        total_loss = hits = 0.0
-        parts = in_batches(order, self.config.batch_size)
+        total_loss = hits = count = 0.0
         for number, (indices, inputs) in enumerate(zip(parts, self.feed.stream(parts), strict=True)):
-            loss, right = self._step(indices, inputs, epoch * self.steps + number)
-            total_loss += loss * len(indices)
+            loss, right, judged = self._step(indices, inputs, epoch * self.steps + number)
+            total_loss += loss * judged
             hits += right
-        figures = {
-            "epoch": epoch + 1,
-            "train_loss": total_loss / len(order),
-            "train_accuracy": hits / len(order),
-        }
+            count += judged
+        figures = {"epoch": epoch + 1, "train_loss": total_loss / count, "train_accuracy": hits / count}
         if self.validation:
             figures |= self._validate()
         for name, value in figures.items():
@@ -163,7 +172,8 @@ class _Loop:
                 raise RunError(f"{name} is {value} in epoch {epoch + 1}; lower lr={self.config.lr}")
         self._finish_epoch(figures | {"seconds": time.perf_counter() - started})
 
-    def _step(self, indices: torch.Tensor, inputs: torch.Tensor, done: int) -> tuple[float, int]:
+    def _step(self, indices: torch.Tensor, inputs: torch.Tensor, done: int) -> tuple[float, int, int]:
+        """One step; returns the loss, and how many of how many windows, or clips, were right."""
         total = self.steps * self.config.epochs
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * rate_factor(self.config, done, total)
@@ -171,22 +181,27 @@ class _Loop:
         if self.augment.mixup:
             inputs, targets = mixup(inputs, targets, self.augment.mixup)
         with _autocast(self.feed.device, self.config):
-            logits = self.feed.forward(self.model, inputs)
+            logits, scores = self.feed.answer(self.model, inputs)
+            if self.model.weigh:
+                clips = self.feed.windows.clip[indices.numpy()]
+                logits, targets = joined(logits, scores, clips), first_rows(targets, clips)
             loss = self.loss(logits, targets)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         value, right = loss.item(), int((logits.argmax(1) == targets.argmax(1)).sum())
-        step = Step(done // self.steps + 1, done + 1, total, value, right / len(indices))
+        step = Step(done // self.steps + 1, done + 1, total, value, right / len(logits))
         for callback in self.callbacks:
             callback.on_step(step)
-        return value, right
+        return value, right, len(logits)
 
     def _validate(self) -> dict[str, float]:
-        logits = predict_windows(self.model, self.validation, self.config)
-        windows = self.validation.windows
-        loss = self.loss(logits, _targets(windows, self.model))
-        clips = windows.pool(to_probabilities(logits, self.config.loss).numpy())
+        logits, scores = predict_windows(self.model, self.validation, self.config)
+        windows, targets = self.validation.windows, _targets(self.validation.windows, self.model)
+        clips = windows.pool(to_probabilities(logits, self.config.loss).numpy(), scores.numpy())
+        if self.model.weigh:
+            logits, targets = joined(logits, scores, windows.clip), first_rows(targets, windows.clip)
+        loss = self.loss(logits, targets)
         right = float(np.mean(clips.argmax(axis=1) == windows.labels))
         return {"validation_loss": float(loss), "validation_accuracy": right}
 
@@ -207,13 +222,16 @@ def _autocast(device: torch.device, config: TrainConfig) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=config.amp and device.type == "cuda")
 
 
-def predict_windows(model: Classifier, feed: Feed, config: TrainConfig) -> torch.Tensor:
-    """Logits of all windows, float32 on the CPU, shape (windows, outputs of the model)."""
+def predict_windows(model: Classifier, feed: Feed, config: TrainConfig) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (windows, outputs of the model) and scores (windows,), float32 on the CPU."""
     count = len(feed.windows)
     batches = passes(model, count, config)
     with looking(model, config.seed), _autocast(feed.device, config):
-        found = torch.cat([feed.forward(model, inputs).float().cpu() for inputs in feed.stream(batches)])
-    return found[:count]
+        found = [feed.answer(model, inputs) for inputs in feed.stream(batches)]
+        logits, scores = (
+            torch.cat([part.float().cpu() for part in parts]) for parts in zip(*found, strict=True)
+        )
+    return logits[:count], scores[:count]
 
 
 def window_probabilities(
@@ -223,12 +241,13 @@ def window_probabilities(
     config: TrainConfig,
     *,
     embed: Embed | None = None,
-) -> np.ndarray:
-    """Probabilities (windows, outputs of the model), by way of `embed` if it is given."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (windows, outputs of the model) and scores (windows,); by way of `embed` if given."""
     feed = Feed(windows, transform, next(model.parameters()).device)
     if embed:
         feed = _embedded(model, feed, embed, ())
-    return to_probabilities(predict_windows(model, feed, config), config.loss).numpy()
+    logits, scores = predict_windows(model, feed, config)
+    return to_probabilities(logits, config.loss).numpy(), scores.numpy()
 
 
 def _embedded(model: Classifier, feed: Feed, embed: Embed, callbacks: Sequence[Callback]) -> Feed:

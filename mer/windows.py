@@ -65,11 +65,24 @@ class WindowSet:
         for start in range(0, len(self), size):
             yield self.images(np.arange(start, min(start + size, len(self))))
 
-    def pool(self, probabilities: np.ndarray) -> np.ndarray:
-        """Mean over the windows of each clip: (windows, classes) -> (clips, classes)."""
+    def of_clips(self, clips: np.ndarray) -> np.ndarray:
+        """Numbers of all windows of some clips, one clip after the other."""
+        return np.concatenate([np.arange(self.starts[c], self.starts[c] + self.counts[c]) for c in clips])
+
+    def pool(self, probabilities: np.ndarray, scores: np.ndarray | None = None) -> np.ndarray:
+        """Mean over the windows of each clip: (windows, classes) -> (clips, classes).
+
+        With `scores` (windows,) a window counts for its share in their softmax over the clip.
+        """
+        if scores is None:
+            scores = np.zeros(len(self))
+        top = np.full(len(self.counts), -np.inf)
+        np.maximum.at(top, self.clip, scores)
+        shares = np.exp(scores - top[self.clip])
+        shares /= np.bincount(self.clip, shares, minlength=len(self.counts))[self.clip]
         total = np.zeros((len(self.labels), probabilities.shape[1]))
-        np.add.at(total, self.clip, probabilities)
-        return total / np.bincount(self.clip, minlength=len(self.labels))[:, None]
+        np.add.at(total, self.clip, probabilities * shares[:, None])
+        return total
 
     def hits(self, probabilities: np.ndarray) -> np.ndarray:
         """Of each clip how many windows are answered rightly, and how many there are, int64 (clips, 2)."""

@@ -134,6 +134,7 @@ def test_an_unknown_key_is_refused_with_the_known_ones(data, message):
         ({"lr": True}, "lr=True should be of type float"),
         ({"amp": 1}, "amp=1 should be of type bool"),
         ({"backbone": 5}, "backbone=5 should be of type str"),
+        ({"pool": "max"}, "pool='max' is not one of: mean, attention"),
         ({"head": "max"}, "head='max' is not one of: avg, attention, gru"),
         ({"head": ["avg"]}, r"head=\['avg'\] is not one of: avg, attention, gru"),
         ({"keep": None}, "keep=None is not one of: best, last"),

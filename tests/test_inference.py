@@ -136,6 +136,16 @@ def test_a_head_that_attends_says_to_which_parts_of_each_window(make, clip):
     assert prediction.to_dict()["windows"][0]["attention"] == list(prediction.windows[0].attention)
 
 
+def test_windows_that_are_weighed_say_what_they_weigh(make, clip):
+    prediction = make(pool="attention").predict(clip(3.0))
+    weights = [window.weight for window in prediction.windows]
+    assert sum(weights) == pytest.approx(1)
+    for name, share in prediction.probabilities.items():
+        parts = [w.weight * w.probabilities[name] for w in prediction.windows]
+        assert share == pytest.approx(sum(parts))
+    assert prediction.to_dict()["windows"][0]["weight"] == weights[0]
+
+
 @pytest.mark.parametrize("head", ["avg", "gru"])
 def test_other_heads_claim_no_attention(make, clip, head):
     window = make(head=head).predict(clip(1.0)).windows[0]

@@ -19,7 +19,7 @@ augment descriptors
 upkeep
 datasets
 library splits
-heads weights
+bags heads weights
 backbones
 deletion metrics losses windows
 agreement comparison feeds gradcam published

@@ -42,7 +42,7 @@ def tiny():
 
 def logits(model, config, *, clips=10):
     feed = Feed(tones_or_beats(clips), EvalTransform(STANDARDIZER), CPU)
-    return predict_windows(model, feed, config)
+    return predict_windows(model, feed, config)[0]
 
 
 # The preset
@@ -130,7 +130,7 @@ def test_a_clip_answered_with_no_class_is_counted_and_wrong():
     found[:, 0] = 0.6
     found[:, 1] = 0.4
     found[:4] = (0.2, 0.1, 0.7)  # both windows of clips 0 and 1
-    answered = Answers.of(tones_or_beats(10), found)
+    answered = Answers.of(tones_or_beats(10), found, np.zeros(20))
     assert answered.outside.tolist() == [True, True] + [False] * 8
     assert answered.hits[0].tolist() == [0, 2]
     scores = answered.scores(groups=[str(n) for n in range(10)], classes=("Tone", "Beat"))
@@ -142,7 +142,7 @@ def test_a_clip_answered_with_no_class_is_counted_and_wrong():
 
 
 def test_without_more_outputs_nothing_is_said_of_them():
-    answered = Answers.of(tones_or_beats(10), np.full((20, 2), 0.5))
+    answered = Answers.of(tones_or_beats(10), np.full((20, 2), 0.5), np.zeros(20))
     assert answered.outside is None
     assert "outside" not in answered.scores(groups=[str(n) for n in range(10)], classes=("Tone", "Beat"))
 
@@ -212,7 +212,7 @@ def test_an_answer_depends_on_the_rest_of_the_batch_without_evaluation_mode_alon
 def test_a_single_window_has_an_answer():
     config = tiny_config(always_training=True)
     feed = Feed(tones_or_beats(1, windows=1), EvalTransform(STANDARDIZER), CPU)
-    found = predict_windows(tiny_model(config), feed, config)
+    found, _ = predict_windows(tiny_model(config), feed, config)
     assert found.shape == (1, 2)
     assert found.isfinite().all()
 

@@ -6,7 +6,8 @@ import io
 import pytest
 
 from mer.results import test_key as key_of
-from pages._ui.evaluated import SVM_TITLE, Tested
+from pages._ui import evaluated
+from pages._ui.evaluated import SVM_TITLE
 from pages._ui.ranking import differences, leaderboard
 from tests.page_helpers import errors, links, opened, said
 
@@ -136,7 +137,7 @@ def test_a_bar_of_the_table_is_a_drawing_within_its_frame(lab):
     from urllib.parse import unquote
     from xml.etree import ElementTree
 
-    group = Tested("these", (lab.runs.get(lab.first),))
+    group = evaluated.Tested("these", (lab.runs.get(lab.first),))
     drawn = leaderboard(group)[0]["95% interval"]
     picture = ElementTree.fromstring(unquote(drawn.removeprefix("data:image/svg+xml;utf8,")))
     assert all(0 <= float(part.get("x") or part.get("cx")) <= 100 for part in picture)

@@ -63,6 +63,10 @@ def configs(draw):
     pool = draw(st.sampled_from(["mean", "attention"]))
     whole = {"loss": "ce", "outputs": "classes", "always_training": False} if pool == "attention" else {}
     fixed = {name: st.just(value) for name, value in (whole | {"pool": pool}).items()}
+    if pool == "mean" and draw(st.booleans()):
+        fixed |= {"outputs": st.just("imagenet"), "head": st.just("avg")}
+    else:
+        fixed |= {"outputs": st.just("classes")}
     mixup = {"mixup": st.just(0.0)} if pool == "attention" else {}
     return Config(
         audio=audio,

@@ -269,14 +269,14 @@ def test_a_run_that_waits_for_another_can_be_stopped(store, model, windows):
 
 def test_what_another_run_computed_meanwhile_is_not_repeated(store, model, windows, passed, monkeypatch):
     """The other run holds the lock, and is done by the time it is free."""
-    seen, plain = passed(model), KeptEmbeddings._alone
+    seen, plain = passed(model), FeatureStore.alone
 
     def after_the_other(self, *arguments):
-        monkeypatch.setattr(KeptEmbeddings, "_alone", plain)
+        monkeypatch.setattr(FeatureStore, "alone", plain)
         call(kept(store, model), model, windows)
         return plain(self, *arguments)
 
-    monkeypatch.setattr(KeptEmbeddings, "_alone", after_the_other)
+    monkeypatch.setattr(FeatureStore, "alone", after_the_other)
     call(kept(store, model), model, windows)
     assert sum(seen) == len(windows)
 

@@ -190,7 +190,7 @@ def test_more_windows_than_a_batch_give_the_same_as_one_by_one(predictor):
     windows = rng.normal(-40, 10, (19, 32, 32)).astype(np.float16)
     alone = np.concatenate([predictor.probabilities(windows[k : k + 1]) for k in range(len(windows))])
     sizes = []
-    predictor.model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    predictor.model.body.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
     together = predictor.probabilities(windows)
     assert sizes == [16, 3]
     assert together.shape == (19, 2)
@@ -348,7 +348,7 @@ def test_a_single_worker_has_all_of_torchs_threads(predictor, monkeypatch):
 def test_a_fault_that_is_no_clips_is_not_taken_for_one(predictor, clip, monkeypatch):
     monkeypatch.setattr(predictor, "model", None)
     torch.set_num_threads(3)
-    with pytest.raises(TypeError):
+    with pytest.raises(AttributeError):
         list(predictor.predict_many([clip(1.0)] * 9, workers=2))
     assert torch.get_num_threads() == 3
 

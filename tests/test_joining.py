@@ -13,7 +13,8 @@ from mer.evaluation import evaluate_checkpoint
 from mer.experiments import Experiment
 from mer.joining import join
 from mer.material import Spec
-from mer.results import read_predictions, read_scores, read_validation, test_key
+from mer.results import read_predictions, read_scores, read_validation
+from mer.results import test_key as key_of
 from mer.tracking import RunStore
 from tests.run_helpers import tiny_config, write_songs
 from tests.tiny_backbone import tiny_zoo
@@ -45,7 +46,7 @@ def _made(session_home, tmp_path_factory):
             strange=train(data=other),
             faster=train(sample_rate=4410, f_max=2000.0),
             unchecked=train(validation=0.0, keep="last"),
-            otherwise=train(validation=0.4),
+            otherwise=train(validation=0.5),
             folds=[train(folds=2), train(folds=2, lr=0.2)],
         )
 
@@ -83,7 +84,7 @@ def test_an_ensemble_is_a_finished_run_tested_on_its_members_clips(made, joined)
     assert (run.status, run.name, run.members) == (
         "finished", "ensemble of 2 · songs", (made.first, made.second),
     )  # fmt: skip
-    assert test_key(run) == test_key(made.runs.get(made.first))
+    assert key_of(run) == key_of(made.runs.get(made.first))
     assert run.spec["data"] == str(made.corpus)
     assert run.spec["ensemble"]["weights"] == [0.5, 0.5]
     own, one, two = (shares(made.runs, key) for key in (found.run_id, made.first, made.second))
@@ -129,7 +130,7 @@ def test_cross_validations_are_joined_over_all_folds(made, joined):
     found = joined(*made.folds)
     run = made.runs.get(found.run_id)
     assert (run.metrics["n_clips"], run.metrics["n_songs"]) == (16, 8)
-    assert test_key(run) == test_key(made.runs.get(made.folds[0]))
+    assert key_of(run) == key_of(made.runs.get(made.folds[0]))
     card = load_card(made.runs.folder(run.id, "checkpoint"))
     assert len(card.members) == 2
     assert "one of the 2 networks of a cross-validation" in card.notes

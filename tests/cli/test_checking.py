@@ -39,7 +39,7 @@ def test_a_score_above_guessing_is_told_and_is_the_exit_status(mer, monkeypatch)
     monkeypatch.setattr(verdicts, "guess_of", lambda rows: -0.1)
     status, out = mer("controls", "--no-baseline")
     assert status == 1
-    assert out.count("above guessing") == 3
+    assert out.count("above guessing") >= 3
     assert "try again with another --seed" in out
 
 

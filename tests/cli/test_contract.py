@@ -306,7 +306,7 @@ def test_other_columns_can_be_named(mer_json, tmp_path):
         (["train", "--data", "nowhere", "--detach"], "nowhere: no such file or folder"),
         (["sweep", "--data", ".", "--backbones", "resnet19"], "unknown backbone 'resnet19'"),
         (["sweep", "--data", ".", "--batch-sizes", "many"], "--batch-sizes 'many' should be whole numbers"),
-        (["ensemble", "a", "b", "--out", "c"], "run 'a': there is no such run; 'mer runs list' shows them"),
+        (["ensemble", "xy", "b", "--out", "c"], "run 'xy': there is no such run; 'mer runs list' shows them"),
         (["explain", "a", "b.wav", "--out", "c"], "a: not a checkpoint"),
         (["predict", "nowhere", "a.wav"], "nowhere: not a checkpoint"),
         (["runs", "resume", "nothing"], "run 'nothing': there is no such run"),

@@ -103,8 +103,8 @@ with page("Confusion"):
         shown = [runs[run_id] for run_id in picked]
         for number, run in enumerate(shown):
             if number % 2 == 0:
-                columns = st.columns(min(2, len(shown)))
-            with columns[number % 2], guarded():
+                places = st.columns(min(2, len(shown)))
+            with places[number % 2], guarded():
                 show_run(run, show)
         readable = []
         for run in shown:

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from mer.metrics import columns
 from mer.runs import Run
 from pages._ui.evaluated import clip_bytes, predictions, scores, tested_by
 from pages._ui.explaining import show_explanation
@@ -20,8 +21,8 @@ def show_cell(runs: list[Run]) -> None:
     """The clips of one cell, with players."""
     st.subheader("Listen to a cell")
     names = {run.id: titled(run) for run in runs}
-    columns = st.columns([2, 1, 1])
-    with columns[0]:
+    places = st.columns([2, 1, 1])
+    with places[0]:
         chosen("of", list(names))
         run_id = st.selectbox("Network", list(names), format_func=names.__getitem__, key="of")
         remember("of", run_id[:8])
@@ -29,11 +30,11 @@ def show_cell(runs: list[Run]) -> None:
     found = scores(run)
     classes = found["classes"]
     i, j = worst_cell(found["confusion"], classes) or (0, 0)
-    with columns[1]:
+    with places[1]:
         chosen("true", classes, default=[classes[i]])
         true = st.selectbox("True", classes, key="true")
         remember("true", true)
-    with columns[2]:
+    with places[2]:
         answers = columns(found)
         chosen("said", answers, default=[classes[j]])
         said = st.selectbox("Taken for", answers, key="said")

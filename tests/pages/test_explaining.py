@@ -16,7 +16,8 @@ from mer.features import mel_frequencies
 from mer.material import Spec
 from pages._ui import explaining
 from pages._ui.data import predictor
-from pages._ui.evaluated import predictions, tested_by
+from pages._ui.evaluated import predictions
+from pages._ui.evaluated import tested_by as by_whom
 from pages._ui.sound import deletion_curves, explained
 from tests.page_helpers import by_label, errors, opened, page_at, said
 from tests.run_helpers import tiny_config
@@ -159,7 +160,7 @@ def test_of_a_cross_validation_each_clip_is_explained_by_the_network_of_its_fold
     outcome = Experiment().train(spec)
     run = lab.runs.get(outcome.run_id)
     try:
-        models = {row["clip"]: tested_by(run, row["clip"]) for row in predictions(run)}
+        models = {row["clip"]: by_whom(run, row["clip"]) for row in predictions(run)}
         assert {model.key for model in models.values()} == {fold.run_id[:8] for fold in outcome.folds}
         for row in predictions(run)[::5]:
             answer = predictor(models[row["clip"]]).predict(lab.corpus / row["clip"])

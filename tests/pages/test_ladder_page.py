@@ -134,7 +134,7 @@ def test_a_ladder_can_be_stopped(under_way, lab):
 def test_the_newest_ladder_is_shown_first_and_the_address_names_it(ladder):
     app = opened("ladder")
     assert app.selectbox(key="ladder").value == NAME
-    assert app.query_params["ladder"] == [NAME[:8]]
+    assert app.query_params["ladder"] in (NAME[:8], [NAME[:8]])
 
 
 def test_damaged_predictions_are_said_and_the_page_stays(ladder, lab, damage):

@@ -21,7 +21,7 @@ import soundfile
 
 RATE, SECONDS, LABELS = 16_000, 10, ("Romantic", "Happy", "Sad", "Devotional", "Party")
 ROOT = Path(__file__).parents[1]
-NETWORK = ("--backbone", "mobilenet_v3_small", "--weights", "none")
+NETWORK = ("--backbone", "mobilenet_v3_small", "--weights", "none", "--no-baseline")
 
 
 def write_clips(folder: Path, count: int) -> Path:

@@ -36,7 +36,8 @@ def _backbones(bench: Bench) -> tuple[str, ...]:
 def sweep_words(data: str, backbones: Sequence[str], sizes: Sequence[int]) -> list[str]:
     """Our command, after `python`."""
     options = ["--data", data, "--preset", "paper", "--weights", "none", "--backbones", ",".join(backbones)]
-    options += ["--batch-sizes", ",".join(map(str, sizes)), "--no-group-by-song", "--device", "cpu", "--json"]
+    options += ["--batch-sizes", ",".join(map(str, sizes)), "--no-group-by-song", "--no-baseline"]
+    options += ["--device", "cpu", "--json"]
     return ["-m", "mer", "sweep", *options]
 
 

@@ -41,7 +41,7 @@ FIRST_PASS: Steps = {
     "writing with checksums": [("mer/arrays.py", "write_array"), ("mer/store.py", "_write_facts")],
 }
 FINE_TUNE: Steps = {
-    "forward": [("mer/backbones.py", "forward")],
+    "forward": [("mer/backbones.py", "embed"), ("mer/backbones.py", "answer")],
     "backward": [("torch/_tensor.py", "backward")],
     "optimizer": [("torch/optim/adam.py", "step")],
     "reading and augmenting": [("mer/feeds.py", "stream")],

@@ -27,9 +27,10 @@ frozen, and keeps neither runs nor checkpoints. Ours keeps both, reads whole cli
 `MER_HOME`. Weights are random on both sides, which takes as long as any. For the paper run our command is
 
     python -m mer sweep --data DIR --preset paper --weights none --backbones {backbones} --batch-sizes 64 \
---no-group-by-song --device cpu --json
+--no-group-by-song --no-baseline --device cpu --json
 
-`{device}` keeps a GPU out of it where there is one. Scores mean nothing here: the clips need not be music.
+`{device}` keeps a GPU out of it where there is one, `--no-baseline` the SVM that is else tested beside each
+network, which the study did not have. Scores mean nothing here: the clips need not be music.
 """
 
 

@@ -214,8 +214,11 @@ def window_starts(n_samples: int, config: AudioConfig) -> list[int]:
     """First sample of each window of a clip of `n_samples`.
 
     Windows start every `hop_seconds`; where they leave more than 0.5 s at the end uncovered, one more
-    window ends flush with the clip. A clip no longer than a window has one window, from 0.
+    window ends flush with the clip. A clip no longer than a window has one window, from 0; with `only_first`
+    every clip has.
     """
+    if config.only_first:
+        return [0]
     size, hop = _window_samples(config), round(config.hop_seconds * config.sample_rate)
     starts = list(range(0, max(n_samples - size, 0) + 1, hop))
     if n_samples - (starts[-1] + size) > MIN_SECONDS * config.sample_rate:

@@ -8,6 +8,7 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -17,7 +18,7 @@ from torch import nn
 
 from mer.config import TrainConfig
 from mer.errors import BackboneError
-from mer.heads import HEADS, make_head
+from mer.heads import HEADS, KeptHead, WindowAttention, make_head, take_output
 from mer.weights import LITE0, PackagedWeights, TorchvisionWeights, fill, load_weights_file
 
 __all__ = ["ZOO", "Backbone", "Classifier", "build_classifier", "configured_classifier", "get_backbone"]
@@ -168,27 +169,38 @@ class Classifier(nn.Module):
     Images (n, 3, height, width) -> logits (n, classes). `embed` gives what the head sees: (n, features)
     for the head `avg`, (n, features, time) for heads over time. Frozen parts stay in evaluation mode
     (batch-norm statistics, dropout), so their output is the same in every epoch.
+
+    Two switches are there to show what goes wrong without them. With `outputs="imagenet"` the head is the
+    network's own output layer, of 1000 logits, with the dropout before it. With `always_training` there is no
+    evaluation mode: batch-norm normalises by the batch at hand, and dropout drops.
     """
 
-    def __init__(
-        self, backbone: Backbone, body: nn.Module, *, classes: int, head: str, freeze: str, dropout: float
-    ) -> None:
+    def __init__(self, backbone: Backbone, body: nn.Module, *, classes: int, config: TrainConfig) -> None:
         super().__init__()
-        if HEADS.get(head) and HEADS[head].over_time and backbone.feature_map is None:
+        over_time = HEADS[config.head].over_time
+        if over_time and backbone.feature_map is None:
             raise BackboneError(
-                f"head {head!r} needs a feature map; {backbone.name!r} has none: use --head avg"
+                f"head {config.head!r} needs a feature map; {backbone.name!r} has none: use --head avg"
             )
-        self.backbone, self.body, self.freeze = backbone, body, freeze
-        width = _strip_output(body, backbone.output)
-        if head in HEADS and HEADS[head].over_time:
+        self.backbone, self.body, self.freeze = backbone, body, config.freeze
+        self.always_training = config.always_training
+        output, own_dropout = take_output(body, backbone.output)
+        width = output.in_features
+        if over_time:
             width = self._map_width()
             setattr(body, backbone.output.partition(".")[0], nn.Identity())  # its own pooling is not used
-        self.head = make_head(head, features=width, classes=classes, dropout=dropout)
+        if config.outputs == "imagenet":
+            self.head, self.outputs = KeptHead(output, own_dropout), output.out_features
+        else:
+            self.head = make_head(config.head, features=width, classes=classes, dropout=config.dropout)
+            self.outputs = classes
+        self.weigh = WindowAttention(self.head.linear.in_features) if config.pool == "attention" else None
         for name, parameter in body.named_parameters():
             parameter.requires_grad = self._trains(name)
         for module in body.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = BATCH_NORM_MOMENTUM
+                module.track_running_stats = not self.always_training  # none are used: none change
 
     def _map_width(self) -> int:
         """Channels of the feature map, found without computing it."""
@@ -199,12 +211,19 @@ class Classifier(nn.Module):
     def _trains(self, name: str) -> bool:
         if self.freeze == "last":
             return any(name == prefix or name.startswith(prefix + ".") for prefix in self.backbone.last)
+        if self.freeze == "classifier":
+            return name.startswith(self.backbone.output.partition(".")[0] + ".")
         return self.freeze == "none"
+
+    @property
+    def body_changes(self) -> bool:
+        """True unless the body makes the same of an image in every epoch."""
+        return self.always_training or any(p.requires_grad for p in self.body.parameters())
 
     def train(self, mode: bool = True) -> "Classifier":
         """Training mode for what trains; evaluation mode for what is frozen."""
-        super().train(mode)
-        if mode and self.freeze != "none":
+        super().train(mode or self.always_training)
+        if mode and self.freeze != "none" and not self.always_training:
             self.body.eval()
             for name, module in self.body.named_modules():
                 if name and self._trains(name):
@@ -221,9 +240,16 @@ class Classifier(nn.Module):
         """Logits (n, classes)."""
         return self.head(self.embed(images))
 
+    def answer(self, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the head sees -> logits (n, outputs) and scores (n,), all 0 where no window counts more."""
+        vector = self.head.vector(seen)
+        scores = self.weigh(vector) if self.weigh else vector.new_zeros(len(vector))
+        return self.head.answer(vector), scores
+
     def require_input(self, size: int) -> None:
         """Raise BackboneError if the network cannot take images of `size` x `size` pixels."""
-        image = torch.zeros(1, 3, size, size, device=next(self.parameters()).device)
+        device = next(self.parameters()).device
+        image = torch.zeros(2, 3, size, size, device=device)  # two, for a batch-norm that goes by the batch
         self.eval()
         try:
             with torch.inference_mode():
@@ -238,52 +264,33 @@ class Classifier(nn.Module):
         return {
             name: tensor.detach().cpu().clone()
             for name, tensor in self.state_dict().items()
-            if name.startswith("head.") or self._trains(name.removeprefix("body."))
+            if name.startswith(("head.", "weigh.")) or self._trains(name.removeprefix("body."))
         }
 
     def parameter_groups(self, *, lr: float, backbone_lr: float) -> list[dict]:
         """Optimizer groups of what trains: the head at `lr`, the body at `lr * backbone_lr`."""
         body = [p for p in self.body.parameters() if p.requires_grad]
-        groups = [{"params": list(self.head.parameters()), "lr": lr}]
+        ends = [*self.head.parameters(), *(self.weigh.parameters() if self.weigh else ())]
+        groups = [{"params": ends, "lr": lr}]
         return groups + ([{"params": body, "lr": lr * backbone_lr}] if body else [])
 
 
-def _strip_output(body: nn.Module, path: str) -> int:
-    """Replace the output layer, and a dropout right before it, by nothing; returns its input width."""
-    parent_path, _, name = path.rpartition(".")
-    parent = body.get_submodule(parent_path)
-    width = parent.get_submodule(name).in_features
-    setattr(parent, name, nn.Identity())
-    if isinstance(parent, nn.Sequential) and name != "0":
-        before = str(int(name) - 1) if name.isdigit() else None
-        if before and isinstance(parent.get_submodule(before), nn.Dropout):
-            setattr(parent, before, nn.Identity())
-    return width
+def build_classifier(name: str, *, classes: int, weights: str, **settings: Any) -> Classifier:
+    """A classifier of that backbone; `settings` are those of TrainConfig, whose defaults fill the rest."""
+    config = TrainConfig(backbone=name, weights=weights, **settings)
+    return configured_classifier(config, classes=classes)
 
 
-def build_classifier(
-    name: str, *, classes: int, head: str = "avg", freeze: str = "none", dropout: float = 0.2, weights: str
-) -> Classifier:
-    """A classifier with ImageNet weights ("imagenet"), random ones ("none"), or those of a file.
+def configured_classifier(config: TrainConfig, *, classes: int, weights: str | None = None) -> Classifier:
+    """The classifier that a run's settings describe; `weights` overrides where they start from.
 
-    A file holds the state dict of the network with its ImageNet output. Raises BackboneError, WeightsError.
+    That is ImageNet ("imagenet"), chance ("none"), or a file with the state dict of the network with its
+    ImageNet output. Raises BackboneError, WeightsError.
     """
-    backbone = get_backbone(name)
+    backbone, weights = get_backbone(config.backbone), weights or config.weights
     body = backbone.build()
     if weights == "imagenet":
         backbone.source.into(body)
     elif weights != "none":
         fill(body, load_weights_file(Path(weights)), weights)
-    return Classifier(backbone, body, classes=classes, head=head, freeze=freeze, dropout=dropout)
-
-
-def configured_classifier(config: TrainConfig, *, classes: int, weights: str | None = None) -> Classifier:
-    """The classifier that a run's settings describe; `weights` overrides where they start from."""
-    return build_classifier(
-        config.backbone,
-        classes=classes,
-        head=config.head,
-        freeze=config.freeze,
-        dropout=config.dropout,
-        weights=config.weights if weights is None else weights,
-    )
+    return Classifier(backbone, body, classes=classes, config=config)

@@ -23,7 +23,11 @@ class LogFigures(Callback):
 
     def on_embed(self, done: int, total: int) -> None:
         """Tell how far the features of a frozen network are."""
-        words = self.pace("computing features", done, total)
+        self.tell("computing features", done, total)
+
+    def tell(self, title: str, done: int, total: int) -> None:
+        """Say how far work is that is no training."""
+        words = self.pace(title, done, total)
         if time.monotonic() - self.flushed >= self.every:
             self.store.tag(self.run_id, {"mer.stage": words})
             self.flushed = time.monotonic()
@@ -81,13 +85,14 @@ class StopOnRequest(Callback):
 
     def on_embed(self, done: int, total: int) -> None:
         """Stop here if asked to."""
-        self._look(f"stopped on request after the features of {done} windows of {total}")
+        self.look(f"stopped on request after the features of {done} windows of {total}")
 
     def on_step(self, step: Step) -> None:
         """Stop here if asked to."""
-        self._look(f"stopped on request in epoch {step.epoch}")
+        self.look(f"stopped on request in epoch {step.epoch}")
 
-    def _look(self, reason: str) -> None:
+    def look(self, reason: str) -> None:
+        """Raise Stop with this reason if asked to stop."""
         if time.monotonic() - self.asked >= self.every:
             self.asked = time.monotonic()
             if self.store.stop_requested(self.run_id):

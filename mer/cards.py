@@ -1,28 +1,51 @@
 """The card of a checkpoint: all that is needed to use its weights, and where they come from.
 
-Kept as `card.json` beside the weights, and as `card.md` for people. Nothing here imports torch, so that
-listing checkpoints is quick.
+Kept as `card.json` beside the weights, and as `card.md` for people. In place of weights, an ensemble has its
+members, each a checkpoint in a folder of its own. Nothing here imports torch, so that listing checkpoints is
+quick.
 """
 
 import json
 import reprlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from math import isfinite
+from math import fsum, isclose, isfinite
 from pathlib import Path
 from typing import Any
 
 from mer.config import Config
+from mer.controls import CONTROLS
 from mer.errors import CheckpointError, MerError
 
-__all__ = ["CARD", "PAGE", "WEIGHTS", "Card", "find_checkpoints", "load_card", "page"]
+__all__ = [
+    "CARD",
+    "MOST_MEMBERS",
+    "PAGE",
+    "WEIGHTS",
+    "Card",
+    "Member",
+    "find_checkpoints",
+    "load_card",
+    "member_folders",
+    "page",
+]
 
 FORMAT = 1
 WEIGHTS, CARD, PAGE = "model.safetensors", "card.json", "card.md"
 MAX_CARD = 4 * 2**20
+MOST_MEMBERS = 16
 DTYPES = ("float32", "float16")
-OBJECTS = ("data", "split", "metrics", "versions")
+OBJECTS = ("data", "split", "metrics", "calibration", "versions")
 TEXTS = ("command", "created", "notes")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One network of an ensemble: its share in the mean, 0 to 1, its title, and the run that trained it."""
+
+    weight: float
+    title: str = ""
+    run: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +54,11 @@ class Card:
 
     `normalization` is {"mean", "std"} in dB, 0 and 1 where each window has its own; `data` describes the
     clips it was trained on (name, hash, synthetic, licence, counts); `metrics` are the test scores with
-    intervals.
+    intervals; `calibration` holds the temperature (1 where there is none) that probabilities need to mean
+    what they say, and the number of validation clips it was fitted on.
+
+    An ensemble has at least two `members`, whose weights sum to 1. Its `config` is its first member's; its
+    `normalization` is not used, since each member has its own.
     """
 
     classes: tuple[str, ...]
@@ -40,11 +67,13 @@ class Card:
     data: dict[str, Any] = field(default_factory=dict)
     split: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
     command: str = ""
     created: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     dtype: str = "float32"
     notes: str = ""
+    members: tuple[Member, ...] = ()
     format: int = FORMAT
 
     @property
@@ -53,14 +82,27 @@ class Card:
         return self.data.get("synthetic") is True
 
     @property
+    def temperature(self) -> float:
+        """What logits are divided by; see `mer.calibration`."""
+        return self.calibration.get("temperature", 1.0)
+
+    @property
     def title(self) -> str:
         """Backbone and data in a few words."""
-        name = f"{self.config.train.backbone} · {self.data.get('name', 'unknown data')}"
+        network = f"ensemble of {len(self.members)}" if self.members else self.config.train.backbone
+        name = f"{network} · {self.data.get('name', 'unknown data')}"
+        name = f"{name} · control: {self.control}" if self.control else name
         return f"{name} (synthetic)" if self.synthetic else name
+
+    @property
+    def control(self) -> str:
+        """What makes it the model of a control run (see `mer.controls`), in words; empty for any other."""
+        return CONTROLS.get(self.config.split.control, "")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for card.json."""
-        return asdict(self) | {"config": self.config.to_dict(), "classes": list(self.classes)}
+        changed = {"config": self.config.to_dict(), "classes": list(self.classes)}
+        return asdict(self) | changed | {"members": [asdict(member) for member in self.members]}
 
 
 def _problems(data: dict[str, Any]) -> Iterator[str]:
@@ -81,8 +123,30 @@ def _problems(data: dict[str, Any]) -> Iterator[str]:
         for name in names:
             if not isinstance(data.get(name, kind()), kind):
                 yield f"{name} should be {title}, not {type(data[name]).__name__}"
+    temperature = (data.get("calibration") or {}).get("temperature", 1.0)
+    if type(temperature) is not float or not 0 < temperature < float("inf"):
+        yield f"temperature={reprlib.repr(temperature)} should be a number above 0"
     if data.get("dtype", DTYPES[0]) not in DTYPES:
         yield f"dtype={reprlib.repr(data['dtype'])} should be {' or '.join(DTYPES)}"
+    yield from _problems_of_members(data.get("members", []))
+
+
+def _problems_of_members(members: Any) -> Iterator[str]:
+    """What is wrong with the list of an ensemble's members; that of a single network is empty."""
+    if not isinstance(members, list):
+        yield f"members={reprlib.repr(members)} should be a list"
+        return
+    if len(members) == 1 or len(members) > MOST_MEMBERS:
+        yield f"{len(members)} members should be 2 to {MOST_MEMBERS}, or none"
+        return
+    for row in members:
+        right = isinstance(row, dict) and row.keys() == set(Member.__dataclass_fields__)
+        right = right and isinstance(row["title"], str) and isinstance(row["run"], str)
+        if not right or type(row["weight"]) is not float or not 0 <= row["weight"] <= 1:
+            yield f"member {reprlib.repr(row)} should have title, run and a weight from 0 to 1"
+            return
+    if members and not isclose(fsum(row["weight"] for row in members), 1, abs_tol=1e-6):
+        yield f"weights {reprlib.repr([row['weight'] for row in members])} should sum to 1"
 
 
 def _card_from(data: Any, path: Path) -> Card:
@@ -104,13 +168,44 @@ def _card_from(data: Any, path: Path) -> Card:
         config = Config.from_dict(data["config"])
     except (MerError, KeyError) as error:
         raise CheckpointError(f"{path}: its config cannot be used ({error}); export it again") from error
-    return Card(**data | {"config": config, "classes": tuple(data["classes"])})
+    members = tuple(Member(**row) for row in data.get("members", []))
+    return Card(**data | {"config": config, "classes": tuple(data["classes"]), "members": members})
+
+
+def member_folders(folder: Path, card: Card) -> tuple[Path, ...]:
+    """Where an ensemble has its members. That follows from their order, so no card can name a path."""
+    return tuple(folder / f"member-{number}" for number in range(1, len(card.members) + 1))
 
 
 def load_card(folder: Path) -> Card:
-    """Read and check a checkpoint's card; raises CheckpointError."""
+    """Read and check a checkpoint's card, and those of an ensemble's members; raises CheckpointError."""
+    card = _read_card(folder)
+    for place in member_folders(folder, card):
+        if any(path.is_symlink() for path in (place, place / CARD, place / WEIGHTS)):
+            raise CheckpointError(f"{place} is or has a link; copy what it points to into the ensemble")
+        _require_fit(_read_card(place), card, place)
+    return card
+
+
+def _require_fit(member: Card, card: Card, place: Path) -> None:
+    """Raise CheckpointError unless a network can be a member of the ensemble with that card."""
+    own, rate = (part.config.audio.sample_rate for part in (member, card))
+    if member.members:
+        problem = "it is an ensemble itself, where only networks may be"
+    elif member.classes != card.classes:
+        problem = f"its classes {reprlib.repr(list(member.classes))} are not the ensemble's"
+    elif own != rate:
+        problem = f"it hears {own} Hz where the ensemble hears {rate} Hz"
+    else:
+        return
+    raise CheckpointError(f"{place}: {problem}; make the ensemble again")
+
+
+def _read_card(folder: Path) -> Card:
+    """The card of one folder, which has weights if it is no ensemble's."""
     path = folder / CARD
-    if not path.is_file() or not (folder / WEIGHTS).is_file():
+    weights, first = folder / WEIGHTS, folder / "member-1"
+    if not path.is_file() or not (weights.is_file() or first.is_dir()):
         raise CheckpointError(
             f"{folder}: not a checkpoint (no {CARD} with {WEIGHTS}); give an exported folder"
         )
@@ -120,7 +215,10 @@ def load_card(folder: Path) -> Card:
         data = json.loads(path.read_text("utf-8"))
     except (ValueError, OSError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}); export the checkpoint again") from error
-    return _card_from(data, path)
+    card = _card_from(data, path)
+    if not card.members and not weights.is_file():
+        raise CheckpointError(f"{folder}: {WEIGHTS} is missing; export the checkpoint again")
+    return card
 
 
 def find_checkpoints(root: Path) -> Iterator[tuple[Path, Card]]:
@@ -132,33 +230,52 @@ def find_checkpoints(root: Path) -> Iterator[tuple[Path, Card]]:
             continue
 
 
+def _what_it_is(card: Card) -> list[str]:
+    """Network or members, classes, data and input, one a line."""
+    train, data = card.config.train, card.data
+    trained = {
+        "head": "only the head",
+        "classifier": "only the linear layers at the end",
+        "last": "head and last stage",
+        "none": "all of it",
+    }[train.freeze]
+    head = "ImageNet's output layer" if train.outputs == "imagenet" else f"head {train.head}"
+    network = f"{train.backbone}, {head}, {trained} trained, started from: {train.weights}"
+    size = f"{data.get('clips')} clips, {data.get('songs')} songs"
+    audio = f"{card.config.audio.window_seconds:g} s windows at {card.config.audio.sample_rate} Hz"
+    audio += ", the first of each clip alone" if card.config.audio.only_first else ""
+    about = [
+        f"- classes: {', '.join(card.classes)}",
+        f"- data: {data.get('name')}, {size}; licence: {data.get('licence') or 'not stated'}",
+    ]
+    if not card.members:
+        return [f"- network: {network}", *about, f"- input: {audio}, {card.config.mel.n_mels} mel bands"]
+    parts = [f"- member: {m.title}, run {m.run[:8]}, weight {m.weight:.0%}" for m in card.members]
+    return ["- probabilities: the weighted mean of its members'", *parts, *about]
+
+
 def page(card: Card) -> str:
     """The card as Markdown."""
-    train, data, scores = card.config.train, card.data, card.metrics
+    scores = card.metrics
     rows = [f"# {card.title}", ""]
     if card.synthetic:
         rows += ["**Trained on synthetic music: for trying things out, not for judging real songs.**", ""]
-    trained = {"head": "only the head", "last": "head and last stage", "none": "all of it"}[train.freeze]
-    network = f"{train.backbone}, head {train.head}, {trained} trained, started from: {train.weights}"
-    size = f"{data.get('clips')} clips, {data.get('songs')} songs"
-    audio = f"{card.config.audio.window_seconds:g} s windows at {card.config.audio.sample_rate} Hz"
-    rows += [
-        f"- network: {network}",
-        f"- classes: {', '.join(card.classes)}",
-        f"- data: {data.get('name')}, {size}; licence: {data.get('licence') or 'not stated'}",
-        f"- input: {audio}, {card.config.mel.n_mels} mel bands",
-    ]
+    if card.control:
+        rows += [f"**A control run ({card.control}): its answers mean nothing.**", ""]
+    rows += _what_it_is(card)
     for name, value in (
         ("song_accuracy", "test, by song"),
         ("accuracy", "test, by clip"),
+        ("window_accuracy", "test, by window"),
         ("macro_f1", "macro-F1"),
     ):
         if name in scores:
             low, high = scores["intervals"][name]
             rows.append(f"- {value}: {scores[name]:.0%} (95% interval {low:.0%} to {high:.0%})")
     if "majority" in scores:
+        svm = f"an SVM by song {scores['svm']['song_accuracy']:.0%}, " if "svm" in scores else ""
         rows.append(
-            f"- to compare: majority class {scores['majority']:.0%}, chance {scores['chance']:.0%}; "
+            f"- to compare: {svm}majority class {scores['majority']:.0%}, chance {scores['chance']:.0%}; "
             f"{scores['n_clips']} test clips of {scores['n_songs']} songs"
         )
     rows += [f"- made: {card.created[:10]} by `{card.command}`", f"- weights kept as {card.dtype}"]

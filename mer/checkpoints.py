@@ -1,18 +1,20 @@
 """A trained model as a folder: weights as safetensors beside their card. Nothing is ever unpickled."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from mer.backbones import Classifier, configured_classifier
-from mer.cards import CARD, PAGE, WEIGHTS, Card, load_card, page
+from mer.cards import CARD, PAGE, WEIGHTS, Card, load_card, member_folders, page
 from mer.errors import CheckpointError, MerError
 from mer.features import Standardizer
 from mer.files import new_folder
 from mer.tensors import load_tensors, save_tensors
 
-__all__ = ["load_checkpoint", "save_checkpoint", "write_files"]
+__all__ = ["copy_checkpoint", "load_checkpoint", "save_checkpoint", "write_ensemble", "write_files"]
 
 
 def save_checkpoint(folder: Path, model: Classifier, card: Card) -> Path:
@@ -32,16 +34,54 @@ def write_files(folder: Path, model: Classifier, card: Card) -> None:
         name: (t.to(dtype) if t.is_floating_point() else t).cpu() for name, t in model.state_dict().items()
     }
     save_tensors(folder / WEIGHTS, tensors)
+    _write_card(folder, card)
+
+
+def _write_card(folder: Path, card: Card) -> None:
     (folder / CARD).write_text(json.dumps(card.to_dict(), indent=1, ensure_ascii=False), "utf-8")
     (folder / PAGE).write_text(page(card), "utf-8")
+
+
+def write_ensemble(folder: Path, members: Sequence[Path], card: Card) -> None:
+    """The files of an ensemble, into an existing folder: copies of its members in order, and its card.
+
+    The members' floats are kept as `card.dtype` says where that is less. Raises CheckpointError if a member
+    is damaged or cannot be one.
+    """
+    for source, place in zip(members, member_folders(folder, card), strict=True):
+        model, _, own = load_checkpoint(source)
+        place.mkdir()
+        write_files(place, model, replace(own, dtype="float16") if card.dtype == "float16" else own)
+    _write_card(folder, card)
+    load_card(folder)
+
+
+def copy_checkpoint(source: Path, out: Path, *, half: bool = False, notes: str = "") -> Card:
+    """Copy a checkpoint into a new folder, with `notes` before its own, and as float16 if `half`.
+
+    Returns the card of the copy. Raises CheckpointError if it is damaged, and StorageError as
+    `save_checkpoint` does.
+    """
+    card = load_card(source)
+    card = replace(card, notes=f"{notes}\n\n{card.notes}".strip(), dtype="float16" if half else card.dtype)
+    if not card.members:
+        save_checkpoint(out, load_checkpoint(source)[0], card)
+        return card
+    with new_folder(out) as draft:
+        write_ensemble(draft, member_folders(source, card), card)
+    return card
 
 
 def load_checkpoint(folder: Path) -> tuple[Classifier, Standardizer, Card]:
     """Model in evaluation mode on the CPU, its standardiser, and the card.
 
-    Raises CheckpointError if card and tensors disagree.
+    Raises CheckpointError if card and tensors disagree, or for an ensemble (see `mer.ensembles`).
     """
     card = load_card(folder)
+    if card.members:
+        raise CheckpointError(
+            f"{folder} is an ensemble; give one of its networks, such as {member_folders(folder, card)[0]}"
+        )
     try:
         tensors, _ = load_tensors(folder / WEIGHTS)
     except ValueError as error:

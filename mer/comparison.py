@@ -12,9 +12,18 @@ from typing import Any
 import numpy as np
 
 from mer.errors import RunError
-from mer.metrics import bootstrap_interval, confusion_matrix, mcnemar, per_class, pool_by, wilson_interval
+from mer.metrics import (
+    OUTSIDE,
+    bootstrap_interval,
+    confusion_matrix,
+    mcnemar,
+    per_class,
+    pool_by,
+    wilson_interval,
+    with_outside,
+)
 
-__all__ = ["LEVEL", "Comparison", "compare", "overlapping", "verdict"]
+__all__ = ["LEVEL", "Comparison", "compare", "matched", "overlapping", "verdict"]
 
 LEVEL = 0.05
 _OUTCOMES = {
@@ -62,17 +71,16 @@ def compare(first: list[Row], second: list[Row], *, classes: Sequence[str]) -> C
     A clip belongs to the song that either run names, the first's word counting; without one it is a song of
     its own. Raises RunError if the clips, their labels or the classes are not the same.
     """
-    others = {row["clip"]: row for row in second}
-    _require_same(first, others, classes)
-    pairs = [(row, others[row["clip"]]) for row in first]
+    pairs = matched(first, second, classes)
     truth = np.array([classes.index(row["label"]) for row in first])
     groups = [one["song"] or other["song"] or one["clip"] for one, other in pairs]
     right, recall = [], []
     for rows in zip(*pairs, strict=True):
         probabilities = np.array([[row["probabilities"][name] for name in classes] for row in rows])
-        song_truth, pooled, songs = pool_by(groups, truth, probabilities)
+        predicted = np.array([(*classes, OUTSIDE).index(row["predicted"]) for row in rows])
+        answers = with_outside(probabilities, predicted == len(classes))
+        song_truth, pooled, songs = pool_by(groups, truth, answers)
         right.append(pooled.argmax(axis=1) == song_truth)
-        predicted = np.array([classes.index(row["predicted"]) for row in rows])
         recall.append(per_class(confusion_matrix(truth, predicted, len(classes)))["recall"].tolist())
     low, high = _interval(right[1].astype(int) - right[0], songs)
     return Comparison(
@@ -91,7 +99,17 @@ def compare(first: list[Row], second: list[Row], *, classes: Sequence[str]) -> C
     )
 
 
-def _require_same(first: list[Row], others: dict[str, Row], classes: Sequence[str]) -> None:
+def matched(first: Sequence[Row], second: Sequence[Row], classes: Sequence[str]) -> list[tuple[Row, Row]]:
+    """The rows of each clip side by side, in the order of the first run's.
+
+    Raises RunError if the clips, their labels or the classes are not the same.
+    """
+    others = {row["clip"]: row for row in second}
+    _require_same(first, others, classes)
+    return [(row, others[row["clip"]]) for row in first]
+
+
+def _require_same(first: Sequence[Row], others: dict[str, Row], classes: Sequence[str]) -> None:
     remedy = "train both with the same data, seed and split"
     if not first or not others:
         raise RunError(f"there are no predictions of the {'second' if first else 'first'} run; {remedy}")

@@ -6,12 +6,11 @@ all say the same thing. Precedence is the caller's: command line > preset > defa
 
 import dataclasses
 import json
-import math
-import typing
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from mer.errors import ConfigError
+from mer.settings import Section, setting
 
 __all__ = [
     "PRESETS",
@@ -27,67 +26,6 @@ __all__ = [
 MAX_SEED = 2**32 - 1
 
 
-def setting(default: Any, text: str, *, low: float | None = None, high: float | None = None) -> Any:
-    """A dataclass field with a plain-language help text and an inclusive range."""
-    return dataclasses.field(default=default, metadata={"help": text, "low": low, "high": high})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
-    """Base of all config sections: checks types, choices and ranges when made."""
-
-    def __post_init__(self) -> None:
-        hints = typing.get_type_hints(type(self))
-        for field in dataclasses.fields(self):
-            _check(field, hints[field.name], getattr(self, field.name))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, ready for JSON."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`; raises ConfigError on an unknown key or a bad value."""
-        if not isinstance(data, dict):
-            raise ConfigError(f"{cls.__name__}: expected an object, got {data!r}")
-        names = [field.name for field in dataclasses.fields(cls)]
-        for key in data:
-            if key not in names:
-                raise ConfigError(f"unknown setting {key!r}; {cls.__name__} has: {', '.join(names)}")
-        hints = typing.get_type_hints(cls)
-        values = {
-            key: hints[key].from_dict(value) if _is_section(hints[key]) else value
-            for key, value in data.items()
-        }
-        return cls(**values)
-
-    def replace(self, **changes: Any) -> Self:
-        """A copy with some settings changed."""
-        return dataclasses.replace(self, **changes)
-
-
-def _is_section(hint: Any) -> bool:
-    return isinstance(hint, type) and issubclass(hint, Section)
-
-
-def _check(field: dataclasses.Field, hint: Any, value: Any) -> None:
-    """Raise ConfigError if `value` has the wrong type, is no valid choice, or is out of range."""
-    if typing.get_origin(hint) is Literal:
-        choices = typing.get_args(hint)
-        if value not in choices:
-            raise ConfigError(f"{field.name}={value!r} is not one of: {', '.join(map(str, choices))}")
-        return
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    right = is_number if hint is float else type(value) is hint
-    if not right:
-        raise ConfigError(f"{field.name}={value!r} should be of type {hint.__name__}")
-    low, high = field.metadata.get("low"), field.metadata.get("high")
-    below, above = low is not None and value < low, high is not None and value > high
-    if below or above or (is_number and not -math.inf < value < math.inf):
-        bounds = f"{'' if low is None else f'{low} <= '}{field.name}{'' if high is None else f' <= {high}'}"
-        raise ConfigError(f"{field.name}={value!r} is out of range: {bounds}")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioConfig(Section):
     """From file to windows."""
@@ -96,6 +34,7 @@ class AudioConfig(Section):
     window_seconds: float = setting(10.0, "Length of the excerpt the network sees, s.", low=0.5, high=60)
     hop_seconds: float = setting(5.0, "Step from one window to the next, s.", low=0.1, high=60)
     pad: Literal["zero", "repeat"] = setting("zero", "How a clip shorter than a window is filled up.")
+    only_first: bool = setting(False, "Use the first window of each clip alone; the rest is never heard.")
 
     def __post_init__(self) -> None:
         Section.__post_init__(self)
@@ -132,16 +71,18 @@ class MelConfig(Section):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitConfig(Section):
-    """Which clips train, which choose, which judge."""
+    """Which clips train, which choose, which judge, and what the scores are held against."""
 
     test: float = setting(0.2, "Share of all clips held out for the final test.", low=0.05, high=0.5)
-    validation: float = setting(
-        0.15, "Share of the remaining clips that picks the epoch; 0 for none.", low=0, high=0.5
-    )
+    validation: float = setting(0.15, "Share of the rest that picks the epoch; 0 for none.", low=0, high=0.5)
     group_by_song: bool = setting(True, "Keep all clips of a song in one part.")
     folds: int = setting(0, "Number of cross-validation folds; 0 for one hold-out.", low=0, high=20)
     fold: int = setting(0, "Which of the folds is the test part.", low=0, high=19)
     seed: int = setting(0, "The same seed gives the same split for ever.", low=0, high=MAX_SEED)
+    baseline: bool = setting(True, "Test an SVM on statistics of the sound beside the network.")
+    control: Literal["none", "labels", "silence", "noise"] = setting(
+        "none", "A control run: labels shuffled over songs, or silence or noise for each clip."
+    )
 
     def __post_init__(self) -> None:
         Section.__post_init__(self)
@@ -170,12 +111,26 @@ class TrainConfig(Section):
     backbone: str = setting("efficientnet_lite0", "Name of the pretrained network.")
     weights: str = setting("imagenet", "imagenet, none (random start), or a file of weights.")
     head: Literal["avg", "attention", "gru"] = setting("avg", "How the feature map becomes one answer.")
-    freeze: Literal["head", "last", "none"] = setting(
-        "none", "What trains: the head alone, head and last stage, or everything."
+    outputs: Literal["classes", "imagenet"] = setting(
+        "classes",
+        "One output for each class, or ImageNet's output layer, kept with its dropout: of its 1000 outputs "
+        "the first are taken for the classes.",
     )
-    standardize: Literal["training", "window"] = setting(
+    pool: Literal["mean", "attention"] = setting(
+        "mean", "How a clip's windows become one answer: their mean, or weighed as was learned."
+    )
+    freeze: Literal["head", "classifier", "last", "none"] = setting(
+        "none",
+        "What trains: the head alone, with the linear layers before it, with the last stage, or everything.",
+    )
+    always_training: bool = setting(
+        False,
+        "Never switch to evaluation mode: in frozen parts and at the test too, dropout drops, and batch-norm "
+        "goes by the batch at hand.",
+    )
+    standardize: Literal["training", "window", "none"] = setting(
         "training",
-        "Zero mean, unit variance: by the statistics of the training part, or of each window on its own.",
+        "Zero mean, unit variance: by the statistics of the training part, of each window, or not at all.",
     )
     dropout: float = setting(0.2, "Share of features dropped before the last layer.", low=0, high=0.9)
     loss: Literal["ce", "bce"] = setting("ce", "Cross-entropy, or binary cross-entropy on one-hot labels.")
@@ -194,6 +149,14 @@ class TrainConfig(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "Where to compute.")
     amp: bool = setting(True, "bfloat16 mixed precision on CUDA.")
     seed: int = setting(0, "Seed of everything random in training.", low=0, high=MAX_SEED)
+
+    def __post_init__(self) -> None:
+        Section.__post_init__(self)
+        if self.outputs == "imagenet" and self.head != "avg":
+            raise ConfigError(
+                f"outputs='imagenet' keeps the network's own end, without head={self.head!r}; "
+                "use outputs='classes' or head='avg'"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,6 +184,13 @@ class Config(Section):
             )
         if self.train.keep == "best" and self.split.validation == 0:
             raise ConfigError("keep='best' needs a validation part; set validation above 0 or keep='last'")
+        if self.train.pool == "attention":
+            wanted = {"loss": "ce", "outputs": "classes", "always_training": False}
+            for name, value in wanted.items():
+                if getattr(self.train, name) != value:
+                    raise ConfigError(f"pool='attention' needs {name}={value!r}")
+            if self.augment.mixup:
+                raise ConfigError("pool='attention' learns from whole clips, which mixup=0 leaves whole")
 
     def to_json(self) -> str:
         """One line of JSON with sorted keys: equal configs give equal text."""
@@ -286,8 +256,29 @@ _DEFAULT = Config(
 _QUICK = Config(
     train=TrainConfig(freeze="head", standardize="window", epochs=20, batch_size=32, lr=2e-3, keep="best")
 )
+# The released code of the same study, which departs from its report: `mer.published.DEVIATIONS`.
+_AS_RELEASED = Config(
+    audio=AudioConfig(sample_rate=22050, window_seconds=5.2, hop_seconds=5.2, only_first=True),
+    mel=MelConfig(n_mels=224, n_fft=2048, hop_length=512, f_min=0.0),
+    split=SplitConfig(validation=0.0, group_by_song=False),
+    train=TrainConfig(
+        outputs="imagenet",
+        freeze="classifier",
+        always_training=True,
+        standardize="none",
+        optimizer="adam",
+        dropout=0.0,
+        batch_size=64,
+        epochs=5,
+    ),
+)
 
-PRESETS: dict[str, Config] = {"default": _DEFAULT, "paper": _PAPER, "quick": _QUICK}
+PRESETS: dict[str, Config] = {
+    "default": _DEFAULT,
+    "paper": _PAPER,
+    "quick": _QUICK,
+    "as-released": _AS_RELEASED,
+}
 
 
 def preset(name: str) -> Config:

@@ -29,7 +29,7 @@ from mer.frozen import trains_head_alone
 from mer.machine import cores
 from mer.parallel import SMALL
 from mer.resume import save_state
-from mer.training import Callback, State, Step, fit, predict_clips
+from mer.training import Callback, State, Step, fit, window_probabilities
 from mer.windows import WindowSet
 
 __all__ = ["Estimate", "estimate"]
@@ -95,7 +95,9 @@ def _training(config: Config, windows: int) -> float:
 
 
 def _embeds_once(config: Config) -> bool:
-    return trains_head_alone(config.train.freeze, TrainTransform(STANDARDIZER, config.augment))
+    with torch.device("meta"):
+        model = configured_classifier(config.train, classes=CLASSES, weights="none")
+    return trains_head_alone(model, TrainTransform(STANDARDIZER, config.augment))
 
 
 def _network_key(config: Config) -> list:
@@ -103,7 +105,8 @@ def _network_key(config: Config) -> list:
     device = choose_device(train.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     batch = 0 if device.type == "cpu" else train.batch_size
-    settings = [train.backbone, train.head, train.freeze, train.optimizer, train.amp, _embeds_once(config)]
+    settings = [train.backbone, train.head, train.freeze, train.optimizer, train.amp, train.always_training]
+    settings += [train.outputs, _embeds_once(config)]
     return ["train", *settings, config.mel.image_size, name, batch]
 
 
@@ -165,7 +168,9 @@ def _time_network(config: Config) -> tuple[float, float, float, float]:
         clock = _time_steps(model, config, large)
         each = max(clock.step - few, 0.0) / (large - 2) if large > 2 else 0.0
         windows = _noise(large, config)
-        through = _seconds(lambda: predict_clips(model, windows, EvalTransform(STANDARDIZER), train)) / large
+        through = (
+            _seconds(lambda: window_probabilities(model, windows, EvalTransform(STANDARDIZER), train)) / large
+        )
     return max(few - 2 * each, 0.0), each, through, clock.saving
 
 

@@ -1,16 +1,19 @@
 """A checkpoint judged on a data set it may never have seen; labels are matched by name."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mer.datasets import load_dataset
-from mer.datasets.check import check
+from mer.agreement import agreement
+from mer.datasets import Dataset, load_dataset
+from mer.datasets.check import Report, check
+from mer.ensembles import open_predictor
 from mer.errors import DataError
 from mer.inference import Predictor
+from mer.judging import Answers
 from mer.material import Notify
-from mer.metrics import evaluate
 from mer.store import FeatureStore
 from mer.windows import WindowSet
 
@@ -26,16 +29,16 @@ def evaluate_checkpoint(
     group_by_song: bool = True,
     notify: Notify | None = None,
 ) -> dict[str, Any]:
-    """Scores of `mer.metrics.evaluate` over all usable clips.
+    """Scores of `mer.metrics.evaluate` over all usable clips; an ensemble's clips count as one window each.
 
     `trained_on_this_data` is true where the checkpoint learned from these very clips, which flatters it:
     its honest scores are those of the card. Raises DataError if a label is none of the checkpoint's
     classes, and CheckpointError.
     """
-    predictor = Predictor(checkpoint)
-    classes, config = predictor.card.classes, predictor.card.config
+    predictor = open_predictor(checkpoint)
+    classes = predictor.card.classes
     dataset = load_dataset(data, label_column=label_column, song_column=song_column)
-    strange = sorted({clip.label for clip in dataset.clips} - set(classes))
+    strange = sorted({*dataset.order, *(clip.label for clip in dataset.clips)} - set(classes))
     if strange:
         raise DataError(
             f"{data}: label {strange[0]!r} is none of the checkpoint's classes ({', '.join(classes)}); "
@@ -44,15 +47,36 @@ def evaluate_checkpoint(
     store = FeatureStore.default()
     progress = (lambda done, total: notify("preparing clips", done, total)) if notify else None
     paths = [clip.path for clip in dataset.clips]
-    store.prepare(paths, audio=config.audio, mel=config.mel, progress=progress)
+    for network in predictor.networks:
+        config = network.card.config
+        store.prepare(paths, audio=config.audio, mel=config.mel, progress=progress)
     report = check(dataset, store, group=group_by_song, trainable=False, progress=notify)
-    clips = report.dataset.clips
+    found = [_answers(network, report, store) for network in predictor.networks]
+    first, groups = found[0], [clip.song or clip.id for clip in report.dataset.clips]
+    if len(found) > 1:
+        together = predictor.joined([answers.probabilities for answers in found])
+        first = replace(first, probabilities=together, hits=None, outside=None)
+    scores = first.scores(groups=groups, classes=classes)
+    if dataset.order:
+        scores["agreement"] = agreement(_votes(report.dataset, classes), first.probabilities, groups)
+    return scores | {"trained_on_this_data": predictor.card.data.get("hash") == report.content_hash()}
+
+
+def _answers(network: Predictor, report: Report, store: FeatureStore) -> Answers:
+    """What one network says of each clip."""
+    classes, config = network.card.classes, network.card.config
     windows = WindowSet(
         [store.load(fact, audio=config.audio, mel=config.mel) for fact in report.facts],
-        [classes.index(clip.label) for clip in clips],
+        [classes.index(clip.label) for clip in report.dataset.clips],
         classes=len(classes),
     )
-    rows = np.concatenate([predictor.probabilities(batch) for batch in windows.batches()])
-    groups = [clip.song or clip.id for clip in clips]
-    scores = evaluate(windows.labels, windows.pool(rows), groups=groups, classes=classes)
-    return scores | {"trained_on_this_data": predictor.card.data.get("hash") == report.content_hash()}
+    found = [network.answers(batch) for batch in windows.batches()]
+    return Answers.of(windows, *map(np.concatenate, zip(*found, strict=True)))
+
+
+def _votes(dataset: Dataset, classes: tuple[str, ...]) -> np.ndarray:
+    """Shares of votes (clips, classes) in the checkpoint's order; 0 for classes that were not voted on."""
+    places = [classes.index(name) for name in dataset.order]
+    votes = np.zeros((len(dataset.clips), len(classes)))
+    votes[:, places] = [clip.votes for clip in dataset.clips]
+    return votes

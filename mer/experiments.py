@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,22 +16,24 @@ import torch
 
 from mer.augment import EvalTransform, TrainTransform
 from mer.backbones import Classifier, configured_classifier
+from mer.baseline import baseline_rows, with_baseline
 from mer.callbacks import LogFigures, SaveState, StopOnRequest
 from mer.checkpoints import write_files
+from mer.combining import score_rows
 from mer.config import Config
 from mer.errors import MerError, RunError, StorageError
 from mer.features import Standardizer
 from mer.feeds import choose_device
 from mer.frozen import KeptEmbeddings, embed, trains_head_alone
+from mer.judging import judge
 from mer.material import Material, Notify, Spec, prepare
-from mer.metrics import evaluate
-from mer.records import clip_rows, headline, make_card, parameters, versions
-from mer.results import read_predictions
+from mer.records import headline, make_card, parameters, save_evaluation, versions
+from mer.results import read_baseline, read_predictions
 from mer.resume import load_state
 from mer.runs import RESUMABLE, Run, drop_state, state_path
 from mer.splits import Split
 from mer.tracking import RunStore
-from mer.training import Callback, State, Stop, fit, predict_clips
+from mer.training import Callback, State, Stop, fit
 from mer.windows import WindowSet
 
 __all__ = ["Experiment", "Outcome"]
@@ -103,7 +104,7 @@ class Experiment:
 
     def _create(self, spec: Spec, material: Material, parent: str | None = None) -> str:
         config = spec.config
-        name = f"{config.train.backbone} {material.report.dataset.name}"
+        name = spec.name(material.report.dataset.name)
         if parent:
             name += f" fold {config.split.fold + 1}"
         run_id = self.runs.create(name, spec.to_dict(), parent=parent)
@@ -156,16 +157,19 @@ class Experiment:
         transform = TrainTransform(_standardizer(config, train), config.augment)
         kept = _kept_embeddings(model, transform, material)
         state = self._fit(run_id, config, model, transform, train, material, split, kept)
-        test, plain = material.windows(split.test), EvalTransform(transform.standardizer)
-        probabilities = predict_clips(model, test, plain, config.train, embed=kept)
-        groups = material.groups(split.test)
-        scores = evaluate(test.labels, probabilities, groups=groups, classes=material.classes)
-        card = make_card(spec, material, split, transform.standardizer, scores)
+        judged = judge(model, material, split, EvalTransform(transform.standardizer), kept)
+        svm = baseline_rows(material, split, self._watch(run_id)) if config.split.baseline else []
+        judged = replace(judged, scores=with_baseline(judged.scores, svm, material.classes))
+        card = make_card(spec, material, split, transform.standardizer, judged)
         self.runs.save_folder(run_id, "checkpoint", lambda folder: write_files(folder, model, card))
-        rows = clip_rows(material, split, probabilities)
-        self._save_evaluation(run_id, scores, rows, state.history)
+        evaluation = {"scores": judged.scores, "predictions": judged.rows, "history": state.history}
+        evaluation |= {"validation": judged.validation} if judged.validation else {}
+        save_evaluation(self.runs, run_id, evaluation | ({"svm": svm} if svm else {}))
         drop_state(state_path(run_id))
-        metrics = headline(scores) | {"epochs": float(state.epoch), "parameters": float(parameters(model))}
+        metrics = headline(judged.scores) | {
+            "epochs": float(state.epoch),
+            "parameters": float(parameters(model)),
+        }
         return Outcome(run_id, "finished", metrics, str(self.runs.folder(run_id, "checkpoint")))
 
     def _fit(
@@ -196,6 +200,18 @@ class Experiment:
         finally:
             log.flush()
 
+    def _watch(self, run_id: str) -> Notify:
+        """Tells how far work after the training is; raises Stop if the run is asked to."""
+        log, watch = LogFigures(self.runs, run_id), StopOnRequest(self.runs, run_id)
+
+        def notify(title: str, done: int, total: int) -> None:
+            watch.look(f"stopped on request at {title}")
+            log.tell(title, done, total)
+            if self.notify:
+                self.notify(title, done, total)
+
+        return notify
+
     def _folds(self, run_id: str, spec: Spec, material: Material) -> Outcome:
         """Every fold as a run of its own below `run_id`; what is finished already is kept."""
         outcomes = []
@@ -217,12 +233,11 @@ class Experiment:
         The checkpoint is that of the fold with the lowest validation loss, chosen without the test parts.
         """
         rows = [row for outcome in outcomes for row in read_predictions(self.runs, outcome.run_id)]
-        names = material.classes
-        truth = np.array([names.index(row["label"]) for row in rows])
-        probabilities = np.array([[row["probabilities"][name] for name in names] for row in rows])
-        groups = [row["song"] or row["clip"] for row in rows]
-        scores = evaluate(truth, probabilities, groups=groups, classes=names)
-        self._save_evaluation(run_id, scores, rows, [])
+        parts = [read_baseline(self.runs, outcome.run_id) for outcome in outcomes]
+        svm = [row for part in parts for row in part] if all(parts) else []  # folds of an older mer have none
+        scores = with_baseline(score_rows(rows, material.classes), svm, material.classes)
+        evaluation = {"scores": scores, "predictions": rows, "history": []}
+        save_evaluation(self.runs, run_id, evaluation | ({"svm": svm} if svm else {}))
         metrics = headline(scores)
         for key in ("test_accuracy", "test_macro_f1", "test_song_accuracy"):
             values = [outcome.metrics[key] for outcome in outcomes]
@@ -236,15 +251,6 @@ class Experiment:
     def _validation_loss(self, run_id: str) -> float:
         return min((value for _, value in self.runs.history(run_id, "validation_loss")), default=np.inf)
 
-    def _save_evaluation(
-        self, run_id: str, scores: dict[str, Any], rows: list[dict[str, Any]], history: list[dict[str, float]]
-    ) -> None:
-        def write(folder: Path) -> None:
-            for name, content in (("scores", scores), ("predictions", rows), ("history", history)):
-                (folder / f"{name}.json").write_text(json.dumps(content, ensure_ascii=False), "utf-8")
-
-        self.runs.save_folder(run_id, "evaluation", write)
-
 
 def _new_model(config: Config, material: Material) -> Classifier:
     """A classifier on its device; its random parts are decided by the seed alone."""
@@ -257,16 +263,16 @@ def _new_model(config: Config, material: Material) -> Classifier:
 
 def _standardizer(config: Config, train: WindowSet) -> Standardizer:
     """What brings images to zero mean and unit variance; it has seen the training part at most."""
-    if config.train.standardize == "window":
-        return Standardizer(per_window=True)
-    return Standardizer.fit(train.batches())
+    if config.train.standardize == "training":
+        return Standardizer.fit(train.batches())
+    return Standardizer(per_window=config.train.standardize == "window")
 
 
 def _kept_embeddings(
     model: Classifier, transform: TrainTransform, material: Material
 ) -> KeptEmbeddings | None:
     """The store's embeddings for this model, if it trains on embeddings at all."""
-    if not trains_head_alone(model.freeze, transform):
+    if not trains_head_alone(model, transform):
         return None
     config = material.config
     return KeptEmbeddings.of(material.store, model, transform, audio=config.audio, mel=config.mel)

@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 
 from mer.augment import EvalTransform
 from mer.backbones import Classifier
+from mer.config import TrainConfig
 from mer.machine import keep_memory
 from mer.windows import WindowSet
 
-__all__ = ["Feed", "choose_device", "pass_size"]
+__all__ = ["Feed", "choose_device", "in_batches", "looking", "pass_size", "passes"]
 
 RESIDENT = 0.3  # share of a GPU's free memory that images may take for good
 
@@ -36,6 +38,40 @@ def choose_device(name: str) -> torch.device:
 def pass_size(device: torch.device) -> int:
     """Windows that pass through a network at once where nothing is learned: on a CPU few, for its cache."""
     return 16 if device.type == "cpu" else 64
+
+
+def in_batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
+    """Cut an order into batches; a last one of a single window joins its neighbour (batch-norm)."""
+    parts = list(order.split(size))
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
+
+
+def passes(model: Classifier, count: int, config: TrainConfig) -> list[torch.Tensor]:
+    """Numbers of `count` windows, in order, as they pass through a network that is tested.
+
+    Where there is no evaluation mode, what a window gives depends on its batch: then it is that of training,
+    and a window that is alone comes twice, since batch-norm needs more than one value.
+    """
+    order = torch.arange(count)
+    if not model.always_training:
+        return list(order.split(pass_size(next(model.parameters()).device)))
+    return in_batches(order, config.batch_size) if count > 1 else [order.repeat(2)]
+
+
+@contextmanager
+def looking(model: Classifier, seed: int) -> Iterator[None]:
+    """The model ready to be tested: in evaluation mode or, if it has none, with dropout decided by `seed`."""
+    model.eval()
+    with torch.inference_mode():
+        if not model.always_training:
+            yield
+            return
+        device = next(model.parameters()).device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            yield
 
 
 @dataclass(slots=True)
@@ -78,6 +114,6 @@ class Feed:
             images = images.pin_memory()  # so that the copy need not wait
         return images.to(self.device, non_blocking=True)
 
-    def forward(self, model: Classifier, inputs: torch.Tensor) -> torch.Tensor:
-        """Logits, by the whole network or by the head alone."""
-        return model(inputs) if self.embeddings is None else model.head(inputs)
+    def answer(self, model: Classifier, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits and scores of windows, by the whole network or by its end alone."""
+        return model.answer(model.embed(inputs) if self.embeddings is None else inputs)

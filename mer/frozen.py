@@ -6,20 +6,17 @@ learning rate; where each window is standardised on its own, all folds and split
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 
 import numpy as np
 import torch
-from filelock import Timeout
 
 from mer.arrays import Shelf, read_array, write_array
 from mer.augment import EvalTransform, TrainTransform
 from mer.backbones import Classifier
 from mer.config import AudioConfig, MelConfig
 from mer.feeds import Feed, pass_size
-from mer.files import writing
 from mer.parallel import Progress
 from mer.store import VERSION, FeatureStore
 from mer.windows import WindowSet
@@ -29,9 +26,9 @@ __all__ = ["Embed", "KeptEmbeddings", "embed", "trains_head_alone"]
 Embed = Callable[[Classifier, Feed, Progress], torch.Tensor]
 
 
-def trains_head_alone(freeze: str, transform: TrainTransform) -> bool:
-    """True if the body sees the same images in every epoch and learns nothing from them."""
-    return freeze == "head" and not transform.is_random and not transform.config.mixup
+def trains_head_alone(model: Classifier, transform: TrainTransform) -> bool:
+    """True if the body sees the same images in every epoch and makes the same of them."""
+    return not (model.body_changes or transform.is_random or transform.config.mixup)
 
 
 def embed(model: Classifier, feed: Feed, progress: Progress) -> torch.Tensor:
@@ -108,7 +105,9 @@ class KeptEmbeddings:
         rows = Rows(len(windows))
         missing = self._fetch(windows, rows, range(len(windows.counts)))
         if missing:
-            with self._alone(len(windows) - _sum(windows, missing), len(windows), progress):
+            known = len(windows) - _sum(windows, missing)
+            lock = f"embeddings-{self.shelf.folder.name}"
+            with self.store.alone(lock, lambda: progress(known, len(windows))):
                 missing = self._fetch(windows, rows, missing)
                 self._compute(model, feed, rows, missing, progress)
         self.shelf.mark_used()
@@ -143,21 +142,6 @@ class KeptEmbeddings:
                 write_array(self.shelf.path(windows.hashes[clip]), rows.all[_span(windows, clip)].numpy())
             done += len(indices)
             progress(done, total)
-
-    @contextmanager
-    def _alone(self, done: int, total: int, progress: Progress) -> Iterator[None]:
-        """Of several runs one computes; the others wait, and report, so that they can be stopped."""
-        lock = self.store.lock(f"embeddings-{self.shelf.folder.name}")
-        with writing(self.shelf.folder):
-            while not lock.is_locked:
-                try:
-                    lock.acquire(timeout=1)
-                except Timeout:
-                    progress(done, total)
-        try:
-            yield
-        finally:
-            lock.release()
 
 
 def _span(windows: WindowSet, clip: int) -> torch.Tensor:

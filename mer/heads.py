@@ -1,5 +1,8 @@
 """From what a backbone sees to logits: one linear layer, or pooling over the time axis first.
 
+Every head first makes one vector of a window, then a linear layer makes logits of it. `WindowAttention` says,
+from those vectors, what each window of a clip counts for.
+
 The feature map of a spectrogram image keeps time along its width. `avg` trusts the backbone's own
 pooling; `attention` weighs moments by how telling they are (Bahdanau et al., 2015, in the form of
 Yang et al., 2016); `gru` reads them in order (Cho et al., 2014).
@@ -10,25 +13,58 @@ from torch import nn
 
 from mer.errors import BackboneError
 
-__all__ = ["HEADS", "AttentionHead", "AverageHead", "GRUHead", "make_head"]
+__all__ = [
+    "HEADS",
+    "AttentionHead",
+    "AverageHead",
+    "GRUHead",
+    "KeptHead",
+    "WindowAttention",
+    "make_head",
+    "take_output",
+]
 
 
-class AverageHead(nn.Module):
-    """Embedding (n, features) -> logits (n, classes)."""
+class Head(nn.Module):
+    """Base of all heads: they see embeddings, or with `over_time` sequences."""
 
     over_time = False
+
+    def vector(self, seen: torch.Tensor) -> torch.Tensor:
+        """What the last layer is given, (n, width)."""
+        return seen
+
+    def answer(self, vector: torch.Tensor) -> torch.Tensor:
+        """Logits (n, outputs) of such vectors."""
+        return self.linear(self.dropout(vector))
+
+    def forward(self, seen: torch.Tensor) -> torch.Tensor:
+        """Logits (n, outputs)."""
+        return self.answer(self.vector(seen))
+
+    def weights(self, seen: torch.Tensor) -> torch.Tensor:
+        """What each moment counts for, (n, time), summing to 1; without columns where none is chosen."""
+        return seen.new_zeros(len(seen), 0)
+
+
+class AverageHead(Head):
+    """Embedding (n, features) -> logits (n, classes)."""
 
     def __init__(self, features: int, classes: int, dropout: float) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(features, classes)
 
-    def forward(self, embedding: torch.Tensor) -> torch.Tensor:
-        """Logits (n, classes)."""
-        return self.linear(self.dropout(embedding))
+
+class KeptHead(Head):
+    """A network's own end, dropout and output layer: embedding (n, features) -> logits (n, outputs)."""
+
+    def __init__(self, output: nn.Linear, dropout: float) -> None:
+        super().__init__()
+        self.dropout, self.linear = nn.Dropout(dropout), output
 
 
-class AttentionHead(nn.Module):
+class AttentionHead(Head):
     """Sequence (n, features, time) -> logits (n, classes), by a weighted mean over time."""
 
     over_time = True
@@ -43,13 +79,12 @@ class AttentionHead(nn.Module):
         """Attention (n, time), non-negative, summing to 1 over time."""
         return self.score(sequence.transpose(1, 2)).squeeze(-1).softmax(dim=-1)
 
-    def forward(self, sequence: torch.Tensor) -> torch.Tensor:
-        """Logits (n, classes)."""
-        pooled = torch.einsum("nft,nt->nf", sequence, self.weights(sequence))
-        return self.linear(self.dropout(pooled))
+    def vector(self, sequence: torch.Tensor) -> torch.Tensor:
+        """The weighted mean of the moments, (n, features)."""
+        return torch.einsum("nft,nt->nf", sequence, self.weights(sequence))
 
 
-class GRUHead(nn.Module):
+class GRUHead(Head):
     """Sequence (n, features, time) -> logits (n, classes), by a two-way GRU averaged over time."""
 
     over_time = True
@@ -60,10 +95,28 @@ class GRUHead(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(2 * hidden, classes)
 
-    def forward(self, sequence: torch.Tensor) -> torch.Tensor:
-        """Logits (n, classes)."""
+    def vector(self, sequence: torch.Tensor) -> torch.Tensor:
+        """The mean of what was read at each moment, (n, 2 * hidden)."""
         states, _ = self.gru(sequence.transpose(1, 2))
-        return self.linear(self.dropout(states.mean(dim=1)))
+        return states.mean(dim=1)
+
+
+class WindowAttention(nn.Module):
+    """Vectors of windows (n, width) -> scores (n,): what each counts for before the softmax over its clip.
+
+    Gated attention for learning from bags of instances (Ilse, Tomczak and Welling, 2018).
+    """
+
+    def __init__(self, width: int, hidden: int = 128) -> None:
+        super().__init__()
+        self.what, self.gate = nn.Linear(width, hidden), nn.Linear(width, hidden)
+        self.score = nn.Linear(hidden, 1)
+        nn.init.zeros_(self.score.weight)  # at first all windows count alike
+        nn.init.zeros_(self.score.bias)
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Scores (n,)."""
+        return self.score(self.what(vectors).tanh() * self.gate(vectors).sigmoid()).squeeze(-1)
 
 
 HEADS = {"avg": AverageHead, "attention": AttentionHead, "gru": GRUHead}
@@ -74,3 +127,20 @@ def make_head(name: str, *, features: int, classes: int, dropout: float) -> nn.M
     if name not in HEADS:
         raise BackboneError(f"unknown head {name!r}; there are: {', '.join(HEADS)}")
     return HEADS[name](features, classes, dropout)
+
+
+def take_output(body: nn.Module, path: str) -> tuple[nn.Linear, float]:
+    """Take the output layer, and a dropout right before it, out of a network.
+
+    Returns the layer, and the share that the dropout drops.
+    """
+    parent_path, _, name = path.rpartition(".")
+    parent = body.get_submodule(parent_path)
+    output, dropped = parent.get_submodule(name), 0.0
+    setattr(parent, name, nn.Identity())
+    if isinstance(parent, nn.Sequential) and name != "0":
+        before = str(int(name) - 1) if name.isdigit() else None
+        if before and isinstance(parent.get_submodule(before), nn.Dropout):
+            dropped = parent.get_submodule(before).p
+            setattr(parent, before, nn.Identity())
+    return output, dropped

@@ -1,11 +1,12 @@
 """A clip in, probabilities out. There are no preprocessing arguments: the checkpoint's card has them."""
 
 import os
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any, NoReturn, TypeVar
@@ -15,31 +16,48 @@ import torch
 
 from mer.audio import load, window_starts
 from mer.augment import EvalTransform
+from mer.calibration import tempered
+from mer.cards import Card
 from mer.checkpoints import load_checkpoint
 from mer.datasets.base import AUDIO_SUFFIXES
 from mer.errors import AudioError, DataError
 from mer.features import images
-from mer.feeds import choose_device, pass_size
-from mer.losses import to_probabilities
+from mer.feeds import choose_device, looking, pass_size, passes
+from mer.gradcam import grad_cam
+from mer.losses import to_probabilities, within
 from mer.machine import cores
 from mer.parallel import one_thread
 from mer.quality import remarks
 
-__all__ = ["Prediction", "Predictor", "Window", "audio_files"]
+__all__ = ["Listener", "Prediction", "Predictor", "Window", "audio_files"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+AT_ONCE = 64  # windows whose images are in memory
 UNSURE = 0.10  # lead of the first emotion over the second below which neither is the answer
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Probabilities of one window, between `start` and `end` seconds of the clip."""
+    """Probabilities of one window, between `start` and `end` seconds of the clip.
+
+    `attention` is what each of so many equal parts of a window counts for, summing to 1; empty where the
+    network's head does not attend to some more than to others. A short clip fills a part of a window only.
+    `weight` is the window's share in the answer to the clip, where the network weighs windows, else None.
+    """
 
     start: float
     end: float
     probabilities: dict[str, float]
+    attention: tuple[float, ...] = ()
+    weight: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; `attention` and `weight` only where there are some."""
+        data = {"start": self.start, "end": self.end, "probabilities": self.probabilities}
+        data |= {} if self.weight is None else {"weight": self.weight}
+        return data | ({"attention": list(self.attention)} if self.attention else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,23 +88,27 @@ class Prediction:
         return {
             "emotion": self.emotion,
             "probabilities": self.probabilities,
-            "windows": [
-                {"start": w.start, "end": w.end, "probabilities": w.probabilities} for w in self.windows
-            ],
+            "windows": [window.to_dict() for window in self.windows],
             "remarks": list(self.remarks),
         }
 
 
-class Predictor:
-    """A loaded checkpoint; make it once, call `predict` often. Safe to share: nothing in it changes."""
+class Listener(ABC):
+    """A loaded checkpoint; make it once, call `predict` often. Safe to share: nothing in it changes.
 
-    def __init__(self, checkpoint: Path, *, device: str = "auto") -> None:
-        model, standardizer, self.card = load_checkpoint(checkpoint)
-        self.device = choose_device(device)
-        self.model = model.to(self.device, memory_format=torch.channels_last)
-        self._transform = EvalTransform(standardizer)
-        # A GPU does one thing after the other; threads in turn there take no more of its memory than one.
-        self._turn = nullcontext() if self.device.type == "cpu" else Lock()
+    `card` says how it hears; `networks` are those that it asks.
+    """
+
+    card: Card
+    networks: tuple["Predictor", ...]
+
+    @abstractmethod
+    def predict_waveform(self, waveform: np.ndarray) -> Prediction:
+        """Predict what `load` gives with the card's settings: float32 (samples,) at its sample rate."""
+
+    @abstractmethod
+    def joined(self, answers: Sequence[np.ndarray]) -> np.ndarray:
+        """One answer from that of each network: probabilities, each (rows, classes)."""
 
     def predict(self, source: Path | bytes, *, name: str | None = None) -> Prediction:
         """Predict a file or its bytes; `name` is what errors call it. Raises AudioError."""
@@ -113,34 +135,105 @@ class Predictor:
         except UnicodeError:
             return AudioError(f"{path}: file name is not Unicode; rename it")
 
-    def predict_waveform(self, waveform: np.ndarray) -> Prediction:
-        """Predict what `load` gives with the card's settings: float32 (samples,) at its sample rate."""
-        config = self.card.config
-        rows = self.probabilities(images(waveform, audio=config.audio, mel=config.mel))
-        rate, length = config.audio.sample_rate, config.audio.window_seconds
-        spans = [
-            (start / rate, min(start / rate + length, len(waveform) / rate))
-            for start in window_starts(len(waveform), config.audio)
-        ]
-        mean = self._named(rows.mean(axis=0))
-        windows = tuple(
-            Window(round(start, 3), round(end, 3), self._named(row))
-            for (start, end), row in zip(spans, rows, strict=True)
-        )
-        found = remarks(waveform, sample_rate=rate)
-        return Prediction(max(mean, key=mean.get), mean, windows, found)
-
-    def probabilities(self, windows: np.ndarray) -> np.ndarray:
-        """Images in dB (n, size, size) -> probabilities (n, classes)."""
-        with torch.inference_mode(), self._turn:
-            logits = [
-                self.model(self._transform(part).to(self.device)).float().cpu()
-                for part in torch.from_numpy(np.asarray(windows)).split(pass_size(self.device))
-            ]
-        return to_probabilities(torch.cat(logits), self.card.config.train.loss).numpy().astype(float)
-
     def _named(self, row: np.ndarray) -> dict[str, float]:
         return {name: float(value) for name, value in zip(self.card.classes, row, strict=True)}
+
+
+class Predictor(Listener):
+    """The network of a checkpoint that is no ensemble; `mer.ensembles.open_predictor` opens either."""
+
+    def __init__(self, checkpoint: Path, *, device: str = "auto") -> None:
+        model, standardizer, self.card = load_checkpoint(checkpoint)
+        self.device = choose_device(device)
+        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self._transform = EvalTransform(standardizer)
+        # A GPU does one thing after the other; threads in turn there take no more of its memory than one. And
+        # what is drawn at random comes from one generator for all threads.
+        alone = self.device.type != "cpu" or self.model.always_training
+        self._turn = Lock() if alone else nullcontext()
+
+    @property
+    def networks(self) -> tuple["Predictor", ...]:
+        """Itself alone."""
+        return (self,)
+
+    def joined(self, answers: Sequence[np.ndarray]) -> np.ndarray:
+        """The only answer."""
+        return answers[0]
+
+    def predict_waveform(self, waveform: np.ndarray) -> Prediction:
+        """See `Listener`."""
+        looked = list(self._over(waveform, window_starts(len(waveform), self.card.config.audio)))
+        scores = np.array([score for *_, score in looked])
+        weights = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
+        whole = weights[None] @ np.array([row for _, row, _ in looked])
+        windows = tuple(window for window, *_ in looked)
+        if self.model.weigh:
+            windows = tuple(replace(w, weight=float(own)) for w, own in zip(windows, weights, strict=True))
+        mean = self._named(within(whole, len(self.card.classes))[0])
+        found = remarks(waveform, sample_rate=self.card.config.audio.sample_rate)
+        if whole.argmax() >= len(self.card.classes):
+            found += (f"The likeliest of the network's {whole.size} outputs is none of the emotions.",)
+        return Prediction(max(mean, key=mean.get), mean, windows, found)
+
+    def windows(self, waveform: np.ndarray, starts: Sequence[int]) -> Iterator[Window]:
+        """The windows of a waveform that begin at the samples `starts`, some in memory at a time."""
+        return (window for window, *_ in self._over(waveform, starts))
+
+    def _over(
+        self, waveform: np.ndarray, starts: Sequence[int]
+    ) -> Iterator[tuple[Window, np.ndarray, float]]:
+        """Windows, what the network says of each with all its outputs, (outputs,), and their scores."""
+        audio, mel = self.card.config.audio, self.card.config.mel
+        rate, length = audio.sample_rate, audio.window_seconds
+        size = round(length * rate)
+        for group in (starts[first : first + AT_ONCE] for first in range(0, len(starts), AT_ONCE)):
+            parts = [images(waveform[start : start + size], audio=audio, mel=mel) for start in group]
+            rows, attention, scores = self._look(self.inputs(np.concatenate(parts)))
+            shares = within(rows, len(self.card.classes))
+            for start, share, weights, row, score in zip(group, shares, attention, rows, scores, strict=True):
+                begin, end = start / rate, min(start / rate + length, len(waveform) / rate)
+                own = self._named(share), tuple(map(float, weights))
+                yield Window(round(begin, 3), round(end, 3), *own), row, score
+
+    def probabilities(self, windows: np.ndarray) -> np.ndarray:
+        """Images in dB (n, size, size) -> probabilities (n, classes), calibrated as the card says."""
+        return within(self.answers(windows)[0], len(self.card.classes))
+
+    def answers(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same over all outputs of the network, maybe more than classes, and scores (n,)."""
+        rows, _, scores = self._look(self.inputs(windows))
+        return rows, scores
+
+    def inputs(self, windows: np.ndarray) -> torch.Tensor:
+        """Images in dB (n, size, size) -> what the network sees, (n, 3, size, size) on its device."""
+        return self._transform(torch.from_numpy(np.asarray(windows))).to(self.device)
+
+    def respond(self, inputs: torch.Tensor) -> np.ndarray:
+        """What the network sees -> probabilities (n, classes), calibrated as the card says."""
+        return within(self._look(inputs)[0], len(self.card.classes))
+
+    def _look(self, inputs: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Probabilities (n, outputs), attention (n, time), maybe of no columns, and scores (n,)."""
+        train, size = self.card.config.train, len(inputs)
+        found = []
+        with self._turn, looking(self.model, train.seed):
+            for part in passes(self.model, size, train):
+                alone = part[0] == part[-1]  # then it may come twice; else a view will do
+                seen = self.model.embed(inputs[part] if alone else inputs[part[0] : part[-1] + 1])
+                logits, scores = self.model.answer(seen)
+                found.append((logits, self.model.head.weights(seen), scores))
+        logits, attention, scores = (
+            torch.cat([part.float().cpu() for part in parts])[:size] for parts in zip(*found, strict=True)
+        )
+        rows = to_probabilities(logits, train.loss).numpy().astype(float)
+        return tempered(rows, self.card.temperature), attention.numpy(), scores.numpy()
+
+    def evidence(self, inputs: torch.Tensor, target: int) -> torch.Tensor:
+        """What the network sees -> where it sees class number `target`; see `mer.gradcam`."""
+        with self._turn:
+            parts = inputs.split(pass_size(self.device))
+            return torch.cat([grad_cam(self.model, part, target) for part in parts])
 
 
 def _side_by_side(

@@ -52,7 +52,7 @@ def launch(runs: RunStore, spec: "Spec") -> str:
     data = load_dataset(Path(spec.data), label_column=spec.label_column, song_column=spec.song_column)
     data.require_trainable()
     get_backbone(spec.config.train.backbone)
-    run_id = runs.create(f"{spec.config.train.backbone} {data.name}", spec.to_dict())
+    run_id = runs.create(spec.name(data.name), spec.to_dict())
     _spawn(runs, run_id)
     return run_id
 

@@ -8,7 +8,9 @@ import torch.nn.functional as F
 
 from mer.config import TrainConfig
 
-__all__ = ["class_weights", "loss_function", "to_probabilities"]
+__all__ = ["class_weights", "loss_function", "to_probabilities", "within"]
+
+LEAST = 1e-12  # of a probability, so that it can be rescaled
 
 
 def to_probabilities(logits: torch.Tensor, loss: str) -> torch.Tensor:
@@ -17,6 +19,14 @@ def to_probabilities(logits: torch.Tensor, loss: str) -> torch.Tensor:
     The softmax of log-sigmoids is just that, and stays finite where every sigmoid vanishes.
     """
     return (logits if loss == "ce" else F.logsigmoid(logits)).softmax(dim=1)
+
+
+def within(probabilities: np.ndarray, classes: int) -> np.ndarray:
+    """Distributions over more outputs than classes (n, outputs) -> over the classes alone (n, classes)."""
+    if probabilities.shape[1] == classes:
+        return probabilities
+    shares = np.maximum(probabilities[:, :classes].astype(float), LEAST)
+    return shares / shares.sum(axis=1, keepdims=True)
 
 
 def class_weights(labels: np.ndarray, classes: int) -> torch.Tensor:

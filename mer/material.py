@@ -1,11 +1,14 @@
 """What a run is asked to do, and the checked clips and features that it works on."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mer.config import Config
+from mer.controls import CONTROLS, donors, entry
 from mer.datasets import load_dataset
 from mer.datasets.check import Report, check
 from mer.errors import RunError
@@ -20,17 +23,28 @@ Notify = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What is asked for: the data, how to read it, all settings, and the command that asked."""
+    """What is asked for: the data, how to read it, all settings, and the command that asked.
+
+    `ladder` and `rung` name the ladder that the run is a part of, if it is (`mer.ladder`).
+    """
 
     data: str
     config: Config
     label_column: str = "label"
     song_column: str = "song"
     command: str = ""
+    ladder: str = ""
+    rung: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         return asdict(self) | {"config": self.config.to_dict()}
+
+    def name(self, data: str) -> str:
+        """What to call its run on the data set of that name."""
+        control = CONTROLS.get(self.config.split.control)
+        said = [self.rung, f"control: {control}" if control else ""]
+        return " · ".join(filter(None, [f"{self.config.train.backbone} {data}", *said]))
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Spec":
@@ -54,20 +68,42 @@ class Material:
         """Labels in the order of the network's outputs."""
         return self.report.dataset.classes
 
+    @property
+    def control(self) -> str:
+        """What makes this a control run (see `mer.controls`), or "none"."""
+        return self.config.split.control
+
     def windows(self, indices: Sequence[int]) -> WindowSet:
         """The windows of some clips."""
         facts, clips, config = self.report.facts, self.report.dataset.clips, self.config
+        settings = {"audio": config.audio, "mel": config.mel, "control": self.control}
         return WindowSet(
-            [self.store.load(facts[i], audio=config.audio, mel=config.mel) for i in indices],
+            [self.store.load(facts[i], **settings) for i in indices],
             [self.classes.index(clips[i].label) for i in indices],
             classes=len(self.classes),
-            hashes=[facts[i].file_hash for i in indices],
+            hashes=[entry(self.control, facts[i].file_hash) for i in indices],
+            votes=[clips[i].votes for i in indices] if self.report.dataset.order else None,
         )
 
     def groups(self, indices: Sequence[int]) -> list[str]:
         """Song of each clip, or the clip itself where no song is known."""
         clips = self.report.dataset.clips
         return [clips[i].song or clips[i].id for i in indices]
+
+    def rows(self, indices: Sequence[int], probabilities: np.ndarray) -> list[dict[str, Any]]:
+        """What was answered for some clips, (clips, classes), as plain data: a row a clip."""
+        clips, names = self.report.dataset.clips, self.classes
+        return [
+            {
+                "clip": clips[index].id,
+                "song": clips[index].song,
+                "label": clips[index].label,
+                "predicted": names[int(shares.argmax())],
+                "probabilities": dict(zip(names, map(float, shares), strict=True)),
+            }
+            | ({"votes": list(clips[index].votes)} if self.report.dataset.order else {})
+            for index, shares in zip(indices, probabilities, strict=True)
+        ]
 
     def split(self, config: Config) -> Split:
         """Train, validation and test clips."""
@@ -79,9 +115,23 @@ def prepare(spec: Spec, *, notify: Notify | None = None, workers: int | None = N
     dataset = load_dataset(
         Path(spec.data), label_column=spec.label_column, song_column=spec.song_column
     ).require_trainable()
-    store, config = FeatureStore.default(), spec.config
+    store, config, control = FeatureStore.default(), spec.config, spec.config.split.control
     progress = (lambda done, total: notify("preparing clips", done, total)) if notify else None
     paths = [clip.path for clip in dataset.clips]
-    store.prepare(paths, audio=config.audio, mel=config.mel, workers=workers, progress=progress)
+    settings = {"audio": config.audio, "mel": config.mel, "control": control}
+    store.prepare(paths, **settings, workers=workers, progress=progress)
     report = check(dataset, store, group=config.split.group_by_song, workers=workers, progress=notify)
+    if control == "labels":
+        report = _shuffled(report, seed=config.split.seed)
     return Material(report, store, config)
+
+
+def _shuffled(report: Report, *, seed: int) -> Report:
+    """The same clips with their labels shuffled over songs."""
+    clips = report.dataset.clips
+    givers = donors([clip.label for clip in clips], [clip.song or clip.id for clip in clips], seed=seed)
+    mixed = tuple(
+        replace(clip, label=clips[i].label, votes=clips[i].votes)
+        for clip, i in zip(clips, givers, strict=True)
+    )
+    return replace(report, dataset=replace(report.dataset, clips=mixed).require_trainable())

@@ -1,21 +1,27 @@
 """Scores of a classifier: pure functions of what was true and what was predicted.
 
 Conventions: `truth` and `predicted` are int arrays of shape (n,); `probabilities` is (n, classes),
-rows summing to 1; class k is the k-th name of the data set's `classes`. Scores lie in [0, 1].
+rows summing to 1; class k is the k-th name of the data set's `classes`. Scores lie in [0, 1]. A network with
+more outputs than classes may answer with none of them: such an answer has the number after the last class.
 
-Metrics: accuracy, macro-F1, confusion matrix (rows true, columns predicted), per-class precision, recall
-and F1, the majority class's accuracy, and 95% percentile bootstrap intervals (Efron, 1979) that resample
-songs rather than clips, since clips of one song are not independent. Two classifiers tested on the same
-material are told apart by McNemar's test (1947).
+Metrics: accuracy, macro-F1, Cohen's kappa (1960), confusion matrix (rows true, columns predicted), per-class
+precision, recall and F1, calibration, the majority class's accuracy, and 95% percentile bootstrap intervals
+(Efron, 1979) that resample songs rather than clips, since clips of one song are not independent. Two
+classifiers tested on the same material are told apart by McNemar's test (1947).
 """
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from mer.calibration import calibration
+
 __all__ = [
+    "OUTSIDE",
     "accuracy",
     "bootstrap_interval",
+    "cohen_kappa",
+    "columns",
     "confusion_matrix",
     "evaluate",
     "macro_f1",
@@ -24,9 +30,11 @@ __all__ = [
     "per_class",
     "pool_by",
     "wilson_interval",
+    "with_outside",
 ]
 
 RESAMPLES = 2000
+OUTSIDE = "none of the classes"  # such an answer by name
 
 
 def validate(truth: np.ndarray, probabilities: np.ndarray, groups: int, classes: int) -> None:
@@ -57,15 +65,16 @@ def majority_accuracy(truth: np.ndarray) -> float:
 
 
 def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Counts, int64 of shape (classes, classes): rows true, columns predicted."""
-    cells = np.bincount(truth * classes + predicted, minlength=classes * classes)
-    return cells.reshape(classes, classes)
+    """Counts, int64: rows true, columns predicted, one more if any answer is none of the classes."""
+    columns = classes + int((predicted == classes).any())
+    cells = np.bincount(truth * columns + predicted, minlength=classes * columns)
+    return cells.reshape(classes, columns)
 
 
 def per_class(confusion: np.ndarray) -> dict[str, np.ndarray]:
     """Precision, recall and F1 of each class, each of shape (classes,); 0 where undefined."""
     hits = np.diag(confusion).astype(float)
-    precision = hits / np.maximum(confusion.sum(axis=0), 1)
+    precision = hits / np.maximum(confusion.sum(axis=0)[: len(hits)], 1)
     recall = hits / np.maximum(confusion.sum(axis=1), 1)
     both = precision + recall
     f1 = np.divide(2 * precision * recall, both, out=np.zeros_like(both), where=both > 0)
@@ -75,8 +84,28 @@ def per_class(confusion: np.ndarray) -> dict[str, np.ndarray]:
 def macro_f1(truth: np.ndarray, predicted: np.ndarray, classes: int) -> float:
     """Mean F1 over the classes that occur in `truth` or `predicted`."""
     confusion = confusion_matrix(truth, predicted, classes)
-    occurs = (confusion.sum(axis=0) + confusion.sum(axis=1)) > 0
+    occurs = (confusion.sum(axis=0)[:classes] + confusion.sum(axis=1)) > 0
     return float(per_class(confusion)["f1"][occurs].mean())
+
+
+def cohen_kappa(confusion: np.ndarray) -> float:
+    """Agreement beyond what the same answers in another order would have (Cohen, 1960), from -1 to 1.
+
+    0 where truth and answers name one class only, and nothing lies beyond.
+    """
+    shares = confusion / confusion.sum()
+    agreed, expected = np.trace(shares), float(shares.sum(axis=0)[: len(shares)] @ shares.sum(axis=1))
+    return float((agreed - expected) / (1 - expected)) if expected < 1 else 0.0
+
+
+def with_outside(probabilities: np.ndarray, outside: np.ndarray | None) -> np.ndarray:
+    """Probabilities with a last column for "none of the classes", if any clip was answered so.
+
+    `outside` (n,) says which were. Such a clip speaks for none of the classes, at its song too.
+    """
+    if outside is None or not outside.any():
+        return probabilities
+    return np.hstack([np.where(outside[:, None], 0.0, probabilities), outside[:, None]])
 
 
 def pool_by(
@@ -145,33 +174,51 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def evaluate(
-    truth: np.ndarray, probabilities: np.ndarray, *, groups: Sequence[str], classes: Sequence[str]
+    truth: np.ndarray,
+    probabilities: np.ndarray,
+    *,
+    groups: Sequence[str],
+    classes: Sequence[str],
+    windows: np.ndarray | None = None,
+    outside: np.ndarray | None = None,
 ) -> dict:
     """All scores as plain data; `groups` names the song of each clip (or the clip where unknown).
 
-    Keys: accuracy, macro_f1, song_accuracy, majority, chance, intervals {accuracy, macro_f1,
-    song_accuracy: [low, high]}, per_class {name: {precision, recall, f1, support}}, confusion,
-    classes, n_clips, n_songs. Raises ValueError on inconsistent input.
+    `windows` (clips, 2) counts the windows of each clip that were answered rightly, and all of them; without
+    it a clip is one window. `outside` (clips,), bool, says of a network with more outputs than classes which
+    clips it answered with none of them; these count as wrong.
+
+    Keys: accuracy (by clip), window_accuracy, song_accuracy, macro_f1, kappa, majority, chance, intervals {of
+    accuracy, window_accuracy, song_accuracy, macro_f1: [low, high]}, calibration {error, bins} (by clip, of
+    `mer.calibration`), per_class {name: {precision, recall, f1, support}}, confusion, classes, n_windows,
+    n_clips, n_songs, and with `outside` its share of the clips. Raises ValueError on inconsistent input.
     """
     size = len(classes)
     validate(truth, probabilities, len(groups), size)
-    predicted = probabilities.argmax(axis=1)
-    song_truth, song_probabilities, songs = pool_by(groups, truth, probabilities)
-    song_predicted = song_probabilities.argmax(axis=1)
+    answers = with_outside(probabilities, outside)
+    predicted = answers.argmax(axis=1)
+    if windows is None:
+        windows = np.stack([truth == predicted, np.ones(len(truth))], axis=1)
+    song_truth, song_answers, songs = pool_by(groups, truth, answers)
+    song_predicted = song_answers.argmax(axis=1)
     confusion = confusion_matrix(truth, predicted, size)
     table = per_class(confusion)
     intervals = {
         "accuracy": bootstrap_interval(lambda i: accuracy(truth[i], predicted[i]), groups),
+        "window_accuracy": bootstrap_interval(lambda i: _share(windows[i]), groups),
         "macro_f1": bootstrap_interval(lambda i: macro_f1(truth[i], predicted[i], size), groups),
         "song_accuracy": bootstrap_interval(lambda i: accuracy(song_truth[i], song_predicted[i]), songs),
     }
     return {
         "accuracy": accuracy(truth, predicted),
+        "window_accuracy": _share(windows),
         "macro_f1": macro_f1(truth, predicted, size),
+        "kappa": cohen_kappa(confusion),
         "song_accuracy": accuracy(song_truth, song_predicted),
         "majority": majority_accuracy(truth),
         "chance": 1 / size,
         "intervals": {name: list(interval) for name, interval in intervals.items()},
+        "calibration": calibration(truth if outside is None else np.where(outside, -1, truth), probabilities),
         "per_class": {
             name: {key: float(values[k]) for key, values in table.items()}
             | {"support": int(confusion[k].sum())}
@@ -179,6 +226,19 @@ def evaluate(
         },
         "confusion": confusion.tolist(),
         "classes": list(classes),
+        "n_windows": int(windows[:, 1].sum()),
         "n_clips": len(truth),
         "n_songs": len(songs),
-    }
+    } | ({} if outside is None else {"outside": float(outside.mean())})
+
+
+def columns(scores: dict) -> list[str]:
+    """The answers that the columns of these scores' confusion matrix stand for."""
+    more = len(scores["confusion"][0]) - len(scores["classes"])
+    return [*scores["classes"], *[OUTSIDE] * more]
+
+
+def _share(counts: np.ndarray) -> float:
+    """Of (right, all) windows of some clips the share that is right."""
+    right, total = counts.sum(axis=0)
+    return float(right / total)

@@ -10,7 +10,16 @@ from mer.audio import Audio, decode, resample, window_starts, windows
 from mer.config import AudioConfig, MelConfig
 from mer.features import Standardizer, images, log_mel
 
-__all__ = ["Steps", "steps"]
+__all__ = ["Steps", "frequency_ticks", "steps"]
+
+TICKS = (125, 250, 500, 1000, 2000, 4000, 8000)  # Hz
+
+
+def frequency_ticks(hertz: np.ndarray) -> tuple[list[float], list[str]]:
+    """Where on an axis of bands, centred at `hertz` and counted from 0, to write which frequency."""
+    ticks = [tick for tick in TICKS if hertz[0] <= tick <= 1.03 * hertz[-1]]
+    places = np.interp(ticks, hertz, np.arange(len(hertz))).round(2).tolist()
+    return places, [f"{tick // 1000}k" if tick >= 1000 else str(tick) for tick in ticks]
 
 
 @dataclass(frozen=True, slots=True)

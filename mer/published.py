@@ -36,6 +36,12 @@ class PublishedResult:
         return sum(row[k] for k, row in enumerate(self.confusion)) / TEST_CLIPS
 
     @property
+    def columns(self) -> list[str]:
+        """The answers that the columns stand for."""
+        width = len(self.confusion[0])
+        return [*CLASSES, *(f"ImageNet {number}" for number in range(len(CLASSES), width))]
+
+    @property
     def interval(self) -> tuple[float, float]:
         """95% interval of the accuracy (Wilson, 1927), as if clips were independent.
 

@@ -1,42 +1,42 @@
-"""What is kept of a finished run besides its weights: the card, headline figures, a row per test clip."""
+"""What is kept of a finished run besides its weights: the card and the headline figures."""
 
+import json
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 import mer
 from mer.cards import Card
 from mer.features import Standardizer
+from mer.judging import Judged
 from mer.material import Material, Spec
 from mer.splits import Split
+from mer.tracking import RunStore
 
-__all__ = ["clip_rows", "headline", "make_card", "parameters", "versions"]
+__all__ = ["headline", "make_card", "parameters", "save_evaluation", "versions"]
 
-
-def clip_rows(material: Material, split: Split, probabilities: np.ndarray) -> list[dict[str, Any]]:
-    """One row of plain data per test clip."""
-    clips, names = material.report.dataset.clips, material.classes
-    return [
-        {
-            "clip": clips[index].id,
-            "song": clips[index].song,
-            "label": clips[index].label,
-            "predicted": names[int(row.argmax())],
-            "probabilities": dict(zip(names, map(float, row), strict=True)),
-        }
-        for index, row in zip(split.test, probabilities, strict=True)
-    ]
+WITH_INTERVAL = ("accuracy", "window_accuracy", "macro_f1", "song_accuracy")
 
 
 def headline(scores: dict[str, Any]) -> dict[str, float]:
     """The figures of a run that are logged as metrics."""
-    figures = {}
-    for name in ("accuracy", "macro_f1", "song_accuracy"):
-        low, high = scores["intervals"][name]
-        figures |= {f"test_{name}": scores[name], f"test_{name}_low": low, f"test_{name}_high": high}
+    found = {name: (scores[name], *scores["intervals"][name]) for name in WITH_INTERVAL}
+    if "agreement" in scores:
+        votes = scores["agreement"]
+        found |= {name: (votes[name], *votes["intervals"][name]) for name in ("overlap", "votes_won")}
+    figures = {
+        f"test_{name}{end}": value
+        for name, triple in found.items()
+        for end, value in zip(("", "_low", "_high"), triple, strict=True)
+    }
+    if svm := scores.get("svm"):
+        low, high = svm["intervals"]["song_accuracy"]
+        figures |= {"svm_song_accuracy": svm["song_accuracy"], "svm_accuracy": svm["accuracy"]}
+        figures |= {"svm_song_accuracy_low": low, "svm_song_accuracy_high": high}
+    figures |= {"test_kappa": scores["kappa"], "test_calibration_error": scores["calibration"]["error"]}
     return figures | {key: float(scores[key]) for key in ("majority", "chance", "n_clips", "n_songs")}
 
 
@@ -46,7 +46,7 @@ def parameters(model: nn.Module) -> int:
 
 
 def make_card(
-    spec: Spec, material: Material, split: Split, standardizer: Standardizer, scores: dict[str, Any]
+    spec: Spec, material: Material, split: Split, standardizer: Standardizer, judged: Judged
 ) -> Card:
     """The card of the network that a run trained."""
     report = material.report
@@ -67,12 +67,23 @@ def make_card(
             "test_hash": split.to_hash(report.dataset.clips),
             "clips": {name: len(getattr(split, name)) for name in ("train", "validation", "test")},
         },
-        metrics=scores,
+        metrics=judged.scores,
+        calibration=judged.calibration,
         command=spec.command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=versions(),
         notes=report.dataset.notes,
     )
+
+
+def save_evaluation(runs: RunStore, run_id: str, parts: dict[str, Any]) -> None:
+    """Keep parts of a run's evaluation, such as its scores, each in a file of its name for `mer.results`."""
+
+    def write(folder: Path) -> None:
+        for name, content in parts.items():
+            (folder / f"{name}.json").write_text(json.dumps(content, ensure_ascii=False), "utf-8")
+
+    runs.save_folder(run_id, "evaluation", write)
 
 
 def versions() -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from mer.controls import CONTROLS
 from mer.files import home
 
 if TYPE_CHECKING:
@@ -53,6 +54,16 @@ class Run:
         return self.tags.get("mer.data_hash")
 
     @property
+    def members(self) -> tuple[str, ...]:
+        """Ids of the runs that an ensemble joins; empty for any other run."""
+        return tuple(filter(None, self.tags.get("mer.members", "").split(",")))
+
+    @property
+    def checkpoint_run(self) -> str:
+        """Id of the run that keeps the checkpoint: this one, or a fold of a cross-validation."""
+        return self.tags.get("mer.checkpoint_run", self.id)
+
+    @property
     def steps(self) -> int | None:
         """Optimizer steps of the whole training; None before the first."""
         return self._count("mer.steps")
@@ -75,6 +86,14 @@ class Run:
     def waits_here(self) -> bool:
         """True if a process of this machine waits to work on it."""
         return self.status == "queued" and _owner(self.tags).get("host") == socket.gethostname()
+
+    @property
+    def control(self) -> str:
+        """What makes it a control run (see `mer.controls`), in words; empty for any other."""
+        try:
+            return CONTROLS.get(self.spec["config"]["split"]["control"], "")
+        except (KeyError, TypeError):
+            return ""
 
     @property
     def synthetic(self) -> bool:

@@ -3,6 +3,7 @@
     <root>/facts/ab/abcd....json             what decoding found out: duration, rate, or why not usable
     <root>/images/<settings>/ab/abcd....npy  float16 log-mel images (windows, size, size)
     <root>/embeddings/<settings>/...         what a frozen network makes of them (`mer.frozen`)
+    <root>/descriptors/<settings>/...        a clip's sound in numbers (`mer.descriptors`)
     <root>/stamps.db                         which content a file had when it was last read
 
 Names do not matter: a renamed or moved clip is found again; another setting makes another entry. Each
@@ -11,17 +12,19 @@ is damaged is made again. Of several processes that fill the store at once, one 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from mer.arrays import ArrayFile, Shelf, is_whole, write_array
 from mer.audio import decode, resample
 from mer.config import AudioConfig, MelConfig
+from mer.controls import entry, stand_in
 from mer.errors import AudioError
 from mer.features import images
 from mer.files import home, write_atomic, writing
@@ -30,7 +33,7 @@ from mer.stamps import Stamp, Stamps, stamp
 
 __all__ = ["VERSION", "Facts", "FeatureStore"]
 
-Settings = tuple[AudioConfig, MelConfig]
+Settings = tuple[AudioConfig, MelConfig, str]  # the last is the control, or "none"
 
 VERSION = 2  # part of every key; raise it when decoding or features change
 
@@ -70,11 +73,15 @@ class FeatureStore:
         *,
         audio: AudioConfig,
         mel: MelConfig,
+        control: str = "none",
         workers: int | None = None,
         progress: Progress | None = None,
     ) -> list[Facts]:
-        """Make sure that every usable file has its images; decoding and features in one pass."""
-        found = self._fill(paths, (audio, mel), workers, progress)
+        """Make sure that every usable file has its images; decoding and features in one pass.
+
+        With a `control` of `mer.controls`, those of what stands in for it.
+        """
+        found = self._fill(paths, (audio, mel, control), workers, progress)
         if paths:
             self.images(audio, mel).mark_used()
         return found
@@ -84,9 +91,9 @@ class FeatureStore:
         settings = {"version": VERSION, "audio": audio.to_dict(), "mel": mel.to_dict()}
         return Shelf.of(self.root / "images", settings)
 
-    def load(self, facts: Facts, *, audio: AudioConfig, mel: MelConfig) -> ArrayFile:
+    def load(self, facts: Facts, *, audio: AudioConfig, mel: MelConfig, control: str = "none") -> ArrayFile:
         """The float16 images (windows, size, size) of a prepared clip, mapped when they are read."""
-        return ArrayFile.open(self.images(audio, mel).path(facts.file_hash))
+        return ArrayFile.open(self.images(audio, mel).path(entry(control, facts.file_hash)))
 
     def lock(self, name: str) -> FileLock:
         """The lock of that name, which a crash frees; for whoever makes entries."""
@@ -94,6 +101,21 @@ class FeatureStore:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         return FileLock(folder / f"{name}.lock")
+
+    @contextmanager
+    def alone(self, name: str, waiting: Callable[[], None]) -> Iterator[None]:
+        """Hold the lock of that name; `waiting` is called about once a second until then, and may raise."""
+        lock = self.lock(name)
+        with writing(self.root):
+            while not lock.is_locked:
+                try:
+                    lock.acquire(timeout=1)
+                except Timeout:
+                    waiting()
+        try:
+            yield
+        finally:
+            lock.release()
 
     @property
     def stamps(self) -> Stamps:
@@ -108,11 +130,10 @@ class FeatureStore:
         progress: Progress | None,
     ) -> list[Facts]:
         """Look up here what was read before and is unchanged; the rest is for workers to read."""
-        shelf = self.images(*settings) if settings else None
         known = self.stamps.known(paths)
-        found = [self._look_up(file_hash, shelf) if file_hash else None for file_hash in known]
+        found = [self._look_up(file_hash, settings) if file_hash else None for file_hash in known]
         missing = [path for path, facts in zip(paths, found, strict=True) if facts is None]
-        make = partial(_make, self, settings, shelf)
+        make = partial(_make, self, settings)
         made = process_map(make, missing, workers=workers, progress=progress)
         self.stamps.note(
             (path, seen, facts.file_hash) for path, (facts, seen) in zip(missing, made, strict=True)
@@ -120,12 +141,16 @@ class FeatureStore:
         rest = iter(made)
         return [facts or next(rest)[0] for facts in found]
 
-    def _look_up(self, file_hash: str, shelf: Shelf | None) -> Facts | None:
+    def _look_up(self, file_hash: str, settings: Settings | None) -> Facts | None:
         """The facts of a file if nothing is left to be made for it, else None."""
         facts = self._read_facts(file_hash)
-        if facts is None or facts.reason or shelf is None:
+        if facts is None or facts.reason or settings is None:
             return facts
-        return facts if is_whole(shelf.path(file_hash)) else None
+        return facts if is_whole(self._place(file_hash, settings)) else None
+
+    def _place(self, file_hash: str, settings: Settings) -> Path:
+        audio, mel, control = settings
+        return self.images(audio, mel).path(entry(control, file_hash))
 
     def _facts_path(self, file_hash: str) -> Path:
         return self.root / "facts" / file_hash[:2] / f"{file_hash}.json"
@@ -142,9 +167,7 @@ class FeatureStore:
         write_atomic(self._facts_path(facts.file_hash), content, durable=False)
 
 
-def _make(
-    store: FeatureStore, settings: Settings | None, shelf: Shelf | None, path: Path
-) -> tuple[Facts, Stamp | None]:
+def _make(store: FeatureStore, settings: Settings | None, path: Path) -> tuple[Facts, Stamp | None]:
     """The facts of one file, with its images where settings ask for them, and its stamp when it was read."""
     seen = stamp(path)
     try:
@@ -154,16 +177,14 @@ def _make(
     if not content:
         return Facts(file_hash="", reason="empty file, 0 bytes"), None
     file_hash = sha256(content).hexdigest()[:40]
-    found = store._look_up(file_hash, shelf)
+    found = store._look_up(file_hash, settings)
     if found is None:
         with store.lock(file_hash[:2]):  # another process may be making it: then wait, and find it there
-            found = store._look_up(file_hash, shelf) or _work_out(store, settings, shelf, content, file_hash)
+            found = store._look_up(file_hash, settings) or _work_out(store, settings, content, file_hash)
     return found, seen
 
 
-def _work_out(
-    store: FeatureStore, settings: Settings | None, shelf: Shelf | None, content: bytes, file_hash: str
-) -> Facts:
+def _work_out(store: FeatureStore, settings: Settings | None, content: bytes, file_hash: str) -> Facts:
     """Decode a file, note its facts, and keep its images where settings ask for them."""
     try:
         clip = decode(content, name="")
@@ -171,9 +192,10 @@ def _work_out(
         facts = Facts(file_hash, reason=str(error).removeprefix(": "))
     else:
         facts = Facts(file_hash, clip.seconds, clip.rate, clip.channels, clip.content_hash())
-        if settings and shelf:
-            audio, mel = settings
+        if settings:
+            audio, mel, control = settings
             wave = resample(clip.waveform, rate=clip.rate, target=audio.sample_rate)
-            write_array(shelf.path(file_hash), images(wave, audio=audio, mel=mel))
+            wave = stand_in(control, wave, file_hash)
+            write_array(store._place(file_hash, settings), images(wave, audio=audio, mel=mel))
     store._write_facts(facts)
     return facts

@@ -16,14 +16,15 @@ import torch.nn.functional as F
 
 from mer.augment import EvalTransform, TrainTransform, mixup
 from mer.backbones import Classifier
+from mer.bags import first_rows, joined
 from mer.config import AugmentConfig, TrainConfig
 from mer.errors import RunError
-from mer.feeds import Feed, pass_size
+from mer.feeds import Feed, in_batches, looking, passes
 from mer.frozen import Embed, embed, trains_head_alone
 from mer.losses import class_weights, loss_function, to_probabilities
 from mer.windows import WindowSet
 
-__all__ = ["Callback", "State", "Step", "Stop", "fit", "predict_clips", "predict_windows"]
+__all__ = ["Callback", "State", "Step", "Stop", "fit", "predict_windows", "window_probabilities"]
 
 
 class Stop(Exception):  # noqa: N818 - a request, not an error
@@ -66,14 +67,6 @@ class Callback:
         """After each epoch, its figures in `state.history[-1]`."""
 
 
-def _batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
-    """Cut an order into batches; a last one of a single window joins its neighbour (batch-norm)."""
-    parts = list(order.split(size))
-    if len(parts) > 1 and len(parts[-1]) == 1:
-        parts[-2:] = [torch.cat(parts[-2:])]
-    return parts
-
-
 def rate_factor(config: TrainConfig, done: int, total: int) -> float:
     """Learning-rate factor before step `done` of `total`: linear warm-up, then constant or cosine."""
     warmup = round(config.warmup * total)
@@ -98,6 +91,11 @@ def epoch_seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
 
 
+def _targets(windows: WindowSet, model: Classifier) -> torch.Tensor:
+    """What to learn of each window (windows, outputs); nothing of outputs that are no class."""
+    return F.pad(torch.from_numpy(windows.window_targets), (0, model.outputs - windows.classes))
+
+
 class _Loop:
     """One training run in progress."""
 
@@ -113,11 +111,13 @@ class _Loop:
         self.model, self.feed, self.validation = model, feed, validation
         self.config, self.augment, self.callbacks = config, augment, callbacks
         self.optimizer = _optimizer(model, config)
-        self.labels = torch.from_numpy(feed.windows.window_labels)
-        self.classes = feed.windows.classes
-        balance = class_weights(feed.windows.window_labels, self.classes)
-        self.loss = loss_function(config, balance if config.class_weights else torch.ones(self.classes))
-        self.steps = len(_batches(torch.arange(len(feed.windows)), config.batch_size))
+        self.targets = _targets(feed.windows, model)
+        weights = torch.ones(model.outputs)
+        if config.class_weights:
+            classes = feed.windows.classes
+            weights[:classes] = class_weights(feed.windows.window_labels, classes)
+        self.loss = loss_function(config, weights)
+        self.steps = len(self._parts())
         self.state = State()
 
     def resume(self, state: State) -> None:
@@ -138,25 +138,33 @@ class _Loop:
             self.model.load_state_dict(self.state.best, strict=False)
         return self.state
 
+    def _parts(self) -> list[torch.Tensor]:
+        """Window numbers of each step of an epoch: drawn one by one, or clip by clip where clips answer."""
+        windows, size = self.feed.windows, self.config.batch_size
+        if self.model.weigh is None:
+            return in_batches(torch.randperm(len(windows)), size)
+        clips = len(windows.counts)
+        order = torch.randperm(clips)
+        return [
+            torch.from_numpy(windows.of_clips(part.numpy()))
+            for part in in_batches(order, max(2, round(size * clips / len(windows))))
+        ]
+
     def _out_of_patience(self) -> bool:
         return 0 < self.config.patience <= self.state.epoch - self.state.best_epoch
 
     def _epoch(self) -> None:
         epoch, started = self.state.epoch, time.perf_counter()
         torch.manual_seed(epoch_seed(self.config.seed, epoch))
-        order = torch.randperm(len(self.feed.windows))
+        parts = self._parts()
         self.model.train()
-        total_loss = hits = 0.0
-        parts = _batches(order, self.config.batch_size)
+        total_loss = hits = count = 0.0
         for number, (indices, inputs) in enumerate(zip(parts, self.feed.stream(parts), strict=True)):
-            loss, right = self._step(indices, inputs, epoch * self.steps + number)
-            total_loss += loss * len(indices)
+            loss, right, judged = self._step(indices, inputs, epoch * self.steps + number)
+            total_loss += loss * judged
             hits += right
-        figures = {
-            "epoch": epoch + 1,
-            "train_loss": total_loss / len(order),
-            "train_accuracy": hits / len(order),
-        }
+            count += judged
+        figures = {"epoch": epoch + 1, "train_loss": total_loss / count, "train_accuracy": hits / count}
         if self.validation:
             figures |= self._validate()
         for name, value in figures.items():
@@ -164,31 +172,36 @@ class _Loop:
                 raise RunError(f"{name} is {value} in epoch {epoch + 1}; lower lr={self.config.lr}")
         self._finish_epoch(figures | {"seconds": time.perf_counter() - started})
 
-    def _step(self, indices: torch.Tensor, inputs: torch.Tensor, done: int) -> tuple[float, int]:
+    def _step(self, indices: torch.Tensor, inputs: torch.Tensor, done: int) -> tuple[float, int, int]:
+        """One step; returns the loss, and how many of how many windows, or clips, were right."""
         total = self.steps * self.config.epochs
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * rate_factor(self.config, done, total)
-        labels = self.labels[indices].to(self.feed.device)
-        targets = F.one_hot(labels, self.classes).float()
+        targets = self.targets[indices].to(self.feed.device)
         if self.augment.mixup:
             inputs, targets = mixup(inputs, targets, self.augment.mixup)
         with _autocast(self.feed.device, self.config):
-            logits = self.feed.forward(self.model, inputs)
+            logits, scores = self.feed.answer(self.model, inputs)
+            if self.model.weigh:
+                clips = self.feed.windows.clip[indices.numpy()]
+                logits, targets = joined(logits, scores, clips), first_rows(targets, clips)
             loss = self.loss(logits, targets)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         value, right = loss.item(), int((logits.argmax(1) == targets.argmax(1)).sum())
-        step = Step(done // self.steps + 1, done + 1, total, value, right / len(indices))
+        step = Step(done // self.steps + 1, done + 1, total, value, right / len(logits))
         for callback in self.callbacks:
             callback.on_step(step)
-        return value, right
+        return value, right, len(logits)
 
     def _validate(self) -> dict[str, float]:
-        logits = predict_windows(self.model, self.validation, self.config)
-        windows = self.validation.windows
-        loss = self.loss(logits, F.one_hot(torch.from_numpy(windows.window_labels), self.classes).float())
-        clips = windows.pool(to_probabilities(logits, self.config.loss).numpy())
+        logits, scores = predict_windows(self.model, self.validation, self.config)
+        windows, targets = self.validation.windows, _targets(self.validation.windows, self.model)
+        clips = windows.pool(to_probabilities(logits, self.config.loss).numpy(), scores.numpy())
+        if self.model.weigh:
+            logits, targets = joined(logits, scores, windows.clip), first_rows(targets, windows.clip)
+        loss = self.loss(logits, targets)
         right = float(np.mean(clips.argmax(axis=1) == windows.labels))
         return {"validation_loss": float(loss), "validation_accuracy": right}
 
@@ -209,28 +222,32 @@ def _autocast(device: torch.device, config: TrainConfig) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=config.amp and device.type == "cuda")
 
 
-def predict_windows(model: Classifier, feed: Feed, config: TrainConfig) -> torch.Tensor:
-    """Logits of all windows, float32 on the CPU, shape (windows, classes)."""
-    model.eval()
-    batches = torch.arange(len(feed.windows)).split(pass_size(feed.device))
-    with torch.inference_mode(), _autocast(feed.device, config):
-        return torch.cat([feed.forward(model, inputs).float().cpu() for inputs in feed.stream(batches)])
+def predict_windows(model: Classifier, feed: Feed, config: TrainConfig) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (windows, outputs of the model) and scores (windows,), float32 on the CPU."""
+    count = len(feed.windows)
+    batches = passes(model, count, config)
+    with looking(model, config.seed), _autocast(feed.device, config):
+        found = [feed.answer(model, inputs) for inputs in feed.stream(batches)]
+        logits, scores = (
+            torch.cat([part.float().cpu() for part in parts]) for parts in zip(*found, strict=True)
+        )
+    return logits[:count], scores[:count]
 
 
-def predict_clips(
+def window_probabilities(
     model: Classifier,
     windows: WindowSet,
     transform: EvalTransform,
     config: TrainConfig,
     *,
     embed: Embed | None = None,
-) -> np.ndarray:
-    """Probabilities (clips, classes): the mean over each clip's windows; by way of `embed` if it is given."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (windows, outputs of the model) and scores (windows,); by way of `embed` if given."""
     feed = Feed(windows, transform, next(model.parameters()).device)
     if embed:
         feed = _embedded(model, feed, embed, ())
-    logits = predict_windows(model, feed, config)
-    return windows.pool(to_probabilities(logits, config.loss).numpy())
+    logits, scores = predict_windows(model, feed, config)
+    return to_probabilities(logits, config.loss).numpy(), scores.numpy()
 
 
 def _embedded(model: Classifier, feed: Feed, embed: Embed, callbacks: Sequence[Callback]) -> Feed:
@@ -264,7 +281,7 @@ def fit(
     device = next(model.parameters()).device
     feed = Feed(train, transform, device)
     held_out = Feed(validation, EvalTransform(transform.standardizer), device) if validation else None
-    if trains_head_alone(model.freeze, transform):
+    if trains_head_alone(model, transform):
         feed = _embedded(model, feed, embed, callbacks)
         held_out = held_out and _embedded(model, held_out, embed, callbacks)
     loop = _Loop(model, feed, held_out, config, transform.config, callbacks)

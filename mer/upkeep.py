@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mer.arrays import ABOUT, is_whole
+from mer.descriptors import SETTINGS
 from mer.files import writing
 from mer.store import VERSION, FeatureStore
 
@@ -16,7 +17,7 @@ __all__ = ["Freed", "Part", "parts", "prune", "size"]
 
 DAY = 86_400.0
 LEFT = 3600.0  # s after which an unfinished file belongs to nobody any more
-KINDS = ("images", "embeddings")
+KINDS = ("images", "embeddings", "descriptors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class Part:
             return "what decoding found out"
         if self.settings is None:
             return "of another version"
+        if self.kind == "descriptors":
+            return "statistics of each clip's sound, for the SVM"
         audio, mel = self.settings["audio"], self.settings["mel"]
         images = (
             f"{audio['window_seconds']:g} s every {audio['hop_seconds']:g} s, {audio['sample_rate']} Hz, "
@@ -88,13 +91,15 @@ def _part(kind: str, folder: Path) -> Part:
     sizes = [_size(path) for path in _entries(folder)]
     about = folder / ABOUT
     used = about.stat().st_mtime if about.is_file() else folder.stat().st_mtime
-    return Part(kind, folder, len(sizes), sum(sizes), used, _settings(about))
+    return Part(kind, folder, len(sizes), sum(sizes), used, _settings(kind, about))
 
 
-def _settings(about: Path) -> dict[str, Any] | None:
+def _settings(kind: str, about: Path) -> dict[str, Any] | None:
     """What a shelf says of itself, if this version of mer can use it."""
     try:
         found = json.loads(about.read_text("utf-8"))
+        if kind == "descriptors":
+            return found if found == SETTINGS else None
         return found if found["version"] == VERSION and found["audio"] and found["mel"] else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -137,7 +142,7 @@ def prune(
                 freed += remove.tree(part.folder)
                 continue
             for path in _entries(part.folder):
-                if path.stem in lost or not _is_sound(path):
+                if path.stem.partition("-")[0] in lost or not _is_sound(path):
                     freed += remove.file(path)
     return freed
 

@@ -16,7 +16,8 @@ class WindowSet:
 
     `arrays` holds per clip float16 images (windows, size, size), in memory or in a file; `labels` the
     class index of each clip. A window's label is its clip's. `hashes`, if given, are those of the clips'
-    files, under which the store keeps what is worked out of them.
+    files, under which the store keeps what is worked out of them. `votes` (clips, classes), if given, are the
+    shares of listeners' votes, which are trained on in place of the label.
     """
 
     def __init__(
@@ -26,9 +27,11 @@ class WindowSet:
         *,
         classes: int,
         hashes: Sequence[str] | None = None,
+        votes: Sequence[Sequence[float]] | None = None,
     ) -> None:
         self.labels = np.asarray(labels, dtype=np.int64)
         self.classes, self.hashes = classes, hashes
+        self.targets = np.asarray(np.eye(classes)[self.labels] if votes is None else votes, np.float32)
         self.counts = np.array([len(array) for array in arrays], dtype=np.int64)
         self.starts = np.cumsum(self.counts) - self.counts
         self.clip = np.repeat(np.arange(len(arrays)), self.counts)
@@ -44,6 +47,11 @@ class WindowSet:
         """Class index of each window, int64 of shape (windows,)."""
         return self.labels[self.clip]
 
+    @property
+    def window_targets(self) -> np.ndarray:
+        """What to learn of each window, float32 (windows, classes): one-hot labels, or shares of votes."""
+        return self.targets[self.clip]
+
     def images(self, indices: np.ndarray) -> np.ndarray:
         """Some windows, float16 of shape (len(indices), size, size)."""
         if self.gathered is not None:
@@ -57,8 +65,26 @@ class WindowSet:
         for start in range(0, len(self), size):
             yield self.images(np.arange(start, min(start + size, len(self))))
 
-    def pool(self, probabilities: np.ndarray) -> np.ndarray:
-        """Mean over the windows of each clip: (windows, classes) -> (clips, classes)."""
+    def of_clips(self, clips: np.ndarray) -> np.ndarray:
+        """Numbers of all windows of some clips, one clip after the other."""
+        return np.concatenate([np.arange(self.starts[c], self.starts[c] + self.counts[c]) for c in clips])
+
+    def pool(self, probabilities: np.ndarray, scores: np.ndarray | None = None) -> np.ndarray:
+        """Mean over the windows of each clip: (windows, classes) -> (clips, classes).
+
+        With `scores` (windows,) a window counts for its share in their softmax over the clip.
+        """
+        if scores is None:
+            scores = np.zeros(len(self))
+        top = np.full(len(self.counts), -np.inf)
+        np.maximum.at(top, self.clip, scores)
+        shares = np.exp(scores - top[self.clip])
+        shares /= np.bincount(self.clip, shares, minlength=len(self.counts))[self.clip]
         total = np.zeros((len(self.labels), probabilities.shape[1]))
-        np.add.at(total, self.clip, probabilities)
-        return total / np.bincount(self.clip, minlength=len(self.labels))[:, None]
+        np.add.at(total, self.clip, probabilities * shares[:, None])
+        return total
+
+    def hits(self, probabilities: np.ndarray) -> np.ndarray:
+        """Of each clip how many windows are answered rightly, and how many there are, int64 (clips, 2)."""
+        right = probabilities.argmax(axis=1) == self.window_labels
+        return np.stack([np.bincount(self.clip[right], minlength=len(self.counts)), self.counts], axis=1)

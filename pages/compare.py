@@ -3,10 +3,11 @@
 import streamlit as st
 
 from mer.comparison import compare, verdict
+from mer.tables import as_csv
 from pages._ui.curves import CURVES, read_curves, show_curves
-from pages._ui.downloads import as_csv
-from pages._ui.evaluated import Tested, clip_bytes, finished_runs, predictions, scores, tested_on
+from pages._ui.evaluated import Tested, clip_bytes, finished_runs, scores, tested_on
 from pages._ui.frame import guarded, page, page_file
+from pages._ui.joining import show_joining
 from pages._ui.links import chosen, remember
 from pages._ui.ranking import differences, show_forest, show_leaderboard
 from pages._ui.style import counted, interval, plain, titled
@@ -33,7 +34,8 @@ def show_board(group: Tested) -> None:
     show_forest(group)
     st.caption(
         "Two runs that lie within each other's interval cannot be told apart by their scores. A run left of "
-        "the dashed line is worse than always naming the largest class."
+        "the dashed line is worse than always naming the largest class; one that does not beat the SVM has "
+        "learned nothing that simple statistics of mel, MFCC, chroma and onsets do not tell."
     )
     plain = [{key: value for key, value in row.items() if key != "95% interval"} for row in rows]
     full = [dict.fromkeys(plain[0], "") | row for row in plain]
@@ -61,25 +63,26 @@ def overlay(group: Tested) -> None:
 def show_pair(group: Tested) -> None:
     """Two runs against each other: in words, by class, and clip by clip."""
     st.subheader("Two runs, clip by clip")
-    runs = {run.id: run for run in group.runs}
-    if len(runs) < 2:
+    names = group.names()
+    if len(names) < 2:
         st.info("There is only one run on these clips. Train another with the same data, seed and split.")
         return
     both = []
     for column, key, number in zip(st.columns(2), ("a", "b"), (0, 1), strict=True):
         with column:
-            chosen(key, list(runs), default=[list(runs)[number]])
-            run_id = st.selectbox(
-                ("First", "Second")[number], list(runs), format_func=lambda key: titled(runs[key]), key=key
+            chosen(key, list(names), default=[list(names)[number]])
+            name = st.selectbox(
+                ("First", "Second")[number], list(names), format_func=names.__getitem__, key=key
             )
-            remember(key, run_id[:8])
-            both.append(runs[run_id])
+            remember(key, name[:8])
+            both.append(name)
     first, second = both
-    if first.id == second.id:
+    if first == second:
         st.info("Choose two different runs.")
         return
-    found = compare(predictions(first), predictions(second), classes=scores(first)["classes"])
-    st.markdown(f"**{plain(verdict(found, titled(first), titled(second)))}**")
+    classes = scores(group.runs[0])["classes"]
+    found = compare(group.answers(first), group.answers(second), classes=classes)
+    st.markdown(f"**{plain(verdict(found, names[first], names[second]))}**")
     st.caption(
         f"Difference {100 * found.difference:+.0f} points of songs, 95% interval "
         f"{interval(found.low, found.high)}; McNemar's exact test over songs, since one song's clips are not "
@@ -98,7 +101,7 @@ def show_pair(group: Tested) -> None:
     picked = table["selection"]["rows"]
     st.caption("Choose a row to hear the clip.")
     if picked and picked[0] < len(rows):
-        st.audio(clip_bytes(first, rows[picked[0]]["clip"]))
+        st.audio(clip_bytes(group.runs[0], rows[picked[0]]["clip"]))
 
 
 with page("Compare"):
@@ -109,6 +112,6 @@ with page("Compare"):
         st.page_link(page_file("train"), label="Train a network", icon=":material/fitness_center:")
     else:
         group = pick_group(groups)
-        for section in (show_board, overlay, show_pair):
+        for section in (show_board, overlay, show_pair, show_joining):
             with guarded():
                 section(group)

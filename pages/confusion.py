@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from mer.metrics import columns
 from mer.runs import Run
 from pages._ui.cell import show_cell
 from pages._ui.curves import best_and_last
@@ -10,9 +11,11 @@ from pages._ui.evaluated import finished_runs, scores
 from pages._ui.frame import guarded, page, page_file
 from pages._ui.links import chosen, remember
 from pages._ui.matrices import cell_of, matrix, most_confused
-from pages._ui.style import percent, plain, score, titled
+from pages._ui.reliability import in_words, reliability
+from pages._ui.style import members_of, percent, plain, score, titled
 
 MATRICES = 6
+SHOW = ("counts", "row %", "how sure")
 
 
 def take_cell(run_id: str, key: str) -> None:
@@ -23,30 +26,62 @@ def take_cell(run_id: str, key: str) -> None:
         st.session_state["true"], st.session_state["said"] = cell
 
 
-def show_matrix(run: Run, shares: bool) -> None:
-    """One run's matrix with its scores."""
+def show_run(run: Run, show: str) -> None:
+    """One run's matrix, or how sure it is, with its scores."""
     found = scores(run)
     if found is None:
         st.warning(f"{plain(run.name)} `{run.id[:8]}` kept no confusion matrix; train it again.")
         return
-    key = f"matrix {run.id} {shares}"
-    classes = found["classes"]
-    st.plotly_chart(
-        matrix(found["confusion"], classes, classes, shares=shares, title=titled(run)),
-        key=key, on_select=lambda: take_cell(run.id, key), selection_mode="points",
-        config={"displayModeBar": False},
-    )  # fmt: skip
+    classes, key = found["classes"], f"matrix {run.id} {show}"
+    if show == "how sure":
+        words = show_sureness(found, titled(run))
+    else:
+        words = plain(most_confused(found["confusion"], classes))
+        st.plotly_chart(
+            matrix(found["confusion"], classes, columns(found), shares=show == "row %", title=titled(run)),
+            key=key, on_select=lambda: take_cell(run.id, key), selection_mode="points",
+            config={"displayModeBar": False},
+        )  # fmt: skip
+    if "agreement" in found:
+        votes = found["agreement"]
+        words += (
+            f" A listener drawn at random agrees with {percent(votes['votes_won'])} of its answers; with the "
+            f"best answers it would be {percent(votes['most_votes'])}."
+        )
     st.caption(
-        f"{plain(most_confused(found['confusion'], classes))} Accuracy by song {score(run.metrics)}; chance "
-        f"{percent(found['chance'])}, largest class {percent(found['majority'])}."
-        f" Validation: {best_and_last(run, history(run, 'validation_accuracy'))}."
+        f"{words} Accuracy by song {score(run.metrics)}; chance "
+        f"{percent(found['chance'])}, largest class {percent(found['majority'])}{beside(found)}."
+        f" {origin(run)}"
     )
+
+
+def origin(run: Run) -> str:
+    """How training went, or of which runs it is an ensemble."""
+    if run.members:
+        return f"An ensemble of {plain(members_of(run))}."
+    found = best_and_last(run, history(run, "validation_accuracy"))
+    return f"Validation: {found}." if found else ""
+
+
+def beside(found: dict) -> str:
+    """What the SVM scores, where there was one."""
+    return f", SVM {percent(found['svm']['song_accuracy'])}" if "svm" in found else ""
+
+
+def show_sureness(found: dict, title: str) -> str:
+    """The reliability diagram, and what it shows in words."""
+    if "calibration" not in found:
+        st.info("This run is older than this diagram; train it again to see it.")
+        return ""
+    st.plotly_chart(reliability(found["calibration"], title=title), config={"displayModeBar": False})
+    return in_words(found["calibration"])
 
 
 with page("Confusion"):
     st.title("Confusion")
     st.write(
-        "Rows are what the clips are, columns what the network took them for. Click a cell to hear its clips."
+        "Rows are what the clips are, columns what the network took them for. Click a cell to hear its "
+        "clips. *How sure* shows whether a network that says 70% is right in 70% of cases."
     )
     runs = {run.id: run for run in finished_runs()}
     if not runs:
@@ -62,15 +97,15 @@ with page("Confusion"):
                 format_func=lambda run_id: titled(runs[run_id]),
             )  # fmt: skip
             remember("run", [run_id[:8] for run_id in picked])
-            chosen("show", ["counts", "row %"])
-            shares = st.segmented_control("Show", ["counts", "row %"], key="show", required=True) == "row %"
-            remember("show", "row %" if shares else "counts")
+            chosen("show", SHOW)
+            show = st.segmented_control("Show", SHOW, key="show", required=True)
+            remember("show", show)
         shown = [runs[run_id] for run_id in picked]
         for number, run in enumerate(shown):
             if number % 2 == 0:
-                columns = st.columns(min(2, len(shown)))
-            with columns[number % 2], guarded():
-                show_matrix(run, shares)
+                places = st.columns(min(2, len(shown)))
+            with places[number % 2], guarded():
+                show_run(run, show)
         readable = []
         for run in shown:
             with guarded():

@@ -36,7 +36,10 @@ def watch(picked: list[str], by: str, known: set[str], ended: Callable[[str], Ru
         if any(run.status in ACTIVE for run in shown):
             st.info("No figures yet: the clips are being prepared.", icon=":material/hourglass_top:")
         else:
-            st.info("There are no curves. Those of a cross-validation are kept with its folds: choose one.")
+            st.info(
+                "There are no curves. Those of a cross-validation are kept with its folds: choose one. An "
+                "ensemble has none."
+            )
         return
     show_curves(shown, read, by, key="live")
     told = "; ".join(

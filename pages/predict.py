@@ -43,9 +43,7 @@ def uploaded() -> list[tuple[str, bytes]]:
         accept_multiple_files=True, max_upload_size=UPLOAD_MB, key="uploads",
     )  # fmt: skip
     if len(files) > UPLOAD_FILES:
-        st.warning(
-            f"{len(files)} files; the first {UPLOAD_FILES} are taken. For more: `python -m mer predict`"
-        )
+        st.warning(f"{len(files)} files; the first {UPLOAD_FILES} are taken. More: `python -m mer predict`")
     return [(file.name, file.getvalue()) for file in files[:UPLOAD_FILES]]
 
 
@@ -80,6 +78,7 @@ def judge(clips: list[tuple[str, bytes]], picked: list[Model]) -> None:
     """All clips in a table; the chosen one heard, seen and judged by each model."""
     from pages._ui.clip import listen, show_analysis, show_model
     from pages._ui.downloads import offer_predictions
+    from pages._ui.explaining import offer_explanation
 
     found = [
         (name, content, model, analysis)
@@ -96,6 +95,7 @@ def judge(clips: list[tuple[str, bytes]], picked: list[Model]) -> None:
             st.markdown(f"**{plain(name)}** · {plain(model.title)}")
             show_model(model)
             show_analysis(content, analysis, key=f"{number} {model.key}")
+            offer_explanation(content, name, model, key=f"{number} {model.key}")
     st.divider()
     offer_predictions([(name, model.title, analysis.prediction) for name, _, model, analysis in found])
 

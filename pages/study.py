@@ -4,7 +4,7 @@ import streamlit as st
 
 from mer.published import CLASSES, DEVIATIONS, RESULTS, SOURCE, TEST_CLIPS, PublishedResult, majority
 from pages._ui.chart import forest
-from pages._ui.frame import page
+from pages._ui.frame import page, page_file
 from pages._ui.links import chosen, remember
 from pages._ui.matrices import matrix, most_confused
 from pages._ui.style import interval, percent
@@ -12,10 +12,8 @@ from pages._ui.style import interval, percent
 
 def show_result(result: PublishedResult, shares: bool) -> None:
     """One matrix, with the answers that are no emotion at all."""
-    width = len(result.confusion[0])
-    columns = [*CLASSES, *(f"ImageNet {number}" for number in range(len(CLASSES), width))]
     st.plotly_chart(
-        matrix(result.confusion, CLASSES, columns, shares=shares, title=result.name),
+        matrix(result.confusion, CLASSES, result.columns, shares=shares, title=result.name),
         key=f"study {result.name} {shares}", config={"displayModeBar": False},
     )  # fmt: skip
     outside = (
@@ -64,6 +62,9 @@ with page("2022 study"):
         "project the output layer is replaced by one with as many outputs as there are emotions."
     )
     st.subheader("What was described, and what was run")
+    st.page_link(
+        page_file("ladder"), label="What each of these is worth, on your data", icon=":material/stairs:"
+    )
     rows = [{"": topic, "the report": said, "the released code": did} for topic, said, did in DEVIATIONS]
     st.table(rows)
     st.caption(f"Source: {SOURCE}")

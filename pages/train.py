@@ -5,11 +5,10 @@ from collections.abc import Sequence
 import streamlit as st
 
 from mer.config import PRESETS, Config, preset
-from mer.library import Entry, known
 from mer.pace import duration
-from pages._ui.datasets import title
-from pages._ui.frame import page, page_file
-from pages._ui.launching import launch_all, spec_of, time_needed
+from pages._ui.datasets import pick_data
+from pages._ui.frame import page
+from pages._ui.launching import launch_and_watch, show_checks, spec_of, time_needed
 from pages._ui.links import chosen, remember
 from pages._ui.settings import ask_settings
 
@@ -17,20 +16,8 @@ WORDS = {
     "default": "What works best on real music; trains the whole network.",
     "quick": "Only the head: a first look in a minute or two.",
     "paper": "The study of 2022: binary cross-entropy, Adam, batch 64, 5 epochs, 80-20.",
+    "as-released": "What the released code of that study did instead: see the page Ladder.",
 }
-
-
-def pick_data() -> Entry | None:
-    """One of the data sets that are there."""
-    sets = {entry.key: entry for entry in known() if entry.exists}
-    if not sets:
-        st.info("There is no data set yet. The demo corpus takes one click.", icon=":material/library_music:")
-        st.page_link(page_file("data"), label="Get data", icon=":material/library_music:")
-        return None
-    chosen("data", list(sets))
-    key = st.selectbox("Data", list(sets), format_func=lambda key: title(sets[key]), key="data")
-    remember("data", key)
-    return sets[key]
 
 
 def pick_backbones() -> Sequence[str]:
@@ -94,10 +81,10 @@ def main() -> None:
             st.markdown(f"**About {duration(seconds)} on this machine**: {runs}")
         with right:
             if st.button("Launch", type="primary", icon=":material/rocket_launch:", width="stretch"):
-                started = launch_all(specs)
-                st.switch_page(page_file("live"), query_params={"run": [run_id[:8] for run_id in started]})
+                launch_and_watch(specs)
         st.caption("The same as:")
         st.code("\n".join(spec.command for spec in specs), language="bash", wrap_lines=True)
+    show_checks(entry, [spec.config for spec in specs], preset_name)
 
 
 with page("Train"):

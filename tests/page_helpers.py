@@ -14,7 +14,9 @@ TITLES = {
     "live": "Live",
     "compare": "Compare",
     "confusion": "Confusion",
+    "map": "Map",
     "study": "The study of 2022",
+    "ladder": "The ladder",
 }
 SECONDS = 60  # the first page that needs it imports torch
 TEXTS = (

@@ -13,7 +13,7 @@ import torchvision.models
 from torch import nn
 
 from mer.backbones import ZOO, build_classifier, get_backbone, register
-from mer.errors import BackboneError
+from mer.errors import BackboneError, ConfigError
 from mer.heads import HEADS
 from tests.tiny_backbone import TINY, one_thread
 
@@ -239,7 +239,7 @@ def test_a_name_can_be_registered_only_once(monkeypatch):
 
 
 def test_an_unknown_head_is_named_with_the_valid_ones():
-    with pytest.raises(BackboneError, match="unknown head 'max'; there are: avg, attention, gru"):
+    with pytest.raises(ConfigError, match="head='max' is not one of: avg, attention, gru"):
         on_meta("resnet18", head="max")
 
 

@@ -60,13 +60,35 @@ def configs(draw):
     folds = draw(st.integers(2, 20) | st.just(0))
     split = section(SplitConfig, folds=st.just(folds), fold=st.integers(0, max(folds, 1) - 1))
     keep = st.sampled_from(["best", "last"] if split.validation else ["last"])
+    pool = draw(st.sampled_from(["mean", "attention"]))
+    whole = {"loss": "ce", "outputs": "classes", "always_training": False} if pool == "attention" else {}
+    fixed = {name: st.just(value) for name, value in (whole | {"pool": pool}).items()}
+    if pool == "mean" and draw(st.booleans()):
+        fixed |= {"outputs": st.just("imagenet"), "head": st.just("avg")}
+    else:
+        fixed |= {"outputs": st.just("classes")}
+    mixup = {"mixup": st.just(0.0)} if pool == "attention" else {}
     return Config(
         audio=audio,
         mel=mel,
         split=split,
-        augment=section(AugmentConfig),
-        train=section(TrainConfig, keep=keep),
+        augment=section(AugmentConfig, **mixup),
+        train=section(TrainConfig, keep=keep, **fixed),
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"loss": "bce"}, "pool='attention' needs loss='ce'"),
+        ({"outputs": "imagenet"}, "pool='attention' needs outputs='classes'"),
+        ({"always_training": True}, "pool='attention' needs always_training=False"),
+        ({"mixup": 0.3}, "pool='attention' learns from whole clips, which mixup=0 leaves whole"),
+    ],
+)
+def test_clips_as_bags_go_with_some_settings_only(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        Config().updated(pool="attention", **changes)
 
 
 # JSON
@@ -134,6 +156,7 @@ def test_an_unknown_key_is_refused_with_the_known_ones(data, message):
         ({"lr": True}, "lr=True should be of type float"),
         ({"amp": 1}, "amp=1 should be of type bool"),
         ({"backbone": 5}, "backbone=5 should be of type str"),
+        ({"pool": "max"}, "pool='max' is not one of: mean, attention"),
         ({"head": "max"}, "head='max' is not one of: avg, attention, gru"),
         ({"head": ["avg"]}, r"head=\['avg'\] is not one of: avg, attention, gru"),
         ({"keep": None}, "keep=None is not one of: best, last"),

@@ -2,16 +2,19 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
-from mer.cards import load_card
+from mer.baseline import TITLE
+from mer.cards import load_card, page
 from mer.checkpoints import load_checkpoint
 from mer.errors import BackboneError, DataError, RunError, WeightsError
+from mer.evaluation import evaluate_checkpoint
 from mer.experiments import Experiment
 from mer.inference import Predictor
 from mer.material import Spec
-from mer.results import read_predictions, read_scores
+from mer.results import read_baseline, read_predictions, read_scores
 from mer.runs import state_path
 from mer.tracking import RunStore
 from mer.training import Callback
@@ -97,6 +100,31 @@ def test_the_checkpoint_predicts_what_the_run_predicted(finished, runs, song_cor
     for row in read_predictions(runs, finished.run_id):
         found = predictor.predict(song_corpus / row["clip"]).probabilities
         assert found == pytest.approx(row["probabilities"], abs=1e-4)
+
+
+def test_where_the_validation_part_says_enough_the_network_is_tempered(runs, song_corpus, monkeypatch):
+    monkeypatch.setattr("mer.judging.ENOUGH", 4)
+    outcome = Experiment().train(spec_of(song_corpus, epochs=1))
+    predictor = Predictor(runs.folder(outcome.run_id, "checkpoint"))
+    assert predictor.card.temperature != 1
+    assert predictor.card.calibration["clips"] == 4
+    for row in read_predictions(runs, outcome.run_id):
+        found = predictor.predict(song_corpus / row["clip"]).probabilities
+        assert found == pytest.approx(row["probabilities"], abs=1e-4)
+
+
+def test_a_few_validation_clips_say_too_little_for_that(finished, runs):
+    card = load_card(runs.folder(finished.run_id, "checkpoint"))
+    assert card.calibration == {"temperature": 1.0, "clips": 4}
+
+
+def test_windows_are_counted_beside_clips_and_songs(finished, runs):
+    scores = read_scores(runs, finished.run_id)
+    rows = read_predictions(runs, finished.run_id)
+    right, total = (sum(row["windows"][k] for row in rows) for k in range(2))
+    assert scores["n_windows"] == total >= scores["n_clips"] >= scores["n_songs"]
+    assert scores["window_accuracy"] == pytest.approx(right / total)
+    assert finished.metrics["test_kappa"] == scores["kappa"]
 
 
 def test_the_card_tells_what_the_network_was_trained_on(finished, runs):
@@ -212,3 +240,81 @@ def test_a_mer500_zip_with_a_corrupt_file_trains_without_preparation(runs, tmp_p
     assert outcome.status == "finished"
     card = json.loads((runs.folder(outcome.run_id, "checkpoint") / "card.json").read_text())
     assert card["data"]["clips"] == 16
+
+
+# --- labels by vote ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def voted(tmp_path):
+    """A CSV of 16 clips on which three of four listeners agree."""
+    corpus = write_songs(tmp_path / "songs")
+    rows = ["path,song,happy,sad"]
+    for path in sorted(corpus.glob("*/*.wav")):
+        happy = 3 if path.parent.name == "Happy" else 1
+        rows.append(
+            f"{path.relative_to(corpus).as_posix()},{path.parent.name}{path.stem[0]},{happy},{4 - happy}"
+        )
+    (corpus / "votes.csv").write_text("\n".join(rows) + "\n")
+    return corpus / "votes.csv"
+
+
+def test_a_run_on_votes_is_scored_by_agreement_with_them(runs, voted):
+    spec = replace(spec_of(voted), label_column="Happy=happy,Sad=sad")
+    outcome = Experiment().train(spec)
+    scores, rows = read_scores(runs, outcome.run_id), read_predictions(runs, outcome.run_id)
+    assert sorted(rows[0]["votes"]) == [0.25, 0.75]
+    common = [sum(map(min, row["votes"], row["probabilities"].values())) for row in rows]
+    assert scores["agreement"]["overlap"] == pytest.approx(sum(common) / len(common))
+    assert outcome.metrics["test_overlap"] == scores["agreement"]["overlap"]
+    assert scores["agreement"]["most_votes"] == 0.75
+    judged = evaluate_checkpoint(
+        runs.folder(outcome.run_id, "checkpoint"), voted, label_column="Sad=sad,Happy=happy"
+    )
+    assert judged["agreement"]["most_votes"] == 0.75
+    assert judged["n_clips"] == 16
+
+
+def test_folds_on_votes_pool_the_agreement(runs, voted):
+    spec = replace(spec_of(voted, folds=2, epochs=1), label_column="Happy=happy,Sad=sad")
+    outcome = Experiment().train(spec)
+    assert read_scores(runs, outcome.run_id)["agreement"]["most_votes"] == 0.75
+
+
+def test_an_svm_on_the_same_clips_stands_beside_a_run(runs, song_corpus):
+    outcome = Experiment().train(spec_of(song_corpus, epochs=1, baseline=True))
+    metrics, scores = runs.get(outcome.run_id).metrics, read_scores(runs, outcome.run_id)
+    assert metrics["svm_song_accuracy_low"] <= metrics["svm_song_accuracy"] == 1.0
+    assert metrics["svm_accuracy"] == scores["svm"]["accuracy"] == 1.0
+    tested = [
+        {row["clip"] for row in read(runs, outcome.run_id)} for read in (read_predictions, read_baseline)
+    ]
+    assert tested[0] == tested[1]
+    card = load_card(runs.folder(outcome.run_id, "checkpoint"))
+    assert card.metrics["svm"]["song_accuracy"] == 1.0
+    assert "an SVM by song 100%" in page(card)
+
+
+def test_folds_pool_the_answers_of_the_svm_too(runs, song_corpus):
+    outcome = Experiment().train(spec_of(song_corpus, epochs=1, folds=2, baseline=True))
+    assert len(read_baseline(runs, outcome.run_id)) == 16
+    assert outcome.metrics["svm_accuracy"] == 1.0
+
+
+def test_the_svm_can_be_left_out(finished, runs):
+    assert not [name for name in finished.metrics if name.startswith("svm")]
+    assert read_baseline(runs, finished.run_id) == []
+
+
+def test_a_run_stopped_at_its_svm_is_finished_later(runs, tmp_path):
+    def stop(title, done, total):
+        if title == TITLE:
+            raise KeyboardInterrupt
+
+    spec = spec_of(write_songs(tmp_path / "songs", songs=5), epochs=1, baseline=True)
+    stopped = Experiment(notify=stop).train(spec)
+    assert stopped.status == "stopped"
+    resumed = Experiment().resume(stopped.run_id)
+    assert resumed.status == "finished"
+    assert "svm_accuracy" in resumed.metrics
+    assert len(runs.history(resumed.run_id, "train_loss")) == 1, "no epoch was trained twice"

@@ -19,7 +19,7 @@ from mer.material import Spec
 from mer.results import read_predictions, read_scores
 from mer.store import FeatureStore
 from mer.tracking import RunStore
-from mer.training import Stop, fit, predict_clips
+from mer.training import Stop, fit, window_probabilities
 from mer.windows import WindowSet
 from tests import run_helpers
 from tests.tiny_backbone import STANDARDIZER, tiny_config, tiny_model, tiny_zoo, tones_or_beats
@@ -104,19 +104,20 @@ def test_training_and_predicting_by_the_store_equal_the_slow_way(head, store, wi
     for left, right in zip(one.history, two.history, strict=True):
         assert left["train_loss"] == pytest.approx(right["train_loss"], abs=1e-5)
         assert left["validation_loss"] == pytest.approx(right["validation_loss"], abs=1e-5)
-    by_store = predict_clips(fast, windows, plain, config, embed=work)
-    assert by_store == pytest.approx(predict_clips(slow, windows, plain, config), abs=1e-5)
+    by_store, _ = window_probabilities(fast, windows, plain, config, embed=work)
+    assert by_store == pytest.approx(window_probabilities(slow, windows, plain, config)[0], abs=1e-5)
 
 
 def test_only_a_frozen_body_that_sees_nothing_random_trains_its_head_alone():
     def transform(**augment):
         return TrainTransform(STANDARDIZER, AugmentConfig(**augment))
 
-    assert trains_head_alone("head", transform())
-    assert not trains_head_alone("last", transform())
-    assert not trains_head_alone("none", transform())
+    frozen, last, free = (tiny_model(tiny_config(freeze=freeze)) for freeze in ("head", "last", "none"))
+    assert trains_head_alone(frozen, transform())
+    assert not trains_head_alone(last, transform())
+    assert not trains_head_alone(free, transform())
     for augment in ({"time_masks": 1}, {"frequency_masks": 1}, {"time_shift": 0.5}, {"mixup": 0.1}):
-        assert not trains_head_alone("head", transform(**augment))
+        assert not trains_head_alone(frozen, transform(**augment))
 
 
 # --- once -------------------------------------------------------------------------------------------
@@ -268,14 +269,14 @@ def test_a_run_that_waits_for_another_can_be_stopped(store, model, windows):
 
 def test_what_another_run_computed_meanwhile_is_not_repeated(store, model, windows, passed, monkeypatch):
     """The other run holds the lock, and is done by the time it is free."""
-    seen, plain = passed(model), KeptEmbeddings._alone
+    seen, plain = passed(model), FeatureStore.alone
 
     def after_the_other(self, *arguments):
-        monkeypatch.setattr(KeptEmbeddings, "_alone", plain)
+        monkeypatch.setattr(FeatureStore, "alone", plain)
         call(kept(store, model), model, windows)
         return plain(self, *arguments)
 
-    monkeypatch.setattr(KeptEmbeddings, "_alone", after_the_other)
+    monkeypatch.setattr(FeatureStore, "alone", after_the_other)
     call(kept(store, model), model, windows)
     assert sum(seen) == len(windows)
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 
 from mer.audio import load
 from mer.augment import EvalTransform
+from mer.calibration import tempered
 from mer.checkpoints import load_checkpoint, save_checkpoint
 from mer.errors import AudioError, CheckpointError, DataError
 from mer.features import images
@@ -126,6 +128,51 @@ def test_a_prediction_repeats_itself(predictor, clip):
     assert predictor.predict(path) == predictor.predict(path)
 
 
+def test_a_head_that_attends_says_to_which_parts_of_each_window(make, clip):
+    prediction = make(head="attention").predict(clip(3.0))
+    for window in prediction.windows:
+        assert len(window.attention) > 1
+        assert sum(window.attention) == pytest.approx(1, abs=1e-5)
+    assert prediction.to_dict()["windows"][0]["attention"] == list(prediction.windows[0].attention)
+
+
+def test_windows_that_are_weighed_say_what_they_weigh(make, clip):
+    prediction = make(pool="attention").predict(clip(3.0))
+    weights = [window.weight for window in prediction.windows]
+    assert sum(weights) == pytest.approx(1)
+    for name, share in prediction.probabilities.items():
+        parts = [w.weight * w.probabilities[name] for w in prediction.windows]
+        assert share == pytest.approx(sum(parts))
+    assert prediction.to_dict()["windows"][0]["weight"] == weights[0]
+
+
+@pytest.mark.parametrize("head", ["avg", "gru"])
+def test_other_heads_claim_no_attention(make, clip, head):
+    window = make(head=head).predict(clip(1.0)).windows[0]
+    assert window.attention == ()
+    assert "attention" not in window.to_dict()
+
+
+def test_many_windows_are_looked_at_some_at_a_time(predictor, clip, monkeypatch):
+    path = clip(6.0)
+    at_once = predictor.predict(path)
+    monkeypatch.setattr("mer.inference.AT_ONCE", 2)
+    for one, other in zip(at_once.windows, predictor.predict(path).windows, strict=True):
+        assert one.start == other.start
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 3.0])
+def test_windows_are_tempered_as_the_card_says(make, clip, tmp_path, temperature):
+    path, plain = clip(2.0), make()
+    model, _, card = load_checkpoint(tmp_path / "checkpoint")
+    card = replace(card, calibration={"temperature": temperature})
+    warm = Predictor(save_checkpoint(tmp_path / "warm", model, card), device="cpu")
+    for one, other in zip(plain.predict(path).windows, warm.predict(path).windows, strict=True):
+        rows = np.array([list(one.probabilities.values())])
+        assert list(other.probabilities.values()) == pytest.approx(tempered(rows, temperature)[0], abs=1e-6)
+
+
 @pytest.mark.parametrize("loss", ["ce", "bce"])
 def test_a_prediction_is_the_models_own_answer(make, clip, tmp_path, loss):
     path, predictor = clip(2.0), make(loss=loss)
@@ -143,7 +190,7 @@ def test_more_windows_than_a_batch_give_the_same_as_one_by_one(predictor):
     windows = rng.normal(-40, 10, (19, 32, 32)).astype(np.float16)
     alone = np.concatenate([predictor.probabilities(windows[k : k + 1]) for k in range(len(windows))])
     sizes = []
-    predictor.model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    predictor.model.body.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
     together = predictor.probabilities(windows)
     assert sizes == [16, 3]
     assert together.shape == (19, 2)
@@ -301,7 +348,7 @@ def test_a_single_worker_has_all_of_torchs_threads(predictor, monkeypatch):
 def test_a_fault_that_is_no_clips_is_not_taken_for_one(predictor, clip, monkeypatch):
     monkeypatch.setattr(predictor, "model", None)
     torch.set_num_threads(3)
-    with pytest.raises(TypeError):
+    with pytest.raises(AttributeError):
         list(predictor.predict_many([clip(1.0)] * 9, workers=2))
     assert torch.get_num_threads() == 3
 

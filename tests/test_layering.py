@@ -10,26 +10,30 @@ CORE = Path(__file__).parents[1] / "mer"
 # Each name may import those above it; names on one line do not import each other.
 ORDER = """
 errors
-banded config files machine pace quality tensors
+settings
+banded calibration config controls files machine pace quality tables tensors
 arrays audio parallel stamps
 features
-preview store
-augment upkeep
+masking preview store
+augment descriptors
+upkeep
 datasets
 library splits
-heads weights
+bags heads weights
 backbones
-metrics losses windows
-comparison feeds published
-frozen
+deletion metrics losses windows
+agreement comparison feeds gradcam published
+combining frozen
 training
 runs
 resume
 estimate tracking cards
 callbacks checkpoints material results
+baseline judging ladder
 records inference
-evaluation experiments
-jobs
+ensembles joining
+evaluation experiments explain landscape leaks stimuli timeline verdicts
+drawing jobs
 cli
 """
 LEVEL = {name: level for level, line in enumerate(ORDER.strip().splitlines()) for name in line.split()}

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mer.metrics import (
     accuracy,
     bootstrap_interval,
+    cohen_kappa,
     confusion_matrix,
     evaluate,
     macro_f1,
@@ -54,6 +55,15 @@ def test_accuracy_is_that_of_scikit_learn(pair):
 def test_the_confusion_matrix_is_that_of_scikit_learn(pair):
     theirs = sklearn.metrics.confusion_matrix(*pair, labels=range(CLASSES))
     assert (confusion_matrix(*pair, CLASSES) == theirs).all()
+
+
+@given(answers())
+def test_kappa_is_that_of_scikit_learn(pair):
+    ours = cohen_kappa(confusion_matrix(*pair, CLASSES))
+    if len({*pair[0], *pair[1]}) == 1:  # theirs is not defined then, and warns
+        assert ours == 0
+    else:
+        assert ours == pytest.approx(sklearn.metrics.cohen_kappa_score(*pair, labels=range(CLASSES)))
 
 
 @given(answers())

@@ -11,7 +11,7 @@ import pytest
 from mer import results
 from mer.errors import RunError
 from mer.metrics import evaluate
-from mer.results import read_predictions, read_scores
+from mer.results import NEWER, read_predictions, read_scores
 from mer.tracking import RunStore
 
 NAMES = ("Happy", "Sad")
@@ -119,6 +119,13 @@ def test_an_evaluation_that_lacks_its_file_is_refused(runs, kept):
         ((0, "clip"), ["x"], "should be text"),
         ((1, "clip"), "0.wav", "clip='0.wav' should be there once"),
         ((2, "song"), 7, "song=7 should be text or null"),
+        ((0, "votes"), [1.0], "should be shares of 1 by class"),
+        ((0, "votes"), [0.5, 0.6], "should be shares of 1 by class"),
+        ((0, "votes"), {"Happy": 1}, "should be shares of 1 by class"),
+        ((0, "windows"), [1], r"windows=\[1\] should be \[right, all\]"),
+        ((0, "windows"), [2, 1], r"should be \[right, all\]"),
+        ((0, "windows"), [0, 0], r"should be \[right, all\]"),
+        ((0, "windows"), "12", r"should be \[right, all\]"),
         ((0, "label"), "Party", "label='Party' should be one of the classes"),
         ((0, "predicted"), None, "predicted=None should be one of the classes"),
         ((0, "predicted"), [], "should be one of the classes"),
@@ -136,7 +143,20 @@ def test_rows_of_the_wrong_shape_are_refused(runs, kept, path, value, message):
         read_predictions(runs, run_id)
 
 
-@pytest.mark.parametrize("key", sorted(SCORES))
+def test_scores_and_rows_of_an_older_version_are_read(runs, kept):
+    older = {key: value for key, value in SCORES.items() if key not in NEWER}
+    assert read_scores(runs, kept(as_json(older), "scores")) == older
+    assert "windows" not in ROWS[0]
+
+
+@pytest.mark.parametrize("key", sorted(NEWER))
+def test_scores_with_a_part_of_what_is_new_are_refused(runs, kept, key):
+    run_id = kept(as_json(changed(SCORES, (key,), MISSING)), "scores")
+    with pytest.raises(RunError, match="should be an object with calibration, kappa"):
+        read_scores(runs, run_id)
+
+
+@pytest.mark.parametrize("key", sorted(set(SCORES) - NEWER))
 def test_scores_that_lack_something_are_refused(runs, kept, key):
     run_id = kept(as_json(changed(SCORES, (key,), MISSING)), "scores")
     with pytest.raises(RunError, match="should be an object with accuracy"):
@@ -147,6 +167,18 @@ def test_scores_that_lack_something_are_refused(runs, kept, key):
     ("path", "value", "message"),
     [
         (("accuracy",), 1.5, "accuracy=1.5 should be from 0 to 1"),
+        (("kappa",), -1.5, "kappa=-1.5 should be from -1 to 1"),
+        (("kappa",), True, "kappa=True should be from -1 to 1"),
+        (("window_accuracy",), None, "window_accuracy=None should be from 0 to 1"),
+        (("n_windows",), 2.5, "n_windows=2.5 should be a whole number"),
+        (("calibration",), 0.1, "calibration=0.1 should be error and bins"),
+        (("calibration", "error"), 2, "should be error and bins"),
+        (("calibration", "bins"), {}, "should be error and bins"),
+        (("calibration", "bins", 0), [], "bin=.* should be low, high, confidence"),
+        (("calibration", "bins", 0, "accuracy"), 1.1, "should be low, high, confidence"),
+        (("calibration", "bins", 0, "count"), -1, "should be low, high, confidence"),
+        (("agreement",), None, "agreement=None should be shares overlap, divergence"),
+        (("agreement",), {"overlap": 0.5}, "should be shares overlap, divergence"),
         (("majority",), True, "majority=True should be from 0 to 1"),
         (("n_clips",), 2.5, "n_clips=2.5 should be a whole number"),
         (("classes",), ["Happy", "Happy"], "a list of different names"),

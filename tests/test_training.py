@@ -22,9 +22,9 @@ from mer.training import (
     Stop,
     epoch_seed,
     fit,
-    predict_clips,
     predict_windows,
     rate_factor,
+    window_probabilities,
 )
 from mer.windows import WindowSet
 from tests.tiny_backbone import (
@@ -103,7 +103,7 @@ def test_the_loss_falls_and_held_out_clips_are_told_apart(loss, freeze, head):
     assert state.history[-1]["validation_loss"] < 0.6 * state.history[0]["validation_loss"]
     assert state.history[-1]["validation_accuracy"] == 1
     test = tones_or_beats(8, seed=2)
-    rows = predict_clips(model, test, EvalTransform(STANDARDIZER), config)
+    rows = test.pool(*window_probabilities(model, test, EvalTransform(STANDARDIZER), config))
     assert np.allclose(rows.sum(axis=1), 1)
     assert (rows.argmax(axis=1) == test.labels).all()
 
@@ -164,10 +164,12 @@ def test_the_last_validation_figures_are_those_of_the_final_model():
     held_out = tones_or_beats(6, seed=1, noise=20)
     config = tiny_config(epochs=2)
     model, state = tiny_fit(config, validation=held_out)
-    logits = predict_windows(model, Feed(held_out, EvalTransform(STANDARDIZER), torch.device("cpu")), config)
+    logits, _ = predict_windows(
+        model, Feed(held_out, EvalTransform(STANDARDIZER), torch.device("cpu")), config
+    )
     loss = F.cross_entropy(logits, torch.from_numpy(held_out.window_labels)).item()
     assert state.history[-1]["validation_loss"] == pytest.approx(loss, rel=1e-6)
-    rows = predict_clips(model, held_out, EvalTransform(STANDARDIZER), config)
+    rows = held_out.pool(*window_probabilities(model, held_out, EvalTransform(STANDARDIZER), config))
     share = (rows.argmax(axis=1) == held_out.labels).mean()
     assert state.history[-1]["validation_accuracy"] == pytest.approx(share)
 
@@ -176,7 +178,7 @@ def test_class_weights_weigh_each_window_by_its_class():
     train = windows_of([0] * 9 + [1] * 3)
     config = tiny_config(freeze="head", dropout=0.0, lr=1e-7, epochs=1, class_weights=True)
     model = tiny_model(config)
-    logits = predict_windows(model, Feed(train, EvalTransform(STANDARDIZER), torch.device("cpu")), config)
+    logits, _ = predict_windows(model, Feed(train, EvalTransform(STANDARDIZER), torch.device("cpu")), config)
     labels = torch.from_numpy(train.window_labels)
     weights = class_weights(train.window_labels, 2)
     by_hand = (weights[labels] * F.cross_entropy(logits, labels, reduction="none")).mean()
@@ -189,7 +191,7 @@ def test_class_weights_weigh_each_window_by_its_class():
 def test_class_weights_come_from_the_training_part_alone():
     config = tiny_config(freeze="head", dropout=0.0, lr=1e-7, epochs=1, class_weights=True)
     train, held_out = windows_of([0] * 9 + [1] * 3), windows_of([1] * 6, seed=1)
-    logits = predict_windows(
+    logits, _ = predict_windows(
         tiny_model(config), Feed(held_out, EvalTransform(STANDARDIZER), torch.device("cpu")), config
     )
     by_hand = 2.0 * F.cross_entropy(logits, torch.ones(6, dtype=torch.long)).item()
@@ -373,12 +375,26 @@ def test_validation_figures_do_not_know_how_training_is_augmented():
         assert left["train_loss"] != pytest.approx(right["train_loss"], abs=1e-3)
 
 
+def test_shares_of_votes_are_learned_in_place_of_the_label():
+    shares = [[0.7, 0.3], [0.7, 0.3]] * 4
+    plain = tones_or_beats(8)
+    arrays = [plain.images(np.flatnonzero(plain.clip == clip)) for clip in range(8)]
+    windows = WindowSet(arrays, [0] * 8, classes=2, votes=shares)
+    config = tiny_config(freeze="head", dropout=0.0, epochs=40, lr=0.05)
+    model, state = tiny_fit(config, train=windows, validation=windows)
+    found = window_probabilities(model, windows, EvalTransform(STANDARDIZER), config)[0].mean(axis=0)
+    assert found == pytest.approx([0.7, 0.3], abs=0.05)
+    entropy = -(0.7 * math.log(0.7) + 0.3 * math.log(0.3))
+    assert state.history[-1]["validation_loss"] == pytest.approx(entropy, abs=0.05)
+
+
 def test_predictions_repeat_themselves_in_spite_of_dropout():
     config = tiny_config(epochs=1, dropout=0.9)
     model, _ = tiny_fit(config)
     model.train()
     first, second = (
-        predict_clips(model, tones_or_beats(), EvalTransform(STANDARDIZER), config) for _ in range(2)
+        window_probabilities(model, tones_or_beats(), EvalTransform(STANDARDIZER), config)[0]
+        for _ in range(2)
     )
     assert (first == second).all()
 
@@ -607,3 +623,46 @@ def test_a_mixed_example_counts_as_what_most_of_it_is(monkeypatch):
     monkeypatch.setattr("mer.training.mixup", lambda x, y, alpha: (x.flip(0), y.flip(0)))
     _, state = tiny_fit(tiny_config(epochs=12), augment=AugmentConfig(mixup=0.3))
     assert state.history[-1]["train_accuracy"] > 0.9
+
+
+# --- clips as bags of windows -----------------------------------------------------------------------
+
+
+def one_telling_window(clips=24, *, windows=5, seed=0):
+    """Clips of which one window tells the class, by held tones or beats, and the others are noise."""
+    rng = np.random.default_rng(seed)
+    labels, arrays = np.arange(clips) % 2, []
+    for label in labels:
+        images = rng.normal(-40, 6, (windows, SIZE, SIZE))
+        told = images[rng.integers(windows)]
+        loud = told[::4] if label == 0 else told[:, ::4]
+        loud += 40
+        arrays.append(images.astype(np.float16))
+    return WindowSet(arrays, labels, classes=2)
+
+
+def test_windows_that_tell_are_found_and_weigh_more():
+    train, held_out = one_telling_window(48), one_telling_window(24, seed=1)
+    config = tiny_config(pool="attention", epochs=30, batch_size=40, dropout=0.0)
+    model, _ = tiny_fit(config, train=train, validation=held_out)
+    rows, scores = window_probabilities(model, held_out, EvalTransform(STANDARDIZER), config)
+    loud = held_out.images(np.arange(len(held_out))).astype(float).mean(axis=(1, 2)) > -36
+    assert loud.sum() == 24
+    assert scores[loud].mean() > scores[~loud].mean() + 1
+    assert (held_out.pool(rows, scores).argmax(axis=1) == held_out.labels).mean() > 0.9
+
+
+def test_at_first_all_windows_weigh_the_same():
+    windows = one_telling_window(4)
+    config = tiny_config(pool="attention")
+    _, scores = window_probabilities(tiny_model(config), windows, EvalTransform(STANDARDIZER), config)
+    assert (scores == 0).all()
+
+
+def test_the_clips_loss_in_validation_is_that_of_the_clips_answer():
+    held_out = one_telling_window(8, seed=1)
+    config = tiny_config(pool="attention", epochs=1)
+    model, state = tiny_fit(config, train=one_telling_window(16), validation=held_out)
+    rows, scores = window_probabilities(model, held_out, EvalTransform(STANDARDIZER), config)
+    own = held_out.pool(rows, scores)[np.arange(8), held_out.labels]
+    assert state.history[-1]["validation_loss"] == pytest.approx(-np.log(own).mean(), rel=1e-4)

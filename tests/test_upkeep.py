@@ -4,11 +4,13 @@ import json
 import os
 import time
 
+import numpy as np
 import pytest
 
 from mer import stamps as stamps_module
 from mer.arrays import ABOUT, Shelf, write_array
 from mer.config import AudioConfig, MelConfig
+from mer.descriptors import SETTINGS
 from mer.store import FeatureStore
 from mer.upkeep import parts, prune, size
 
@@ -159,3 +161,17 @@ def test_everything_goes_if_asked(store, clips):
     assert prune(store, everything=True).files == count
     assert not store.root.exists()
     assert store.prepare(clips, audio=AUDIO, mel=SMALL)[0].reason is None
+
+
+def test_statistics_of_sound_are_named_and_thrown_away_once_they_are_outdated(store, clips):
+    shelf = Shelf.of(store.root / "descriptors", SETTINGS)
+    old = Shelf.of(store.root / "descriptors", SETTINGS | {"descriptors": 0})
+    for kept in (shelf, old):
+        write_array(kept.path("abc"), np.zeros(3))
+        kept.mark_used()
+    found = {part.folder: part.title for part in parts(store.root)}
+    assert found[shelf.folder] == "statistics of each clip's sound, for the SVM"
+    assert found[old.folder] == "of another version"
+    prune(store)
+    assert shelf.path("abc").exists()
+    assert not old.folder.exists()

@@ -172,3 +172,26 @@ def test_arrays_on_disk_stay_there_when_they_are_many(monkeypatch, tmp_path):
     monkeypatch.setattr(windows_module, "IN_MEMORY", mapped.nbytes)
     assert WindowSet([mapped], [0], classes=1).gathered is not None
     assert WindowSet([mapped, mapped], [0, 0], classes=1).gathered is None
+
+
+def windows_of(counts):
+    """As many small windows in each clip."""
+    return WindowSet([np.zeros((n, 2, 2), np.float16) for n in counts], [0] * len(counts), classes=3)
+
+
+def test_windows_count_for_their_share_in_the_softmax_of_their_scores():
+    made = windows_of([2, 1])
+    rows = np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
+    found = made.pool(rows, np.array([np.log(3.0), 0.0, -700.0]))
+    assert found == pytest.approx(np.array([[0.75, 0.25], [0.5, 0.5]]))
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=6), st.floats(-50, 50))
+def test_equal_scores_are_the_mean(counts, score):
+    made = windows_of(counts)
+    rows = np.random.default_rng(0).random((len(made), 3))
+    assert made.pool(rows, np.full(len(made), score)) == pytest.approx(made.pool(rows))
+
+
+def test_the_windows_of_some_clips_come_clip_by_clip():
+    assert windows_of([2, 1, 3]).of_clips(np.array([2, 0])).tolist() == [3, 4, 5, 0, 1]

@@ -1,7 +1,7 @@
 """The command line: `python -m mer ...` or `mer ...`.
 
 Standard output carries results only; progress and messages go to standard error. Exit status: 0 on
-success, 2 on bad input (one line, "error: ..."), 130 after Ctrl-C.
+success, 1 if a check found something (`controls`), 2 on bad input (one line, "error: ..."), 130 after Ctrl-C.
 """
 
 import os

@@ -2,7 +2,6 @@
 
 import os
 from argparse import Namespace
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,17 +31,22 @@ def evaluate(arguments: Namespace) -> None:
 
 
 def _scores_text(scores: dict) -> str:
+    from mer.metrics import columns
+
     rows = [
         ("by song", percent(scores, "song_accuracy")),
         ("by clip", percent(scores, "accuracy")),
+        ("by window", percent(scores, "window_accuracy")),
         ("macro-F1", percent(scores, "macro_f1")),
+        ("Cohen's kappa", f"{scores['kappa']:.2f}"),
+        ("calibration error", f"{scores['calibration']['error']:.0%}"),
         ("majority class", f"{scores['majority']:.0%}"),
         ("chance", f"{scores['chance']:.0%}"),
     ]
     matrix = [(name, *row) for name, row in zip(scores["classes"], scores["confusion"], strict=True)]
     parts = [
         table(rows, (f"{scores['n_clips']} clips of {scores['n_songs']} songs", "score (95% interval)")),
-        table(matrix, ("true \\ predicted", *scores["classes"])),
+        table(matrix, ("true \\ predicted", *columns(scores))),
     ]
     if scores["trained_on_this_data"]:
         parts.append("It was trained on a part of these clips, which flatters it; its test scores: card.md.")
@@ -51,9 +55,10 @@ def _scores_text(scores: dict) -> str:
 
 def predict(arguments: Namespace) -> int:
     """Predict each file; files that cannot be used are named at the end and make the status 2."""
-    from mer.inference import Predictor, audio_files
+    from mer.ensembles import open_predictor
+    from mer.inference import audio_files
 
-    predictor = Predictor(arguments.checkpoint)
+    predictor = open_predictor(arguments.checkpoint)
     files: list[Path] = []
     for path in arguments.files:
         files += audio_files(path) if os.path.isdir(path) else [path]  # noqa: PTH112 - Path's may raise
@@ -76,6 +81,40 @@ def predict(arguments: Namespace) -> int:
     return 0
 
 
+def timeline(arguments: Namespace) -> int:
+    """Write a CSV of probabilities at a fixed rate."""
+    from mer.ensembles import open_predictor
+    from mer.timeline import write_timeline
+
+    predictor = open_predictor(arguments.checkpoint)
+    count = write_timeline(predictor, arguments.file, arguments.out, rate=arguments.rate)
+    data = {"file": str(arguments.file), "out": str(arguments.out), "rate": arguments.rate, "values": count}
+    emit(data, as_json=arguments.json, text=f"{count} values, {arguments.rate:g} a second: {arguments.out}")
+    return 0
+
+
+def stimuli(arguments: Namespace) -> int:
+    """Choose, match and write clips for a listening experiment."""
+    from mer.datasets import load_dataset
+    from mer.ensembles import open_predictor
+    from mer.stimuli import candidates, export, match
+
+    dataset = load_dataset(
+        arguments.data, label_column=arguments.label_column, song_column=arguments.song_column
+    )
+    predictors, bars = [open_predictor(folder) for folder in arguments.checkpoints], Bars()
+    found = candidates(dataset.clips, predictors, progress=lambda done, total: bars("listening", done, total))
+    chosen = match(found, per_class=arguments.per_class)
+    rows = export(arguments.out, chosen, dataset, arguments.checkpoints, loudness=arguments.loudness)
+    columns = ("file", "emotion", "agreement", "tempo_bpm", "loudness_lufs", "source")
+    text = table([[row[name] for name in columns] for row in rows], columns)
+    data = {"out": str(arguments.out), "candidates": len(found), "stimuli": rows}
+    emit(
+        data, as_json=arguments.json, text=f"{text}\n{len(rows)} of {len(found)} candidates: {arguments.out}"
+    )
+    return 0
+
+
 def _notes(file: Path, prediction: "Prediction") -> list[str]:
     """One line on a file whose prediction should not be trusted or is no clear answer."""
     parts = list(prediction.remarks)
@@ -86,23 +125,19 @@ def _notes(file: Path, prediction: "Prediction") -> list[str]:
 
 def export(arguments: Namespace) -> None:
     """Copy a finished run's checkpoint to a new folder."""
-    from mer.checkpoints import load_checkpoint, save_checkpoint
+    from mer.checkpoints import copy_checkpoint
     from mer.errors import RunError
     from mer.tracking import RunStore
 
     runs = RunStore.open()
     run = runs.get(arguments.name)
-    folder = runs.folder(run.tags.get("mer.checkpoint_run", run.id), "checkpoint")
+    folder = runs.folder(run.checkpoint_run, "checkpoint")
     if folder is None:
         raise RunError(
             f"run {run.id[:8]} is {run.status} and has no checkpoint; finish it: mer runs resume {run.id[:8]}"
         )
-    model, _, card = load_checkpoint(folder)
-    if "mer.checkpoint_run" in run.tags:
-        card = replace(card, notes=f"{_all_folds(run)}\n\n{card.notes}".strip())
-    if arguments.half:
-        card = replace(card, dtype="float16")
-    save_checkpoint(arguments.out, model, card)
+    notes = _all_folds(run) if run.checkpoint_run != run.id else ""
+    card = copy_checkpoint(folder, arguments.out, half=arguments.half, notes=notes)
     emit(
         {"checkpoint": str(arguments.out), "run_id": run.id},
         as_json=arguments.json,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from mer.cli import data, models, runs, store, train, zoo
+from mer.cli import checks, data, ensembles, explain, ladder, models, runs, store, train, zoo
 from mer.config import PRESETS, AudioConfig, AugmentConfig, MelConfig, SplitConfig, TrainConfig
 
 __all__ = ["build_parser"]
@@ -52,7 +52,10 @@ def _group(top: Group, name: str, text: str) -> Group:
 
 
 def _columns(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--label-column", default="label", metavar="NAME", help="CSV column with the label")
+    command.add_argument(
+        "--label-column", default="label", metavar="NAME",
+        help="CSV column with the label, or columns with votes: calm,tense or Happy=joy,Sad=sadness",
+    )  # fmt: skip
     command.add_argument("--song-column", default="song", metavar="NAME", help="CSV column with the song")
 
 
@@ -103,15 +106,31 @@ def _store(top: Group) -> None:
 def _training(top: Group) -> None:
     one = _add(top, "train", train.train, "fine-tune one network")
     many = _add(top, "sweep", train.sweep, "fine-tune several networks and batch sizes")
-    for command in (one, many):
+    text = "train on shuffled labels, silence and noise, from which nothing can be learned"
+    controls = _add(top, "controls", checks.controls, text)
+    leak = _add(top, "check-leak", checks.check_leak, "how much songs on both sides flatter a score")
+    skipped = {many: {"backbone", "batch_size"}, controls: {"control"}, leak: {"group_by_song"}}
+    for command in (one, many, controls, leak):
         command.add_argument("--data", type=Path, required=True, metavar="PATH", help="folder, zip or CSV")
         command.add_argument("--preset", choices=PRESETS, default="default")
         _columns(command)
-        _settings(command, skip=set() if command is one else {"backbone", "batch_size"})
+        _settings(command, skip=skipped.get(command, set()))
+    for command in (one, many):
         command.add_argument("--executor", choices=("local", "ray"), default="local")
     one.add_argument("--detach", action="store_true", help=DETACH)
+    _ladder(top)
     many.add_argument("--backbones", default="all", metavar="all|A,B")
     many.add_argument("--batch-sizes", default="", metavar="N,N", help="default: the preset's")
+
+
+def _ladder(top: Group) -> None:
+    text = "from what the study of 2022 released to preset default, one switch at a time"
+    command = _add(top, "ladder", ladder.ladder, text)
+    command.description = f"{text}; a setting that is given is held on every rung"
+    command.add_argument("--data", type=Path, required=True, metavar="PATH", help="folder, zip or CSV")
+    command.add_argument("--detach", action="store_true", help=DETACH)
+    _columns(command)
+    _settings(command, skip=set())
 
 
 def _settings(command: argparse.ArgumentParser, *, skip: set[str]) -> None:
@@ -144,19 +163,39 @@ def _models(top: Group) -> None:
     predict = _add(top, "predict", models.predict, "the emotion of clips")
     predict.add_argument("checkpoint", type=Path)
     predict.add_argument("files", type=Path, nargs="+", metavar="FILE", help="a clip, or a folder of clips")
+    over_time = _add(top, "timeline", models.timeline, "emotion over time at a fixed rate, as CSV")
+    over_time.add_argument("checkpoint", type=Path)
+    over_time.add_argument("file", type=Path, metavar="FILE")
+    over_time.add_argument(
+        "--rate", type=float, default=1.0, metavar="HZ", help="values per second (default: 1)"
+    )
+    over_time.add_argument("--out", type=Path, required=True, metavar="CSV")
+    stimuli = _add(top, "stimuli", models.stimuli, "matched clips for a listening experiment")
+    stimuli.add_argument("checkpoints", type=Path, nargs="+", metavar="CHECKPOINT")
+    stimuli.add_argument("--data", type=Path, required=True, metavar="PATH")
+    stimuli.add_argument(
+        "--per-class", type=int, default=10, metavar="N", help="clips an emotion (default: 10)"
+    )
+    stimuli.add_argument(
+        "--loudness", type=float, default=-23.0, metavar="LUFS", help="of all clips (default: -23, EBU R128)"
+    )
+    stimuli.add_argument("--out", type=Path, required=True, metavar="DIR")
+    _columns(stimuli)
     export = _add(top, "export", models.export, "copy a finished run's checkpoint")
     export.add_argument("name", metavar="RUN")
     export.add_argument("--out", type=Path, required=True, metavar="DIR")
     export.add_argument("--half", action="store_true", help="keep weights as float16: half the size")
-    ensemble = _add(
-        top, "ensemble", models.not_yet, "join several runs into one predictor (not available yet)"
-    )
+    ensemble = _add(top, "ensemble", ensembles.ensemble, "join finished runs into one predictor")
     ensemble.add_argument("names", nargs="+", metavar="RUN")
-    ensemble.add_argument("--out", type=Path, required=True, metavar="DIR")
-    explain = _add(top, "explain", models.not_yet, "where a network looked and listened (not available yet)")
-    explain.add_argument("checkpoint", type=Path)
-    explain.add_argument("file", type=Path, metavar="FILE")
-    explain.add_argument("--out", type=Path, required=True, metavar="DIR")
+    ensemble.add_argument("--out", type=Path, metavar="DIR", help="also copy its checkpoint here")
+    text = "how the members' probabilities are averaged (default: equal)"
+    ensemble.add_argument("--weights", choices=("equal", "validation"), default="equal", help=text)
+    where = _add(top, "explain", explain.explain, "where a network looked, and what is to be heard there")
+    where.add_argument("checkpoint", type=Path)
+    where.add_argument("file", type=Path, metavar="FILE")
+    where.add_argument("--out", type=Path, required=True, metavar="DIR")
+    where.add_argument("--emotion", metavar="NAME", help="explain this one (default: the network's answer)")
+    where.add_argument("--window", type=int, metavar="N", help="explain this window alone, from 0")
 
 
 def _runs(top: Group) -> None:

@@ -43,6 +43,8 @@ def runs_show(arguments: Namespace) -> None:
         ("status", run.status),
         ("command", run.spec.get("command", "")),
     ]
+    if run.members:
+        facts.append(("an ensemble of", ", ".join(run.members)))
     if run.reason:
         facts.append(("reason", run.reason))
     facts += [(key, f"{value:.4g}") for key, value in sorted(run.metrics.items())]

@@ -59,9 +59,19 @@ def _outcome_text(outcome: "Outcome") -> str:
         for label, key in (
             ("by song", "test_song_accuracy"),
             ("by clip", "test_accuracy"),
+            ("by window", "test_window_accuracy"),
             ("macro-F1", "test_macro_f1"),
+            ("overlap with votes", "test_overlap"),
+            ("votes won", "test_votes_won"),
         )
+        if key in m
     ]
+    if "test_kappa" in m:
+        rows += [("Cohen's kappa", f"{m['test_kappa']:.2f}", "")]
+        rows += [("calibration error", f"{m['test_calibration_error']:.0%}", "")]
+    if "svm_song_accuracy" in m:
+        low, high = m["svm_song_accuracy_low"], m["svm_song_accuracy_high"]
+        rows += [("an SVM, by song", f"{m['svm_song_accuracy']:.0%}", f"{low:.0%} to {high:.0%}")]
     rows += [("majority class", f"{m['majority']:.0%}", ""), ("chance", f"{m['chance']:.0%}", "")]
     tested = f"{m['n_clips']:.0f} test clips of {m['n_songs']:.0f} songs"
     return "\n".join(

@@ -18,7 +18,8 @@ class Clip:
 
     `id` is its path relative to the data set, with forward slashes: what reports and CSV files show.
     `song` is None where nobody knows which song the excerpt is from. `split` is "train", "validation"
-    or "test" where the manifest decides, else None.
+    or "test" where the manifest decides, else None. `votes`, where listeners voted, has their shares for the
+    classes of the data set in order, summing to 1; `label` then is the class with the most.
     """
 
     id: str
@@ -26,15 +27,16 @@ class Clip:
     label: str
     song: str | None = None
     split: str | None = None
+    votes: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """Clips and what is known of them as a whole.
 
-    `classes` is the order of the network's outputs: MER500's own order where the labels are MER500's,
-    else alphabetical. `notes` (what the labels mean, say) go into the cards of models. `left_out` holds
-    (id, reason) of files that were seen but are no clips.
+    `classes` is the order of the network's outputs: `order` where there is one (as of columns of votes),
+    MER500's own where the labels are MER500's, else alphabetical. `notes` (what the labels mean, say) go into
+    the cards of models. `left_out` holds (id, reason) of files that were seen but are no clips.
     """
 
     name: str
@@ -44,10 +46,13 @@ class Dataset:
     licence: str | None = None
     notes: str = ""
     left_out: tuple[tuple[str, str], ...] = ()
+    order: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Labels in the order of the network's outputs."""
+        if self.order:
+            return self.order
         labels = {clip.label for clip in self.clips}
         if labels <= set(MER500_CLASSES):
             return tuple(name for name in MER500_CLASSES if name in labels)

@@ -54,7 +54,8 @@ class Report:
     def content_hash(self) -> str:
         """Hash of what is heard and how it is labelled; file names and order do not matter."""
         rows = sorted(
-            f"{f.content_hash} {clip.label}" for f, clip in zip(self.facts, self.dataset.clips, strict=True)
+            f"{f.content_hash} {clip.label}{clip.votes or ''}"
+            for f, clip in zip(self.facts, self.dataset.clips, strict=True)
         )
         return blake2b("\n".join(rows).encode(), digest_size=8).hexdigest()
 

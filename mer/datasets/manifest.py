@@ -1,11 +1,14 @@
-"""A CSV manifest: `path,label` and optionally `song` and `split`, paths relative to the CSV."""
+"""A CSV manifest: `path,label` and optionally `song` and `split`, paths relative to the CSV.
+
+In place of a label there may be a column of votes for each class (`mer.datasets.votes`).
+"""
 
 import csv
-from collections.abc import Iterator
 from pathlib import Path
 
 from mer.datasets.base import AUDIO_SUFFIXES, Clip, Dataset
 from mer.datasets.tree import describe
+from mer.datasets.votes import shares_of, vote_columns
 from mer.errors import DataError
 
 __all__ = ["read_manifest"]
@@ -19,37 +22,49 @@ def read_manifest(path: Path, *, label_column: str = "label", song_column: str =
     Files that are missing or have no label are left out with the reason. Raises DataError on a
     missing column, a path outside the CSV's folder, an unknown split, or one path with two labels.
     """
-    root = path.parent
-    clips: dict[str, Clip] = {}
-    left_out = []
-    for line, row in _rows(path, label_column, song_column):
-        name, label = row["path"].strip().replace("\\", "/"), row[label_column].strip()
-        reason = _reason(root, name, label, where=f"{path}, line {line}")
+    root, clips, left_out = path.parent, {}, []
+    columns, rows = _read(path)
+    classes = vote_columns(label_column, columns)
+    _require(path, columns, [*(classes.values() or [label_column]), *({song_column} - {"song"})])
+    for line, row in rows:
+        where, name = f"{path}, line {line}", row["path"].strip().replace("\\", "/")
+        votes = shares_of(row, classes, where=where) if classes else None
+        label = _top(classes, votes) if classes else row[label_column].strip()
+        reason = _reason(root, name, label, where=where)
         if reason:
             left_out.append((name, reason))
             continue
         song = (row.get(song_column) or "").strip() or None
-        clip = Clip(name, root / name, label, song, _split(row.get("split"), f"{path}, line {line}"))
+        clip = Clip(name, root / name, label, song, _split(row.get("split"), where), votes)
         if clips.setdefault(name, clip).label != label:
             raise DataError(f"{path}: {name!r} is {clips[name].label!r} and {label!r}; keep one of the lines")
     if not clips:
         raise DataError(f"{path}: no usable line among {len(left_out)}; paths are relative to {root}")
-    return Dataset(root=path, clips=tuple(clips.values()), left_out=tuple(left_out), **describe(root))
+    found = tuple(clips.values())
+    return Dataset(root=path, clips=found, left_out=tuple(left_out), order=tuple(classes), **describe(root))
 
 
-def _rows(path: Path, label_column: str, song_column: str) -> Iterator[tuple[int, dict[str, str]]]:
+def _top(classes: dict[str, str], votes: tuple[float, ...] | None) -> str:
+    """The class with the most votes, the first of several; nothing without votes."""
+    return list(classes)[votes.index(max(votes))] if votes else ""
+
+
+def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """The names of the columns, and each row with the number of its line."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, restval="")
-            columns = reader.fieldnames or []
-            needed = ["path", label_column] + ([song_column] if song_column != "song" else [])
-            for column in needed:
-                if column not in columns:
-                    raise DataError(f"{path}: no column {column!r}; it has: {', '.join(columns) or 'none'}")
-            for row in reader:
-                yield reader.line_num, row
+            columns = list(reader.fieldnames or [])
+            _require(path, columns, ["path"])
+            return columns, [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a CSV file in UTF-8 ({error}); save it as one") from error
+
+
+def _require(path: Path, columns: list[str], needed: list[str]) -> None:
+    for column in needed:
+        if column not in columns:
+            raise DataError(f"{path}: no column {column!r}; it has: {', '.join(columns) or 'none'}")
 
 
 def _reason(root: Path, name: str, label: str, *, where: str) -> str | None:

@@ -59,7 +59,11 @@ def _folder() -> Entry | None:
     with st.form("folder", border=False):
         path = st.text_input("Path on the server", placeholder="/home/me/MER500")
         left, right = st.columns(2)
-        label = left.text_input("Label column (CSV only)", "label")
+        label = left.text_input(
+            "Label column (CSV only)",
+            "label",
+            help="Or columns with votes: `calm,tense` or `Happy=joy,Sad=sadness`",
+        )
         song = right.text_input("Song column (CSV only)", "song")
         sent = st.form_submit_button("Add", icon=":material/add:")
     if not sent:

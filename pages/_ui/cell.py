@@ -2,15 +2,17 @@
 
 import streamlit as st
 
+from mer.metrics import columns
 from mer.runs import Run
-from pages._ui.evaluated import clip_bytes, predictions, scores
+from pages._ui.evaluated import clip_bytes, predictions, scores, tested_by
+from pages._ui.explaining import show_explanation
 from pages._ui.frame import guarded
 from pages._ui.links import chosen, remember
 from pages._ui.matrices import worst_cell
 from pages._ui.sound import probability_bars
 from pages._ui.style import counted, plain, titled
 
-__all__ = ["show_cell"]
+__all__ = ["show_cell", "show_clip"]
 
 PER_PAGE = 5
 
@@ -19,8 +21,8 @@ def show_cell(runs: list[Run]) -> None:
     """The clips of one cell, with players."""
     st.subheader("Listen to a cell")
     names = {run.id: titled(run) for run in runs}
-    columns = st.columns([2, 1, 1])
-    with columns[0]:
+    places = st.columns([2, 1, 1])
+    with places[0]:
         chosen("of", list(names))
         run_id = st.selectbox("Network", list(names), format_func=names.__getitem__, key="of")
         remember("of", run_id[:8])
@@ -28,13 +30,14 @@ def show_cell(runs: list[Run]) -> None:
     found = scores(run)
     classes = found["classes"]
     i, j = worst_cell(found["confusion"], classes) or (0, 0)
-    with columns[1]:
+    with places[1]:
         chosen("true", classes, default=[classes[i]])
         true = st.selectbox("True", classes, key="true")
         remember("true", true)
-    with columns[2]:
-        chosen("said", classes, default=[classes[j]])
-        said = st.selectbox("Taken for", classes, key="said")
+    with places[2]:
+        answers = columns(found)
+        chosen("said", answers, default=[classes[j]])
+        said = st.selectbox("Taken for", answers, key="said")
         remember("said", said)
     rows = [row for row in predictions(run) if (row["label"], row["predicted"]) == (true, said)]
     cell = f"of {plain(true)} taken for {plain(said)}"
@@ -42,7 +45,7 @@ def show_cell(runs: list[Run]) -> None:
         st.info(f"There is no test clip {cell}. Click another cell of the matrix.")
         return
     st.markdown(f"**{counted(len(rows), 'clip')} {cell}**, the surest first")
-    rows.sort(key=lambda row: -row["probabilities"][said])
+    rows.sort(key=lambda row: -row["probabilities"].get(said, 0.0))
     pages = -(-len(rows) // PER_PAGE)
     number = st.pagination(pages, key=f"page {run_id} {true} {said}") if pages > 1 else 1
     for row in rows[(number - 1) * PER_PAGE : number * PER_PAGE]:
@@ -51,7 +54,7 @@ def show_cell(runs: list[Run]) -> None:
 
 
 def show_clip(run: Run, row: dict) -> None:
-    """One clip: its name, a player, what the network believed, and on demand its spectrogram."""
+    """One clip: its name, a player, what the network believed; on demand its spectrogram, and why."""
     with st.container(border=True):
         left, right = st.columns([3, 2])
         with left:
@@ -66,3 +69,6 @@ def show_clip(run: Run, row: dict) -> None:
             st.plotly_chart(
                 probability_bars(row["probabilities"], title="", height=190), key=f"bars {row['clip']}"
             )
+        key = f"{run.id} {row['clip']}"
+        if st.toggle("Explain", key=f"explain {key}"):
+            show_explanation(content, row["clip"], tested_by(run, row["clip"]), key=key)

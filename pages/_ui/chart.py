@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import plotly.graph_objects as go
 
-__all__ = ["figure", "forest"]
+__all__ = ["DOT", "LINE", "figure", "forest"]
 
 LINE, DOT = "#D55E00", "#4477AA"
 
@@ -27,10 +27,11 @@ def forest(
     *,
     chance: float | None,
     majority: float | None,
+    svm: float | None = None,
     title: str,
     highest: float = 1.0,
 ) -> go.Figure:
-    """Scores (value, low, high) as dots with intervals, the first on top, against two reference lines."""
+    """Scores (value, low, high) as dots with intervals, the first on top, against reference lines."""
     value, low, high = zip(*scores, strict=True)
     spread = {
         "type": "data",
@@ -43,7 +44,11 @@ def forest(
         hovertemplate="%{y}: %{x:.0%}<extra></extra>",
     )  # fmt: skip
     chart = figure([dots], title=title, height=130 + 34 * len(names), showlegend=False)
-    lines = ((chance, "chance", "dot", "top left"), (majority, "largest class", "dash", "top right"))
+    lines = (
+        (chance, "chance", "dot", "top left"),
+        (majority, "largest class", "dash", "top right"),
+        (svm, "SVM", "dashdot", "bottom right"),
+    )
     for place, words, dash, side in lines:
         if place is not None:
             chart.add_vline(

@@ -14,7 +14,16 @@ from mer.errors import AudioError
 from mer.features import log_mel
 from pages._ui.data import Model, predictor
 from pages._ui.frame import guarded
-from pages._ui.sound import Envelope, envelope, probability_bars, spectrogram, thin, timeline, waveform
+from pages._ui.sound import (
+    Envelope,
+    attention,
+    envelope,
+    probability_bars,
+    spectrogram,
+    thin,
+    timeline,
+    waveform,
+)
 from pages._ui.style import bilingual, card_score, percent, plain
 
 if TYPE_CHECKING:
@@ -31,6 +40,7 @@ class Analysis:
     level: np.ndarray
     shown: Envelope
     mel: MelConfig
+    window_seconds: float
 
 
 @st.cache_data(max_entries=64, show_spinner="Listening …")
@@ -40,7 +50,8 @@ def _analyse(content: bytes, name: str, key: str, _model: Model) -> Analysis:
     samples = load(content, config.audio, name=name)
     level = log_mel(samples, sample_rate=config.audio.sample_rate, config=config.mel).numpy()
     shown = envelope(samples, config.audio.sample_rate)
-    return Analysis(network.predict_waveform(samples), thin(level), shown, config.mel)
+    found = network.predict_waveform(samples)
+    return Analysis(found, thin(level), shown, config.mel, config.audio.window_seconds)
 
 
 def analyse(content: bytes, name: str, model: Model) -> Analysis:
@@ -75,10 +86,15 @@ def show_model(model: Model) -> None:
     """Badges of a model, and how good it was on clips it had not heard."""
     licence = model.card.data.get("licence")
     with st.container(horizontal=True):
+        if model.card.control:
+            st.badge(f"control run: {model.card.control}", icon=":material/rule:", color="red")
         if model.card.synthetic:
             st.badge("model trained on synthetic music", icon=":material/science:", color="gray")
         elif licence:
             st.badge(plain(f"trained on music under {licence}"), icon=":material/copyright:", color="gray")
+    if members := model.card.members:
+        parts = (f"{part.title} (run {part.run[:8]}, weight {percent(part.weight)})" for part in members)
+        st.caption(plain(f"It averages {', '.join(parts)}."))
     if measured := card_score(model.card.metrics):
         st.caption(f"On unheard songs of its kind this model is right in {measured}.")
 
@@ -97,6 +113,12 @@ def show_analysis(content: bytes, analysis: Analysis, *, key: str, autoplay: boo
     with left:
         picture = spectrogram(analysis.level, seconds=analysis.shown.length, config=analysis.mel)
         st.plotly_chart(picture, key=f"{key} spectrogram")
+        if found.windows[0].attention:
+            listened = attention(
+                found.windows, length=analysis.shown.length, window_seconds=analysis.window_seconds
+            )
+            st.plotly_chart(listened, key=f"{key} attention")
+            st.caption("The answer rests on moments above the dotted line more than on those below it.")
         player = st.empty()
         st.caption("Bright is loud. Look for steady lines (held notes) and upright strokes (drums).")
     with right:

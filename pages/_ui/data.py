@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from mer.cards import WEIGHTS, Card, find_checkpoints, load_card
+from mer.cards import CARD, Card, find_checkpoints, load_card
 from mer.errors import CheckpointError
 from mer.files import home as mer_home
 from mer.runs import ACTIVE, Run
 from mer.tracking import RunStore
 
 if TYPE_CHECKING:
-    from mer.inference import Predictor
+    from mer.inference import Listener
 
 __all__ = ["Model", "active_runs", "all_runs", "damaged_models", "history", "models", "predictor"]
 
@@ -42,8 +42,8 @@ class Model:
         return f"{self.card.title} · run {self.key}" if self.own else self.card.title
 
     def changed(self) -> int:
-        """When its weights were last written, so that a cache notices new ones."""
-        return (self.folder / WEIGHTS).stat().st_mtime_ns
+        """When it was last written, so that a cache notices new weights."""
+        return (self.folder / CARD).stat().st_mtime_ns
 
 
 def all_runs() -> list[Run]:
@@ -101,7 +101,7 @@ def _own() -> Iterator[Model | CheckpointError]:
     for run in all_runs():
         if run.status != "finished" or run.parent:
             continue
-        folder = RunStore.open().folder(run.tags.get("mer.checkpoint_run", run.id), "checkpoint")
+        folder = RunStore.open().folder(run.checkpoint_run, "checkpoint")
         try:
             if folder:
                 yield Model(run.id[:8], folder, _card(str(folder), run.ended), own=True)
@@ -114,13 +114,13 @@ def _card(folder: str, ended: float | None) -> Card:
     return load_card(Path(folder))
 
 
-def predictor(model: Model) -> "Predictor":
+def predictor(model: Model) -> "Listener":
     """The loaded checkpoint; a few are kept."""
     return _predictor(str(model.folder), model.changed())
 
 
 @st.cache_resource(max_entries=4, show_spinner="Waking the network; the first time takes a few seconds …")
-def _predictor(folder: str, changed: int) -> "Predictor":
-    from mer.inference import Predictor
+def _predictor(folder: str, changed: int) -> "Listener":
+    from mer.ensembles import open_predictor
 
-    return Predictor(Path(folder))
+    return open_predictor(Path(folder))

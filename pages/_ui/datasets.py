@@ -7,11 +7,13 @@ import streamlit as st
 from mer.datasets import load_dataset
 from mer.datasets.check import Report, check
 from mer.files import home as mer_home
-from mer.library import Entry, find
+from mer.library import Entry, find, known
 from mer.store import FeatureStore
+from pages._ui.frame import page_file
+from pages._ui.links import chosen, remember
 from pages._ui.work import run_mer
 
-__all__ = ["durations", "report", "title"]
+__all__ = ["durations", "pick_data", "report", "title"]
 
 
 def title(entry: Entry) -> str:
@@ -49,3 +51,16 @@ def _report(home: str, key: str) -> Report:
 def durations(entry: Entry) -> tuple[float, ...]:
     """Seconds of each usable clip."""
     return tuple(fact.seconds for fact in report(entry).facts)
+
+
+def pick_data() -> Entry | None:
+    """One of the data sets that are there."""
+    sets = {entry.key: entry for entry in known() if entry.exists}
+    if not sets:
+        st.info("There is no data set yet. The demo corpus takes one click.", icon=":material/library_music:")
+        st.page_link(page_file("data"), label="Get data", icon=":material/library_music:")
+        return None
+    chosen("data", list(sets))
+    key = st.selectbox("Data", list(sets), format_func=lambda key: title(sets[key]), key="data")
+    remember("data", key)
+    return sets[key]

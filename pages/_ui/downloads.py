@@ -1,30 +1,16 @@
 """Results to take home, as CSV and JSON."""
 
-import csv
-import io
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import streamlit as st
+
+from mer.tables import as_csv
 
 if TYPE_CHECKING:
     from mer.inference import Prediction
 
-__all__ = ["as_csv", "offer_predictions"]
-
-
-def as_csv(rows: list[dict[str, Any]]) -> str:
-    """Rows with the same keys as CSV text; what a spreadsheet would take for a formula gets an apostrophe."""
-    out = io.StringIO()
-    writer = csv.writer(out)  # ends lines with CR LF, and so quotes either in a cell
-    for row in [list(rows[0]), *(row.values() for row in rows)] if rows else []:
-        writer.writerow(_tame(value) for value in row)
-    return out.getvalue()
-
-
-def _tame(value: Any) -> Any:
-    risky = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r")
-    return f"'{value}" if risky else value
+__all__ = ["offer_predictions"]
 
 
 def offer_predictions(found: list[tuple[str, str, "Prediction"]]) -> None:

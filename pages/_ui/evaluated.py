@@ -7,14 +7,29 @@ from typing import Any
 import streamlit as st
 
 from mer import results
+from mer.cards import load_card
 from mer.datasets import load_dataset
-from mer.errors import DataError
+from mer.errors import DataError, RunError
 from mer.files import home as mer_home
 from mer.runs import Run
 from mer.tracking import RunStore
-from pages._ui.data import all_runs
+from pages._ui.data import Model, all_runs
+from pages._ui.style import titled
 
-__all__ = ["Tested", "clip_bytes", "finished_runs", "predictions", "scores", "tested_on"]
+__all__ = [
+    "SVM_TITLE",
+    "Tested",
+    "clip_bytes",
+    "clip_path",
+    "finished_runs",
+    "predictions",
+    "scores",
+    "tested_by",
+    "tested_on",
+]
+
+
+SVM, SVM_TITLE = "svm", "an SVM on statistics of the sound"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +44,27 @@ class Tested:
         """The data and how much of it."""
         run = self.runs[0]
         name = run.tags.get("mer.data_name", "unknown data") + (" (synthetic)" if run.synthetic else "")
+        name += f" (control: {run.control})" if run.control else ""
         figures = (
             f"{run.metrics.get('n_clips', 0):.0f} test clips of {run.metrics.get('n_songs', 0):.0f} songs"
         )
         folds = run.spec.get("config", {}).get("split", {}).get("folds")
         return f"{name}: {figures}{f', {folds} folds' if folds else ''}"
+
+    @property
+    def svm(self) -> Run | None:
+        """A run that an SVM was tested beside, if there is one; it scores the same beside all of them."""
+        return next((run for run in self.runs if "svm_song_accuracy" in run.metrics), None)
+
+    def names(self) -> dict[str, str]:
+        """Keys and titles of all whose answers to these clips are kept: the runs, and the SVM."""
+        return {run.id: titled(run) for run in self.runs} | ({SVM: SVM_TITLE} if self.svm else {})
+
+    def answers(self, key: str) -> list[dict[str, Any]]:
+        """A row per test clip of one of them. Raises RunError if they are damaged."""
+        if key == SVM:
+            return _predictions(str(mer_home()), self.svm.id, self.svm.ended, svm=True)
+        return predictions(next(run for run in self.runs if run.id == key))
 
 
 def finished_runs() -> list[Run]:
@@ -71,20 +102,42 @@ def predictions(run: Run) -> list[dict[str, Any]]:
 
 
 @st.cache_data(max_entries=30, show_spinner=False)
-def _predictions(home: str, run_id: str, ended: float | None) -> list[dict[str, Any]]:
-    return results.read_predictions(RunStore.open(), run_id)
+def _predictions(home: str, run_id: str, ended: float | None, *, svm: bool = False) -> list[dict[str, Any]]:
+    read = results.read_baseline if svm else results.read_predictions
+    return read(RunStore.open(), run_id)
+
+
+def clip_path(run: Run, clip: str) -> Path:
+    """Where a test clip is. Raises DataError if the data has moved."""
+    spec = run.spec
+    paths = _paths(spec["data"], spec.get("label_column", "label"), spec.get("song_column", "song"))
+    if clip not in paths:
+        raise _moved(run, clip)
+    return paths[clip]
 
 
 def clip_bytes(run: Run, clip: str) -> bytes:
     """The audio file of a test clip. Raises DataError if the data has moved."""
-    spec = run.spec
-    paths = _paths(spec["data"], spec.get("label_column", "label"), spec.get("song_column", "song"))
     try:
-        return paths[clip].read_bytes()
-    except (KeyError, OSError) as error:
-        raise DataError(
-            f"{clip} is no longer in {spec['data']}; bring the data back to where the run found it"
-        ) from error
+        return clip_path(run, clip).read_bytes()
+    except OSError as error:
+        raise _moved(run, clip) from error
+
+
+def _moved(run: Run, clip: str) -> DataError:
+    return DataError(
+        f"{clip} is no longer in {run.spec['data']}; bring the data back to where the run found it"
+    )
+
+
+def tested_by(run: Run, clip: str) -> Model:
+    """The network that was tested on a clip: of a cross-validation that of its fold. Raises RunError."""
+    store = RunStore.open()
+    for part in [*store.children(run.id), run]:
+        folder = store.folder(part.id, "checkpoint")
+        if folder and any(row["clip"] == clip for row in predictions(part)):
+            return Model(part.id[:8], folder, load_card(folder), own=True)
+    raise RunError(f"run {run.id[:8]} has no checkpoint that was tested on {clip}; train it again")
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

@@ -32,7 +32,9 @@ PAGES = {
     "Look": (
         ("Compare", "compare", ":material/leaderboard:"),
         ("Confusion", "confusion", ":material/grid_on:"),
+        ("Map", "map", ":material/scatter_plot:"),
         ("2022 study", "study", ":material/history_edu:"),
+        ("Ladder", "ladder", ":material/stairs:"),
     ),
 }
 

@@ -2,20 +2,35 @@
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import streamlit as st
 
 from mer.cli.specs import command_for
 from mer.config import Config
+from mer.controls import CONTROLS
 from mer.jobs import launch
 from mer.library import Entry
 from mer.material import Spec
 from mer.tracking import RunStore
 from pages._ui.datasets import durations
+from pages._ui.frame import page_file
 
-__all__ = ["launch_all", "spec_of", "time_needed"]
+__all__ = ["launch_all", "launch_and_watch", "show_checks", "spec_of", "time_needed"]
 
+CONTROL, LEAK = "Launch the three controls", "Launch with songs kept apart, and not"
+# Checks of the whole pipeline: what changes from run to run, and what to look for.
+CHECKS = {
+    CONTROL: [{"control": control} for control in CONTROLS],
+    LEAK: [{"group_by_song": True}, {"group_by_song": False}],
+}
+LOOK = {
+    CONTROL: "The same with shuffled labels, with silence and with noise. Nothing can be learned from these: "
+    "where a whole interval lies above chance and the largest class, something is wrong.",
+    LEAK: "The same twice. By how much the second scores higher by clip is what clips of one song on both "
+    "sides of the split are worth; it is no skill.",
+}
 AGAIN = 5.0  # s within which the same launch is taken for a second click
 
 
@@ -35,6 +50,22 @@ def _seconds(config_text: str, clips: tuple[float, ...]) -> float:
 def time_needed(entry: Entry, specs: list[Spec]) -> float:
     """Seconds that all specs take, one after another, by what was measured on this machine."""
     return sum(_seconds(spec.config.to_json(), durations(entry)) for spec in specs)
+
+
+def launch_and_watch(specs: list[Spec]) -> None:
+    """Launch each spec and go on to Live."""
+    started = launch_all(specs)
+    st.switch_page(page_file("live"), query_params={"run": [run_id[:8] for run_id in started]})
+
+
+def show_checks(entry: Entry, configs: Sequence[Config], preset_name: str) -> None:
+    """A button for each check, which launches its runs."""
+    with st.expander("Can the scores be believed?", icon=":material/rule:"):
+        for title, changes in CHECKS.items():
+            st.caption(LOOK[title])
+            if st.button(title, icon=":material/rule:"):
+                changed = [config.updated(**change) for config in configs for change in changes]
+                launch_and_watch([spec_of(entry, config, preset_name) for config in changed])
 
 
 def launch_all(specs: list[Spec]) -> list[str]:

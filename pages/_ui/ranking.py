@@ -11,28 +11,37 @@ from mer.runs import Run
 from pages._ui.chart import figure, forest
 from pages._ui.curves import best_and_last
 from pages._ui.data import history
-from pages._ui.evaluated import Tested
-from pages._ui.style import colours, titled
+from pages._ui.evaluated import SVM_TITLE, Tested
+from pages._ui.style import colours, members_of, titled
 
 __all__ = ["differences", "show_forest", "show_leaderboard"]
 
 
 def leaderboard(group: Tested) -> list[dict[str, Any]]:
-    """A row per run, best first, then what the largest class and chance would score."""
-    best = _triple(group.runs[0])
+    """A row per run, best first, then what an SVM, the largest class and chance score."""
+    best = _triple(group.runs[0].metrics)
     rows = [_row(run, best) for run in group.runs]
-    figures = group.runs[0].metrics
+    figures, svm = group.runs[0].metrics, group.svm
+    if svm:
+        own = _triple(svm.metrics, "svm_song_accuracy")
+        rows.append(_scores(SVM_TITLE, own, svm.metrics) | {"by clip": svm.metrics.get("svm_accuracy")})
     for name, key in (("always the largest class", "majority"), ("chance", "chance")):
         rows.append({"run": name, "accuracy by song": figures.get(key)})
     return rows
 
 
-def _triple(run: Run) -> tuple[float, float, float]:
-    return tuple(run.metrics[f"test_song_accuracy{end}"] for end in ("", "_low", "_high"))
+def _triple(figures: dict[str, float], key: str = "test_song_accuracy") -> tuple[float, float, float]:
+    return tuple(figures[f"{key}{end}"] for end in ("", "_low", "_high"))
+
+
+def _scores(title: str, own: tuple[float, float, float], figures: dict[str, float]) -> dict[str, Any]:
+    """The cells of a score by song with its interval."""
+    drawn = _bar(own, figures.get("majority", 0))
+    return {"run": title, "accuracy by song": own[0], "low": own[1], "high": own[2], "95% interval": drawn}
 
 
 def _row(run: Run, best: tuple[float, float, float]) -> dict[str, Any]:
-    m, own = run.metrics, _triple(run)
+    m, own = run.metrics, _triple(run.metrics)
     train = run.spec.get("config", {}).get("train", {})
     verdict = (
         "best"
@@ -41,16 +50,16 @@ def _row(run: Run, best: tuple[float, float, float]) -> dict[str, Any]:
         if overlapping(own, best)
         else "below the best"
     )
-    return {
-        "run": titled(run),
-        "accuracy by song": own[0],
-        "low": own[1],
-        "high": own[2],
-        "95% interval": _bar(own, m.get("majority", 0)),
+    return _scores(titled(run), own, m) | {
         "against the best": verdict,
         "by clip": m.get("test_accuracy"),
         "macro-F1": m.get("test_macro_f1"),
-        "trained": {"head": "head", "last": "last stage", "none": "all"}.get(train.get("freeze"), ""),
+        "kappa": m.get("test_kappa"),
+        "calibration error": m.get("test_calibration_error"),
+        "trained": {"head": "head", "classifier": "classifier", "last": "last stage", "none": "all"}.get(
+            train.get("freeze"), ""
+        ),
+        "ensemble of": members_of(run),
         "epochs (validation)": best_and_last(run, history(run, "validation_accuracy")),
         "parameters (M)": round(m["parameters"] / 1e6, 1) if "parameters" in m else None,
         "time": duration(run.ended - run.started) if run.ended else "",
@@ -75,25 +84,32 @@ def _bar(own: tuple[float, float, float], majority: float) -> str:
 def show_leaderboard(group: Tested) -> list[dict[str, Any]]:
     """The table; returns its rows."""
     rows = leaderboard(group)
+    hidden = {"songs", "clips"} | (set() if any(run.members for run in group.runs) else {"ensemble of"})
     share = st.column_config.NumberColumn(format="percent", step=0.01)
     drawn = st.column_config.ImageColumn(
         width=140, help="From 0 to 100%; the upright line: the largest class"
     )
-    shares = dict.fromkeys(("accuracy by song", "low", "high", "by clip", "macro-F1"), share)
+    shares = dict.fromkeys(
+        ("accuracy by song", "low", "high", "by clip", "macro-F1", "calibration error"), share
+    )
+    shares["kappa"] = st.column_config.NumberColumn(
+        format="%.2f", help="Cohen's: agreement beyond what chance alone gives; 0 is none, 1 is all"
+    )
     st.dataframe(
         rows, hide_index=True, key=f"board {group.key}", placeholder="",
-        column_order=[name for name in rows[0] if name not in ("songs", "clips")],
+        column_order=[name for name in rows[0] if name not in hidden],
         column_config=shares | {"95% interval": drawn},
     )  # fmt: skip
     return rows
 
 
 def show_forest(group: Tested) -> None:
-    """Scores with their intervals, against chance and the largest class."""
+    """Scores with their intervals, against chance, the largest class and the SVM."""
     m = group.runs[0].metrics
     names = [titled(run) for run in group.runs]
     chart = forest(
-        names, [_triple(run) for run in group.runs], chance=m.get("chance"), majority=m.get("majority"),
+        names, [_triple(run.metrics) for run in group.runs], chance=m.get("chance"),
+        majority=m.get("majority"), svm=group.svm and group.svm.metrics["svm_song_accuracy"],
         title="Accuracy by song with 95% interval",
     )  # fmt: skip
     st.plotly_chart(chart, key="forest")

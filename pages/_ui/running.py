@@ -6,7 +6,7 @@ from mer.pace import duration
 from mer.runs import Run
 from pages._ui.actions import run_buttons
 from pages._ui.data import all_runs
-from pages._ui.style import STATUS, percent, plain, score
+from pages._ui.style import STATUS, members_of, percent, plain, score
 
 __all__ = ["progress_of", "show_run"]
 
@@ -38,11 +38,15 @@ def show_run(run: Run) -> None:
             if run.status == "finished":
                 largest = percent(run.metrics.get("majority"))
                 chance = percent(run.metrics.get("chance"))
-                st.markdown(f"by song {score(run.metrics)}; largest class {largest}, chance {chance}")
+                svm = run.metrics.get("svm_song_accuracy")
+                beside = "" if svm is None else f"SVM {percent(svm)}, "
+                st.markdown(f"by song {score(run.metrics)}; {beside}largest class {largest}, chance {chance}")
             elif run.status == "queued":
                 st.markdown(run.tags.get("mer.stage") or "waiting for its process")
             else:
                 st.progress(min(share, 1.0), text=words)
+            if run.members:
+                st.caption(f"an ensemble of {plain(members_of(run))}")
             if run.reason and run.status in ("failed", "stopped"):
                 st.caption(plain(run.reason))
             elif run.status == "interrupted":

@@ -4,7 +4,7 @@ All of them are plain functions from arrays to figures; units are seconds, Hz an
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import plotly.colors
@@ -12,15 +12,35 @@ import plotly.graph_objects as go
 
 from mer.config import MelConfig
 from mer.features import mel_frequencies
-from pages._ui.chart import figure
+from mer.preview import frequency_ticks
+from pages._ui.chart import DOT, LINE, figure
 from pages._ui.style import bilingual, colours
 
-__all__ = ["Envelope", "envelope", "image", "probability_bars", "spectrogram", "thin", "timeline", "waveform"]
+if TYPE_CHECKING:
+    from mer.deletion import Deletion
 
-TICKS = (125, 250, 500, 1000, 2000, 4000, 8000)  # Hz
+__all__ = [
+    "Envelope",
+    "attention",
+    "deletion_curves",
+    "envelope",
+    "explained",
+    "image",
+    "probability_bars",
+    "spectrogram",
+    "thin",
+    "timeline",
+    "waveform",
+]
+
 COLUMNS = 900  # more than a projector shows
 # Magma; its first colour is a shade lighter, since Streamlit's theme takes "#000004" for a placeholder.
 MAGMA = ["#020109", *plotly.colors.sequential.Magma[1:]]
+# From nothing at all to a warm colour that what is below still shows through.
+WARMER = [
+    [place / 4, f"rgba({red}, {green}, 20, {0.7 * place / 4:.3f})"]
+    for place, (red, green) in enumerate(((120, 20), (180, 40), (220, 80), (240, 140), (250, 220)))
+]
 
 
 class Envelope(NamedTuple):
@@ -62,10 +82,12 @@ def spectrogram(
     config: MelConfig,
     title: str = "Log-mel spectrogram",
     height: int = 300,
+    start: float = 0.0,
+    colorscale: list[str] | str = MAGMA,
 ) -> go.Figure:
-    """A log-mel spectrogram of shape (n_mels, frames) in dB, low bands below."""
+    """A log-mel spectrogram of shape (n_mels, frames) in dB, low bands below, from `start` seconds on."""
     shown = thin(level)
-    times = np.linspace(0, seconds, shown.shape[1]).round(3)
+    times = (start + np.linspace(0, seconds, shown.shape[1])).round(3)
     hertz = mel_frequencies(config)
     chart = figure(
         [
@@ -73,7 +95,7 @@ def spectrogram(
                 z=shown,
                 x=times,
                 y=[f"{f:.1f} Hz" for f in hertz],
-                colorscale=MAGMA,
+                colorscale=colorscale,
                 colorbar={"title": "dB", "thickness": 10},
                 hovertemplate="%{x:.2f} s, %{y}: %{z} dB<extra></extra>",
             )
@@ -82,15 +104,59 @@ def spectrogram(
         title=title,
         height=height,
     )
-    ticks = [tick for tick in TICKS if hertz[0] <= tick <= 1.03 * hertz[-1]]
-    places = np.interp(ticks, hertz, np.arange(len(hertz)))
-    chart.update_yaxes(
-        type="category",
-        title="frequency (Hz)",
-        tickvals=places.round(2).tolist(),
-        ticktext=[f"{tick // 1000}k" if tick >= 1000 else str(tick) for tick in ticks],
-    )
+    places, names = frequency_ticks(hertz)
+    chart.update_yaxes(type="category", title="frequency (Hz)", tickvals=places, ticktext=names)
     return chart.update_xaxes(title="time (s)")
+
+
+def explained(
+    level: np.ndarray, relevance: np.ndarray, *, span: tuple[float, float], config: MelConfig, title: str
+) -> go.Figure:
+    """A spectrogram in grey, and over it in colour how much each place speaks for an emotion.
+
+    `level` in dB and `relevance` in percent are (n_mels, frames), `span` is from where to where in seconds.
+    """
+    start, end = span
+    chart = spectrogram(
+        level, seconds=end - start, config=config, title=title, height=340, start=start, colorscale="Greys_r"
+    )
+    below = chart.data[0].update(showscale=False)
+    place = {"z": thin(relevance), "x": below.x, "y": below.y}
+    over = go.Heatmap(
+        **place,
+        zmin=0,
+        zmax=100,
+        colorscale=WARMER,
+        colorbar={"title": "% of most", "thickness": 10},
+        hovertemplate="%{x:.2f} s, %{y}: %{z}% of the most<extra></extra>",
+    )
+    half = {"start": 50, "end": 50, "size": 1, "coloring": "none"}
+    line = {"width": 2, "color": "#56D0FF"}  # neither grey nor warm
+    return chart.add_traces(
+        [over, go.Contour(**place, contours=half, line=line, showscale=False, hoverinfo="skip")]
+    )
+
+
+def deletion_curves(checked: "Deletion", emotion: str, *, height: int = 230) -> go.Figure:
+    """Belief in an emotion as more and more is taken away: by the map, and by the same map shifted."""
+    shifted = np.array(checked.random)
+    edge = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+    traces = [
+        go.Scatter(x=checked.removed, y=shifted.min(axis=0), **edge),
+        go.Scatter(x=checked.removed, y=shifted.max(axis=0), fill="tonexty", fillcolor=f"{DOT}33", **edge),
+        go.Scatter(
+            x=checked.removed, y=shifted.mean(axis=0), name="map shifted by chance", mode="lines",
+            line={"color": DOT, "dash": "dash"}, hovertemplate="%{x:.0%} taken away: %{y:.0%}<extra></extra>",
+        ),
+        go.Scatter(
+            x=checked.removed, y=checked.curve, name="what the map points at", mode="lines+markers",
+            line={"color": LINE}, hovertemplate="%{x:.0%} taken away: %{y:.0%}<extra></extra>",
+        ),
+    ]  # fmt: skip
+    chart = figure(traces, title="Does it matter?", height=height, left=56)
+    chart.update_layout(legend={"orientation": "h", "y": 1.2, "x": 1, "xanchor": "right"})
+    chart.update_xaxes(title="taken away, what matters most first", tickformat=".0%")
+    return chart.update_yaxes(title=f"belief in {emotion}", tickformat=".0%", range=[0, 1])
 
 
 def image(pixels: np.ndarray, *, unit: str, title: str, height: int = 300) -> go.Figure:
@@ -128,6 +194,26 @@ def probability_bars(
     chart.add_vline(x=1 / len(names), line_dash="dot", line_width=1, line_color="#888888")
     chart.update_xaxes(range=[0, 1], tickformat=".0%", title="dotted: all equally likely")
     return chart
+
+
+def attention(windows: Sequence, *, length: float, window_seconds: float, height: int = 120) -> go.Figure:
+    """How much each moment counts, 1 on average; where windows overlap, the mean of theirs."""
+    seconds = np.arange(0, length, max(length / COLUMNS, 0.05))
+    total, seen = np.zeros(len(seconds)), np.zeros(len(seconds))
+    for window in windows:
+        inside = (seconds >= window.start) & (seconds <= window.end)
+        weights = np.array(window.attention) * len(window.attention)
+        part = ((seconds[inside] - window.start) / window_seconds * len(weights)).astype(int)
+        total[inside] += weights[np.minimum(part, len(weights) - 1)]
+        seen[inside] += 1
+    shown = go.Scatter(
+        x=seconds.round(2), y=(total / np.maximum(seen, 1)).round(3), line_shape="hv", fill="tozeroy",
+        line={"width": 1, "color": "#4477AA"}, hovertemplate="%{x:.1f} s: %{y:.2f}<extra></extra>",
+    )  # fmt: skip
+    chart = figure([shown], title="What it listened to", height=height, left=56, showlegend=False)
+    chart.add_hline(y=1, line_dash="dot", line_width=1, line_color="#888888")
+    chart.update_xaxes(title="time (s)", range=[0, length])
+    return chart.update_yaxes(title="weight", rangemode="tozero", nticks=3)
 
 
 def timeline(windows: Sequence, *, height: int = 220) -> go.Figure:

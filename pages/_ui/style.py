@@ -16,6 +16,7 @@ __all__ = [
     "colours",
     "counted",
     "interval",
+    "members_of",
     "percent",
     "plain",
     "score",
@@ -66,6 +67,11 @@ def titled(run: "Run") -> str:
     return f"{run.name} · {run.id[:8]}"
 
 
+def members_of(run: "Run") -> str:
+    """The runs that an ensemble joins, by the beginnings of their ids; empty for any other run."""
+    return ", ".join(run_id[:8] for run_id in run.members)
+
+
 def counted(number: int, thing: str) -> str:
     """A number of things, "1 run" or "2 runs"."""
     return f"{number} {thing}{'s' * (number != 1)}"
@@ -97,4 +103,5 @@ def card_score(scores: dict) -> str:
         return ""
     low, high = scores["intervals"]["song_accuracy"]
     found = f"{percent(scores['song_accuracy'])} ({interval(low, high)}), {scores['n_songs']} songs"
-    return f"{found}; chance {percent(scores['chance'])}, largest class {percent(scores['majority'])}"
+    svm = f", SVM {percent(scores['svm']['song_accuracy'])}" if "svm" in scores else ""
+    return f"{found}; chance {percent(scores['chance'])}, largest class {percent(scores['majority'])}{svm}"

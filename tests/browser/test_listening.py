@@ -47,7 +47,7 @@ def test_a_first_visit_without_a_network_gives_a_prediction_in_one_click(empty_s
 def test_a_page_visited_before_the_front_door_has_its_navigation(empty_server, page):
     page.goto(f"{empty_server.url}/study")
     settle(page)
-    for name in ("Home", "Predict", "Data", "Train", "Live", "Compare", "Confusion", "2022 study"):
+    for name in ("Home", "Predict", "Data", "Train", "Live", "Compare", "Confusion", "2022 study", "Ladder"):
         assert page.get_by_role("link", name=name, exact=False).count() >= 1
     assert "98 clips" in text_of(page)
 
@@ -81,6 +81,35 @@ def test_a_recording_is_judged(server, browsing, melody):
         page.get_by_role("button", name=re.compile("Stop recording")).click()
         assert verdict(page)
         assert "silent" not in text_of(page)
+
+
+def test_what_a_network_heard_and_the_rest_can_be_played(server, page, melody):
+    page.goto(f"{server.url}/predict?source=Upload&model=demo_mobilenet_v3_small")
+    settle(page)
+    page.locator("input[type=file]").set_input_files(str(melody))
+    assert verdict(page)
+    settle(page)
+    assert page.locator("audio").count() == 1
+    page.get_by_text("Explain", exact=True).click()
+    page.get_by_text("The rest").wait_for()
+    settle(page)
+    assert page.locator("audio").count() == 3
+    assert "What speaks for" in text_of(page)
+    assert "area under the curve" in text_of(page)
+    for number in (1, 2):
+        heard = (
+            page.locator("audio")
+            .nth(number)
+            .evaluate(
+                "audio => new Promise((done, fail) => {"
+                " audio.onerror = () => fail(audio.error.message); audio.muted = true;"
+                " audio.ontimeupdate = () => { if (audio.currentTime > 0.3) {"
+                "  audio.pause(); done({at: audio.currentTime, length: audio.duration}); } };"
+                " audio.play().catch(fail); })"
+            )
+        )
+        assert heard["at"] > 0.3
+        assert heard["length"] == pytest.approx(12, abs=0.2)
 
 
 def test_a_click_on_a_confusion_cell_lists_its_clips(server, page):

@@ -14,7 +14,7 @@ from mer.cli.parser import build_parser
 from mer.tracking import RunStore
 from tests.run_helpers import TINY, write_songs
 
-OPTIONS = [f"--{key.replace('_', '-')}={value}" for key, value in TINY.items()]
+OPTIONS = [*(f"--{key.replace('_', '-')}={value}" for key, value in TINY.items()), "--no-baseline"]
 
 
 @pytest.fixture
@@ -150,6 +150,60 @@ def test_predict_refuses_a_folder_without_audio(mer, checkpoint, tmp_path):
     assert "empty: no audio below it; choose a folder of WAV" in err
 
 
+def test_timeline_writes_values_at_the_rate(mer_json, checkpoint, song_corpus, tmp_path):
+    out = tmp_path / "time.csv"
+    found = mer_json("timeline", checkpoint, song_corpus / "Sad" / "0a.wav", "--rate", 2, "--out", out)
+    assert found["values"] == len(out.read_text().splitlines()) - 1 >= 1
+    assert out.read_text().startswith("time,start,end,emotion,p_Happy,p_Sad")
+
+
+def test_stimuli_are_chosen_matched_and_written(mer_json, checkpoint, tmp_path):
+    corpus = write_songs(tmp_path / "songs")
+    found = mer_json("stimuli", checkpoint, "--data", corpus, "--per-class", 1, "--out", tmp_path / "out")
+    assert {row["emotion"] for row in found["stimuli"]} <= {"Happy", "Sad"}
+    names = {row["file"] for row in found["stimuli"]}
+    assert set(os.listdir(tmp_path / "out")) == names | {"stimuli.csv", "provenance.json"}
+
+
+def test_explain_writes_what_was_found_and_how_it_was_checked(mer_json, checkpoint, song_corpus, tmp_path):
+    clip = song_corpus / "Sad" / "0a.wav"
+    found = mer_json("explain", checkpoint, clip, "--out", tmp_path / "why")
+    assert set(found) == {"file", "emotion", "explained", "deletion", "files"}
+    assert (found["file"], found["explained"]) == (str(clip), found["emotion"])
+    assert found["deletion"] is None or set(found["deletion"]) == {"auc", "random_auc"}
+    assert set(found["files"]) == {"explanation", "map", "heard", "rest", "picture"}
+    assert all(os.path.getsize(file) for file in found["files"].values())
+    assert sorted(os.listdir(tmp_path / "why")) == sorted(map(os.path.basename, found["files"].values()))
+
+
+def test_explain_says_in_words_what_was_asked_for(mer, checkpoint, song_corpus, tmp_path):
+    clip = song_corpus / "Sad" / "0a.wav"
+    status, out, _ = mer(
+        "explain", checkpoint, clip, "--out", tmp_path / "why", "--emotion", "Happy", "--window", "0"
+    )
+    assert status == 0
+    assert "Explained: Happy, " in out
+    assert " from 0 to 1 s." in out
+    assert str(tmp_path / "why" / "heard.wav") in out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--emotion", "Joy"], "emotion 'Joy' is none of this checkpoint's: Happy, Sad"),
+        (["--window", "7"], "window 7: "),
+    ],
+)
+def test_what_cannot_be_explained_leaves_nothing_behind(
+    mer, checkpoint, song_corpus, tmp_path, words, message
+):
+    clip = song_corpus / "Sad" / "0a.wav"
+    status, out, err = mer("explain", checkpoint, clip, "--out", tmp_path / "why", *words)
+    assert (status, out, os.listdir(tmp_path)) == (2, "", [])
+    assert err.startswith(f"error: {message}")
+    assert err.count("\n") == 1
+
+
 def test_export_copies_the_checkpoint(mer_json, trained, tmp_path):
     mer_json("export", trained.id[:8], "--out", tmp_path / "whole")
     mer_json("export", trained.id[:8], "--out", tmp_path / "half", "--half")
@@ -252,8 +306,8 @@ def test_other_columns_can_be_named(mer_json, tmp_path):
         (["train", "--data", "nowhere", "--detach"], "nowhere: no such file or folder"),
         (["sweep", "--data", ".", "--backbones", "resnet19"], "unknown backbone 'resnet19'"),
         (["sweep", "--data", ".", "--batch-sizes", "many"], "--batch-sizes 'many' should be whole numbers"),
-        (["ensemble", "a", "b", "--out", "c"], "'mer ensemble' is not available yet"),
-        (["explain", "a", "b", "--out", "c"], "'mer explain' is not available yet"),
+        (["ensemble", "xy", "b", "--out", "c"], "run 'xy': there is no such run; 'mer runs list' shows them"),
+        (["explain", "a", "b.wav", "--out", "c"], "a: not a checkpoint"),
         (["predict", "nowhere", "a.wav"], "nowhere: not a checkpoint"),
         (["runs", "resume", "nothing"], "run 'nothing': there is no such run"),
         (["zoo", "fetch", "resnet19"], "did you mean 'resnet18'"),

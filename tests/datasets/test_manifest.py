@@ -223,3 +223,55 @@ def test_symlinks_in_a_circle_are_no_file(write, tmp_path):
 def test_a_path_with_a_null_byte_is_refused(write):
     with pytest.raises(DataError, match=r"line 2: 'a\\x00.wav' points outside"):
         read_manifest(write("path,label\na\0.wav,Sad\n"))
+
+
+# --- votes ------------------------------------------------------------------------------------------
+
+VOTES = "path,song,calm,tense,sad\na.wav,One,0.5,0.25,0.25\nb.wav,Two,1,3,0\nsub/c.flac,Three,0,0,0\n"
+
+
+def test_columns_of_votes_give_shares_and_the_top_class_as_label(write):
+    dataset = read_manifest(write(VOTES), label_column="calm,tense,sad")
+    assert dataset.classes == ("calm", "tense", "sad")
+    assert [(clip.label, clip.votes) for clip in dataset.clips] == [
+        ("calm", (0.5, 0.25, 0.25)),
+        ("tense", (0.25, 0.75, 0.0)),
+    ]
+    assert dataset.left_out == (("sub/c.flac", "no label"),)
+
+
+def test_classes_of_votes_may_have_names_and_an_order_of_their_own(write):
+    dataset = read_manifest(write(VOTES), label_column="Sad = sad, Happy=calm")
+    assert dataset.classes == ("Sad", "Happy")
+    assert dataset.clips[0].votes == pytest.approx((1 / 3, 2 / 3))
+
+
+def test_a_column_whose_name_has_a_comma_is_an_ordinary_label(write):
+    dataset = read_manifest(write('path,"calm,tense"\na.wav,Sad\n'), label_column="calm,tense")
+    assert (dataset.clips[0].label, dataset.clips[0].votes, dataset.order) == ("Sad", None, ())
+
+
+@pytest.mark.parametrize(
+    ("label_column", "message"),
+    [
+        ("calm,joy", "no column 'joy'; there are: path, song, calm, tense, sad"),
+        ("calm,calm", "name each class once"),
+        ("A=calm,A=sad", "name each class once"),
+        ("calm,", "name each class once"),
+        ("A=calm", "at least two classes"),
+    ],
+)
+def test_columns_of_votes_that_make_no_sense_are_refused(write, label_column, message):
+    with pytest.raises(DataError, match=message):
+        read_manifest(write(VOTES), label_column=label_column)
+
+
+@pytest.mark.parametrize("value", ["many", "-1", "nan", "inf"])
+def test_votes_that_are_no_numbers_are_refused_with_their_line(write, value):
+    with pytest.raises(DataError, match=f"line 2: calm='{value}' should be a number of votes"):
+        read_manifest(write(f"path,calm,sad\na.wav,{value},1\n"), label_column="calm,sad")
+
+
+def test_an_empty_cell_is_no_vote(write):
+    dataset = read_manifest(write("path,calm,sad\na.wav,,2\n"), label_column="calm,sad")
+    assert dataset.clips[0].votes == (0, 1)

@@ -17,10 +17,11 @@ import pytest
 import streamlit as st
 from streamlit.components.v2.component_manager import BidiComponentManager
 
+from mer.baseline import with_baseline
+from mer.combining import score_rows
 from mer.experiments import Experiment
 from mer.library import add
 from mer.material import Spec
-from mer.metrics import evaluate
 from mer.records import headline
 from mer.tracking import RunStore
 from mer.training import Callback
@@ -156,27 +157,34 @@ def broken_database(own_home):
 
 @pytest.fixture
 def recorded(lab):
-    """recorded(rows, name=..., key=...) keeps a finished run that answered (clip, song, label, said)."""
+    """recorded(rows, name=..., key=..., svm=...) keeps a finished run; rows of (clip, song, label, said).
+
+    `svm` is what an SVM answered beside it, if there was one; `config` and further words are what its spec
+    has of them.
+    """
     made = []
 
-    def record(rows, *, name="made up", key="made up"):
-        classes = sorted({row[2] for row in rows} | {row[3] for row in rows})
+    def answers(rows, classes):
         sure = np.linspace(0.9, 0.7, len(rows))[:, None]  # the earlier, the surer
         own = np.array([[said == label for label in classes] for *_, said in rows])
         shares = np.where(own, sure, (1 - sure) / (len(classes) - 1))
-        truth = np.array([classes.index(row[2]) for row in rows])
-        scores = evaluate(truth, shares, groups=[row[1] or row[0] for row in rows], classes=classes)
-        answers = [
+        return [
             {"clip": clip, "song": song, "label": label, "predicted": said,
              "probabilities": dict(zip(classes, map(float, part), strict=True))}
             for (clip, song, label, said), part in zip(rows, shares, strict=True)
         ]  # fmt: skip
 
-        def write(folder):
-            (folder / "scores.json").write_text(json.dumps(scores), "utf-8")
-            (folder / "predictions.json").write_text(json.dumps(answers), "utf-8")
+    def record(rows, *, name="made up", key="made up", svm=(), config=None, **asked):
+        classes = sorted({row[2] for row in rows} | {row[3] for row in rows})
+        found, beside = answers(rows, classes), answers(svm, classes) if svm else []
+        scores = with_baseline(score_rows(found, classes), beside, classes)
 
-        run_id = lab.runs.create(name, Spec(data=str(lab.corpus), config=tiny_config()).to_dict())
+        def write(folder):
+            for part, content in (("scores", scores), ("predictions", found), ("svm", beside)):
+                if content:
+                    (folder / f"{part}.json").write_text(json.dumps(content), "utf-8")
+
+        run_id = lab.runs.create(name, Spec(str(lab.corpus), config or tiny_config(), **asked).to_dict())
         made.append(run_id)
         lab.runs.save_folder(run_id, "evaluation", write)
         lab.runs.log(run_id, [(1, headline(scores))])

@@ -6,6 +6,8 @@ import io
 import pytest
 
 from mer.results import test_key as key_of
+from pages._ui import evaluated
+from pages._ui.evaluated import SVM_TITLE
 from pages._ui.ranking import differences, leaderboard
 from tests.page_helpers import errors, links, opened, said
 
@@ -54,6 +56,23 @@ def test_guessing_stands_below_the_runs(lab):
     table = board(on(lab, lab.first))
     assert list(table["run"])[-2:] == ["always the largest class", "chance"]
     assert list(table["accuracy by song"])[-2:] == [0.5, 0.5]
+
+
+def test_an_svm_on_the_same_clips_stands_between_the_runs_and_guessing(lab, recorded):
+    recorded(RIGHT, name="the network", svm=WRONG)
+    table = board(opened("compare", on="made up"))
+    assert list(table["run"])[1:] == [SVM_TITLE, "always the largest class", "chance"]
+    assert table["accuracy by song"][1] == pytest.approx(5 / 12)
+    assert table["low"][1] < 5 / 12 < table["high"][1]
+
+
+def test_a_run_and_the_svm_beside_it_are_compared_clip_by_clip(lab, recorded):
+    network = recorded(RIGHT, name="the network", svm=WRONG)
+    app = opened("compare", on="made up", a=network[:8], b="svm", outcome="only first")
+    assert "the network" in said(app)
+    assert "is better on these 12 songs" in said(app)
+    assert len(app.dataframe[1].value) == 7
+    assert errors(app) == []
 
 
 def test_runs_on_other_clips_are_not_in_the_table_and_that_is_said(lab):
@@ -118,7 +137,7 @@ def test_a_bar_of_the_table_is_a_drawing_within_its_frame(lab):
     from urllib.parse import unquote
     from xml.etree import ElementTree
 
-    group = type("Group", (), {"runs": [lab.runs.get(lab.first)]})
+    group = evaluated.Tested("these", (lab.runs.get(lab.first),))
     drawn = leaderboard(group)[0]["95% interval"]
     picture = ElementTree.fromstring(unquote(drawn.removeprefix("data:image/svg+xml;utf8,")))
     assert all(0 <= float(part.get("x") or part.get("cx")) <= 100 for part in picture)

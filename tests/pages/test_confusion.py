@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from mer.results import NEWER
 from tests.page_helpers import errors, links, opened, said
 
 ROWS = [(f"Sad/{n}{part}.wav", f"Sad {n}", "Sad", "Happy") for n in range(4) for part in "ab"]
@@ -48,6 +49,25 @@ def test_the_most_confused_cell_is_shown_first(lab, recorded):
     app = opened("confusion", run=run_id[:8])
     assert (app.selectbox(key="true").value, app.selectbox(key="said").value) == ("Sad", "Happy")
     assert "Sad taken for Happy, 8 of 8" in said(app)
+
+
+def test_how_sure_shows_whether_percentages_can_be_believed(lab, recorded):
+    run_id = recorded(
+        [("a.wav", None, "calm", "calm"), *((f"{n}.wav", None, "calm", "tense") for n in range(9))]
+    )
+    app = opened("confusion", run=run_id[:8], show="how sure")
+    assert "too sure, if anything" in said(app)
+    assert "Accuracy by song" in said(app)
+
+
+def test_a_run_from_before_calibration_says_so(lab, recorded):
+    run_id = recorded(MOODS)
+    path = lab.runs.folder(run_id, "evaluation") / "scores.json"
+    scores = json.loads(path.read_text("utf-8"))
+    scores = {key: value for key, value in scores.items() if key not in NEWER}
+    path.write_text(json.dumps(scores), "utf-8")
+    app = opened("confusion", run=run_id[:8], show="how sure")
+    assert "older than this diagram" in said(app)
 
 
 def test_two_networks_can_be_seen_side_by_side(lab):

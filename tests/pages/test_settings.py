@@ -85,11 +85,11 @@ def test_what_is_changed_is_named_and_the_config_takes_it(app, name):
     found["train.lr"].set_value(0.0125)
     found["split.seed"].set_value(7)
     found["train.amp"].set_value(not preset(name).train.amp)
-    found["train.head"].select("gru")
+    found["audio.pad"].select("repeat")
     found["train.weights"].set_value("none")
     changes = app.run().session_state["changes"]
     amp = not preset(name).train.amp
-    assert changes == {"lr": 0.0125, "seed": 7, "amp": amp, "head": "gru", "weights": "none"}
+    assert changes == {"lr": 0.0125, "seed": 7, "amp": amp, "pad": "repeat", "weights": "none"}
     assert preset(name).updated(**changes).split.seed == preset(name).updated(**changes).train.seed == 7
 
 

@@ -26,9 +26,13 @@ def launched(lab, monkeypatch, checked):
     return specs
 
 
-def press_launch(app):
-    (button,) = [button for button in app.main.button if button.label == "Launch"]
+def press(app, label):
+    (button,) = [button for button in app.main.button if button.label == label]
     return button.click().run()
+
+
+def press_launch(app):
+    return press(app, "Launch")
 
 
 def commands(app):
@@ -40,6 +44,22 @@ def understood(command):
     arguments = build_parser().parse_args(words)
     arguments.words = words
     return make_spec(arguments, preset(arguments.preset).updated(**given_settings(arguments)))
+
+
+def test_one_click_launches_the_three_controls(launched, lab):
+    app = opened("train", backbone="alexnet")
+    press(app, "Launch the three controls")
+    assert [spec.config.split.control for spec in launched] == ["labels", "silence", "noise"]
+    assert {spec.config.train.backbone for spec in launched} == {"alexnet"}
+    assert [understood(spec.command).config for spec in launched] == [spec.config for spec in launched]
+    assert errors(app) == []
+
+
+def test_one_click_launches_a_run_with_songs_kept_apart_and_one_without(launched, lab):
+    app = opened("train", backbone="alexnet")
+    press(app, "Launch with songs kept apart, and not")
+    assert [spec.config.split.group_by_song for spec in launched] == [True, False]
+    assert launched[0].config.train == launched[1].config.train
 
 
 def test_without_data_the_way_to_some_is_shown():

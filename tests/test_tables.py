@@ -1,11 +1,11 @@
-"""What is taken home: CSV that no spreadsheet runs, JSON that holds everything."""
+"""CSV that no spreadsheet runs."""
 
 import csv
 import io
 
 import pytest
 
-from pages._ui.downloads import as_csv
+from mer.tables import as_csv
 
 
 def read(text):

@@ -1,0 +1,100 @@
+"""`mer controls` and `mer check-leak`: ordinary runs that show whether the others can be believed."""
+
+from argparse import Namespace
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mer.cli.output import Bars, emit, table
+from mer.cli.specs import command_for, given_settings, make_spec
+from mer.config import preset
+from mer.controls import CONTROLS
+
+if TYPE_CHECKING:
+    from mer.experiments import Outcome
+    from mer.leaks import Leak
+
+FOUND = 1  # exit status of a check that found something
+
+
+def _trained(arguments: Namespace, **changes: object) -> "tuple[Outcome, list[dict]]":
+    """The outcome of a run with these changes, and its predictions."""
+    from mer.cli.epochs import EpochBar
+    from mer.experiments import Experiment
+    from mer.results import read_predictions
+    from mer.tracking import RunStore
+
+    config = preset(arguments.preset).updated(**given_settings(arguments) | changes)
+    spec = make_spec(arguments, config)
+    spec = replace(spec, command=command_for(spec, preset_name=arguments.preset))
+    outcome = Experiment(RunStore.open, callbacks=[EpochBar()], notify=Bars()).train(spec)
+    if outcome.status != "finished":
+        raise KeyboardInterrupt
+    return outcome, read_predictions(RunStore.open(), outcome.run_id)
+
+
+def controls(arguments: Namespace) -> int:
+    """Train on shuffled labels, silence and noise; the status is 1 if anything scores above guessing."""
+    from mer.verdicts import control_of
+
+    found = []
+    for control in CONTROLS:
+        outcome, rows = _trained(arguments, control=control)
+        found.append(control_of(control, outcome.run_id, outcome.metrics, rows))
+    broken = any(control.above for control in found)
+    rows = [
+        (CONTROLS[control.control], name, _cell(score), f"{control.guess:.0%}",
+         "above guessing" if name in control.above else "", control.run_id[:8])
+        for control in found
+        for name, score in control.scores.items()
+    ]  # fmt: skip
+    verdict = (
+        "Something scores above guessing where nothing can be learned. One score in forty does so by chance: "
+        "try again with another --seed; if it stays, the pipeline is broken."
+        if broken
+        else "Nothing scores above guessing, as it should be."
+    )
+    header = ("learned from", "", "by song (95% interval)", "guessing", "", "run")
+    data = {"controls": [control.to_dict() for control in found], "broken": broken}
+    emit(data, as_json=arguments.json, text=f"{table(rows, header)}\n{verdict}")
+    return FOUND if broken else 0
+
+
+def check_leak(arguments: Namespace) -> None:
+    """Train twice, with songs kept apart and with songs on both sides of the split, and compare."""
+    from mer.leaks import leak_of
+    from mer.results import read_baseline
+    from mer.tracking import RunStore
+
+    (kept, first), (parted, second) = (_trained(arguments, group_by_song=apart) for apart in (True, False))
+    found = {"network": leak_of(first, second)}
+    svm = [read_baseline(RunStore.open(), outcome.run_id) for outcome in (kept, parted)]
+    if all(svm):
+        found["SVM"] = leak_of(*svm)
+    rows = [
+        (name, *(_cell(score) for score in (leak.kept, leak.parted)), _points(leak.difference))
+        for name, leak in found.items()
+    ]
+    data = {"kept": kept.run_id, "parted": parted.run_id}
+    data |= {"leaks": {name: leak.to_dict() for name, leak in found.items()}}
+    header = ("by clip (95% interval)", "songs kept apart", "songs on both sides", "difference")
+    runs = f"runs {kept.run_id[:8]} and {parted.run_id[:8]}"
+    emit(data, as_json=arguments.json, text=f"{table(rows, header)}\n{_meaning(found['network'])} ({runs})")
+
+
+def _points(difference: tuple[float, float, float]) -> str:
+    value, low, high = (100 * part for part in difference)
+    return f"{value:+.0f} points ({low:+.0f} to {high:+.0f})"
+
+
+def _meaning(leak: "Leak") -> str:
+    _, low, high = leak.difference
+    if low > 0:
+        return "Songs on both sides flatter the score: what is learned of a song helps with its other clips."
+    if high < 0:
+        return "Songs on both sides lower the score, which is odd: look at the splits."
+    return "No leak can be seen in so few songs; that is no proof that there is none."
+
+
+def _cell(score: tuple[float, float, float]) -> str:
+    value, low, high = score
+    return f"{value:.0%} ({100 * low:.0f} to {100 * high:.0f})"

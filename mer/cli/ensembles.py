@@ -1,0 +1,51 @@
+"""`mer ensemble`: finished runs joined into one predictor."""
+
+import shlex
+import shutil
+from argparse import Namespace
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+from mer.cli.output import emit, table
+from mer.files import new_folder
+
+if TYPE_CHECKING:
+    from mer.joining import Joined
+
+
+def ensemble(arguments: Namespace) -> None:
+    """Join finished runs, and copy the checkpoint into a new folder if one is named."""
+    from mer.joining import join
+    from mer.tracking import RunStore
+
+    command = shlex.join(["python", "-m", "mer", *arguments.words])
+    with new_folder(arguments.out) if arguments.out else nullcontext() as draft:
+        joined = join(RunStore.open(), arguments.names, weights=arguments.weights, command=command)
+        if draft:
+            shutil.copytree(joined.checkpoint, draft, dirs_exist_ok=True)
+    data = joined.to_dict() | ({"checkpoint": str(arguments.out)} if arguments.out else {})
+    emit(data, as_json=arguments.json, text=_text(joined, data["checkpoint"]))
+
+
+def _text(joined: "Joined", checkpoint: str) -> str:
+    """Members and ensemble by song, how alike the members' answers are, and where the checkpoint is."""
+    parts = zip(joined.members, joined.weights, strict=True)
+    rows = [(run.id[:8], run.name, f"{weight:.0%}", _by_song(run.metrics)) for run, weight in parts]
+    rows.append((joined.run_id[:8], "the ensemble", "", _by_song(joined.metrics)))
+    short = [run.id[:8] for run in joined.members]
+    alike = [
+        (name, *(f"{share:.0%} ({kappa:.2f})" for share, kappa in zip(shares, kappas, strict=True)))
+        for name, shares, kappas in zip(short, *joined.diversity.values(), strict=True)
+    ]
+    return "\n\n".join(
+        [
+            table(rows, ("run", "name", "weight", "by song (95% interval)")),
+            table(alike, ("same answer (Cohen's kappa)", *short)),
+            f"run {joined.run_id[:8]}, checkpoint: {checkpoint}",
+        ]
+    )
+
+
+def _by_song(metrics: dict[str, float]) -> str:
+    score, low, high = (metrics[f"test_song_accuracy{end}"] for end in ("", "_low", "_high"))
+    return f"{score:.0%} ({100 * low:.0f} to {100 * high:.0f})"

@@ -1,0 +1,151 @@
+"""`mer ladder`: from what the study of 2022 released to ours, one switch at a time."""
+
+from argparse import Namespace
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from mer.cli.output import Bars, emit, percent, table
+from mer.cli.specs import command_for, given_settings, make_spec
+from mer.errors import MerError
+
+if TYPE_CHECKING:
+    from mer.ladder import Step
+    from mer.material import Spec
+    from mer.tracking import RunStore
+
+
+def ladder(arguments: Namespace) -> int:
+    """Train every rung, one after the other, and say what each is worth; a failure does not stop the rest."""
+    from mer.tracking import RunStore
+
+    specs = _specs(arguments)
+    name = specs[0].ladder
+    if arguments.detach:
+        from mer.jobs import launch
+
+        found = [launch(RunStore.open(), spec) for spec in specs]
+        text = f"{len(found)} runs are queued; see the page Ladder, or: mer runs list"
+        emit({"ladder": name, "run_ids": found}, as_json=arguments.json, text=text)
+        return 0
+    stopped, failed = _climb(specs)
+    steps = _read(RunStore.open(), name)
+    emit(
+        {
+            "ladder": name,
+            "rungs": [_plain(step) for step in steps],
+            "failed": failed,
+            "published": _published(),
+        },
+        as_json=arguments.json,
+        text=_text(steps, failed),
+    )
+    return 130 if stopped else 0
+
+
+def _specs(arguments: Namespace) -> list["Spec"]:
+    from mer.ladder import rungs
+
+    name, specs = uuid4().hex, []
+    for rung in rungs(**given_settings(arguments)):
+        spec = make_spec(arguments, rung.config)
+        command = command_for(spec, preset_name=rung.preset)
+        specs.append(replace(spec, command=command, ladder=name, rung=rung.key))
+    return specs
+
+
+def _climb(specs: list["Spec"]) -> tuple[bool, list[dict[str, str]]]:
+    """Train each; True if it was stopped, and what failed. Raises MerError if not even one run began."""
+    from mer.cli.epochs import EpochBar
+    from mer.experiments import Experiment
+    from mer.tracking import RunStore
+
+    experiment = Experiment(RunStore.open, callbacks=[EpochBar()], notify=Bars())
+    failed = []
+    for spec in specs:
+        try:
+            outcome = experiment.train(spec)
+        except MerError as error:
+            failed.append({"rung": spec.rung, "error": str(error)})
+            if len(failed) == len(specs):
+                raise
+        else:
+            if outcome.status != "finished":
+                return True, failed
+    return False, failed
+
+
+def _read(store: "RunStore", name: str) -> list["Step"]:
+    from mer.ladder import climbed, ladders
+    from mer.results import read_predictions, read_scores
+
+    runs = ladders(store.runs()).get(name, [])
+    return climbed(runs, lambda run: read_scores(store, run.id), lambda run: read_predictions(store, run.id))
+
+
+def _plain(step: "Step") -> dict[str, Any]:
+    """One rung for JSON; scores in [0, 1], times in s."""
+    found, run, scores = step.comparison, step.run, step.scores or {}
+    keys = ("song_accuracy", "accuracy", "macro_f1", "majority", "chance", "outside", "n_songs", "n_clips")
+    data = {
+        "rung": step.key,
+        "title": step.title,
+        "text": step.text,
+        "run_id": run.id,
+        "status": run.status,
+        "seconds": round(run.ended - run.started, 1) if run.ended else None,
+        "changed": step.changed,
+        "against": step.against,
+        "note": step.note,
+    }
+    data |= {key: scores[key] for key in keys if key in scores}
+    data |= {"intervals": scores["intervals"]} if scores else {}
+    if found:
+        data |= {"difference": found.difference, "interval": [found.low, found.high], "p": found.p_value}
+    return data
+
+
+def _published() -> list[dict[str, Any]]:
+    """What the study itself reported, for the same table."""
+    from mer.published import RESULTS, TEST_CLIPS, majority
+
+    return [
+        {
+            "name": result.name,
+            "accuracy": result.accuracy,
+            "interval": list(result.interval),
+            "outside": result.outside / TEST_CLIPS,
+            "majority": majority(),
+            "n_clips": TEST_CLIPS,
+        }
+        for result in RESULTS
+    ]
+
+
+def _text(steps: list["Step"], failed: list[dict[str, str]]) -> str:
+    rows = [_row(step) for step in steps]
+    parts = [table(rows, ("rung", "by song (95%)", "change, points (95%)", "p", "no class", "time", "run"))]
+    scores = next((step.scores for step in reversed(steps) if step.scores and not step.aside), None)
+    if scores:
+        parts.append(
+            f"{scores['n_clips']} test clips of {scores['n_songs']} songs; largest class "
+            f"{scores['majority']:.0%}, chance {scores['chance']:.0%}. Each rung keeps what those above it "
+            "changed; p is McNemar's over songs, against the row before."
+        )
+    best = ", ".join(f"{row['name']} {row['accuracy']:.1%}" for row in _published()[:2])
+    parts.append(f"The study of 2022 itself, on 98 clips: {best}, ...; largest class 27.6%.")
+    parts += [f"{row['rung']}: {row['error']}" for row in failed]
+    return "\n\n".join(parts)
+
+
+def _row(step: "Step") -> tuple[str, ...]:
+    run, found = step.run, step.comparison
+    time = f"{run.ended - run.started:.0f} s" if run.ended else ""
+    if step.scores is None:
+        return (step.title, run.status, "", "", "", time, run.id[:8])
+    change, chance = step.note, ""
+    if found:
+        change = f"{100 * found.difference:+.0f} ({100 * found.low:+.0f} to {100 * found.high:+.0f})"
+        chance = f"{found.p_value:.2g}"
+    outside = f"{step.scores['outside']:.0%}" if "outside" in step.scores else ""
+    return (step.title, percent(step.scores, "song_accuracy"), change, chance, outside, time, run.id[:8])

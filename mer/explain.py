@@ -1,0 +1,165 @@
+"""Where a network looked when it named an emotion, what is to be heard there, and whether that matters."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from mer.audio import load, window_starts
+from mer.config import AudioConfig, Config
+from mer.deletion import Deletion, deletion
+from mer.errors import AudioError, ConfigError
+from mer.features import images, log_mel, mel_frequencies
+from mer.inference import Predictor
+from mer.masking import divide
+
+__all__ = ["LONGEST", "Explanation", "explain"]
+
+LONGEST = 120.0  # s; an explanation is there to be looked at
+DRAWS = 8  # shifted maps; where there are several windows each has a shift of its own, and fewer do
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A part of a clip, from `start` to `end` seconds, and how much each place of it speaks for an emotion.
+
+    `emotion` is what the network makes of the whole clip, `explained` the one that was asked about, and
+    `probability` that of the latter in this part. `relevance`, in [0, 1], and `level`, in dB, are float32
+    (bands, frames), with frame i at `seconds[i]` of the clip and band j at `hertz[j]`. `heard` and `rest`,
+    float32 (samples,) at `rate` Hz, add up to the sound of the part. Where nothing speaks for the emotion,
+    the relevance is 0 everywhere and there is no `deletion`.
+    """
+
+    emotion: str
+    explained: str
+    probability: float
+    start: float
+    end: float
+    relevance: np.ndarray
+    level: np.ndarray
+    seconds: np.ndarray
+    hertz: np.ndarray
+    heard: np.ndarray
+    rest: np.ndarray
+    rate: int
+    deletion: Deletion | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: all but the arrays."""
+        names = ("emotion", "explained", "probability", "start", "end", "rate")
+        checked = self.deletion.to_dict() if self.deletion else None
+        return {name: getattr(self, name) for name in names} | {"deletion": checked}
+
+
+def explain(
+    predictor: Predictor,
+    source: Path | bytes,
+    *,
+    name: str | None = None,
+    emotion: str | None = None,
+    window: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Explanation:
+    """Explain an answer of a network by Grad-CAM, in all windows of a clip or in one of them.
+
+    `emotion` is the class to explain (default: the answer for the whole clip), `window` counts from 0. The
+    maps of windows that overlap are averaged. Raises AudioError (also for a clip of over 120 s, unless a
+    window is chosen), ConfigError for an unknown emotion or window, and BackboneError.
+    """
+    config, classes = predictor.card.config, predictor.card.classes
+    if emotion not in (None, *classes):
+        raise ConfigError(f"emotion {emotion!r} is none of this checkpoint's: {', '.join(classes)}")
+    clip = load(source, config.audio, name=name)
+    part = _part(clip, config.audio, window, name or (str(source) if isinstance(source, Path) else "clip"))
+    pictures = images(clip, audio=config.audio, mel=config.mel)
+    answers = predictor.probabilities(pictures)
+    answer = classes[int(answers.mean(axis=0).argmax())]
+    target = classes.index(emotion or answer)
+    inputs = predictor.inputs(pictures[part.windows])
+    evidence = predictor.evidence(inputs, target)
+    sound, rate = clip[part.begin : part.end], config.audio.sample_rate
+    relevance = _relevance(evidence, part, len(sound), config)
+    heard, rest = divide(sound, relevance, sample_rate=rate, config=config.mel)
+    return Explanation(
+        emotion=answer,
+        explained=classes[target],
+        probability=float(answers[part.windows, target].mean()),
+        start=part.begin / rate,
+        end=(part.begin + len(sound)) / rate,
+        relevance=relevance,
+        level=log_mel(sound, sample_rate=rate, config=config.mel).numpy(),
+        seconds=(part.begin + np.arange(relevance.shape[1]) * config.mel.hop_length) / rate,
+        hertz=mel_frequencies(config.mel),
+        heard=heard,
+        rest=rest,
+        rate=rate,
+        deletion=_check(predictor, inputs, evidence, target, progress) if relevance.any() else None,
+    )
+
+
+class _Part(NamedTuple):
+    """Some windows of a clip: their numbers, their first samples, and from where to where they reach."""
+
+    windows: list[int]
+    starts: Sequence[int]
+    begin: int
+    end: int
+
+
+def _part(clip: np.ndarray, audio: AudioConfig, window: int | None, name: str) -> _Part:
+    starts, seconds = window_starts(len(clip), audio), len(clip) / audio.sample_rate
+    if window is None:
+        if seconds > LONGEST:
+            raise AudioError(
+                f"{name}: {seconds:.0f} s long; choose one of its windows (--window 0 to {len(starts) - 1}), "
+                f"or cut it to {LONGEST:.0f} s"
+            )
+        return _Part(list(range(len(starts))), starts, 0, len(clip))
+    if not 0 <= window < len(starts):
+        raise ConfigError(f"window {window}: {name} has windows 0 to {len(starts) - 1}")
+    begin = starts[window]
+    return _Part([window], [begin], begin, begin + round(audio.window_seconds * audio.sample_rate))
+
+
+def _relevance(evidence: torch.Tensor, part: _Part, samples: int, config: Config) -> np.ndarray:
+    """Maps of windows (n, rows, columns) as one of the whole part, (bands, frames) in [0, 1].
+
+    The mean where windows overlap; 0 where there is none, as in a short tail that the network never hears.
+    """
+    mel, size = config.mel, round(config.audio.window_seconds * config.audio.sample_rate)
+    maps = _resized(evidence, (mel.n_mels, 1 + size // mel.hop_length)).cpu().numpy()
+    total = np.zeros((mel.n_mels, 1 + samples // mel.hop_length), np.float32)
+    count = np.zeros(total.shape[1], np.float32)
+    for values, start in zip(maps, part.starts, strict=True):
+        first = round((start - part.begin) / mel.hop_length)
+        place = slice(first, min(first + maps.shape[2], total.shape[1]))
+        total[:, place] += values[:, : place.stop - first]
+        count[place] += 1
+    total /= np.maximum(count, 1)
+    return total / total.max() if total.any() else total
+
+
+def _resized(evidence: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Maps (n, rows, columns) at another resolution."""
+    return F.interpolate(evidence[:, None], size=size, mode="bilinear")[:, 0]
+
+
+def _check(
+    predictor: Predictor,
+    inputs: torch.Tensor,
+    evidence: torch.Tensor,
+    target: int,
+    progress: Callable[[int, int], None] | None,
+) -> Deletion:
+    """Whether the places that a map points at matter to the network."""
+    return deletion(
+        inputs,
+        _resized(evidence, inputs.shape[-2:]),
+        lambda masked: float(predictor.respond(masked)[:, target].mean()),
+        draws=max(2, DRAWS // len(inputs)),
+        progress=progress,
+    )

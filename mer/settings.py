@@ -1,0 +1,72 @@
+"""What a setting is: a field with its help text and its range, in a section that checks itself."""
+
+import dataclasses
+import math
+import typing
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from mer.errors import ConfigError
+
+__all__ = ["Section", "setting"]
+
+
+def setting(default: Any, text: str, *, low: float | None = None, high: float | None = None) -> Any:
+    """A dataclass field with a plain-language help text and an inclusive range."""
+    return dataclasses.field(default=default, metadata={"help": text, "low": low, "high": high})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """Base of all config sections: checks types, choices and ranges when made."""
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            _check(field, hints[field.name], getattr(self, field.name))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`; raises ConfigError on an unknown key or a bad value."""
+        if not isinstance(data, dict):
+            raise ConfigError(f"{cls.__name__}: expected an object, got {data!r}")
+        names = [field.name for field in dataclasses.fields(cls)]
+        for key in data:
+            if key not in names:
+                raise ConfigError(f"unknown setting {key!r}; {cls.__name__} has: {', '.join(names)}")
+        hints = typing.get_type_hints(cls)
+        values = {
+            key: hints[key].from_dict(value) if _is_section(hints[key]) else value
+            for key, value in data.items()
+        }
+        return cls(**values)
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some settings changed."""
+        return dataclasses.replace(self, **changes)
+
+
+def _is_section(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, Section)
+
+
+def _check(field: dataclasses.Field, hint: Any, value: Any) -> None:
+    """Raise ConfigError if `value` has the wrong type, is no valid choice, or is out of range."""
+    if typing.get_origin(hint) is Literal:
+        choices = typing.get_args(hint)
+        if value not in choices:
+            raise ConfigError(f"{field.name}={value!r} is not one of: {', '.join(map(str, choices))}")
+        return
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    right = is_number if hint is float else type(value) is hint
+    if not right:
+        raise ConfigError(f"{field.name}={value!r} should be of type {hint.__name__}")
+    low, high = field.metadata.get("low"), field.metadata.get("high")
+    below, above = low is not None and value < low, high is not None and value > high
+    if below or above or (is_number and not -math.inf < value < math.inf):
+        bounds = f"{'' if low is None else f'{low} <= '}{field.name}{'' if high is None else f' <= {high}'}"
+        raise ConfigError(f"{field.name}={value!r} is out of range: {bounds}")

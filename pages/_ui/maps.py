@@ -1,0 +1,108 @@
+"""Maps of test clips, and how alike networks see them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import streamlit as st
+
+from mer.errors import RunError
+from mer.files import home as mer_home
+from mer.runs import Run
+from mer.tracking import RunStore
+from pages._ui.chart import figure
+from pages._ui.data import all_runs
+from pages._ui.evaluated import clip_path, predictions
+from pages._ui.style import RUN_COLOURS, colours, titled
+
+__all__ = ["COLOUR_BY", "alignments", "map_of", "places", "tints"]
+
+COLOUR_BY = ("emotion", "taken for", "right or wrong", "network")
+LEAST = 1e-3  # of a probability: differences below it are not worth a place of their own
+RIGHT, WRONG = "#4477AA", "#EE6677"
+Point = tuple[Run, dict[str, Any]]
+
+
+def features(run: Run) -> np.ndarray:
+    """What the run's network makes of its test clips, (clips, features). Raises RunError and DataError."""
+    return _features(str(mer_home()), run.id)
+
+
+@st.cache_data(max_entries=8, show_spinner="Looking at the clips through the network …")
+def _features(home: str, run_id: str) -> np.ndarray:
+    from mer.landscape import clip_embeddings  # torch, a few seconds
+
+    run = next(run for run in all_runs() if run.id == run_id)
+    folder = RunStore.open().folder(run.tags.get("mer.checkpoint_run", run.id), "checkpoint")
+    if folder is None:
+        raise RunError(f"run {run.id[:8]} kept no checkpoint; train it again")
+    return clip_embeddings(folder, [clip_path(run, row["clip"]) for row in predictions(run)])
+
+
+def places(runs: Sequence[Run]) -> np.ndarray:
+    """Where each test clip of each run lies, (runs * clips, 2)."""
+    return _places(str(mer_home()), tuple(run.id for run in runs))
+
+
+@st.cache_data(max_entries=16, show_spinner="Drawing the map …")
+def _places(home: str, run_ids: tuple[str, ...]) -> np.ndarray:
+    """Of one run by what its network sees; of several by what they answer, which they have in common."""
+    from mer.landscape import on_a_map
+
+    runs = [run for run_id in run_ids for run in all_runs() if run.id == run_id]
+    if len(runs) == 1:
+        return on_a_map(features(runs[0]))
+    answers = [list(row["probabilities"].values()) for run in runs for row in predictions(run)]
+    return on_a_map(np.log(np.maximum(answers, LEAST)))
+
+
+def tints(points: Sequence[Point], by: str) -> tuple[list[str], dict[str, str]]:
+    """The category of each point, and the colour of each category."""
+    if by == "right or wrong":
+        names = ["right" if row["predicted"] == row["label"] else "wrong" for _, row in points]
+        return names, {"right": RIGHT, "wrong": WRONG}
+    if by == "network":
+        names = [titled(run) for run, _ in points]
+        return names, dict(zip(dict.fromkeys(names), RUN_COLOURS, strict=False))
+    names = [row["label" if by == "emotion" else "predicted"] for _, row in points]
+    return names, colours(points[0][1]["probabilities"])
+
+
+def map_of(spots: np.ndarray, points: Sequence[Point], by: str) -> go.Figure:
+    """The map; each category can be put out by a click on its name, wrong answers are crosses."""
+    names, palette = tints(points, by)
+    traces = []
+    for name, colour in palette.items():
+        inside = [number for number, own in enumerate(names) if own == name]
+        rows = [points[number][1] for number in inside]
+        traces.append(
+            go.Scatter(
+                x=spots[inside, 0], y=spots[inside, 1], mode="markers", name=name, customdata=inside,
+                marker={
+                    "color": colour, "size": 8,
+                    "symbol": ["circle" if row["predicted"] == row["label"] else "x" for row in rows],
+                },
+                text=[f"{row['clip']}: {row['label']}, taken for {row['predicted']}" for row in rows],
+                hovertemplate="%{text}<extra></extra>",
+            )
+        )  # fmt: skip
+    chart = figure(traces, title="", height=560, clickmode="event+select")
+    chart.update_layout(legend={"orientation": "h", "y": 1.04, "yanchor": "bottom"})
+    chart.update_xaxes(showticklabels=False, showgrid=False, zeroline=False)
+    return chart.update_yaxes(showticklabels=False, showgrid=False, zeroline=False, scaleanchor="x")
+
+
+def alignments(runs: Sequence[Run]) -> go.Figure:
+    """How alike each two networks see the clips, as a grid."""
+    from mer.landscape import alignment
+
+    names, seen = [titled(run) for run in runs], [features(run) for run in runs]
+    shares = np.array([[alignment(one, other) for other in seen] for one in seen])
+    cells = go.Heatmap(
+        z=shares, x=names, y=names, zmin=0, zmax=1, colorscale="Viridis", xgap=2, ygap=2,
+        text=shares.round(2), texttemplate="%{text}", hoverinfo="skip", colorbar={"thickness": 8},
+    )  # fmt: skip
+    chart = figure([cells], title="How alike they see the clips (CKA)", height=160 + 60 * len(runs))
+    chart.update_xaxes(type="category", automargin=True)
+    return chart.update_yaxes(type="category", automargin=True, autorange="reversed")

@@ -1,0 +1,71 @@
+"""`mer controls` and `mer check-leak`: ordinary runs side by side, and what they show."""
+
+import json
+
+import pytest
+
+from mer import verdicts
+from mer.cli import main
+from mer.tracking import RunStore
+from tests.run_helpers import TINY
+
+OPTIONS = [f"--{key.replace('_', '-')}={value}" for key, value in (TINY | {"epochs": 1}).items()]
+
+
+@pytest.fixture
+def mer(capsys, runs_home, song_corpus):
+    """Run a check on the clips of the session; returns exit status and what it printed."""
+
+    def run(command, *words):
+        status = main([command, "--data", str(song_corpus), *OPTIONS, *words])
+        return status, capsys.readouterr().out
+
+    return run
+
+
+def test_three_runs_show_that_nothing_is_learned_where_there_is_nothing(mer, monkeypatch):
+    monkeypatch.setattr(verdicts, "guess_of", lambda rows: 1.0)  # with two songs to test, chance is no rarity
+    status, out = mer("controls", "--no-baseline", "--json")
+    found = json.loads(out)
+    assert (status, found["broken"]) == (0, False)
+    assert [control["control"] for control in found["controls"]] == ["labels", "silence", "noise"]
+    runs = [RunStore.open().get(control["run_id"]) for control in found["controls"]]
+    assert [run.control for run in runs] == ["shuffled labels", "silence", "noise"]
+    assert all(f"--control {control['control']}" in run.spec["command"]
+               for control, run in zip(found["controls"], runs, strict=True))  # fmt: skip
+
+
+def test_a_score_above_guessing_is_told_and_is_the_exit_status(mer, monkeypatch):
+    monkeypatch.setattr(verdicts, "guess_of", lambda rows: -0.1)
+    status, out = mer("controls", "--no-baseline")
+    assert status == 1
+    assert out.count("above guessing") >= 3
+    assert "try again with another --seed" in out
+
+
+def test_a_check_that_is_stopped_says_nothing(mer, monkeypatch):
+    from mer.experiments import Experiment, Outcome
+
+    monkeypatch.setattr(Experiment, "train", lambda self, spec: Outcome("abc", "stopped"))
+    assert mer("controls") == (130, "")
+
+
+def test_the_same_run_twice_shows_what_songs_on_both_sides_are_worth(mer):
+    status, out = mer("check-leak", "--json")
+    found = json.loads(out)
+    kept, parted = (RunStore.open().get(found[name]) for name in ("kept", "parted"))
+    splits = [run.spec["config"].pop("split") for run in (kept, parted)]
+    assert [split.pop("group_by_song") for split in splits] == [True, False]
+    assert splits[0] == splits[1]
+    assert kept.spec["config"] == parted.spec["config"]
+    assert set(found["leaks"]) == {"network", "SVM"}
+    value, low, high = found["leaks"]["network"]["difference"]
+    assert status == 0
+    assert low <= value <= high
+    assert value == pytest.approx(parted.metrics["test_accuracy"] - kept.metrics["test_accuracy"])
+
+
+def test_what_a_control_is_cannot_be_chosen_twice(capsys):
+    with pytest.raises(SystemExit):
+        main(["controls", "--data", "x", "--control", "noise"])
+    assert "--control" in capsys.readouterr().err

@@ -1,0 +1,86 @@
+"""Calibration: errors worked out by hand, temperatures that were known before."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from mer.calibration import COLDEST, HOTTEST, calibration, fit_temperature, tempered
+
+
+def softmax(logits):
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return shares / shares.sum(axis=1, keepdims=True)
+
+
+def drawn(n, *, seed=0, classes=5):
+    """Probabilities, and labels drawn from just these: perfectly calibrated."""
+    rng = np.random.default_rng(seed)
+    rows = softmax(2 * rng.standard_normal((n, classes)))
+    truth = np.array([rng.choice(classes, p=row) for row in rows])
+    return truth, rows
+
+
+rows_of = arrays(float, st.tuples(st.integers(1, 20), st.integers(2, 6)), elements=st.floats(-20, 20)).map(
+    softmax
+)
+
+
+def test_the_error_is_the_mean_gap_between_confidence_and_accuracy():
+    rows = np.array([[0.95, 0.05], [0.95, 0.05], [0.65, 0.35], [0.35, 0.65]])
+    found = calibration(np.array([0, 1, 0, 1]), rows)
+    sure, unsure = found["bins"][1], found["bins"][0]
+    assert (sure["count"], sure["accuracy"], sure["low"]) == (2, 0.5, 0.9)
+    assert (unsure["count"], unsure["accuracy"], unsure["high"]) == (2, 1.0, 0.7)
+    assert found["error"] == pytest.approx(0.5 * (0.95 - 0.5) + 0.5 * (1 - 0.65))
+
+
+def test_labels_drawn_from_the_probabilities_show_no_error():
+    assert calibration(*drawn(20_000))["error"] < 0.02
+
+
+def test_boasting_shows():
+    truth, rows = drawn(5000)
+    assert calibration(truth, tempered(rows, 0.3))["error"] > 0.15
+
+
+@pytest.mark.parametrize("factor", [0.4, 1.0, 2.5])
+def test_the_temperature_that_undoes_a_known_distortion_is_found(factor):
+    truth, rows = drawn(5000)
+    distorted = tempered(rows, 1 / factor)
+    assert fit_temperature(truth, lambda t: tempered(distorted, t)) == pytest.approx(factor, rel=0.06)
+
+
+def test_a_fitted_temperature_mends_the_error():
+    truth, rows = drawn(5000)
+    boasting = tempered(rows, 0.3)
+    found = fit_temperature(truth, lambda t: tempered(boasting, t))
+    assert calibration(truth, tempered(boasting, found))["error"] < 0.03
+
+
+def test_where_all_answers_are_right_the_temperature_stays_within_bounds():
+    rows = np.full((4, 2), [0.9, 0.1])
+    found = fit_temperature(np.zeros(4, int), lambda t: tempered(rows, t))
+    assert COLDEST <= found <= HOTTEST
+
+
+@given(rows_of, st.floats(COLDEST, HOTTEST))
+def test_tempered_rows_are_distributions_in_the_same_order(rows, temperature):
+    found = tempered(rows, temperature)
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    first = rows.argmax(axis=1)
+    np.testing.assert_allclose(found[np.arange(len(rows)), first], found.max(axis=1))
+
+
+@given(rows_of)
+def test_a_temperature_of_one_changes_nothing(rows):
+    assert tempered(rows, 1) is rows
+
+
+@given(rows_of, st.integers(0, 1))
+def test_every_clip_is_in_one_bin_and_the_error_is_a_share(rows, label):
+    found = calibration(np.full(len(rows), label), rows)
+    assert sum(row["count"] for row in found["bins"]) == len(rows)
+    assert 0 <= found["error"] <= 1
+    assert all(row["low"] - 1e-9 <= row["confidence"] <= row["high"] + 1e-9 for row in found["bins"])

@@ -11,8 +11,8 @@ from benchmarks.timing import alternate, seconds
 from mer.augment import TrainTransform
 from mer.backbones import configured_classifier
 from mer.callbacks import LogFigures, SaveState, StopOnRequest
-from mer.config import preset
 from mer.features import Standardizer
+from mer.presets import preset
 from mer.runs import state_path
 from mer.tracking import RunStore
 from mer.training import fit

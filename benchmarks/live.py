@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from mer.config import preset
+from mer.presets import preset
 from mer.tracking import RunStore
 
 RUNS, POINTS, STEPS, SECONDS = 3, 200, 2000, 30.0

@@ -13,8 +13,9 @@ from benchmarks import baseline, limits
 from benchmarks.rows import Bench, Measured
 from benchmarks.timing import alternate, in_ms, seconds
 from mer.augment import TrainTransform
-from mer.config import AugmentConfig, preset
+from mer.config import AugmentConfig
 from mer.features import Standardizer
+from mer.presets import preset
 from mer.store import FeatureStore
 from mer.windows import WindowSet
 

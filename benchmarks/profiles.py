@@ -17,10 +17,10 @@ import torch
 from benchmarks.sample import generate
 from mer.augment import TrainTransform
 from mer.backbones import configured_classifier
-from mer.config import preset
 from mer.features import Standardizer
 from mer.feeds import choose_device
 from mer.parallel import one_thread
+from mer.presets import preset
 from mer.store import FeatureStore
 from mer.training import fit
 from mer.windows import WindowSet

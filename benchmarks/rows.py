@@ -58,7 +58,7 @@ class Bench:
     @cached_property
     def prepared(self) -> "tuple[FeatureStore, list[Facts]]":
         """A store with the features of all clips by preset `paper`, made once."""
-        from mer.config import preset
+        from mer.presets import preset
         from mer.store import FeatureStore
 
         config, store = preset("paper"), FeatureStore(self.folder("store"))

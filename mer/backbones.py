@@ -29,7 +29,7 @@ FeatureMap = Callable[[nn.Module, torch.Tensor], torch.Tensor]
 # hundred steps of a fine-tuning, evaluation would still use those of ImageNet. All renew this share.
 BATCH_NORM_MOMENTUM = 0.1
 
-# GoogLeNet and Inception give several outputs in training; RegNet cannot be built on the meta device.
+# These give several outputs in training, or (RegNet) cannot be built on the meta device.
 UNSUITABLE = ("googlenet", "inception", "regnet")
 
 
@@ -61,7 +61,6 @@ def register(backbone: Backbone) -> None:
 
 
 def _children_map(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """Feature map of networks that keep their convolutions in `features`."""
     return net.features(x)
 
 
@@ -78,17 +77,13 @@ def _timm_map(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return net.forward_features(x)
 
 
-def _torchvision(
-    name: str,
-    output: str,
-    last: tuple[str, ...],
-    cam: str | None = None,
-    feature_map: FeatureMap | None = None,
-) -> Backbone:
+def _torchvision(name: str, output: str, last: tuple[str, ...], *places: Any) -> Backbone:
+    """An entry for a network of torchvision; `places` are its `cam` and `feature_map`, where known."""
+
     def build() -> nn.Module:
         return torchvision.models.get_model(name, weights=None)
 
-    return Backbone(name, build, TorchvisionWeights(name), output, last, cam, feature_map)
+    return Backbone(name, build, TorchvisionWeights(name), output, last, *places)
 
 
 def _lite0() -> nn.Module:
@@ -167,8 +162,9 @@ class Classifier(nn.Module):
     """A backbone without its ImageNet output, and a new head.
 
     Images (n, 3, height, width) -> logits (n, classes). `embed` gives what the head sees: (n, features)
-    for the head `avg`, (n, features, time) for heads over time. Frozen parts stay in evaluation mode
-    (batch-norm statistics, dropout), so their output is the same in every epoch.
+    for the head `avg`, (n, features, time) for heads over time, (n, features, rows) for `bands`. Frozen parts
+    stay in evaluation mode (batch-norm statistics, dropout), so their output is the same in every epoch. With
+    `depth="short"` the last stage is left out: the head reads the map before it.
 
     Two switches are there to show what goes wrong without them. With `outputs="imagenet"` the head is the
     network's own output layer, of 1000 logits, with the dropout before it. With `always_training` there is no
@@ -177,8 +173,8 @@ class Classifier(nn.Module):
 
     def __init__(self, backbone: Backbone, body: nn.Module, *, classes: int, config: TrainConfig) -> None:
         super().__init__()
-        over_time = HEADS[config.head].over_time
-        if over_time and backbone.feature_map is None:
+        reads_map = HEADS[config.head].sees != "embeddings"
+        if reads_map and backbone.feature_map is None:
             raise BackboneError(
                 f"head {config.head!r} needs a feature map; {backbone.name!r} has none: use --head avg"
             )
@@ -186,8 +182,10 @@ class Classifier(nn.Module):
         self.always_training = config.always_training
         output, own_dropout = take_output(body, backbone.output)
         width = output.in_features
-        if over_time:
-            width = self._map_width()
+        left_out = backbone.last if config.depth == "short" else ()
+        _cut(body, left_out)
+        if reads_map:
+            width = _map_width(backbone, left_out)
             setattr(body, backbone.output.partition(".")[0], nn.Identity())  # its own pooling is not used
         if config.outputs == "imagenet":
             self.head, self.outputs = KeptHead(output, own_dropout), output.out_features
@@ -201,12 +199,6 @@ class Classifier(nn.Module):
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = BATCH_NORM_MOMENTUM
                 module.track_running_stats = not self.always_training  # none are used: none change
-
-    def _map_width(self) -> int:
-        """Channels of the feature map, found without computing it."""
-        with torch.device("meta"):
-            body = self.backbone.build()
-            return self.backbone.feature_map(body, torch.empty(1, 3, 224, 224)).shape[1]
 
     def _trains(self, name: str) -> bool:
         if self.freeze == "last":
@@ -232,9 +224,9 @@ class Classifier(nn.Module):
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """What the head sees of each image."""
-        if self.head.over_time:
-            return self.backbone.feature_map(self.body, images).mean(dim=2)
-        return self.body(images)
+        if self.head.sees == "embeddings":
+            return self.body(images)
+        return self.backbone.feature_map(self.body, images).mean(dim=2 if self.head.sees == "time" else 3)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (n, classes)."""
@@ -275,10 +267,23 @@ class Classifier(nn.Module):
         return groups + ([{"params": body, "lr": lr * backbone_lr}] if body else [])
 
 
+def _cut(body: nn.Module, paths: tuple[str, ...]) -> None:
+    """Take some modules out of a network: each passes on what it is given."""
+    for path in paths:
+        body.set_submodule(path, nn.Identity())
+
+
+def _map_width(backbone: Backbone, left_out: tuple[str, ...]) -> int:
+    """Channels of the feature map, found without computing it."""
+    with torch.device("meta"):
+        body = backbone.build()
+        _cut(body, left_out)
+        return backbone.feature_map(body, torch.empty(1, 3, 224, 224)).shape[1]
+
+
 def build_classifier(name: str, *, classes: int, weights: str, **settings: Any) -> Classifier:
     """A classifier of that backbone; `settings` are those of TrainConfig, whose defaults fill the rest."""
-    config = TrainConfig(backbone=name, weights=weights, **settings)
-    return configured_classifier(config, classes=classes)
+    return configured_classifier(TrainConfig(backbone=name, weights=weights, **settings), classes=classes)
 
 
 def configured_classifier(config: TrainConfig, *, classes: int, weights: str | None = None) -> Classifier:

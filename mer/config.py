@@ -13,14 +13,12 @@ from mer.errors import ConfigError
 from mer.settings import Section, setting
 
 __all__ = [
-    "PRESETS",
     "AudioConfig",
     "AugmentConfig",
     "Config",
     "MelConfig",
     "SplitConfig",
     "TrainConfig",
-    "preset",
 ]
 
 MAX_SEED = 2**32 - 1
@@ -110,7 +108,14 @@ class TrainConfig(Section):
 
     backbone: str = setting("efficientnet_lite0", "Name of the pretrained network.")
     weights: str = setting("imagenet", "imagenet, none (random start), or a file of weights.")
-    head: Literal["avg", "attention", "gru"] = setting("avg", "How the feature map becomes one answer.")
+    head: Literal["avg", "bands", "attention", "gru"] = setting(
+        "avg",
+        "How the feature map becomes one answer: by the network's own pooling, by the mean over time of "
+        "each of its rows (bands of frequency), or by attention or a GRU over time.",
+    )
+    depth: Literal["full", "short"] = setting(
+        "full", "The whole network, or without its last stage, which knows most of objects, least of sound."
+    )
     outputs: Literal["classes", "imagenet"] = setting(
         "classes",
         "One output for each class, or ImageNet's output layer, kept with its dropout: of its 1000 outputs "
@@ -152,6 +157,11 @@ class TrainConfig(Section):
 
     def __post_init__(self) -> None:
         Section.__post_init__(self)
+        if self.depth == "short" and (self.head == "avg" or self.freeze not in ("head", "none")):
+            raise ConfigError(
+                f"depth='short' has neither head='avg' nor a last stage, so that head={self.head!r} and "
+                f"freeze={self.freeze!r} do not go with it; use another head, and freeze='head' or 'none'"
+            )
         if self.outputs == "imagenet" and self.head != "avg":
             raise ConfigError(
                 f"outputs='imagenet' keeps the network's own end, without head={self.head!r}; "
@@ -222,67 +232,3 @@ class Config(Section):
                 for name, part in sections.items()
             }
         )
-
-
-# The 2022 report: Adam, binary cross-entropy, batch 64, 5 epochs, 80-20, only the new head trained.
-# What it leaves open about the spectrogram is as in its released code. Windows standardised on their own
-# look the same in every fold, so that all folds share what a frozen network makes of them.
-_PAPER = Config(
-    mel=MelConfig(n_mels=224, n_fft=2048, hop_length=512),
-    train=TrainConfig(
-        loss="bce",
-        optimizer="adam",
-        freeze="head",
-        standardize="window",
-        dropout=0.0,
-        batch_size=64,
-        epochs=5,
-    ),
-)
-# What works best on real music, by the measurements in docs/results.md.
-_DEFAULT = Config(
-    split=SplitConfig(validation=0.1),
-    augment=AugmentConfig(time_masks=2, frequency_masks=2, time_shift=1.0, mixup=0.3),
-    train=TrainConfig(
-        label_smoothing=0.1,
-        backbone_lr=0.4,
-        weight_decay=0.01,
-        schedule="cosine",
-        warmup=0.1,
-        batch_size=16,
-        epochs=10,
-    ),
-)
-_QUICK = Config(
-    train=TrainConfig(freeze="head", standardize="window", epochs=20, batch_size=32, lr=2e-3, keep="best")
-)
-# The released code of the same study, which departs from its report: `mer.published.DEVIATIONS`.
-_AS_RELEASED = Config(
-    audio=AudioConfig(sample_rate=22050, window_seconds=5.2, hop_seconds=5.2, only_first=True),
-    mel=MelConfig(n_mels=224, n_fft=2048, hop_length=512, f_min=0.0),
-    split=SplitConfig(validation=0.0, group_by_song=False),
-    train=TrainConfig(
-        outputs="imagenet",
-        freeze="classifier",
-        always_training=True,
-        standardize="none",
-        optimizer="adam",
-        dropout=0.0,
-        batch_size=64,
-        epochs=5,
-    ),
-)
-
-PRESETS: dict[str, Config] = {
-    "default": _DEFAULT,
-    "paper": _PAPER,
-    "quick": _QUICK,
-    "as-released": _AS_RELEASED,
-}
-
-
-def preset(name: str) -> Config:
-    """The named preset; raises ConfigError that lists the valid names."""
-    if name not in PRESETS:
-        raise ConfigError(f"unknown preset {name!r}; there are: {', '.join(PRESETS)}")
-    return PRESETS[name]

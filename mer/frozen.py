@@ -94,7 +94,7 @@ class KeptEmbeddings:
             "standardizer": "window" if standardizer.per_window else list(standardizer.to_dict().values()),
             "backbone": model.backbone.name,
             "body": _hash(model.body),
-            "over_time": model.head.over_time,
+            "sees": model.head.sees,
             "device": next(model.parameters()).device.type,  # TF32 differs in the fourth digit
         }
         return cls(store, Shelf.of(store.root / "embeddings", settings))

@@ -19,7 +19,8 @@ def grad_cam(model: Classifier, inputs: torch.Tensor, target: int) -> torch.Tens
     """Evidence for class number `target`: inputs (n, 3, height, width) -> float32 (n, rows, columns), >= 0.
 
     Rows are bands and columns moments, as many as the feature map has. Each of its channels is weighted by
-    the mean slope of the class's logit over it; where the sum is negative, maybe everywhere, it becomes 0.
+    the mean slope of the class's logit over it, or for a head that tells bands apart over each row (as in
+    HiResCAM, Draelos and Carin, 2020); where the sum is negative, maybe everywhere, it becomes 0.
     The model should be in evaluation mode. Raises BackboneError if it is not known where its feature map is.
     """
     backbone, thread, seen = model.backbone, get_ident(), []
@@ -41,5 +42,6 @@ def grad_cam(model: Classifier, inputs: torch.Tensor, target: int) -> torch.Tens
             (slope,) = torch.autograd.grad(model(inputs)[:, target].sum(), seen)
     finally:
         hook.remove()
-    weights = slope.mean(dim=(2, 3), keepdim=True)
+    alike = 3 if model.head.sees == "bands" else (2, 3)  # the places that the head weighs alike
+    weights = slope.mean(dim=alike, keepdim=True)
     return (weights * seen[0].detach()).sum(dim=1).clamp_min(0).float()

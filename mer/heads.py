@@ -3,12 +3,13 @@
 Every head first makes one vector of a window, then a linear layer makes logits of it. `WindowAttention` says,
 from those vectors, what each window of a clip counts for.
 
-The feature map of a spectrogram image keeps time along its width. `avg` trusts the backbone's own
-pooling; `attention` weighs moments by how telling they are (Bahdanau et al., 2015, in the form of
-Yang et al., 2016); `gru` reads them in order (Cho et al., 2014).
+The feature map of a spectrogram image keeps time along its width and frequency along its height. `avg` trusts
+the backbone's own pooling; `bands` averages over time alone; `attention` weighs moments by how telling they
+are (Bahdanau et al., 2015, in the form of Yang et al., 2016); `gru` reads them in order (Cho et al., 2014).
 """
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from mer.errors import BackboneError
@@ -17,6 +18,7 @@ __all__ = [
     "HEADS",
     "AttentionHead",
     "AverageHead",
+    "BandsHead",
     "GRUHead",
     "KeptHead",
     "WindowAttention",
@@ -25,10 +27,17 @@ __all__ = [
 ]
 
 
-class Head(nn.Module):
-    """Base of all heads: they see embeddings, or with `over_time` sequences."""
+BANDS = 7  # rows of the feature map of an image of 224 pixels, in most networks
 
-    over_time = False
+
+class Head(nn.Module):
+    """Base of all heads.
+
+    `sees` is what they are given: "embeddings" (n, features), or the feature map averaged over frequency,
+    "time" (n, features, columns), or over time, "bands" (n, features, rows).
+    """
+
+    sees = "embeddings"
 
     def vector(self, seen: torch.Tensor) -> torch.Tensor:
         """What the last layer is given, (n, width)."""
@@ -64,10 +73,33 @@ class KeptHead(Head):
         self.dropout, self.linear = nn.Dropout(dropout), output
 
 
+class BandsHead(Head):
+    """Rows (n, features, rows) -> logits (n, classes), with weights of its own for each band of frequency.
+
+    Averaging over the whole map, as networks for photographs do, forgets at which pitch a pattern was seen.
+    Each number is standardised over the training windows, and the weights start at zero: with a low rate and
+    few epochs they stay small, which is all the regularisation that so many features need.
+    """
+
+    sees = "bands"
+
+    def __init__(self, features: int, classes: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(features * BANDS, affine=False)
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(features * BANDS, classes)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def vector(self, rows: torch.Tensor) -> torch.Tensor:
+        """Seven bands of each feature, standardised, (n, features * 7)."""
+        return self.norm(F.adaptive_avg_pool1d(rows, BANDS).flatten(1))
+
+
 class AttentionHead(Head):
     """Sequence (n, features, time) -> logits (n, classes), by a weighted mean over time."""
 
-    over_time = True
+    sees = "time"
 
     def __init__(self, features: int, classes: int, dropout: float, hidden: int = 128) -> None:
         super().__init__()
@@ -87,7 +119,7 @@ class AttentionHead(Head):
 class GRUHead(Head):
     """Sequence (n, features, time) -> logits (n, classes), by a two-way GRU averaged over time."""
 
-    over_time = True
+    sees = "time"
 
     def __init__(self, features: int, classes: int, dropout: float, hidden: int = 128) -> None:
         super().__init__()
@@ -119,7 +151,7 @@ class WindowAttention(nn.Module):
         return self.score(self.what(vectors).tanh() * self.gate(vectors).sigmoid()).squeeze(-1)
 
 
-HEADS = {"avg": AverageHead, "attention": AttentionHead, "gru": GRUHead}
+HEADS = {"avg": AverageHead, "bands": BandsHead, "attention": AttentionHead, "gru": GRUHead}
 
 
 def make_head(name: str, *, features: int, classes: int, dropout: float) -> nn.Module:

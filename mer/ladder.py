@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from mer.comparison import Comparison, compare
-from mer.config import Config, preset
+from mer.config import Config
+from mer.presets import preset
 from mer.results import test_key
 from mer.runs import Run
 

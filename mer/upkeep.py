@@ -56,8 +56,7 @@ class Part:
         )
         if self.kind == "images":
             return images
-        over_time = " over time" if self.settings["over_time"] else ""
-        return f"{self.settings['backbone']}{over_time}, {images}"
+        return f"{self.settings['backbone']} ({self.settings['sees']}), {images}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from mer.config import PRESETS, Config, preset
+from mer.config import Config
 from mer.pace import duration
+from mer.presets import PRESETS, preset
 from pages._ui.datasets import pick_data
 from pages._ui.frame import page
 from pages._ui.launching import launch_and_watch, show_checks, spec_of, time_needed

@@ -13,9 +13,10 @@ import torchvision.models
 from torch import nn
 
 from mer.backbones import ZOO, build_classifier, get_backbone, register
+from mer.config import TrainConfig
 from mer.errors import BackboneError, ConfigError
 from mer.heads import HEADS
-from tests.tiny_backbone import TINY, one_thread
+from tests.tiny_backbone import TINY, one_thread, tiny_config, tiny_model, tiny_zoo
 
 OTHERS = [
     "resnet34",
@@ -205,8 +206,39 @@ def test_every_other_torchvision_network_is_either_usable_or_refused():
             assert backbone.last[0] != backbone.output
 
 
-@pytest.mark.parametrize("head", ["attention", "gru"])
-def test_heads_over_time_need_a_feature_map(head):
+@pytest.mark.parametrize("name", ZOO)
+def test_without_its_last_stage_a_network_has_less_to_learn_and_still_a_map(name):
+    short = on_meta(name, head="bands", depth="short")
+    whole = on_meta(name, head="bands")
+    assert sum(p.numel() for p in short.body.parameters()) < sum(p.numel() for p in whole.body.parameters())
+    seen = short.eval().embed(images(height=224, width=224, device="meta"))
+    assert seen.shape[:2] == (2, short.head.linear.in_features / 7)
+    assert short(images(height=224, width=224, device="meta")).shape == (2, 5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"), [({"head": "avg"}, "head='avg'"), ({"head": "bands", "freeze": "last"}, "'last'")]
+)
+def test_what_a_short_network_has_not_cannot_be_asked_for(changes, found):
+    with pytest.raises(ConfigError, match=f"depth='short' has neither.*{found}"):
+        TrainConfig(depth="short", **changes)
+
+
+def test_bands_of_frequency_are_told_apart_and_moments_are_not():
+    """The same pattern higher up is something else to `bands`; later it is the same. To `avg` both are."""
+    low = torch.zeros(1, 3, 32, 32)
+    low[:, :, 20:24, 8:12] = 1
+    high, late = low.roll(-16, dims=2), low.roll(16, dims=3)
+    with tiny_zoo():
+        bands = tiny_model(tiny_config(head="bands")).eval()
+    nn.init.normal_(bands.head.linear.weight)
+    with torch.inference_mode():
+        assert torch.allclose(bands(low), bands(late), atol=1e-4)
+        assert not torch.allclose(bands(low), bands(high), atol=1e-2)
+
+
+@pytest.mark.parametrize("head", ["bands", "attention", "gru"])
+def test_heads_that_read_the_map_need_one(head):
     with pytest.raises(
         BackboneError, match=rf"head '{head}' needs a feature map; 'mobilenet_v2' .*--head avg"
     ):
@@ -239,7 +271,7 @@ def test_a_name_can_be_registered_only_once(monkeypatch):
 
 
 def test_an_unknown_head_is_named_with_the_valid_ones():
-    with pytest.raises(ConfigError, match="head='max' is not one of: avg, attention, gru"):
+    with pytest.raises(ConfigError, match="head='max' is not one of: avg, bands, attention, gru"):
         on_meta("resnet18", head="max")
 
 

@@ -8,8 +8,9 @@ from dataclasses import asdict, replace
 import pytest
 
 from mer.cards import CARD, MAX_CARD, WEIGHTS, Card, find_checkpoints, load_card, page
-from mer.config import PRESETS, Config
+from mer.config import Config
 from mer.errors import CheckpointError
+from mer.presets import PRESETS
 
 SCORES = {
     "accuracy": 0.5,

@@ -8,17 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mer.config import (
-    PRESETS,
-    AudioConfig,
-    AugmentConfig,
-    Config,
-    MelConfig,
-    SplitConfig,
-    TrainConfig,
-    preset,
-)
+from mer.config import AudioConfig, AugmentConfig, Config, MelConfig, SplitConfig, TrainConfig
 from mer.errors import ConfigError, MerError
+from mer.presets import PRESETS, preset
 from tests.golden.regenerate import SETTINGS, golden_settings
 
 SECTIONS = (AudioConfig, MelConfig, SplitConfig, AugmentConfig, TrainConfig)
@@ -67,6 +59,10 @@ def configs(draw):
         fixed |= {"outputs": st.just("imagenet"), "head": st.just("avg")}
     else:
         fixed |= {"outputs": st.just("classes")}
+        if draw(st.booleans()):
+            short = {"depth": "short", "head": "bands", "freeze": draw(st.sampled_from(["head", "none"]))}
+            fixed |= {name: st.just(value) for name, value in short.items()}
+    fixed = {"depth": st.just("full")} | fixed
     mixup = {"mixup": st.just(0.0)} if pool == "attention" else {}
     return Config(
         audio=audio,
@@ -157,8 +153,8 @@ def test_an_unknown_key_is_refused_with_the_known_ones(data, message):
         ({"amp": 1}, "amp=1 should be of type bool"),
         ({"backbone": 5}, "backbone=5 should be of type str"),
         ({"pool": "max"}, "pool='max' is not one of: mean, attention"),
-        ({"head": "max"}, "head='max' is not one of: avg, attention, gru"),
-        ({"head": ["avg"]}, r"head=\['avg'\] is not one of: avg, attention, gru"),
+        ({"head": "max"}, "head='max' is not one of: avg, bands, attention, gru"),
+        ({"head": ["avg"]}, r"head=\['avg'\] is not one of: avg, bands, attention, gru"),
         ({"keep": None}, "keep=None is not one of: best, last"),
         ({"lr": float("nan")}, "lr=nan is out of range: 1e-07 <= lr <= 1"),
         ({"patience": -1}, "patience=-1 is out of range: 0 <= patience$"),

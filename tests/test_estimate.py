@@ -7,11 +7,11 @@ import pytest
 
 from mer import estimate as module
 from mer.backbones import Classifier
-from mer.config import preset
 from mer.errors import BackboneError
 from mer.estimate import Estimate, estimate
 from mer.experiments import Experiment
 from mer.material import Spec
+from mer.presets import preset
 from tests.run_helpers import tiny_config, write_songs
 from tests.tiny_backbone import tiny_zoo
 

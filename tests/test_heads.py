@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from torch import nn
 
 from mer.errors import BackboneError
 from mer.heads import HEADS, AttentionHead, AverageHead, GRUHead, make_head
 from tests.tiny_backbone import one_thread
 
-OVER_TIME = [name for name, head in HEADS.items() if head.over_time]
+OVER_TIME = [name for name, head in HEADS.items() if head.sees == "time"]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -22,19 +23,20 @@ def seeded():
 
 
 def an_input(name, *, n=4, features=6, time=9):
-    return torch.randn(n, features, time) if HEADS[name].over_time else torch.randn(n, features)
+    return torch.randn(n, features, time) if HEADS[name].sees != "embeddings" else torch.randn(n, features)
 
 
 @pytest.mark.parametrize("name", HEADS)
 @pytest.mark.parametrize("n", [1, 4])
 def test_every_head_gives_logits_of_each_class(name, n):
-    head = make_head(name, features=6, classes=3, dropout=0.2)
+    head = make_head(name, features=6, classes=3, dropout=0.2).train(n > 1)
     assert head(an_input(name, n=n)).shape == (n, 3)
 
 
 @pytest.mark.parametrize("name", HEADS)
 def test_the_gradient_reaches_every_parameter_and_the_input(name):
     head = make_head(name, features=6, classes=3, dropout=0.0)
+    nn.init.normal_(head.linear.weight)  # that of `bands` starts at zero
     x = an_input(name).requires_grad_()
     head(x).square().sum().backward()
     assert x.grad.abs().sum() > 0
@@ -45,6 +47,7 @@ def test_the_gradient_reaches_every_parameter_and_the_input(name):
 @pytest.mark.parametrize("name", HEADS)
 def test_dropout_works_in_training_and_rests_in_evaluation(name):
     head, x = make_head(name, features=6, classes=3, dropout=0.5), an_input(name)
+    nn.init.normal_(head.linear.weight)
     assert not torch.equal(head(x), head(x))
     head.eval()
     assert torch.equal(head(x), head(x))
@@ -109,5 +112,5 @@ def test_the_average_head_is_one_linear_layer():
 
 
 def test_an_unknown_head_is_named_with_the_valid_ones():
-    with pytest.raises(BackboneError, match=r"unknown head 'max'; there are: avg, attention, gru"):
+    with pytest.raises(BackboneError, match=r"unknown head 'max'; there are: avg, bands, attention, gru"):
         make_head("max", features=6, classes=3, dropout=0.0)

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mer.config import preset
 from mer.errors import ConfigError
 from mer.ladder import ASIDE, END, START, SWITCHES, climbed, ladders, rungs
 from mer.material import Spec
 from mer.metrics import evaluate
+from mer.presets import preset
 from mer.runs import Run
 
 HELD = {

@@ -12,7 +12,7 @@ ORDER = """
 errors
 settings
 banded calibration config controls files machine pace quality tables tensors
-arrays audio parallel stamps
+arrays audio parallel presets stamps
 features
 masking preview store
 augment descriptors

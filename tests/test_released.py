@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from mer.audio import window_starts, windows
 from mer.augment import EvalTransform, TrainTransform
 from mer.backbones import ZOO, build_classifier, configured_classifier
-from mer.config import AudioConfig, AugmentConfig, Config, TrainConfig, preset
+from mer.config import AudioConfig, AugmentConfig, Config, TrainConfig
 from mer.errors import ConfigError
 from mer.evaluation import evaluate_checkpoint
 from mer.experiments import Experiment
@@ -22,6 +22,7 @@ from mer.judging import Answers
 from mer.losses import within
 from mer.material import Spec
 from mer.metrics import OUTSIDE, columns, evaluate, with_outside
+from mer.presets import preset
 from mer.published import DEVIATIONS
 from mer.results import read_predictions, read_scores
 from mer.tracking import RunStore

@@ -30,7 +30,7 @@ def store(tmp_path, clips, monkeypatch):
     made = FeatureStore(tmp_path / "store")
     for mel in (SMALL, FINE):
         facts = made.prepare(clips, audio=AUDIO, mel=mel)
-    settings = made.images(AUDIO, SMALL).settings | {"backbone": "vgg16", "over_time": True}
+    settings = made.images(AUDIO, SMALL).settings | {"backbone": "vgg16", "sees": "time"}
     shelf = Shelf.of(made.root / "embeddings", settings)
     shelf.mark_used()
     for fact in facts[:2]:
@@ -56,7 +56,7 @@ def test_the_report_names_what_is_there_the_largest_first(store):
         "0.5 s every 0.5 s, 16000 Hz, 64 bands",
         "0.5 s every 0.5 s, 16000 Hz, 32 bands",
         "what decoding found out",
-        "vgg16 over time, 0.5 s every 0.5 s, 16000 Hz, 32 bands",
+        "vgg16 (time), 0.5 s every 0.5 s, 16000 Hz, 32 bands",
     ]
     assert found[0].size == sum(p.stat().st_size for p in found[0].folder.rglob("*.npy"))
     assert abs(found[0].used - time.time()) < 60

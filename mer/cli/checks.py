@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from mer.cli.output import Bars, emit, table
 from mer.cli.specs import command_for, given_settings, make_spec
-from mer.config import preset
 from mer.controls import CONTROLS
+from mer.presets import preset
 
 if TYPE_CHECKING:
     from mer.experiments import Outcome

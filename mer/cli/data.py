@@ -4,8 +4,8 @@ from argparse import Namespace
 
 from mer.cli.output import Bars, emit, table
 from mer.cli.specs import make_spec
-from mer.config import preset
 from mer.datasets import load_dataset
+from mer.presets import preset
 
 
 def data_demo(arguments: Namespace) -> None:

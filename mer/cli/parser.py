@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal, NoReturn
 
 from mer.cli import checks, data, ensembles, explain, ladder, models, runs, store, train, zoo
-from mer.config import PRESETS, AudioConfig, AugmentConfig, MelConfig, SplitConfig, TrainConfig
+from mer.config import AudioConfig, AugmentConfig, MelConfig, SplitConfig, TrainConfig
+from mer.presets import PRESETS
 
 __all__ = ["build_parser"]
 

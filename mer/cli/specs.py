@@ -5,8 +5,9 @@ import shlex
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from mer.config import Config, preset
+from mer.config import Config
 from mer.errors import ConfigError
+from mer.presets import preset
 from mer.settings import Section
 
 if TYPE_CHECKING:

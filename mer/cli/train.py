@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from mer.cli.output import Bars, emit, table
 from mer.cli.specs import given_settings, make_spec
-from mer.config import preset
 from mer.errors import ConfigError, MerError
+from mer.presets import preset
 
 if TYPE_CHECKING:
     from mer.experiments import Outcome

@@ -4,11 +4,14 @@ In place of a label there may be a column of votes for each class (`mer.datasets
 """
 
 import csv
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from mer.datasets.base import AUDIO_SUFFIXES, Clip, Dataset
 from mer.datasets.tree import describe
-from mer.datasets.votes import shares_of, vote_columns
+from mer.datasets.votes import Votes, vote_columns, votes_of
 from mer.errors import DataError
 
 __all__ = ["read_manifest"]
@@ -24,29 +27,44 @@ def read_manifest(path: Path, *, label_column: str = "label", song_column: str =
     """
     root, clips, left_out = path.parent, {}, []
     columns, rows = _read(path)
-    classes = vote_columns(label_column, columns)
-    _require(path, columns, [*(classes.values() or [label_column]), *({song_column} - {"song"})])
+    by_vote = vote_columns(label_column, columns)
+    needed = by_vote.columns.values() if by_vote else [label_column]
+    _require(path, columns, [*needed, *({song_column} - {"song"})])
     for line, row in rows:
         where, name = f"{path}, line {line}", row["path"].strip().replace("\\", "/")
-        votes = shares_of(row, classes, where=where) if classes else None
-        label = _top(classes, votes) if classes else row[label_column].strip()
+        votes = votes_of(row, by_vote.columns, where=where) if by_vote else None
+        label = row[label_column].strip() if not by_vote else "voted" if votes else ""
         reason = _reason(root, name, label, where=where)
         if reason:
             left_out.append((name, reason))
             continue
         song = (row.get(song_column) or "").strip() or None
-        clip = Clip(name, root / name, label, song, _split(row.get("split"), where), votes)
-        if clips.setdefault(name, clip).label != label:
-            raise DataError(f"{path}: {name!r} is {clips[name].label!r} and {label!r}; keep one of the lines")
+        clip = Clip(name, root / name, label, song, _split(row.get("split"), where), votes and tuple(votes))
+        known = clips.setdefault(name, clip)
+        if (known.label, known.votes) != (clip.label, clip.votes):
+            raise DataError(f"{path}: {name!r} is {_said(known)} and {_said(clip)}; keep one of the lines")
     if not clips:
         raise DataError(f"{path}: no usable line among {len(left_out)}; paths are relative to {root}")
     found = tuple(clips.values())
-    return Dataset(root=path, clips=found, left_out=tuple(left_out), order=tuple(classes), **describe(root))
+    if by_vote:
+        found = _labelled(found, by_vote)
+    order = by_vote.classes if by_vote else ()
+    return Dataset(root=path, clips=found, left_out=tuple(left_out), order=order, **describe(root))
 
 
-def _top(classes: dict[str, str], votes: tuple[float, ...] | None) -> str:
-    """The class with the most votes, the first of several; nothing without votes."""
-    return list(classes)[votes.index(max(votes))] if votes else ""
+def _labelled(clips: tuple[Clip, ...], by_vote: Votes) -> tuple[Clip, ...]:
+    """The clips with the distribution that is learned, and its top class, the first of several, as label."""
+    songs = [clip.song or clip.id for clip in clips]
+    rows = by_vote.distributions(np.array([clip.votes for clip in clips], float), songs)
+    return tuple(
+        replace(clip, label=by_vote.classes[int(row.argmax())], votes=tuple(row.tolist()))
+        for clip, row in zip(clips, rows, strict=True)
+    )
+
+
+def _said(clip: Clip) -> str:
+    """The label of a line, or its votes."""
+    return repr(clip.label) if clip.votes is None else ", ".join(f"{value:g}" for value in clip.votes)
 
 
 def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:

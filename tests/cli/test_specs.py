@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from mer.cli.parser import NOT_OPTIONS, SECTIONS, build_parser
 from mer.cli.specs import command_for, given_settings, make_spec
-from mer.config import PRESETS, Config, preset
+from mer.config import Config
 from mer.errors import ConfigError
 from mer.material import Spec
+from mer.presets import PRESETS, preset
 
 
 def values(hint, low, high):

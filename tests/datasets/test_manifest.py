@@ -1,10 +1,17 @@
 """CSV manifests: columns, encodings, splits, and paths that may not leave the folder."""
 
+import math
+
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from mer.datasets import load_dataset
 from mer.datasets.base import Clip
 from mer.datasets.manifest import read_manifest
+from mer.datasets.votes import Votes
 from mer.errors import DataError
 
 
@@ -244,6 +251,44 @@ def test_classes_of_votes_may_have_names_and_an_order_of_their_own(write):
     dataset = read_manifest(write(VOTES), label_column="Sad = sad, Happy=calm")
     assert dataset.classes == ("Sad", "Happy")
     assert dataset.clips[0].votes == pytest.approx((1 / 3, 2 / 3))
+
+
+def test_relative_votes_count_by_how_far_they_are_above_what_a_class_usually_gets(write):
+    # Three clips of one song weigh as much as one of another: calm has 0.8 on average, and 0.2 about it.
+    text = "path,song,calm,sad\na.wav,One,1,0.1\nsub/c.flac,One,1,0.1\nb.wav,Two,0.6,0.3\n"
+    dataset = read_manifest(write(text), label_column="relative:calm,sad")
+    ratio = math.exp(2)  # 1 above against 1 below, on either side
+    assert [clip.label for clip in dataset.clips] == ["calm", "calm", "sad"]  # though calm has most votes
+    assert dataset.clips[0].votes == pytest.approx((ratio / (1 + ratio), 1 / (1 + ratio)))
+    assert dataset.clips[2].votes == pytest.approx((1 / (1 + ratio), ratio / (1 + ratio)))
+
+
+def test_a_class_with_the_same_votes_everywhere_stands_out_nowhere(write):
+    dataset = read_manifest(
+        write("path,calm,sad\na.wav,1,0.5\nb.wav,3,0.5\n"), label_column="relative:calm,sad"
+    )
+    low, high = 1 / (1 + math.e), math.e / (1 + math.e)
+    found = [clip.votes for clip in dataset.clips]
+    assert found == [pytest.approx((low, high)), pytest.approx((high, low))]
+
+
+@given(
+    arrays(float, st.tuples(st.integers(1, 12), st.integers(2, 5)), elements=st.integers(1, 50)),
+    st.floats(0.5, 8),
+    st.booleans(),
+)
+def test_relative_votes_mind_no_scale_of_a_class_and_shares_none_of_a_clip(votes, factor, relative):
+    by_vote = Votes({str(i): str(i) for i in range(votes.shape[1])}, relative)
+    songs = [str(i // 2) for i in range(len(votes))]
+    rows, scaled = by_vote.distributions(votes, songs), votes.copy()
+    scaled[(slice(None), 0) if relative else 0] *= factor
+    assert np.allclose(rows.sum(axis=1), 1)
+    assert np.allclose(by_vote.distributions(scaled, songs), rows)
+
+
+def test_a_line_that_comes_twice_with_other_votes_is_an_error(write):
+    with pytest.raises(DataError, match=r"'a\.wav' is 1, 2 and 2, 1; keep one of the lines"):
+        read_manifest(write("path,calm,sad\na.wav,1,2\na.wav,2,1\n"), label_column="calm,sad")
 
 
 def test_a_column_whose_name_has_a_comma_is_an_ordinary_label(write):

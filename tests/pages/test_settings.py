@@ -10,9 +10,10 @@ from streamlit.testing.v1 import AppTest
 
 from mer.cli.parser import build_parser
 from mer.cli.specs import given_settings, make_spec
-from mer.config import PRESETS, Config, preset
+from mer.config import Config
 from mer.errors import MerError
 from mer.library import Entry
+from mer.presets import PRESETS, preset
 from pages._ui import launching
 from pages._ui.launching import AGAIN, launch_all, spec_of
 from pages._ui.settings import _step
@@ -29,7 +30,7 @@ SETTINGS = {
 def form(name):
     import streamlit as st
 
-    from mer.config import preset
+    from mer.presets import preset
     from pages._ui.settings import ask_settings
 
     st.session_state["changes"] = ask_settings(preset(name), name)

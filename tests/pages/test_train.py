@@ -6,8 +6,8 @@ import pytest
 
 from mer.cli.parser import build_parser
 from mer.cli.specs import given_settings, make_spec
-from mer.config import preset
 from mer.errors import BackboneError
+from mer.presets import preset
 from pages._ui import launching
 from tests.page_helpers import errors, links, opened, page_at, said
 

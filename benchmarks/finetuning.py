@@ -20,7 +20,7 @@ from mer.windows import WindowSet
 
 __all__ = ["full_fine_tune"]
 
-CONFIG = preset("default")
+CONFIG = preset("full")
 TRAIN = CONFIG.train.replace(
     backbone="efficientnet_lite0", weights="none", batch_size=16, epochs=1, device="cpu"
 )

@@ -76,8 +76,8 @@ def first_pass(folder: Path) -> str:
 
 
 def fine_tune(folder: Path) -> str:
-    """Steps of preset `default` on EfficientNet-Lite0, batches of 16, all threads."""
-    config = preset("default")
+    """Steps of preset `full` on EfficientNet-Lite0, batches of 16, all threads."""
+    config = preset("full")
     train = config.train.replace(backbone="efficientnet_lite0", weights="none", epochs=1, device="cpu")
     store = FeatureStore(folder / "store")
     paths = sorted((folder / "clips").rglob("*.wav"))

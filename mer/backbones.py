@@ -173,19 +173,13 @@ class Classifier(nn.Module):
 
     def __init__(self, backbone: Backbone, body: nn.Module, *, classes: int, config: TrainConfig) -> None:
         super().__init__()
-        reads_map = HEADS[config.head].sees != "embeddings"
-        if reads_map and backbone.feature_map is None:
-            raise BackboneError(
-                f"head {config.head!r} needs a feature map; {backbone.name!r} has none: use --head avg"
-            )
         self.backbone, self.body, self.freeze = backbone, body, config.freeze
         self.always_training = config.always_training
         output, own_dropout = take_output(body, backbone.output)
-        width = output.in_features
-        left_out = backbone.last if config.depth == "short" else ()
+        width, left_out = output.in_features, backbone.last if config.depth == "short" else ()
         _cut(body, left_out)
-        if reads_map:
-            width = _map_width(backbone, left_out)
+        if HEADS[config.head].sees != "embeddings":
+            width = _map_width(backbone, left_out, config.head)
             setattr(body, backbone.output.partition(".")[0], nn.Identity())  # its own pooling is not used
         if config.outputs == "imagenet":
             self.head, self.outputs = KeptHead(output, own_dropout), output.out_features
@@ -273,8 +267,12 @@ def _cut(body: nn.Module, paths: tuple[str, ...]) -> None:
         body.set_submodule(path, nn.Identity())
 
 
-def _map_width(backbone: Backbone, left_out: tuple[str, ...]) -> int:
-    """Channels of the feature map, found without computing it."""
+def _map_width(backbone: Backbone, left_out: tuple[str, ...], head: str) -> int:
+    """Channels of the feature map, found without computing it; raises BackboneError if there is none."""
+    if backbone.feature_map is None:
+        raise BackboneError(
+            f"head {head!r} needs a feature map; {backbone.name!r} has none: use --head avg --depth full"
+        )
     with torch.device("meta"):
         body = backbone.build()
         _cut(body, left_out)

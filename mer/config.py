@@ -144,7 +144,7 @@ class TrainConfig(Section):
     optimizer: Literal["adam", "adamw"] = setting("adamw", "Optimizer.")
     lr: float = setting(1e-3, "Learning rate of the head.", low=1e-7, high=1)
     backbone_lr: float = setting(1.0, "Learning rate of the backbone, as a factor of lr.", low=0, high=1)
-    weight_decay: float = setting(0.0, "Weight decay.", low=0, high=1)
+    weight_decay: float = setting(0.0, "Weight decay.", low=0, high=100)
     schedule: Literal["constant", "cosine"] = setting("constant", "How the learning rate moves over steps.")
     warmup: float = setting(0.0, "Share of all steps over which the rate rises from zero.", low=0, high=0.9)
     batch_size: int = setting(64, "Windows per step.", low=1, high=4096)
@@ -159,8 +159,8 @@ class TrainConfig(Section):
         Section.__post_init__(self)
         if self.depth == "short" and (self.head == "avg" or self.freeze not in ("head", "none")):
             raise ConfigError(
-                f"depth='short' has neither head='avg' nor a last stage, so that head={self.head!r} and "
-                f"freeze={self.freeze!r} do not go with it; use another head, and freeze='head' or 'none'"
+                "depth='short' leaves out the last stage, and needs a head that reads the map before it: "
+                f"head={self.head!r} with freeze={self.freeze!r} needs depth='full'"
             )
         if self.outputs == "imagenet" and self.head != "avg":
             raise ConfigError(

@@ -72,9 +72,11 @@ SWITCHES = (
     ),
     Switch(
         "body",
-        "what trains",
-        "Not only the layers at the end learn, but also those that find patterns in the picture.",
-        ("freeze", "backbone_lr"),
+        "bands, and no last stage",
+        "The answer is read from the map before the network's last stage, which knows most of objects and "
+        "least of sound, and each band of frequency counts for itself: a pattern means one thing low and "
+        "another high.",
+        ("head", "depth", "freeze"),
     ),
     Switch(
         "validation",
@@ -86,7 +88,7 @@ SWITCHES = (
     Switch(
         "recipe",
         "the rest of preset default",
-        "How long and how fast it learns, in which batches, and from which random changes of the pictures.",
+        "How long and how fast it learns, in which batches, and how small its weights are kept.",
     ),
 )
 BOTTOM = (

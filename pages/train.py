@@ -14,8 +14,9 @@ from pages._ui.links import chosen, remember
 from pages._ui.settings import ask_settings
 
 WORDS = {
-    "default": "What works best on real music; trains the whole network.",
-    "quick": "Only the head: a first look in a minute or two.",
+    "default": "What works best on real music: the end of a frozen network, a minute or two.",
+    "full": "Trains the whole network: minutes to hours.",
+    "quick": "The network's own pooling and a new output: a plain first look.",
     "paper": "The study of 2022: binary cross-entropy, Adam, batch 64, 5 epochs, 80-20.",
     "as-released": "What the released code of that study did instead: see the page Ladder.",
 }

@@ -220,7 +220,7 @@ def test_without_its_last_stage_a_network_has_less_to_learn_and_still_a_map(name
     ("changes", "found"), [({"head": "avg"}, "head='avg'"), ({"head": "bands", "freeze": "last"}, "'last'")]
 )
 def test_what_a_short_network_has_not_cannot_be_asked_for(changes, found):
-    with pytest.raises(ConfigError, match=f"depth='short' has neither.*{found}"):
+    with pytest.raises(ConfigError, match=f"depth='short' leaves out.*{found}.* needs depth='full'"):
         TrainConfig(depth="short", **changes)
 
 

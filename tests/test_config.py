@@ -294,7 +294,7 @@ def test_presets_are_found_by_name_and_round_trip(name):
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones():
-    with pytest.raises(ConfigError, match="unknown preset 'fast'; there are: default, paper, quick"):
+    with pytest.raises(ConfigError, match="unknown preset 'fast'; there are: default, full, paper, quick"):
         preset("fast")
 
 

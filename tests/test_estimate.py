@@ -34,9 +34,7 @@ def timed(monkeypatch):
 
 def settings(**changes):
     """10 s clips of one window each; half of them test, a fifth of the others validates."""
-    return preset("default").updated(
-        **{"test": 0.5, "validation": 0.2, "batch_size": 10, "epochs": 2} | changes
-    )
+    return preset("full").updated(**{"test": 0.5, "validation": 0.2, "batch_size": 10, "epochs": 2} | changes)
 
 
 def test_every_part_of_a_run_is_counted(timed):

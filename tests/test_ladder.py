@@ -142,7 +142,7 @@ def test_a_rung_is_compared_with_the_one_before_on_the_same_clips():
     assert now.comparison.difference == pytest.approx(0.4)
     assert (now.comparison.only_first, now.comparison.only_second) == (0, 4)
     assert now.against == bottom.title
-    assert now.changed == {"outputs": ("imagenet", "classes"), "dropout": (0.0, 0.2)}
+    assert now.changed == {"outputs": ("imagenet", "classes"), "dropout": (0.0, 0.5)}
 
 
 def test_scores_on_other_test_clips_are_not_compared_and_this_is_said():

@@ -15,7 +15,7 @@ EPOCHS = 300  # of the whole network on few clips: longer than any test waits
 def launched(server, page):
     """A run launched with the mouse; cancelled at the end, whatever became of it."""
     before = {run["run_id"] for run in server.mer("runs", "list")["runs"]}
-    page.goto(f"{server.url}/train?preset=default")
+    page.goto(f"{server.url}/train?preset=full")
     page.get_by_role("button", name="Launch").wait_for()
     settle(page)
     page.get_by_text("Settings", exact=True).click()

@@ -247,6 +247,7 @@ def test_a_sweep_runs_every_combination_and_survives_a_failure(mer_json, song_co
     ]
     result = mer_json(
         *("sweep", "--data", song_corpus, *settings, "--epochs", "1", "--weights", "none"),
+        *("--head", "avg", "--depth", "full"),
         *("--backbones", "mobilenet_v3_small,vit_b_16", "--batch-sizes", "4,8"),
     )
     assert [(run["backbone"], run["batch_size"]) for run in result["runs"]] == [

@@ -96,7 +96,7 @@ def test_two_seeds_are_more_than_a_command_can_say():
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones():
-    with pytest.raises(ConfigError, match="unknown preset 'slow'; there are: default, paper, quick"):
+    with pytest.raises(ConfigError, match="unknown preset 'slow'; there are: default, full, paper, quick"):
         command_for(Spec("/data", Config()), preset_name="slow")
 
 

@@ -19,6 +19,7 @@ from pages._ui.style import titled
 __all__ = [
     "SVM_TITLE",
     "Tested",
+    "beside",
     "clip_bytes",
     "clip_path",
     "finished_runs",
@@ -63,7 +64,7 @@ class Tested:
     def answers(self, key: str) -> list[dict[str, Any]]:
         """A row per test clip of one of them. Raises RunError if they are damaged."""
         if key == SVM:
-            return _predictions(str(mer_home()), self.svm.id, self.svm.ended, svm=True)
+            return beside(self.svm)
         return predictions(next(run for run in self.runs if run.id == key))
 
 
@@ -99,6 +100,11 @@ def _scores(home: str, run_id: str, ended: float | None) -> dict[str, Any] | Non
 def predictions(run: Run) -> list[dict[str, Any]]:
     """A row per test clip of a finished run. Raises RunError if they are damaged."""
     return _predictions(str(mer_home()), run.id, run.ended)
+
+
+def beside(run: Run) -> list[dict[str, Any]]:
+    """The same of the SVM beside it; empty where there was none. Raises RunError if they are damaged."""
+    return _predictions(str(mer_home()), run.id, run.ended, svm=True)
 
 
 @st.cache_data(max_entries=30, show_spinner=False)

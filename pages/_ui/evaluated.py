@@ -14,7 +14,7 @@ from mer.files import home as mer_home
 from mer.runs import Run
 from mer.tracking import RunStore
 from pages._ui.data import Model, all_runs
-from pages._ui.style import titled
+from pages._ui.style import members_of, titled
 
 __all__ = [
     "SVM_TITLE",
@@ -138,6 +138,11 @@ def _moved(run: Run, clip: str) -> DataError:
 
 def tested_by(run: Run, clip: str) -> Model:
     """The network that was tested on a clip: of a cross-validation that of its fold. Raises RunError."""
+    if run.members and run.spec["config"]["split"]["folds"]:
+        raise RunError(
+            f"run {run.id[:8]} joins cross-validations, where each clip was answered by the networks of its "
+            f"fold; explain it in one of the runs {members_of(run)}"
+        )
     store = RunStore.open()
     for part in [*store.children(run.id), run]:
         folder = store.folder(part.id, "checkpoint")

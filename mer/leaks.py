@@ -21,17 +21,24 @@ class Leak:
     """Two runs that differ in nothing but that the first keeps songs apart, by clip: (score, low, high).
 
     By clip, since a song of which only some clips are tested has no score of its own. `difference` is how
-    much higher the second scores.
+    much higher the second scores. `same` is true where both gave the same answers to the same clips, which
+    were then divided alike.
     """
 
     kept: Score
     parted: Score
     difference: Score
+    same: bool = False
 
     @property
     def meaning(self) -> str:
         """What the difference shows, in a sentence."""
         _, low, high = self.difference
+        if self.same:
+            return (
+                "Both runs are one and the same, so this shows nothing: the data set has a division of its "
+                "own, or one clip of each song."
+            )
         if low > 0:
             return (
                 "Songs on both sides flatter the score: what is learned of a song helps with its other clips."
@@ -40,9 +47,9 @@ class Leak:
             return "Songs on both sides lower the score, which is odd: look at the splits."
         return "No leak can be seen in so few songs; that is no proof that there is none."
 
-    def to_dict(self) -> dict[str, list[float]]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {name: list(score) for name, score in asdict(self).items()}
+        return asdict(self)
 
 
 def pairs(runs: Iterable[Run]) -> list[tuple[Run, Run]]:
@@ -87,7 +94,12 @@ def leak_of(kept: Rows, parted: Rows) -> Leak:
         _score(right[~second], songs[: len(kept)]),
         _score(right[second], songs[len(kept) :]),
         (difference(everything), *_spread(difference, right, songs)),
+        _answers(kept) == _answers(parted),
     )
+
+
+def _answers(rows: Rows) -> list[tuple[Any, ...]]:
+    return sorted((row["clip"], row["predicted"], *row["probabilities"].values()) for row in rows)
 
 
 def _score(right: np.ndarray, songs: list[str]) -> Score:

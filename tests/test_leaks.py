@@ -12,10 +12,16 @@ from mer.runs import Run
 from tests.run_helpers import tiny_config
 
 
-def rows(right):
+def rows(right, sure=0.8):
     """A row for each (song, whether it was answered rightly)."""
     return [
-        {"clip": f"{song}/{number}", "song": song, "label": "A", "predicted": "A" if hit else "B"}
+        {
+            "clip": f"{song}/{number}",
+            "song": song,
+            "label": "A",
+            "predicted": "A" if hit else "B",
+            "probabilities": {"A": 0.5 + sure * (hit - 0.5), "B": 0.5 - sure * (hit - 0.5)},
+        }
         for number, (song, hit) in enumerate(right)
     ]
 
@@ -57,6 +63,8 @@ def test_a_run_has_no_leak_against_itself(right):
     assert value == 0
     assert low <= 0 <= high
     assert found.to_dict()["kept"] == found.to_dict()["parted"]
+    assert "one and the same" in found.meaning
+    assert "No leak can be seen" in leak_of(rows(right), rows(right, sure=0.7)).meaning
 
 
 @pytest.mark.parametrize(

@@ -77,14 +77,15 @@ def finished_runs() -> list[Run]:
 
 
 def tested_on(runs: list[Run]) -> list[Tested]:
-    """Runs in groups that were tested on the same clips; a run of which that is unknown stands alone."""
+    """Runs in groups tested on the same clips, control runs last; a run of which that is unknown stands alone."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(results.test_key(run) or run.id, []).append(run)
-    return [
+    found = [
         Tested(key, tuple(sorted(part, key=lambda run: -run.metrics["test_song_accuracy"])))
         for key, part in groups.items()
     ]
+    return sorted(found, key=lambda group: bool(group.runs[0].control))
 
 
 def scores(run: Run) -> dict[str, Any] | None:

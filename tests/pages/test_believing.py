@@ -73,6 +73,14 @@ def test_the_checks_stand_beside_ordinary_runs_on_the_same_data(control, recorde
     assert "No finished leak check on these data yet" in words(app)
 
 
+def test_control_runs_are_not_what_compare_shows_first(lab, control):
+    control("noise", GUESSED)
+    app = opened("compare")
+    (choice,) = [box for box in app.selectbox if box.label == "Tested on"]
+    assert "control" in choice.options[-1]
+    assert "control" not in choice.value
+
+
 def test_without_checks_a_link_leads_to_where_they_are_launched(lab):
     app = opened("compare")
     assert "No finished leak check and no control run on these data yet" in words(app)

@@ -74,10 +74,10 @@ def estimate(
     whose descriptors for the SVM are not; by default all.
 
     Within a factor of 1.7 if the machine is otherwise idle, then and now; the first estimate for a network
-    times 10 steps of its training (1 to 14 s on two cores). Patience may end a run sooner, and what is kept
-    of a frozen body's embeddings, or of an SVM on the same split, saves its time. Grouping clips by sound and
-    fetching weights are not counted. Raises BackboneError for an unknown network or an image size it does not
-    take.
+    times 10 steps of its training (1 to 14 s on two cores), the first of all an SVM too (5 s). Patience may
+    end a run sooner, and what is kept of a frozen body's embeddings, or of an SVM on the same split, saves
+    its time. Grouping clips by sound and fetching weights are not counted. Raises BackboneError for an
+    unknown network or an image size it does not take.
     """
     preparing = _preparing(config, clip_seconds if unprepared is None else unprepared)
     training = _training(config, _windows(config, clip_seconds))

@@ -77,7 +77,7 @@ def finished_runs() -> list[Run]:
 
 
 def tested_on(runs: list[Run]) -> list[Tested]:
-    """Runs in groups tested on the same clips, control runs last; a run of which that is unknown stands alone."""
+    """Runs in groups tested on the same clips, control runs last; a run alone where that is not known."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(results.test_key(run) or run.id, []).append(run)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from mer.agreement import agreement as agreement_with_votes
-from mer.calibration import LEAST, tempered
+from mer.calibration import LEAST
 from mer.comparison import matched
 from mer.metrics import OUTSIDE, cohen_kappa, confusion_matrix, evaluate
 
-__all__ = ["agreement", "fit_weights", "likelihoods", "mean", "mean_rows", "score_rows", "stacked"]
+__all__ = ["agreement", "fit_weights", "likelihoods", "mean_rows", "score_rows", "stacked"]
 
 STEPS = 10_000
 GAP = 1e-5  # nats a clip that other weights could gain at most, once the search ends
@@ -56,31 +56,21 @@ def fit_weights(likelihoods: np.ndarray) -> np.ndarray:
     return weights / weights.sum()
 
 
-def mean(members: Sequence[Sequence[Row]], weights: Sequence[float], classes: Sequence[str]) -> np.ndarray:
-    """Weighted mean of probabilities (clips, classes). Raises RunError as `stacked`."""
-    return np.tensordot(np.asarray(weights, dtype=float), stacked(members, classes), axes=1)
-
-
 def mean_rows(
-    members: Sequence[Sequence[Row]],
-    weights: Sequence[float],
-    classes: Sequence[str],
-    *,
-    temperature: float = 1.0,
+    members: Sequence[Sequence[Row]], weights: Sequence[float], classes: Sequence[str]
 ) -> list[Row]:
     """Rows of the weighted mean: {clip, song, label, predicted, probabilities}, and votes if there are some.
 
-    The mean is tempered (`mer.calibration`). The rows count no windows, since those of the members may
-    differ. Raises RunError as `stacked`.
+    They count no windows, since those of the members may differ. Raises RunError as `stacked`.
     """
-    found = tempered(mean(members, weights, classes), temperature)
+    mean = np.tensordot(np.asarray(weights, dtype=float), stacked(members, classes), axes=1)
     return [
         {name: row[name] for name in ("clip", "song", "label", "votes") if name in row}
         | {
             "predicted": classes[int(shares.argmax())],
             "probabilities": dict(zip(classes, map(float, shares), strict=True)),
         }
-        for row, shares in zip(members[0], found, strict=True)
+        for row, shares in zip(members[0], mean, strict=True)
     ]
 
 

@@ -10,14 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from mer.calibration import fit_temperature, tempered
 from mer.cards import MOST_MEMBERS, Card, Member, load_card
 from mer.checkpoints import write_ensemble
-from mer.combining import agreement, fit_weights, likelihoods, mean, mean_rows, score_rows
+from mer.combining import agreement, fit_weights, likelihoods, mean_rows, score_rows
 from mer.errors import RunError
-from mer.judging import ENOUGH
 from mer.records import headline, save_evaluation, versions
 from mer.results import read_predictions, read_validation, test_key
 from mer.runs import Run
@@ -73,12 +69,10 @@ def join(runs: RunStore, names: Sequence[str], *, weights: str = "equal", comman
     _require_alike(members, cards)
     answers = [_answers(runs, run) for run in members]
     classes = cards[0].classes
-    seen = [_validation(runs, run) for run in members]
     shares = [1 / len(members)] * len(members)
     if weights == "validation":
-        shares = _fitted(members, seen, classes)
-    calibration = _calibration(seen, shares, classes)
-    rows = mean_rows(answers, shares, classes, temperature=calibration.get("temperature", 1.0))
+        shares = _fitted(runs, members, classes)
+    rows = mean_rows(answers, shares, classes)
     scores, diversity = score_rows(rows, classes), agreement(answers, classes)
     card = replace(
         cards[0],
@@ -89,7 +83,7 @@ def join(runs: RunStore, names: Sequence[str], *, weights: str = "equal", comman
         normalization={"mean": 0.0, "std": 1.0},
         split={} if _pooled(members) else cards[0].split,
         metrics=scores,
-        calibration=calibration,
+        calibration={},
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=versions(),
@@ -147,24 +141,9 @@ def _answers(runs: RunStore, run: Run) -> list[Row]:
     return rows
 
 
-def _validation(runs: RunStore, run: Run) -> list[Row]:
-    """The run's answers to its validation part, or to those of its folds, in which a clip may come again.
-
-    Empty where it has none, or is too old.
-    """
-    parts = [run] if run.checkpoint_run == run.id else runs.children(run.id)
-    found = [(number, row) for number, part in enumerate(parts) for row in read_validation(runs, part.id)]
-    return [row | {"clip": f"{number} {row['clip']}"} for number, row in found]
-
-
-def _fitted(members: Sequence[Run], seen: Sequence[list[Row]], classes: Sequence[str]) -> list[float]:
+def _fitted(runs: RunStore, members: Sequence[Run], classes: Sequence[str]) -> list[float]:
     """The weights that serve the validation part best."""
-    for run, rows in zip(members, seen, strict=True):
-        if not rows:
-            raise RunError(
-                f"run {run.id[:8]} kept no answers to a validation part, since it has none or is too old; "
-                "use --weights equal, or train it again"
-            )
+    seen = [_validation(runs, run) for run in members]
     try:
         return fit_weights(likelihoods(seen, classes)).tolist()
     except RunError as error:
@@ -173,23 +152,16 @@ def _fitted(members: Sequence[Run], seen: Sequence[list[Row]], classes: Sequence
         ) from error
 
 
-def _calibration(
-    seen: Sequence[list[Row]], shares: Sequence[float], classes: Sequence[str]
-) -> dict[str, Any]:
-    """How the members' mean is to be tempered, by the validation part; empty if theirs differ.
-
-    A mean of probabilities that mean what they say is less sure than it could be (Ranjan and Gneiting,
-    "Combining probability forecasts", JRSS B, 2010), so it has a temperature of its own, fitted after the
-    mean is taken (Rahaman and Thiery, "Uncertainty quantification and deep ensembles", NeurIPS, 2021).
-    """
-    try:
-        found = mean(seen, shares, classes)
-    except RunError:
-        return {}
-    truth = np.array([classes.index(row["label"]) for row in seen[0]])
-    fits = len(truth) >= ENOUGH
-    temperature = fit_temperature(truth, lambda t: tempered(found, t)) if fits else 1.0
-    return {"temperature": temperature, "clips": len(truth)}
+def _validation(runs: RunStore, run: Run) -> list[Row]:
+    """The run's answers to its validation part, or to those of its folds, in which a clip may come again."""
+    parts = [run] if run.checkpoint_run == run.id else runs.children(run.id)
+    found = [(number, row) for number, part in enumerate(parts) for row in read_validation(runs, part.id)]
+    if not found:
+        raise RunError(
+            f"run {run.id[:8]} kept no answers to a validation part, since it has none or is too old; "
+            "use --weights equal, or train it again"
+        )
+    return [row | {"clip": f"{number} {row['clip']}"} for number, row in found]
 
 
 def _pooled(members: Sequence[Run]) -> bool:

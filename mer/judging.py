@@ -17,7 +17,7 @@ from mer.splits import Split
 from mer.training import window_probabilities
 from mer.windows import WindowSet
 
-__all__ = ["ENOUGH", "Answers", "Judged", "judge"]
+__all__ = ["Answers", "Judged", "judge"]
 
 ENOUGH = 20  # validation clips; fewer say little about a temperature
 

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mer.calibration import tempered
 from mer.cards import CARD, load_card
 from mer.ensembles import open_predictor
 from mer.errors import CheckpointError, RunError, StorageError
@@ -194,61 +193,6 @@ def test_without_answers_to_a_validation_part_only_equal_weights_are_possible(ma
 def test_runs_with_different_validation_parts_cannot_be_weighed(made, joined):
     with pytest.raises(RunError, match="have different validation parts; use --weights equal"):
         joined(made.first, made.otherwise, weights="validation")
-
-
-# --- calibration ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def few_are_enough(monkeypatch):
-    """The corpus is tiny: a temperature is fitted on its four validation clips."""
-    monkeypatch.setattr("mer.joining.ENOUGH", 4)
-
-
-def test_the_mean_is_tempered_so_that_the_validation_part_is_most_probable(made, joined, few_are_enough):
-    found = joined(made.first, made.second)
-    card = load_card(made.runs.folder(found.run_id, "checkpoint"))
-    assert card.calibration["clips"] == 4
-    assert card.temperature != 1
-    labels = {row["clip"]: row["label"] for row in read_validation(made.runs, made.first)}
-    one, two = (shares(made.runs, key, read_validation) for key in (made.first, made.second))
-    mean = np.array([[(one[clip] + two[clip]) / 2] for clip in labels])
-    rows, truth = np.hstack([1 - mean, mean]), np.array([label == "Sad" for label in labels.values()], int)
-
-    def loss(temperature):
-        return -np.log(tempered(rows, temperature)[np.arange(len(truth)), truth]).mean()
-
-    assert all(loss(card.temperature) <= loss(other) + 1e-6 for other in (0.06, 0.5, 0.9, 1, 1.1, 2, 19))
-
-
-def test_a_tempered_ensemble_predicts_what_the_run_says(made, joined, few_are_enough):
-    found = joined(made.first, made.second)
-    predictor = open_predictor(made.runs.folder(found.run_id, "checkpoint"))
-    assert predictor.card.temperature != 1
-    own, one, two = (shares(made.runs, key) for key in (found.run_id, made.first, made.second))
-    for clip, share in own.items():
-        pair = np.array([[1 - (one[clip] + two[clip]) / 2, (one[clip] + two[clip]) / 2]])
-        assert share == pytest.approx(tempered(pair, predictor.card.temperature)[0, 1])
-        assert predictor.predict(made.corpus / clip).probabilities["Sad"] == pytest.approx(share, abs=5e-3)
-
-
-def test_folds_are_calibrated_on_the_validation_parts_of_them_all(made, joined, few_are_enough):
-    found = joined(*made.folds)
-    card = load_card(made.runs.folder(found.run_id, "checkpoint"))
-    parts = [read_validation(made.runs, fold.id) for fold in made.runs.children(made.folds[0])]
-    assert card.calibration["clips"] == sum(map(len, parts))
-
-
-@pytest.mark.parametrize("other", ["unchecked", "otherwise"])
-def test_without_a_common_validation_part_the_mean_stays_as_it_is(made, joined, few_are_enough, other):
-    found = joined(made.first, getattr(made, other))
-    assert load_card(made.runs.folder(found.run_id, "checkpoint")).calibration == {}
-
-
-def test_of_too_few_validation_clips_no_temperature_is_fitted(made, joined):
-    found = joined(made.first, made.second)
-    card = load_card(made.runs.folder(found.run_id, "checkpoint"))
-    assert card.calibration == {"temperature": 1.0, "clips": 4}
 
 
 # --- what is refused --------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from mer.splits import Split, partition
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-__all__ = ["GRID", "TITLE", "baseline_rows", "with_baseline"]
+__all__ = ["ENOUGH", "GRID", "TITLE", "baseline_rows", "fitted", "with_baseline"]
 
 VERSION = 1  # of the method, and part of its key
 TITLE = "the SVM beside it"
@@ -92,13 +92,20 @@ def _probabilities(material: Material, split: Split, notify: Notify) -> np.ndarr
         progress=lambda done, total: notify("statistics for the SVM", done, total),
     )
     labels = np.array([material.classes.index(report.dataset.clips[i].label) for i in known])
-    model = _svm().set_params(**_chosen(sound[: len(known)], labels, material.groups(known), notify))
-    model.fit(sound[: len(known)], labels)
+    model = fitted(sound[: len(known)], labels, material.groups(known), notify)
     margins = model.decision_function(sound[len(known) :])
     if margins.ndim == 1:  # of two classes one margin is given
         margins = np.stack([-margins, margins], axis=1)
     shares = np.exp(margins - margins.max(axis=1, keepdims=True))
     return shares / shares.sum(axis=1, keepdims=True)
+
+
+def fitted(sound: np.ndarray, labels: np.ndarray, songs: Sequence[str], notify: Notify) -> "Pipeline":
+    """The SVM that has learned from descriptors (clips, 229), with the settings that serve them best.
+
+    `labels` (clips,) are class numbers; `notify` as for `baseline_rows`.
+    """
+    return _svm().set_params(**_chosen(sound, labels, songs, notify)).fit(sound, labels)
 
 
 def _svm() -> "Pipeline":

@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from mer.features import as_input
-
 __all__ = ["Deletion", "deletion"]
 
 STEPS = 10
@@ -61,7 +59,6 @@ class Deletion:
 
 
 def deletion(
-    inputs: torch.Tensor,
     maps: torch.Tensor,
     belief: Callable[[torch.Tensor], float],
     *,
@@ -71,8 +68,8 @@ def deletion(
 ) -> Deletion:
     """The deletion curve of some windows together: of each the same share of its own map is taken away.
 
-    `inputs` (n, 3, height, width), all channels the same and of mean 0; `maps` (n, height, width) on the same
-    device; `belief` is asked for the probability of the class. `draws` is the number of shifted maps.
+    `maps` (n, height, width) lie over what the network sees. `belief` is asked for the probability of the
+    class where only some places are left: bool (n, height, width). `draws` is the number of shifted maps.
     """
     order = maps.flatten(1).argsort(dim=1, descending=True, stable=True)
     ranks = order.argsort(dim=1).view_as(maps) / maps[0].numel()  # in [0, 1): the share that goes before it
@@ -85,7 +82,7 @@ def deletion(
             if share in (0, 1) and row:
                 curves[row, number] = curves[0, number]  # nothing or everything is the same to all
             else:
-                curves[row, number] = belief(as_input(inputs[:, 0] * (ranking >= share)))
+                curves[row, number] = belief(ranking >= share)
         if progress:
             progress(number + 1, len(removed))
     curve, *random = (tuple(map(float, values)) for values in curves)

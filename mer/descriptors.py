@@ -18,14 +18,14 @@ from mer.controls import entry, stand_in
 from mer.parallel import Progress, process_map
 from mer.store import VERSION, FeatureStore
 
-__all__ = ["SETTINGS", "SIZE", "describe", "descriptors"]
+__all__ = ["LONGEST", "RATE", "SETTINGS", "SIZE", "describe", "descriptors", "undescribed"]
 
 SETTINGS = {"version": VERSION, "descriptors": 1}  # raise it when the numbers change
 RATE = 22_050  # Hz, whatever the network hears
 
 _N_FFT = 2048
 _HOP = 512
-_LONGEST = 120.0  # s of a clip that count
+LONGEST = 120.0  # s of a clip that count
 _BANDS, _CEPSTRA, _CHROMA = 40, 20, 12
 SIZE = 2 * (_BANDS + 3 * _CEPSTRA + _CHROMA) + 5
 
@@ -40,7 +40,7 @@ def descriptors(waveform: np.ndarray) -> np.ndarray:
     import librosa  # takes a second
     from threadpoolctl import threadpool_limits
 
-    wave = np.asarray(waveform[: int(_LONGEST * RATE)], np.float32)
+    wave = np.asarray(waveform[: int(LONGEST * RATE)], np.float32)
     with threadpool_limits(1, "blas"):  # on products this small, threads only wait for one another
         power = np.abs(librosa.stft(wave, n_fft=_N_FFT, hop_length=_HOP)) ** 2
         mel = librosa.feature.melspectrogram(S=power, sr=RATE, n_mels=_BANDS)
@@ -83,6 +83,12 @@ def describe(
     made = iter(process_map(make, missing, workers=workers, progress=progress))
     shelf.mark_used()
     return np.stack([next(made) if row is None else row for row in found])
+
+
+def undescribed(store: FeatureStore, hashes: Sequence[str], *, control: str = "none") -> list[bool]:
+    """Of each file, by its hash, whether there are no descriptors yet; damage is not looked for."""
+    shelf = Shelf.of(store.root / "descriptors", SETTINGS)
+    return [not shelf.path(entry(control, file_hash)).exists() for file_hash in hashes]
 
 
 def _kept(place: Path) -> np.ndarray | None:

@@ -60,12 +60,13 @@ def _draw(found: Explanation, path: Path) -> None:
 
 
 def _spectrogram(found: Explanation, axes: "Axes") -> None:
-    half = (found.seconds[1] - found.seconds[0]) / 2
+    first, second = (*found.seconds[:2], found.end)[:2]  # there may be a single frame
+    half = (second - first) / 2
     extent = (found.seconds[0] - half, found.seconds[-1] + half, -0.5, len(found.hertz) - 0.5)
     place = {"origin": "lower", "aspect": "auto", "extent": extent}
     axes.imshow(found.level, cmap="gray", **place)
     axes.imshow(found.relevance, cmap="inferno", alpha=0.6 * found.relevance, vmin=0, vmax=1, **place)
-    if found.relevance.any():
+    if found.relevance.any() and min(found.relevance.shape) > 1:
         axes.contour(found.seconds, range(len(found.hertz)), found.relevance, [0.5], colors=CYAN)
     axes.set_yticks(*frequency_ticks(found.hertz))
     axes.set(xlabel="time (s)", ylabel="frequency (Hz)")

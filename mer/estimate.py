@@ -20,7 +20,9 @@ import torch
 from mer.audio import decode, resample, window_starts
 from mer.augment import EvalTransform, TrainTransform
 from mer.backbones import Classifier, configured_classifier
+from mer.baseline import ENOUGH, fitted
 from mer.config import Config
+from mer.descriptors import LONGEST, RATE, SIZE, descriptors
 from mer.errors import StorageError
 from mer.features import Standardizer, images
 from mer.feeds import choose_device
@@ -39,43 +41,80 @@ CPU_BATCH = 8  # on a CPU a step of more takes as much longer
 STEPS = 4  # timed, after one that warms up; the fastest counts, being the least disturbed
 EXAMPLE = (44_100, 2, 10.0)  # the clip whose preparation is timed: Hz, channels, s
 POOL_SECONDS = 4.0  # to start worker processes, which import torch
+SVM_SECONDS = 3.0  # to import what the SVM needs
+SVM_CLIPS = 60, 240  # of which an SVM's fit is timed
 RUN_SECONDS = 4.0  # to open the run store, build the network, score, and write the checkpoint
 STANDARDIZER = Standardizer(-40.0, 20.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Seconds to get the clips ready, and to train and test (with folds: all of them)."""
+    """Seconds to get the clips ready, to train and test, and for the SVM; with folds, for all of them."""
 
     preparing: float
     training: float
+    baseline: float = 0.0
 
     @property
     def total(self) -> float:
         """Seconds in all."""
-        return self.preparing + self.training
+        return self.preparing + self.training + self.baseline
 
 
-def estimate(config: Config, clip_seconds: Sequence[float], *, prepared: bool = False) -> Estimate:
-    """Time that a run over clips of these lengths (s) takes; with `prepared`, its features are there already.
+def estimate(
+    config: Config,
+    clip_seconds: Sequence[float],
+    *,
+    unprepared: Sequence[float] | None = None,
+    undescribed: Sequence[float] | None = None,
+) -> Estimate:
+    """Time that a run over clips of these lengths (s) takes.
+
+    `unprepared` are the lengths of those clips whose images are not in the store yet, `undescribed` of those
+    whose descriptors for the SVM are not; by default all.
 
     Within a factor of 1.7 if the machine is otherwise idle, then and now; the first estimate for a network
-    times 10 steps of its training (1 to 14 s on two cores). Patience may end a run sooner. Grouping clips by
-    sound and fetching weights are not counted. Raises BackboneError for an unknown network or an image size
-    it does not take.
+    times 10 steps of its training (1 to 14 s on two cores), the first of all an SVM too (5 s). Patience may
+    end a run sooner, and what is kept of a frozen body's embeddings, or of an SVM on the same split, saves
+    its time. Grouping clips by sound and fetching weights are not counted. Raises BackboneError for an
+    unknown network or an image size it does not take.
     """
+    preparing = _preparing(config, clip_seconds if unprepared is None else unprepared)
+    training = _training(config, _windows(config, clip_seconds))
+    if not config.split.baseline:
+        return Estimate(preparing, training)
+    describing = _describing(clip_seconds if undescribed is None else undescribed)
+    return Estimate(preparing, training, describing + _fitting(config, len(clip_seconds)))
+
+
+def _windows(config: Config, clip_seconds: Sequence[float]) -> int:
     rate = config.audio.sample_rate
-    counts = [len(window_starts(round(seconds * rate), config.audio)) for seconds in clip_seconds]
-    preparing = 0.0 if prepared else _preparing(config, clip_seconds, sum(counts))
-    return Estimate(preparing, _training(config, sum(counts)))
+    return sum(len(window_starts(round(seconds * rate), config.audio)) for seconds in clip_seconds)
 
 
-def _preparing(config: Config, clip_seconds: Sequence[float], windows: int) -> float:
+def _preparing(config: Config, clip_seconds: Sequence[float]) -> float:
     key = ["prepare", config.audio.to_dict(), config.mel.to_dict()]
     second, window = _kept(key, partial(_time_clip, config))
-    seconds = sum(clip_seconds) * second + windows * window
-    many = len(clip_seconds) > SMALL and cores() > 1
-    return POOL_SECONDS + seconds / cores() if many else seconds
+    return _shared(sum(clip_seconds) * second + _windows(config, clip_seconds) * window, len(clip_seconds))
+
+
+def _describing(clip_seconds: Sequence[float]) -> float:
+    (second,) = _kept(["describe"], _time_description)
+    return _shared(sum(min(seconds, LONGEST) for seconds in clip_seconds) * second, len(clip_seconds))
+
+
+def _shared(seconds: float, clips: int) -> float:
+    """Work on clips of so many seconds in all, once all cores take part if they are many."""
+    return POOL_SECONDS + seconds / cores() if clips > SMALL and cores() > 1 else seconds
+
+
+def _fitting(config: Config, clips: int) -> float:
+    """Seconds to choose the settings of the SVM and fit it: the least, and what grows with clips squared."""
+    split = config.split
+    least, more = _kept(["svm"], _time_svm)
+    learning = min(clips * (1 - (1 / split.folds if split.folds else split.test)), ENOUGH)
+    few, many = SVM_CLIPS
+    return SVM_SECONDS + max(1, split.folds) * (least + more * learning**2 / (many**2 - few**2))
 
 
 def _training(config: Config, windows: int) -> float:
@@ -127,19 +166,48 @@ def _kept(key: list, measure: Callable[[], Sequence[float]]) -> Sequence[float]:
 
 def _time_clip(config: Config) -> tuple[float, float]:
     """Seconds that decoding takes per second of sound, and the image of one window."""
+    content, rate = _example(), config.audio.sample_rate
+    waveform = _decoded(content, rate)
+    count = len(window_starts(len(waveform), config.audio))
+    decoding = _seconds(lambda: _decoded(content, rate)) / EXAMPLE[2]
+    return decoding, _seconds(lambda: images(waveform, audio=config.audio, mel=config.mel)) / count
+
+
+def _example() -> bytes:
+    """A clip of noise whose work-up is timed."""
     rate, channels, seconds = EXAMPLE
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, (round(seconds * rate), channels))
     file = io.BytesIO()
     soundfile.write(file, noise, rate, format="FLAC")
+    return file.getvalue()
 
-    def decoding() -> np.ndarray:
-        return resample(decode(file.getvalue()).waveform, rate=rate, target=config.audio.sample_rate)
 
-    waveform = decoding()
-    count = len(window_starts(len(waveform), config.audio))
-    return _seconds(decoding) / seconds, _seconds(
-        lambda: images(waveform, audio=config.audio, mel=config.mel)
-    ) / count
+def _decoded(content: bytes, rate: int) -> np.ndarray:
+    return resample(decode(content).waveform, rate=EXAMPLE[0], target=rate)
+
+
+def _time_description() -> tuple[float]:
+    """Seconds that a clip's descriptors take per second of sound, with decoding."""
+    content = _example()
+    return (_seconds(lambda: descriptors(_decoded(content, RATE))) / EXAMPLE[2],)
+
+
+def _time_svm() -> tuple[float, float]:
+    """Seconds for the SVM of a few clips, and by how much longer more clips take."""
+    rng = np.random.default_rng(0)
+
+    def fit_one(clips: int) -> None:
+        songs = [str(number) for number in range(clips)]
+        sound, labels = rng.standard_normal((clips, SIZE)), np.arange(clips) % CLASSES
+        fitted(sound, labels, songs, lambda *_: None)
+
+    fit_one(SVM_CLIPS[0])  # warms up
+    times = []
+    for clips in SVM_CLIPS:
+        started = time.perf_counter()
+        fit_one(clips)
+        times.append(time.perf_counter() - started)
+    return times[0], max(times[1] - times[0], 0.0)
 
 
 def _seconds(work: Callable[[], object]) -> float:

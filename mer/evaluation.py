@@ -53,7 +53,7 @@ def evaluate_checkpoint(
     report = check(dataset, store, group=group_by_song, trainable=False, progress=notify)
     found = [_answers(network, report, store) for network in predictor.networks]
     first, groups = found[0], [clip.song or clip.id for clip in report.dataset.clips]
-    if len(found) > 1:
+    if predictor.card.members:
         together = predictor.joined([answers.probabilities for answers in found])
         first = replace(first, probabilities=together, hits=None, outside=None)
     scores = first.scores(groups=groups, classes=classes)

@@ -13,13 +13,14 @@ from mer.audio import load, window_starts
 from mer.config import AudioConfig, Config
 from mer.deletion import Deletion, deletion
 from mer.errors import AudioError, ConfigError
-from mer.features import images, log_mel, mel_frequencies
-from mer.inference import Predictor
+from mer.features import as_input, images, log_mel, mel_frequencies
+from mer.inference import Listener
 from mer.masking import divide
 
 __all__ = ["LONGEST", "Explanation", "explain"]
 
 LONGEST = 120.0  # s; an explanation is there to be looked at
+LEAST = 1e-12  # of the largest value of a map
 DRAWS = 8  # shifted maps; where there are several windows each has a shift of its own, and fewer do
 
 
@@ -56,7 +57,7 @@ class Explanation:
 
 
 def explain(
-    predictor: Predictor,
+    listener: Listener,
     source: Path | bytes,
     *,
     name: str | None = None,
@@ -64,30 +65,30 @@ def explain(
     window: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Explanation:
-    """Explain an answer of a network by Grad-CAM, in all windows of a clip or in one of them.
+    """Explain an answer of a network or an ensemble by Grad-CAM, in all windows of a clip or in one of them.
 
     `emotion` is the class to explain (default: the answer for the whole clip), `window` counts from 0. The
-    maps of windows that overlap are averaged. Raises AudioError (also for a clip of over 120 s, unless a
-    window is chosen), ConfigError for an unknown emotion or window, and BackboneError.
+    maps of windows that overlap are averaged; so are, as they weigh, those of an ensemble's networks, each
+    as a share of its largest value. Raises AudioError (also for a clip of over 120 s, unless a window is
+    chosen), ConfigError for an unknown emotion or window or networks that hear differently, BackboneError.
     """
-    config, classes = predictor.card.config, predictor.card.classes
+    config, classes = _common_settings(listener), listener.card.classes
     if emotion not in (None, *classes):
         raise ConfigError(f"emotion {emotion!r} is none of this checkpoint's: {', '.join(classes)}")
     clip = load(source, config.audio, name=name)
     part = _part(clip, config.audio, window, name or (str(source) if isinstance(source, Path) else "clip"))
     pictures = images(clip, audio=config.audio, mel=config.mel)
-    answers = predictor.probabilities(pictures)
-    answer = classes[int(answers.mean(axis=0).argmax())]
+    answer = classes[int(_respond(listener, _seen(listener, pictures)).argmax())]
     target = classes.index(emotion or answer)
-    inputs = predictor.inputs(pictures[part.windows])
-    evidence = predictor.evidence(inputs, target)
+    seen = _seen(listener, pictures[part.windows])
+    evidence = _evidence(listener, seen, target)
     sound, rate = clip[part.begin : part.end], config.audio.sample_rate
     relevance = _relevance(evidence, part, len(sound), config)
     heard, rest = divide(sound, relevance, sample_rate=rate, config=config.mel)
     return Explanation(
         emotion=answer,
         explained=classes[target],
-        probability=float(answers[part.windows, target].mean()),
+        probability=float(_respond(listener, seen)[target]),
         start=part.begin / rate,
         end=(part.begin + len(sound)) / rate,
         relevance=relevance,
@@ -97,8 +98,43 @@ def explain(
         heard=heard,
         rest=rest,
         rate=rate,
-        deletion=_check(predictor, inputs, evidence, target, progress) if relevance.any() else None,
+        deletion=_check(listener, seen, evidence, target, progress) if relevance.any() else None,
     )
+
+
+def _common_settings(listener: Listener) -> Config:
+    """How all networks that are asked hear; raises ConfigError where one hears otherwise."""
+    first, *rest = (network.card.config for network in listener.networks)
+    if any((own.audio, own.mel) != (first.audio, first.mel) for own in rest):
+        raise ConfigError(
+            "the networks of this ensemble do not all hear in the same windows and bands, so their maps have "
+            "no mean; explain one of them: the folders member-1, member-2 and so on in that of the ensemble"
+        )
+    return first
+
+
+def _seen(listener: Listener, pictures: np.ndarray) -> list[torch.Tensor]:
+    """What each network sees of images in dB."""
+    return [network.inputs(pictures) for network in listener.networks]
+
+
+def _respond(listener: Listener, seen: Sequence[torch.Tensor]) -> np.ndarray:
+    """Probabilities (classes,) of a clip from what each network sees of it."""
+    answers = [network.respond(own) for network, own in zip(listener.networks, seen, strict=True)]
+    return listener.joined(answers)[0]
+
+
+def _evidence(listener: Listener, seen: Sequence[torch.Tensor], target: int) -> torch.Tensor:
+    """Maps (n, rows, columns) of what speaks for a class; of several networks their weighted mean.
+
+    How large the values of a map are means nothing between networks, so each is brought to at most 1.
+    """
+    maps = [network.evidence(own, target) for network, own in zip(listener.networks, seen, strict=True)]
+    if len(maps) == 1:
+        return maps[0]
+    size = seen[0].shape[-2:]
+    parts = zip(listener.weights.tolist(), maps, strict=True)
+    return sum(weight * _resized(own / own.max().clamp_min(LEAST), size) for weight, own in parts)
 
 
 class _Part(NamedTuple):
@@ -149,17 +185,16 @@ def _resized(evidence: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def _check(
-    predictor: Predictor,
-    inputs: torch.Tensor,
+    listener: Listener,
+    seen: Sequence[torch.Tensor],
     evidence: torch.Tensor,
     target: int,
     progress: Callable[[int, int], None] | None,
 ) -> Deletion:
     """Whether the places that a map points at matter to the network."""
-    return deletion(
-        inputs,
-        _resized(evidence, inputs.shape[-2:]),
-        lambda masked: float(predictor.respond(masked)[:, target].mean()),
-        draws=max(2, DRAWS // len(inputs)),
-        progress=progress,
-    )
+
+    def belief(left: torch.Tensor) -> float:
+        return float(_respond(listener, [as_input(own[:, 0] * left) for own in seen])[target])
+
+    draws = max(2, DRAWS // len(seen[0]))
+    return deletion(_resized(evidence, seen[0].shape[-2:]), belief, draws=draws, progress=progress)

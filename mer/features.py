@@ -47,9 +47,15 @@ def log_mel(waveform: np.ndarray, *, sample_rate: int, config: MelConfig) -> tor
     with torch.inference_mode():
         window, filters = _analysis(sample_rate, config)
         samples = torch.from_numpy(np.ascontiguousarray(waveform))
+        short = config.n_fft // 2 + 1 - len(samples)  # reflection at the ends needs more samples than that
         spectrum = torch.stft(
-            samples, config.n_fft, config.hop_length, window=window, pad_mode="reflect", return_complex=True
-        )
+            F.pad(samples, (0, short)) if short > 0 else samples,
+            config.n_fft,
+            config.hop_length,
+            window=window,
+            pad_mode="reflect",
+            return_complex=True,
+        )[:, : 1 + len(samples) // config.hop_length]
         # Of |spectrum|^2 torch's `abs` would take the root first, which costs four times as much.
         power = times(filters, torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag))
         level = 10.0 * torch.log10(power.clamp_min(POWER_FLOOR))

@@ -96,11 +96,12 @@ class Prediction:
 class Listener(ABC):
     """A loaded checkpoint; make it once, call `predict` often. Safe to share: nothing in it changes.
 
-    `card` says how it hears; `networks` are those that it asks.
+    `card` says how it hears; `networks` are those that it asks, `weights` (networks,) their shares.
     """
 
     card: Card
     networks: tuple["Predictor", ...]
+    weights: np.ndarray
 
     @abstractmethod
     def predict_waveform(self, waveform: np.ndarray) -> Prediction:
@@ -142,6 +143,8 @@ class Listener(ABC):
 class Predictor(Listener):
     """The network of a checkpoint that is no ensemble; `mer.ensembles.open_predictor` opens either."""
 
+    weights = np.ones(1)
+
     def __init__(self, checkpoint: Path, *, device: str = "auto") -> None:
         model, standardizer, self.card = load_checkpoint(checkpoint)
         self.device = choose_device(device)
@@ -165,7 +168,7 @@ class Predictor(Listener):
         """See `Listener`."""
         looked = list(self._over(waveform, window_starts(len(waveform), self.card.config.audio)))
         scores = np.array([score for *_, score in looked])
-        weights = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
+        weights = _shares(scores)
         whole = weights[None] @ np.array([row for _, row, _ in looked])
         windows = tuple(window for window, *_ in looked)
         if self.model.weigh:
@@ -196,12 +199,8 @@ class Predictor(Listener):
                 own = self._named(share), tuple(map(float, weights))
                 yield Window(round(begin, 3), round(end, 3), *own), row, score
 
-    def probabilities(self, windows: np.ndarray) -> np.ndarray:
-        """Images in dB (n, size, size) -> probabilities (n, classes), calibrated as the card says."""
-        return within(self.answers(windows)[0], len(self.card.classes))
-
     def answers(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The same over all outputs of the network, maybe more than classes, and scores (n,)."""
+        """Images in dB (n, size, size) -> probabilities (n, outputs), maybe of no class; scores (n,)."""
         rows, _, scores = self._look(self.inputs(windows))
         return rows, scores
 
@@ -210,8 +209,9 @@ class Predictor(Listener):
         return self._transform(torch.from_numpy(np.asarray(windows))).to(self.device)
 
     def respond(self, inputs: torch.Tensor) -> np.ndarray:
-        """What the network sees -> probabilities (n, classes), calibrated as the card says."""
-        return within(self._look(inputs)[0], len(self.card.classes))
+        """What the network sees of one clip -> its answer, probabilities (1, classes), as `predict` gives."""
+        rows, _, scores = self._look(inputs)
+        return within(_shares(scores)[None] @ rows, len(self.card.classes))
 
     def _look(self, inputs: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Probabilities (n, outputs), attention (n, time), maybe of no columns, and scores (n,)."""
@@ -234,6 +234,12 @@ class Predictor(Listener):
         with self._turn:
             parts = inputs.split(pass_size(self.device))
             return torch.cat([grad_cam(self.model, part, target) for part in parts])
+
+
+def _shares(scores: np.ndarray) -> np.ndarray:
+    """What each window (n,) of a clip counts for in its answer, summing to 1."""
+    powers = np.exp(scores - scores.max())
+    return powers / powers.sum()
 
 
 def _side_by_side(

@@ -57,10 +57,12 @@ def clip_embeddings(checkpoint: Path, paths: Sequence[Path], *, progress: Progre
 def on_a_map(rows: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """Places (clips, 2) of clips with features (clips, features); the same for the same seed.
 
-    Raises DataError for fewer than 5 clips.
+    Raises DataError for fewer than 5 clips, and for features that are not finite or the same for all.
     """
     if len(rows) < FEWEST:
         raise DataError(f"{len(rows)} clips are too few for a map; use at least {FEWEST}")
+    if not np.isfinite(rows).all() or (rows == rows[0]).all():  # scikit-learn's t-SNE would crash
+        raise DataError("the network sees no difference between these clips; choose one that learned more")
     from sklearn.manifold import TSNE  # takes a second to import
 
     spread = rows.std(axis=0)

@@ -91,6 +91,13 @@ class FeatureStore:
         settings = {"version": VERSION, "audio": audio.to_dict(), "mel": mel.to_dict()}
         return Shelf.of(self.root / "images", settings)
 
+    def unprepared(
+        self, hashes: Sequence[str], *, audio: AudioConfig, mel: MelConfig, control: str = "none"
+    ) -> list[bool]:
+        """Of each file, by its hash, whether there are no images yet; damage is not looked for."""
+        shelf = self.images(audio, mel)
+        return [not shelf.path(entry(control, file_hash)).exists() for file_hash in hashes]
+
     def load(self, facts: Facts, *, audio: AudioConfig, mel: MelConfig, control: str = "none") -> ArrayFile:
         """The float16 images (windows, size, size) of a prepared clip, mapped when they are read."""
         return ArrayFile.open(self.images(audio, mel).path(entry(control, facts.file_hash)))

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mer.controls import CONTROLS
 from mer.metrics import majority_accuracy, pool_by
 
 __all__ = ["Control", "control_of", "guess_of"]
@@ -30,6 +31,17 @@ class Control:
     def above(self) -> tuple[str, ...]:
         """Those whose whole interval lies above guessing."""
         return tuple(name for name, (_, low, _) in self.scores.items() if low > self.guess)
+
+    @property
+    def verdict(self) -> str:
+        """What it shows, in a sentence."""
+        learned, who = CONTROLS[self.control], " and the ".join(self.above)
+        if not self.above:
+            return f"Passed: learns nothing from {learned}."
+        return (
+            f"Broken, unless by chance: the {who} scored above guessing on {learned}. "
+            "One score in forty does; try another seed."
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""

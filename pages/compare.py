@@ -4,6 +4,7 @@ import streamlit as st
 
 from mer.comparison import compare, verdict
 from mer.tables import as_csv
+from pages._ui.believing import show_checks
 from pages._ui.curves import CURVES, read_curves, show_curves
 from pages._ui.evaluated import Tested, clip_bytes, finished_runs, scores, tested_on
 from pages._ui.frame import guarded, page, page_file
@@ -112,6 +113,7 @@ with page("Compare"):
         st.page_link(page_file("train"), label="Train a network", icon=":material/fitness_center:")
     else:
         group = pick_group(groups)
-        for section in (show_board, overlay, show_pair, show_joining):
-            with guarded():
+        said = set()
+        for section in (show_board, overlay, show_pair, show_checks, show_joining):
+            with guarded(said):
                 section(group)

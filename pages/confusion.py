@@ -4,6 +4,7 @@ import streamlit as st
 
 from mer.metrics import columns
 from mer.runs import Run
+from pages._ui.believing import verdict_of
 from pages._ui.cell import show_cell
 from pages._ui.curves import best_and_last
 from pages._ui.data import history
@@ -42,8 +43,7 @@ def show_run(run: Run, show: str) -> None:
             key=key, on_select=lambda: take_cell(run.id, key), selection_mode="points",
             config={"displayModeBar": False},
         )  # fmt: skip
-    if "agreement" in found:
-        votes = found["agreement"]
+    if votes := found.get("agreement"):
         words += (
             f" A listener drawn at random agrees with {percent(votes['votes_won'])} of its answers; with the "
             f"best answers it would be {percent(votes['most_votes'])}."
@@ -56,7 +56,10 @@ def show_run(run: Run, show: str) -> None:
 
 
 def origin(run: Run) -> str:
-    """How training went, or of which runs it is an ensemble."""
+    """How training went, of which runs it is an ensemble, or what a control run shows."""
+    if run.control:
+        found = verdict_of(run)
+        return f"**Control run. {found.verdict if found else 'Its answers were not kept.'}**"
     if run.members:
         return f"An ensemble of {plain(members_of(run))}."
     found = best_and_last(run, history(run, "validation_accuracy"))

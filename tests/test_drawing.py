@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,3 +70,11 @@ def test_the_picture_can_be_drawn(written, found):
     content = (written(found) / "picture.png").read_bytes()
     assert content.startswith(b"\x89PNG")
     assert len(content) > 10_000
+
+
+def test_a_map_of_a_single_frame_can_be_drawn(written):
+    found = explanation()
+    short = replace(
+        found, relevance=found.relevance[:, :1], level=found.level[:, :1], seconds=found.seconds[:1]
+    )
+    assert (written(short) / "picture.png").read_bytes().startswith(b"\x89PNG")

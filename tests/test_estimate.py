@@ -15,7 +15,7 @@ from mer.presets import preset
 from tests.run_helpers import tiny_config, write_songs
 from tests.tiny_backbone import tiny_zoo
 
-SPEED = {"prepare": (0.01, 0.02), "train": (0.1, 0.05, 0.01, 0.5)}
+SPEED = {"prepare": (0.01, 0.02), "train": (0.1, 0.05, 0.01, 0.5), "describe": (0.003,), "svm": (0.2, 5.4)}
 
 
 @pytest.fixture(autouse=True)
@@ -30,11 +30,14 @@ def timed(monkeypatch):
     monkeypatch.setattr(module, "_kept", lambda key, measure: SPEED[key[0]])
     monkeypatch.setattr(module, "cores", lambda: 1)
     monkeypatch.setattr(module, "RUN_SECONDS", 0.0)
+    monkeypatch.setattr(module, "SVM_SECONDS", 0.0)
 
 
 def settings(**changes):
     """10 s clips of one window each; half of them test, a fifth of the others validates."""
-    return preset("full").updated(**{"test": 0.5, "validation": 0.2, "batch_size": 10, "epochs": 2} | changes)
+    return preset("full").updated(
+        **{"test": 0.5, "validation": 0.2, "batch_size": 10, "epochs": 2, "baseline": False} | changes
+    )
 
 
 def test_every_part_of_a_run_is_counted(timed):
@@ -52,7 +55,33 @@ def test_features_of_a_frozen_network_are_counted_once(timed):
 
 
 def test_prepared_clips_take_no_preparing(timed):
-    assert estimate(settings(), [10.0] * 100, prepared=True).preparing == 0
+    whole, half, none = (estimate(settings(), [10.0] * 80, unprepared=[10.0] * n) for n in (80, 40, 0))
+    assert whole == estimate(settings(), [10.0] * 80)
+    assert (half.preparing, none.preparing) == (whole.preparing / 2, 0)
+    assert whole.training == half.training == none.training
+
+
+def test_the_svm_is_counted_with_its_statistics_and_the_square_of_its_clips(timed):
+    found = estimate(settings(baseline=True), [10.0] * 100)
+    assert found.baseline == pytest.approx(100 * 10 * 0.003 + 0.2 + 5.4 * 50**2 / (240**2 - 60**2))
+    assert found.total == found.preparing + found.training + found.baseline
+    described = estimate(settings(baseline=True), [10.0] * 100, undescribed=[])
+    assert found.baseline - described.baseline == pytest.approx(100 * 10 * 0.003)
+
+
+def test_the_svm_is_fitted_in_every_fold_but_hears_each_clip_once(timed):
+    one, four = (
+        estimate(settings(test=0.25, folds=folds, baseline=True), [10.0] * 100, undescribed=[]).baseline
+        for folds in (0, 4)
+    )
+    assert four == pytest.approx(4 * one)
+    clips = [estimate(settings(baseline=True), [10.0] * n, undescribed=[]).baseline for n in (4000, 9000)]
+    assert clips[0] == clips[1], "of many clips some choose its settings"
+
+
+def test_no_more_of_a_long_clip_is_described_than_counts(timed):
+    usual, long = (estimate(settings(baseline=True), [s] * 10).baseline for s in (120.0, 3600.0))
+    assert usual == long
 
 
 def test_longer_clips_have_more_windows(timed):
@@ -97,6 +126,13 @@ def test_a_network_is_timed_once_and_its_speed_is_kept(freeze, builds, own_home)
     assert estimate(config, [1.2] * 16) == first
     assert builds == ["tiny"]
     assert sorted(p.name for p in own_home.iterdir()) == ["speed.json"]
+
+
+def test_the_svm_is_timed_once():
+    config = tiny_config(backbone="tiny", baseline=True)
+    first = estimate(config, [1.2] * 16)
+    assert first.baseline > module.SVM_SECONDS
+    assert estimate(config, [1.2] * 16) == first
 
 
 def test_what_changes_the_speed_is_timed_again(builds):

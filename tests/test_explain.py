@@ -1,11 +1,15 @@
 """An explanation lies where the clip was heard: right seconds, right frequencies, and the sound of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from mer.audio import load
-from mer.checkpoints import save_checkpoint
+from mer.cards import Member, load_card
+from mer.checkpoints import save_checkpoint, write_ensemble
+from mer.ensembles import open_predictor
 from mer.errors import AudioError, ConfigError
 from mer.explain import explain
 from mer.features import images
@@ -145,9 +149,72 @@ def test_a_long_clip_is_explained_window_by_window(predictor, clip):
     assert explain(predictor, path, window=240).end == 121
 
 
-def test_what_a_network_sees_gives_its_probabilities(predictor, clip):
-    config = predictor.card.config
-    windows = images(load(clip(3.0), config.audio), audio=config.audio, mel=config.mel)
+def test_what_a_network_sees_of_a_clip_gives_its_answer(predictor, clip):
+    config, path = predictor.card.config, clip(3.0)
+    windows = images(load(path, config.audio), audio=config.audio, mel=config.mel)
     inputs = predictor.inputs(windows)
     assert inputs.shape == (5, 3, 32, 32)
-    np.testing.assert_allclose(predictor.respond(inputs), predictor.probabilities(windows))
+    answer = predictor.predict(path).probabilities
+    np.testing.assert_allclose(predictor.respond(inputs)[0], list(answer.values()), rtol=1e-5)
+
+
+def test_where_windows_are_weighed_the_answer_to_the_whole_clip_is_explained(tmp_path, clip):
+    config = tiny_config(epochs=1, pool="attention")
+    model = tiny_fit(config)[0]
+    with torch.no_grad():
+        for parameter in model.weigh.parameters():
+            parameter.mul_(300)  # one window decides
+    listener = Predictor(save_checkpoint(tmp_path / "weighs", model, tiny_card(config)), device="cpu")
+    path = clip(3.3)
+    prediction = listener.predict(path)
+    assert max(window.weight for window in prediction.windows) > 0.5
+    found = explain(listener, path)
+    assert found.emotion == prediction.emotion
+    assert found.probability == pytest.approx(prediction.probabilities[found.emotion])
+    assert found.deletion.curve[0] == pytest.approx(found.probability)
+
+
+# --- ensembles --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ensemble(checkpoint, tmp_path):
+    """`ensemble(**changes)` of the checkpoint and one with these settings of its own, which weighs more."""
+
+    def write(**changes):
+        config = tiny_config(epochs=2)
+        own = tiny_card(config)
+        own = replace(own, config=own.config.updated(**changes))
+        other = save_checkpoint(tmp_path / "other", tiny_fit(config)[0], own)
+        members = (Member(0.25), Member(0.75))
+        card = replace(load_card(checkpoint), members=members, calibration={"temperature": 1.7, "clips": 30})
+        (tmp_path / "both").mkdir()
+        write_ensemble(tmp_path / "both", [checkpoint, other], card)
+        return open_predictor(tmp_path / "both", device="cpu")
+
+    return write
+
+
+def test_what_an_ensemble_looks_at_is_the_weighted_mean_of_its_networks_maps(ensemble, clip, monkeypatch):
+    listener, path = ensemble(), clip(1.0)
+    for number, network in enumerate(listener.networks):
+        shown = torch.zeros(1, 32, 32)
+        shown[:, :, 16 * number : 16 * number + 16] = 10.0 ** (3 * number)  # how large says nothing
+        monkeypatch.setattr(network, "evidence", lambda inputs, target, shown=shown: shown)
+    found = explain(listener, path)
+    assert found.relevance[:, 5:25] == pytest.approx(1 / 3, abs=0.01)
+    assert found.relevance[:, 40:60] == pytest.approx(1)
+
+
+def test_the_check_asks_the_ensemble(ensemble, clip):
+    listener, path = ensemble(), clip(2.0)
+    prediction = listener.predict(path)
+    found = explain(listener, path)
+    assert found.emotion == prediction.emotion
+    assert found.probability == pytest.approx(prediction.probabilities[found.emotion])
+    assert found.deletion.curve[0] == pytest.approx(found.probability)
+
+
+def test_networks_that_hear_differently_have_no_common_map(ensemble, clip):
+    with pytest.raises(ConfigError, match="explain one of them: the folders member-1, member-2"):
+        explain(ensemble(window_seconds=0.9), clip(2.0))

@@ -228,3 +228,12 @@ def test_the_network_sees_the_image_three_times_which_is_in_memory_once():
     assert made.untyped_storage().nbytes() == batch.nbytes
     for channel in range(3):
         assert torch.equal(made[:, channel], batch)
+
+
+@pytest.mark.parametrize("samples", [600, 2048, 4096, 4097])
+def test_a_clip_shorter_than_half_a_transform_has_a_spectrogram_too(sound, samples):
+    wave = sound.tone(440.0, 1.0)[:samples]
+    level = log_mel(wave, sample_rate=RATE, config=MelConfig(n_fft=8192))
+    assert level.shape == (128, 1 + samples // 256)
+    assert level.max() == 0
+    assert torch.isfinite(level).all()

@@ -188,10 +188,10 @@ def test_a_prediction_is_the_models_own_answer(make, clip, tmp_path, loss):
 def test_more_windows_than_a_batch_give_the_same_as_one_by_one(predictor):
     rng = np.random.default_rng(0)
     windows = rng.normal(-40, 10, (19, 32, 32)).astype(np.float16)
-    alone = np.concatenate([predictor.probabilities(windows[k : k + 1]) for k in range(len(windows))])
+    alone = np.concatenate([predictor.answers(windows[k : k + 1])[0] for k in range(len(windows))])
     sizes = []
     predictor.model.body.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
-    together = predictor.probabilities(windows)
+    together = predictor.answers(windows)[0]
     assert sizes == [16, 3]
     assert together.shape == (19, 2)
     assert together == pytest.approx(alone, abs=1e-6)

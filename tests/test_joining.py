@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mer.cards import load_card
+from mer.cards import CARD, load_card
 from mer.ensembles import open_predictor
 from mer.errors import CheckpointError, RunError, StorageError
 from mer.evaluation import evaluate_checkpoint
@@ -115,6 +115,20 @@ def test_it_can_be_judged_on_data_as_any_checkpoint(made, joined):
     scores = evaluate_checkpoint(made.runs.folder(found.run_id, "checkpoint"), made.corpus)
     assert (scores["n_clips"], scores["n_songs"], scores["n_windows"]) == (16, 8, 16)
     assert scores["trained_on_this_data"] is True
+
+
+def test_where_one_member_has_all_the_weight_its_answers_are_tempered_all_the_same(made, joined):
+    folder = made.runs.folder(joined(made.first, made.second).run_id, "checkpoint")
+    card = json.loads((folder / CARD).read_text("utf-8"))
+    one, other = card["members"]
+    card |= {"members": [one | {"weight": 1.0}, other | {"weight": 0.0}]}
+    errors = []
+    for temperature in (1.0, 20.0):
+        content = card | {"calibration": {"temperature": temperature, "clips": 30}}
+        (folder / CARD).write_text(json.dumps(content), "utf-8")
+        errors.append(evaluate_checkpoint(folder, made.corpus)["calibration"])
+    assert errors[1]["bins"][-1]["confidence"] < errors[0]["bins"][-1]["confidence"]
+    assert errors[1]["bins"][-1]["confidence"] < 0.6
 
 
 def test_its_card_has_its_own_scores_and_names_its_members(made, joined):

@@ -58,6 +58,12 @@ def test_unrelated_features_hardly_align():
     assert alignment(first, second) == pytest.approx(alignment(second, first))
 
 
+@pytest.mark.parametrize("rows", [np.ones((6, 4)), np.full((6, 4), np.nan), np.diag([np.inf, 1, 2, 3, 4, 5])])
+def test_clips_that_cannot_be_told_apart_have_no_map(rows):
+    with pytest.raises(DataError, match="sees no difference between these clips"):
+        on_a_map(rows.astype(np.float32))
+
+
 def test_features_that_never_change_align_with_nothing():
     assert alignment(np.ones((5, 3)), np.arange(10.0).reshape(5, 2)) == 0
 

@@ -27,12 +27,12 @@ combining frozen
 training
 runs
 resume
-estimate tracking cards
+tracking cards
 callbacks checkpoints material results
 baseline judging ladder
 records inference
 ensembles joining
-evaluation experiments explain landscape leaks stimuli timeline verdicts
+estimate evaluation experiments explain landscape leaks stimuli timeline verdicts
 drawing jobs
 cli
 """

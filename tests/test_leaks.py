@@ -1,16 +1,27 @@
 """The leak of a split is measured by clip, with an interval over songs."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mer.leaks import leak_of
+from mer.leaks import Leak, leak_of, pairs
+from mer.material import Spec
+from mer.runs import Run
+from tests.run_helpers import tiny_config
 
 
-def rows(right):
+def rows(right, sure=0.8):
     """A row for each (song, whether it was answered rightly)."""
     return [
-        {"clip": f"{song}/{number}", "song": song, "label": "A", "predicted": "A" if hit else "B"}
+        {
+            "clip": f"{song}/{number}",
+            "song": song,
+            "label": "A",
+            "predicted": "A" if hit else "B",
+            "probabilities": {"A": 0.5 + sure * (hit - 0.5), "B": 0.5 - sure * (hit - 0.5)},
+        }
         for number, (song, hit) in enumerate(right)
     ]
 
@@ -52,3 +63,44 @@ def test_a_run_has_no_leak_against_itself(right):
     assert value == 0
     assert low <= 0 <= high
     assert found.to_dict()["kept"] == found.to_dict()["parted"]
+    assert "one and the same" in found.meaning
+    assert "No leak can be seen" in leak_of(rows(right), rows(right, sure=0.7)).meaning
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "meaning"),
+    [(0.1, 0.3, "flatter"), (-0.3, -0.1, "odd"), (-0.1, 0.1, "No leak can be seen")],
+)
+def test_what_an_interval_means_depends_on_where_zero_lies(low, high, meaning):
+    score = (0.5, 0.4, 0.6)
+    assert meaning in Leak(score, score, ((low + high) / 2, low, high)).meaning
+
+
+def finished(name, *, started=0.0, **changes):
+    """A finished run whose command tells what was changed, as commands do."""
+    spec = Spec("songs", tiny_config(**changes), command=f"mer train {changes}").to_dict()
+    return Run(name, name, "finished", started, started + 1, spec, {}, tags={"mer.data_hash": "abc"})
+
+
+def test_runs_that_differ_in_songs_kept_apart_alone_are_a_pair():
+    runs = [
+        finished("parted", group_by_song=False),
+        finished("kept"),
+        finished("another network", backbone="alexnet", group_by_song=False),
+        finished("another seed", seed=1),
+    ]
+    assert [(kept.id, parted.id) for kept, parted in pairs(runs)] == [("kept", "parted")]
+
+
+def test_of_equal_runs_the_newest_is_held_against_the_other():
+    runs = [finished("old"), finished("new", started=5.0), finished("parted", group_by_song=False)]
+    assert [kept.id for kept, _ in pairs(runs)] == ["new"]
+
+
+def test_what_did_not_finish_or_is_part_of_another_run_has_no_pair():
+    kept, parted = finished("kept"), finished("parted", group_by_song=False)
+    for change in (
+        {"status": "failed"}, {"parent": "whole"}, {"tags": {"mer.data_hash": "abc", "mer.members": "a,b"}},
+        {"tags": {"mer.data_hash": "other clips"}}, {"spec": {}},
+    ):  # fmt: skip
+        assert pairs([kept, replace(parted, **change)]) == []

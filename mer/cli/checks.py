@@ -11,7 +11,6 @@ from mer.presets import preset
 
 if TYPE_CHECKING:
     from mer.experiments import Outcome
-    from mer.leaks import Leak
 
 FOUND = 1  # exit status of a check that found something
 
@@ -78,21 +77,12 @@ def check_leak(arguments: Namespace) -> None:
     data |= {"leaks": {name: leak.to_dict() for name, leak in found.items()}}
     header = ("by clip (95% interval)", "songs kept apart", "songs on both sides", "difference")
     runs = f"runs {kept.run_id[:8]} and {parted.run_id[:8]}"
-    emit(data, as_json=arguments.json, text=f"{table(rows, header)}\n{_meaning(found['network'])} ({runs})")
+    emit(data, as_json=arguments.json, text=f"{table(rows, header)}\n{found['network'].meaning} ({runs})")
 
 
 def _points(difference: tuple[float, float, float]) -> str:
     value, low, high = (100 * part for part in difference)
     return f"{value:+.0f} points ({low:+.0f} to {high:+.0f})"
-
-
-def _meaning(leak: "Leak") -> str:
-    _, low, high = leak.difference
-    if low > 0:
-        return "Songs on both sides flatter the score: what is learned of a song helps with its other clips."
-    if high < 0:
-        return "Songs on both sides lower the score, which is odd: look at the splits."
-    return "No leak can be seen in so few songs; that is no proof that there is none."
 
 
 def _cell(score: tuple[float, float, float]) -> str:

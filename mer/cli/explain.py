@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 def explain(arguments: Namespace) -> None:
     """Write where a network looked in a clip, what is to be heard there, and whether it matters."""
     from mer.drawing import FILES, write_explanation
+    from mer.ensembles import open_predictor
     from mer.explain import explain
     from mer.files import new_folder
-    from mer.inference import Predictor
 
     bars = Bars()
     with new_folder(arguments.out) as draft:
-        predictor = Predictor(arguments.checkpoint)
+        predictor = open_predictor(arguments.checkpoint)
         found = explain(
             predictor,
             arguments.file,

@@ -107,11 +107,13 @@ def stimuli(arguments: Namespace) -> int:
     chosen = match(found, per_class=arguments.per_class)
     rows = export(arguments.out, chosen, dataset, arguments.checkpoints, loudness=arguments.loudness)
     columns = ("file", "emotion", "agreement", "tempo_bpm", "loudness_lufs", "source")
+    missing = sorted(set(predictors[0].card.classes) - {one.emotion for one in chosen})
+    data = {"out": str(arguments.out), "candidates": len(found), "stimuli": rows, "missing": missing}
     text = table([[row[name] for name in columns] for row in rows], columns)
-    data = {"out": str(arguments.out), "candidates": len(found), "stimuli": rows}
-    emit(
-        data, as_json=arguments.json, text=f"{text}\n{len(rows)} of {len(found)} candidates: {arguments.out}"
-    )
+    text += f"\n{len(rows)} of {len(found)} candidates: {arguments.out}"
+    if missing:
+        text += f"\nThere is no clip that all call {' or '.join(missing)}."
+    emit(data, as_json=arguments.json, text=text)
     return 0
 
 

@@ -13,7 +13,7 @@ from pages._ui.frame import page_file
 from pages._ui.links import chosen, remember
 from pages._ui.work import run_mer
 
-__all__ = ["durations", "pick_data", "report", "title"]
+__all__ = ["pick_data", "report", "title"]
 
 
 def title(entry: Entry) -> str:
@@ -46,11 +46,6 @@ def _report(home: str, key: str) -> Report:
     entry = find(key)
     data = load_dataset(Path(entry.path), label_column=entry.label_column, song_column=entry.song_column)
     return check(data, FeatureStore.default(), workers=1)
-
-
-def durations(entry: Entry) -> tuple[float, ...]:
-    """Seconds of each usable clip."""
-    return tuple(fact.seconds for fact in report(entry).facts)
 
 
 def pick_data() -> Entry | None:

@@ -14,11 +14,12 @@ from mer.files import home as mer_home
 from mer.runs import Run
 from mer.tracking import RunStore
 from pages._ui.data import Model, all_runs
-from pages._ui.style import titled
+from pages._ui.style import members_of, titled
 
 __all__ = [
     "SVM_TITLE",
     "Tested",
+    "beside",
     "clip_bytes",
     "clip_path",
     "finished_runs",
@@ -63,7 +64,7 @@ class Tested:
     def answers(self, key: str) -> list[dict[str, Any]]:
         """A row per test clip of one of them. Raises RunError if they are damaged."""
         if key == SVM:
-            return _predictions(str(mer_home()), self.svm.id, self.svm.ended, svm=True)
+            return beside(self.svm)
         return predictions(next(run for run in self.runs if run.id == key))
 
 
@@ -76,14 +77,15 @@ def finished_runs() -> list[Run]:
 
 
 def tested_on(runs: list[Run]) -> list[Tested]:
-    """Runs in groups that were tested on the same clips; a run of which that is unknown stands alone."""
+    """Runs in groups tested on the same clips, control runs last; a run alone where that is not known."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(results.test_key(run) or run.id, []).append(run)
-    return [
+    found = [
         Tested(key, tuple(sorted(part, key=lambda run: -run.metrics["test_song_accuracy"])))
         for key, part in groups.items()
     ]
+    return sorted(found, key=lambda group: bool(group.runs[0].control))
 
 
 def scores(run: Run) -> dict[str, Any] | None:
@@ -99,6 +101,11 @@ def _scores(home: str, run_id: str, ended: float | None) -> dict[str, Any] | Non
 def predictions(run: Run) -> list[dict[str, Any]]:
     """A row per test clip of a finished run. Raises RunError if they are damaged."""
     return _predictions(str(mer_home()), run.id, run.ended)
+
+
+def beside(run: Run) -> list[dict[str, Any]]:
+    """The same of the SVM beside it; empty where there was none. Raises RunError if they are damaged."""
+    return _predictions(str(mer_home()), run.id, run.ended, svm=True)
 
 
 @st.cache_data(max_entries=30, show_spinner=False)
@@ -132,6 +139,11 @@ def _moved(run: Run, clip: str) -> DataError:
 
 def tested_by(run: Run, clip: str) -> Model:
     """The network that was tested on a clip: of a cross-validation that of its fold. Raises RunError."""
+    if run.members and run.spec["config"]["split"]["folds"]:
+        raise RunError(
+            f"run {run.id[:8]} joins cross-validations, where each clip was answered by the networks of its "
+            f"fold; explain it in one of the runs {members_of(run)}"
+        )
     store = RunStore.open()
     for part in [*store.children(run.id), run]:
         folder = store.folder(part.id, "checkpoint")

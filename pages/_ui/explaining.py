@@ -50,7 +50,7 @@ def _explain(content: bytes, name: str, key: str, emotion: str, window: int | No
         end=found.end,
         level=thin(found.level),
         relevance=thin(100 * found.relevance),
-        mel=network.card.config.mel,
+        mel=network.networks[0].card.config.mel,
         heard=as_wav(found.heard, found.rate),
         rest=as_wav(found.rest, found.rate),
         deletion=found.deletion,
@@ -58,9 +58,7 @@ def _explain(content: bytes, name: str, key: str, emotion: str, window: int | No
 
 
 def offer_explanation(content: bytes, name: str, model: Model, *, key: str) -> None:
-    """A switch, and behind it the explanation; nothing is computed before. None for ensembles."""
-    if model.card.members:
-        return  # their networks look at different places; each can be asked on its own
+    """A switch, and behind it the explanation; nothing is computed before."""
     if st.toggle("Explain", key=f"{key} explain"):
         with guarded():
             show_explanation(content, name, model, key=key)

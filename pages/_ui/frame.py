@@ -76,12 +76,18 @@ def page(title: str) -> Iterator[None]:
 
 
 @contextmanager
-def guarded() -> Iterator[None]:
-    """Say what went wrong and what to do; the technical part goes to the log, and opens on demand."""
+def guarded(said: set[str] | None = None) -> Iterator[None]:
+    """Say what went wrong and what to do; the technical part goes to the log, and opens on demand.
+
+    Parts of a page that may come upon the same trouble share `said`: it is told once.
+    """
     try:
         yield
     except MerError as error:
-        st.error(str(error), icon=":material/error:")
+        if said is None or str(error) not in said:
+            st.error(str(error), icon=":material/error:")
+        if said is not None:
+            said.add(str(error))
     except Exception as error:  # a page must not end in a traceback
         logging.getLogger("mer.pages").exception("a page failed")
         st.error("Something went wrong here. Reload the page; if it stays, the server's log says more.")

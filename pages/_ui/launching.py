@@ -4,18 +4,24 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from mer.cli.specs import command_for
 from mer.config import Config
 from mer.controls import CONTROLS
+from mer.descriptors import undescribed
 from mer.jobs import launch
 from mer.library import Entry
 from mer.material import Spec
+from mer.store import FeatureStore
 from mer.tracking import RunStore
-from pages._ui.datasets import durations
+from pages._ui.datasets import report
 from pages._ui.frame import page_file
+
+if TYPE_CHECKING:
+    from mer.estimate import Estimate
 
 __all__ = ["launch_all", "launch_and_watch", "show_checks", "spec_of", "time_needed"]
 
@@ -41,15 +47,26 @@ def spec_of(entry: Entry, config: Config, preset_name: str) -> Spec:
 
 
 @st.cache_data(max_entries=50, show_spinner="Measuring how fast this machine is …")
-def _seconds(config_text: str, clips: tuple[float, ...]) -> float:
+def _estimate(config_text: str, *lengths: tuple[float, ...]) -> "Estimate":
     from mer.estimate import estimate
 
-    return estimate(Config.from_json(config_text), clips).total
+    clips, unprepared, undescribed = lengths
+    config = Config.from_json(config_text)
+    return estimate(config, clips, unprepared=unprepared, undescribed=undescribed)
 
 
 def time_needed(entry: Entry, specs: list[Spec]) -> float:
-    """Seconds that all specs take, one after another, by what was measured on this machine."""
-    return sum(_seconds(spec.config.to_json(), durations(entry)) for spec in specs)
+    """Seconds that specs of several networks take, one after another, by what was measured on this machine.
+
+    What is in the store is not worked out again, and the first run leaves there what the others need.
+    """
+    facts, store, config = report(entry).facts, FeatureStore.default(), specs[0].config
+    hashes, control = [fact.file_hash for fact in facts], config.split.control
+    unprepared = store.unprepared(hashes, audio=config.audio, mel=config.mel, control=control)
+    missing = [[True] * len(facts), unprepared, undescribed(store, hashes, control=control)]
+    lengths = [tuple(fact.seconds for fact, new in zip(facts, part, strict=True) if new) for part in missing]
+    found = [_estimate(spec.config.to_json(), *lengths) for spec in specs]
+    return found[0].preparing + found[0].baseline + sum(one.training for one in found)
 
 
 def launch_and_watch(specs: list[Spec]) -> None:

@@ -57,6 +57,9 @@ def test_an_ensemble_is_made_judged_asked_and_exported(mer, two, corpus, tmp_pat
     answers = json.loads(mer("predict", tmp_path / "both", corpus / "Sad", "--json")[1])
     assert len(answers) == 8
     assert all(sum(row["probabilities"].values()) == pytest.approx(1) for row in answers)
+    clip, out = corpus / "Sad" / "0a.wav", tmp_path / "why"
+    why = json.loads(mer("explain", tmp_path / "both", clip, "--out", out, "--json")[1])
+    assert why["emotion"] in ("Happy", "Sad")
     assert mer("export", made["run_id"], "--out", tmp_path / "half", "--half")[0] == 0
     whole, half = (open_predictor(tmp_path / name) for name in ("both", "half"))
     clip = corpus / "Sad" / "0a.wav"

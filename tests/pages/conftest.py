@@ -159,8 +159,8 @@ def broken_database(own_home):
 def recorded(lab):
     """recorded(rows, name=..., key=..., svm=...) keeps a finished run; rows of (clip, song, label, said).
 
-    `svm` is what an SVM answered beside it, if there was one; `config` and further words are what its spec
-    has of them.
+    `clips` stands for the clips it worked on (default: `key`); `svm` is what an SVM answered beside it, if
+    there was one; `config` and further words are what its spec has of them.
     """
     made = []
 
@@ -174,7 +174,7 @@ def recorded(lab):
             for (clip, song, label, said), part in zip(rows, shares, strict=True)
         ]  # fmt: skip
 
-    def record(rows, *, name="made up", key="made up", svm=(), config=None, **asked):
+    def record(rows, *, name="made up", key="made up", clips=None, svm=(), config=None, **asked):
         classes = sorted({row[2] for row in rows} | {row[3] for row in rows})
         found, beside = answers(rows, classes), answers(svm, classes) if svm else []
         scores = with_baseline(score_rows(found, classes), beside, classes)
@@ -188,7 +188,7 @@ def recorded(lab):
         made.append(run_id)
         lab.runs.save_folder(run_id, "evaluation", write)
         lab.runs.log(run_id, [(1, headline(scores))])
-        lab.runs.tag(run_id, {"mer.test_hash": key, "mer.data_hash": key, "mer.data_name": "songs"})
+        lab.runs.tag(run_id, {"mer.test_hash": key, "mer.data_hash": clips or key, "mer.data_name": "songs"})
         lab.runs.finish(run_id, "finished")
         return run_id
 

@@ -9,7 +9,7 @@ import pytest
 from mer.errors import DataError, MerError
 from mer.library import add, known
 from pages._ui import adding, browse, datasets, steps
-from pages._ui.datasets import durations
+from pages._ui.datasets import report
 from tests.page_helpers import by_label, errors, links, opened, page_at, said
 from tests.run_helpers import write_songs
 
@@ -260,7 +260,7 @@ def test_the_real_check_runs_as_a_command_of_its_own(own_home, tmp_path):
     app = opened("data")
     assert errors(app) == []
     assert figures(app)["Clips"] == "8"
-    assert len(durations(known()[0])) == 8
+    assert len(report(known()[0]).facts) == 8
 
 
 def test_a_clip_is_shown_in_six_steps(corpus):

@@ -1,12 +1,17 @@
 """Ensembles on the pages: how alike runs are, the button that joins them, and where the ensemble is seen."""
 
+from dataclasses import replace
+
 import pytest
 
+from mer.experiments import Experiment
 from mer.joining import join
+from mer.material import Spec
 from mer.results import test_key as key_of
 from pages._ui.joining import alike
 from pages._ui.style import members_of
 from tests.page_helpers import by_label, errors, opened, said
+from tests.run_helpers import tiny_config
 
 
 @pytest.fixture
@@ -82,6 +87,28 @@ def test_an_ensemble_has_a_confusion_matrix_and_clips(both):
     assert errors(app) == []
     assert f"An ensemble of {both.first[:8]}, {both.second[:8]}" in said(app)
     assert "Listen to a cell" in said(app)
+
+
+def test_it_is_explained_on_predict_and_on_confusion(both):
+    for app in (opened("predict", model=both.both[:8]), opened("confusion", run=[both.both[:8]])):
+        next(toggle for toggle in app.toggle if toggle.label == "Explain").set_value(True).run()
+        assert errors(app) == []
+        assert any(part in said(app) for part in ("Hear it", "Nothing here speaks for"))
+
+
+def test_of_joined_cross_validations_a_member_is_to_be_asked_for_an_explanation(cleared):
+    spec = Spec(data=str(cleared.corpus), config=tiny_config(epochs=1, folds=2))
+    outcomes = [Experiment().train(replace(spec, rung=name)) for name in ("one", "other")]
+    try:
+        made = join(cleared.runs, [outcome.run_id for outcome in outcomes]).run_id
+        app = opened("confusion", run=[made[:8]])
+        next(toggle for toggle in app.toggle if toggle.label == "Explain").set_value(True).run()
+        (error,) = errors(app)
+        assert f"explain it in one of the runs {outcomes[0].run_id[:8]}, {outcomes[1].run_id[:8]}" in error
+    finally:
+        for outcome in outcomes:
+            for part in (*outcome.folds, outcome):
+                cleared.runs.delete(part.run_id)
 
 
 def test_home_counts_it_and_live_shows_it(both):

@@ -101,3 +101,11 @@ def test_text_from_outside_does_nothing_in_markdown(text):
 
 def test_devanagari_stays_as_it_is():
     assert plain("दिल  का गीत") == "दिल का गीत"
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [{"n_songs": "many"}, {"intervals": []}, {"intervals": {"song_accuracy": [1]}}, {"chance": "<b>"}],
+)
+def test_a_card_whose_scores_are_no_scores_says_nothing_of_them(strange):
+    assert card_score(CARD | strange) == ""

@@ -7,9 +7,12 @@ import pytest
 from mer.cli.parser import build_parser
 from mer.cli.specs import given_settings, make_spec
 from mer.errors import BackboneError
+from mer.estimate import Estimate
+from mer.library import known
 from mer.presets import preset
 from pages._ui import launching
 from tests.page_helpers import errors, links, opened, page_at, said
+from tests.run_helpers import tiny_config
 
 
 @pytest.fixture
@@ -185,9 +188,10 @@ def test_the_time_is_measured_for_the_chosen_settings(lab, checked, monkeypatch)
 
     asked = []
 
-    def estimate(config, seconds):
+    def estimate(config, seconds, *, unprepared, undescribed):
         asked.append((config.train.epochs, len(seconds)))
-        return mer.estimate.Estimate(40.0, 60.0 * config.train.epochs)
+        assert (len(unprepared), len(undescribed)) == (16, 16)
+        return mer.estimate.Estimate(40.0, 60.0 * config.train.epochs, 20.0)
 
     monkeypatch.setattr(mer.estimate, "estimate", estimate)
     app = page_at("train", backbone="alexnet").run()
@@ -196,3 +200,26 @@ def test_the_time_is_measured_for_the_chosen_settings(lab, checked, monkeypatch)
     assert "About 2 min on this machine" in said(app)
     app.run()
     assert asked == [(20, 16), (1, 16)], "measured once for each settings"
+
+
+def test_several_networks_share_what_is_made_of_the_clips(lab, checked, monkeypatch):
+    import mer.estimate
+
+    found = mer.estimate.Estimate(600.0, 60.0, 1200.0)
+    monkeypatch.setattr(mer.estimate, "estimate", lambda *asked, **lengths: found)
+    app = page_at("train", backbone=["alexnet", "resnet18", "vgg16"]).run()
+    assert "About 33 min on this machine" in said(app)
+
+
+def test_what_is_in_the_store_is_not_counted_again(lab, checked, monkeypatch):
+    counted = []
+
+    def estimate(config_text, *lengths):
+        counted.append([len(part) for part in lengths])
+        return Estimate(0.0, 0.0)
+
+    monkeypatch.setattr(launching, "_estimate", estimate)
+    (entry,) = known()
+    for config in (tiny_config(), tiny_config(image_size=40)):
+        launching.time_needed(entry, [launching.spec_of(entry, config, "default")])
+    assert counted == [[16, 0, 16], [16, 16, 16]], "clips, those without images, those without descriptors"

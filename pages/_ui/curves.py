@@ -132,7 +132,7 @@ def _encoding(names: Sequence[str], what: str, by: str) -> dict:
     """What all layers share: the axes, a colour per run, and what is said of a point."""
     share = {"scale": {"domain": [0, 1], "padding": 10, "nice": False}, "axis": {"format": ".0%"}}
     scale = {"domain": list(names), "range": list(RUN_COLOURS[: len(names)])}
-    legend = {"orient": "bottom", "columns": 1, "title": None, "labelLimit": 400}
+    legend = {"orient": "bottom", "columns": 1, "title": None, "labelLimit": 400, "labelFontSize": 12}
     return {
         "x": {"field": "x", "type": "quantitative", "title": by, "scale": {"padding": 10, "nice": False}},
         "y": {"field": "y", "type": "quantitative", "title": what} | (share if what == "accuracy" else {}),

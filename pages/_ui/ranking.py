@@ -72,7 +72,7 @@ def _bar(own: tuple[float, float, float], majority: float) -> str:
     """A tiny drawing of score and interval from 0 to 100%, with the majority class's score as a line."""
     score, low, high = (round(100 * value) for value in own)
     svg = (
-        '<svg xmlns="http://www.w3.org/2000/svg" width="108" height="18" viewBox="-4 0 108 18">'
+        '<svg xmlns="http://www.w3.org/2000/svg" width="108" height="24" viewBox="-4 -3 108 24">'
         '<rect x="0" y="8" width="100" height="2" fill="#8884"/>'
         f'<rect x="{low}" y="6" width="{max(high - low, 1)}" height="6" rx="3" fill="#0072B2" opacity="0.5"/>'
         f'<circle cx="{score}" cy="9" r="4" fill="#0072B2"/>'

@@ -104,9 +104,21 @@ def spectrogram(
         title=title,
         height=height,
     )
-    places, names = frequency_ticks(hertz)
-    chart.update_yaxes(type="category", title="frequency (Hz)", tickvals=places, ticktext=names)
+    ticks = _apart(*frequency_ticks(hertz), room=len(hertz) / 14)
+    chart.update_yaxes(
+        type="category", title="frequency (Hz)", tickvals=list(ticks), ticktext=list(ticks.values())
+    )
     return chart.update_xaxes(title="time (s)")
+
+
+def _apart(places: Sequence[float], names: Sequence[str], *, room: float) -> dict[float, str]:
+    """The names that do not overlap the next one up: low frequencies lie close together."""
+    above = [*places[1:], np.inf]
+    return {
+        place: name
+        for place, name, higher in zip(places, names, above, strict=False)
+        if higher - place > room
+    }
 
 
 def explained(

@@ -87,7 +87,8 @@ def map_of(spots: np.ndarray, points: Sequence[Point], by: str) -> go.Figure:
             go.Scatter(
                 x=spots[inside, 0], y=spots[inside, 1], customdata=inside, marker=own,
                 text=[f"{row['clip']}: {row['label']}, taken for {row['predicted']}" for row in rows],
-                hovertemplate="%{text}<extra></extra>", showlegend=False, **shared,
+                hovertemplate="%{text}<extra></extra>", showlegend=False,
+                unselected={"marker": {"opacity": 0.5}}, **shared,
             ),
             # a legend looks like the first point, which may be hollow; this one is not
             go.Scatter(x=[None], y=[None], customdata=[], marker=marker | {"symbol": [shape]}, **shared),

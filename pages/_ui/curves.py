@@ -14,7 +14,7 @@ from mer.runs import Run
 from pages._ui.data import history
 from pages._ui.style import RUN_COLOURS, interval, percent, titled
 
-__all__ = ["CURVES", "best_and_last", "read_curves", "show_curves"]
+__all__ = ["CURVES", "best_and_last", "has_curves", "read_curves", "show_curves"]
 
 CURVES = len(RUN_COLOURS)  # as many runs as can be told apart
 METRICS = {
@@ -27,6 +27,11 @@ POINTS = 400  # a curve on a screen needs no more
 SMOOTH = 0.9  # share of the past in the running mean of single steps
 
 Points = list[tuple[float, float]]
+
+
+def has_curves(run: Run) -> bool:
+    """False for ensembles, and for cross-validations, whose folds have them."""
+    return not run.members and not run.spec.get("config", {}).get("split", {}).get("folds")
 
 
 def read_curves(run: Run, by: str) -> dict[str, Points]:

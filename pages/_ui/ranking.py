@@ -95,8 +95,12 @@ def show_leaderboard(group: Tested) -> list[dict[str, Any]]:
     shares["kappa"] = st.column_config.NumberColumn(
         format="%.2f", help="Cohen's: agreement beyond what chance alone gives; 0 is none, 1 is all"
     )
+    rounded = [  # the column itself would cut digits off: 66% for two thirds
+        {name: round(cell, 2) if name in shares and cell is not None else cell for name, cell in row.items()}
+        for row in rows
+    ]
     st.dataframe(
-        rows, hide_index=True, key=f"board {group.key}", placeholder="",
+        rounded, hide_index=True, key=f"board {group.key}", placeholder="",
         column_order=[name for name in rows[0] if name not in hidden],
         column_config=shares | {"95% interval": drawn},
     )  # fmt: skip

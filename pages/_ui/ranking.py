@@ -16,6 +16,8 @@ from pages._ui.style import colours, members_of, titled
 
 __all__ = ["differences", "show_forest", "show_leaderboard"]
 
+UNSCROLLED = 20  # rows; so few are shown at once, with what guessing scores at the end
+
 
 def leaderboard(group: Tested) -> list[dict[str, Any]]:
     """A row per run, best first, then what an SVM, the largest class and chance score."""
@@ -101,6 +103,7 @@ def show_leaderboard(group: Tested) -> list[dict[str, Any]]:
     ]
     st.dataframe(
         rounded, hide_index=True, key=f"board {group.key}", placeholder="",
+        height="content" if len(rows) <= UNSCROLLED else "auto",
         column_order=[name for name in rows[0] if name not in hidden],
         column_config=shares | {"95% interval": drawn},
     )  # fmt: skip

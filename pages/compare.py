@@ -5,7 +5,7 @@ import streamlit as st
 from mer.comparison import compare, verdict
 from mer.tables import as_csv
 from pages._ui.believing import show_checks
-from pages._ui.curves import CURVES, read_curves, show_curves
+from pages._ui.curves import CURVES, has_curves, read_curves, show_curves
 from pages._ui.evaluated import Tested, clip_bytes, finished_runs, scores, tested_on
 from pages._ui.frame import guarded, page, page_file
 from pages._ui.joining import show_joining
@@ -45,7 +45,10 @@ def show_board(group: Tested) -> None:
 
 def overlay(group: Tested) -> None:
     """Learning curves over each other."""
-    runs = {run.id: run for run in group.runs}
+    runs = {run.id: run for run in group.runs if has_curves(run)}
+    if not runs:
+        st.caption("Ensembles have no learning curves; those of the folds of a cross-validation: Live.")
+        return
     chosen("run", list(runs), default=list(runs)[:3], many=CURVES)
     picked = st.multiselect(
         "Curves of", list(runs), format_func=lambda key: titled(runs[key]), key="run", max_selections=CURVES

@@ -93,16 +93,15 @@ with page("Confusion"):
         )
         st.page_link(page_file("train"), label="Train a network", icon=":material/fitness_center:")
     else:
-        with st.container(horizontal=True, vertical_alignment="bottom"):
-            chosen("run", list(runs), default=list(runs)[:2], many=MATRICES)
-            picked = st.multiselect(
-                "Runs", list(runs), key="run", max_selections=MATRICES,
-                format_func=lambda run_id: titled(runs[run_id]),
-            )  # fmt: skip
-            remember("run", [run_id[:8] for run_id in picked])
-            chosen("show", SHOW)
-            show = st.segmented_control("Show", SHOW, key="show", required=True)
-            remember("show", show)
+        chosen("run", list(runs), default=list(runs)[:2], many=MATRICES)
+        picked = st.multiselect(
+            "Runs", list(runs), key="run", max_selections=MATRICES,
+            format_func=lambda run_id: titled(runs[run_id]),
+        )  # fmt: skip
+        remember("run", [run_id[:8] for run_id in picked])
+        chosen("show", SHOW)
+        show = st.segmented_control("Show", SHOW, key="show", required=True)
+        remember("show", show)
         shown = [runs[run_id] for run_id in picked]
         for number, run in enumerate(shown):
             if number % 2 == 0:

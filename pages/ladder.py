@@ -58,10 +58,9 @@ with page("Ladder"):
         "scored is in the last two rows, on other test clips."
     )
     show_outcome()
-    entry = pick_data()
     found = ladders(all_runs())
-    if entry:
-        with st.expander("A new ladder", expanded=not found, icon=":material/stairs:"):
+    with st.expander("A new ladder", expanded=not found, icon=":material/stairs:"):
+        if entry := pick_data():
             ask_ladder(entry)
     if found:
         chosen("ladder", list(found))

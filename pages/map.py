@@ -47,7 +47,7 @@ def show_map(runs: list[Run]) -> None:
     what = "what the network sees in them" if len(runs) == 1 else "what the networks answer to them"
     st.caption(
         f"{counted(len(points), 'point')}, laid out by {what} (t-SNE). Neighbours are alike; how far apart "
-        "groups lie, and how large they are, means nothing. A cross is a wrong answer. Click a point to "
+        "groups lie, and how large they are, means nothing. Hollow: a wrong answer. Click a point to "
         "hear it."
     )
     if any("mer.checkpoint_run" in run.tags for run in runs) and len(runs) == 1:

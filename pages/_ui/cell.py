@@ -55,13 +55,17 @@ def show_cell(runs: list[Run]) -> None:
 
 def show_clip(run: Run, row: dict) -> None:
     """One clip: its name, a player, what the network believed; on demand its spectrogram, and why."""
+    key = f"{run.id} {row['clip']}"
     with st.container(border=True):
         left, right = st.columns([3, 2])
         with left:
             st.markdown(f"{plain(row['clip'])}" + (f" · song {plain(row['song'])}" if row["song"] else ""))
             content = clip_bytes(run, row["clip"])
             st.audio(content)
-            if st.toggle("Spectrogram", key=f"see {run.id} {row['clip']}"):
+            with st.container(horizontal=True):
+                seen = st.toggle("Spectrogram", key=f"see {key}")
+                asked = st.toggle("Explain", key=f"explain {key}")
+            if seen:
                 from pages._ui.clip import picture_of
 
                 st.plotly_chart(picture_of(content, row["clip"]), key=f"picture {row['clip']}")
@@ -69,6 +73,5 @@ def show_clip(run: Run, row: dict) -> None:
             st.plotly_chart(
                 probability_bars(row["probabilities"], title="", height=190), key=f"bars {row['clip']}"
             )
-        key = f"{run.id} {row['clip']}"
-        if st.toggle("Explain", key=f"explain {key}"):
+        if asked:
             show_explanation(content, row["clip"], tested_by(run, row["clip"]), key=key)

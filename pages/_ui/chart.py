@@ -51,6 +51,8 @@ def forest(
     )
     for place, words, dash, side in lines:
         if place is not None:
+            if place > 0.85 * highest:
+                side = side.replace("right", "left")  # else it would leave the chart
             chart.add_vline(
                 x=place, line_dash=dash, line_color=LINE, annotation_text=words, annotation_position=side
             )

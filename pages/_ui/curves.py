@@ -14,7 +14,7 @@ from mer.runs import Run
 from pages._ui.data import history
 from pages._ui.style import RUN_COLOURS, interval, percent, titled
 
-__all__ = ["CURVES", "best_and_last", "read_curves", "show_curves"]
+__all__ = ["CURVES", "best_and_last", "has_curves", "read_curves", "show_curves"]
 
 CURVES = len(RUN_COLOURS)  # as many runs as can be told apart
 METRICS = {
@@ -27,6 +27,11 @@ POINTS = 400  # a curve on a screen needs no more
 SMOOTH = 0.9  # share of the past in the running mean of single steps
 
 Points = list[tuple[float, float]]
+
+
+def has_curves(run: Run) -> bool:
+    """False for ensembles, and for cross-validations, whose folds have them."""
+    return not run.members and not run.spec.get("config", {}).get("split", {}).get("folds")
 
 
 def read_curves(run: Run, by: str) -> dict[str, Points]:
@@ -132,7 +137,7 @@ def _encoding(names: Sequence[str], what: str, by: str) -> dict:
     """What all layers share: the axes, a colour per run, and what is said of a point."""
     share = {"scale": {"domain": [0, 1], "padding": 10, "nice": False}, "axis": {"format": ".0%"}}
     scale = {"domain": list(names), "range": list(RUN_COLOURS[: len(names)])}
-    legend = {"orient": "bottom", "columns": 1, "title": None, "labelLimit": 400}
+    legend = {"orient": "bottom", "columns": 1, "title": None, "labelLimit": 400, "labelFontSize": 12}
     return {
         "x": {"field": "x", "type": "quantitative", "title": by, "scale": {"padding": 10, "nice": False}},
         "y": {"field": "y", "type": "quantitative", "title": what} | (share if what == "accuracy" else {}),

@@ -107,11 +107,10 @@ def _show(shown: Shown, emotion: str, *, key: str) -> None:
         "Grad-CAM: the warmer, the more this place speaks for the emotion; the line is at half of the most. "
         "A network sees in patches of a second or more, so look at the region, not at its edge."
     )
-    left, middle, right = st.columns([1, 1, 2])
+    left, right = st.columns(2)
     with left:
         st.markdown("**Hear it**: what the map lets through")
         st.audio(shown.heard, format="audio/wav")
-    with middle:
         st.markdown("**The rest**: what it holds back")
         st.audio(shown.rest, format="audio/wav")
     with right:

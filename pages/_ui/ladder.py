@@ -22,7 +22,7 @@ from pages._ui.launching import launch_all, spec_of, time_needed
 from pages._ui.links import chosen, remember
 from pages._ui.matrices import matrix
 from pages._ui.running import show_run
-from pages._ui.style import interval, percent, plain
+from pages._ui.style import interval, percent, plain, unbroken
 
 __all__ = ["ask_ladder", "show_published", "show_steps", "show_work"]
 
@@ -131,12 +131,19 @@ def _row(number: str, step: Step) -> dict[str, str]:
 
 
 def _score(found: dict) -> str:
-    return f"{percent(found['song_accuracy'])} ({interval(*found['intervals']['song_accuracy'])})"
+    return unbroken(f"{percent(found['song_accuracy'])} ({interval(*found['intervals']['song_accuracy'])})")
 
 
 def _change(found: Comparison) -> str:
     chance = "p < 0.001" if found.p_value < 0.001 else f"p = {found.p_value:.2g}"
-    return f"{100 * found.difference:+.0f} ({100 * found.low:+.0f} to {100 * found.high:+.0f}), {chance}"
+    points = f"{100 * found.difference:+.0f} ({100 * found.low:+.0f} to {100 * found.high:+.0f}),"
+    return f"{unbroken(points)} {unbroken(chance)}"
+
+
+def _order(found: dict | None) -> list[int]:
+    """The published classes in the order of the scores beside them, if they are the same."""
+    classes = found["classes"] if found else []
+    return [CLASSES.index(name) for name in (classes if set(classes) == set(CLASSES) else CLASSES)]
 
 
 def show_published(steps: list[Step]) -> None:
@@ -165,9 +172,12 @@ def show_published(steps: list[Step]) -> None:
         else:
             st.info("Here comes the matrix of the lowest rung, once it is done.")
     with right:
+        order = _order(lowest.scores)
+        answers = [*order, *range(len(CLASSES), len(result.columns))]
         st.plotly_chart(
             matrix(
-                result.confusion, CLASSES, result.columns, shares=False,
+                [[result.confusion[i][j] for j in answers] for i in order],
+                [CLASSES[i] for i in order], [result.columns[j] for j in answers], shares=False,
                 title=f"Published: {result.name} on MER500",
             ),
             key="published", config={"displayModeBar": False},

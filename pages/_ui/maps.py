@@ -1,6 +1,7 @@
 """Maps of test clips, and how alike networks see them."""
 
 from collections.abc import Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = ["COLOUR_BY", "alignments", "map_of", "places", "tints"]
 COLOUR_BY = ("emotion", "taken for", "right or wrong", "network")
 LEAST = 1e-3  # of a probability: differences below it are not worth a place of their own
 RIGHT, WRONG = "#4477AA", "#EE6677"
+SHAPES = ("circle", "square", "diamond", "triangle-up", "star", "triangle-down", "pentagon", "hexagon")
 Point = tuple[Run, dict[str, Any]]
 
 
@@ -70,27 +72,32 @@ def tints(points: Sequence[Point], by: str) -> tuple[list[str], dict[str, str]]:
 
 
 def map_of(spots: np.ndarray, points: Sequence[Point], by: str) -> go.Figure:
-    """The map; each category can be put out by a click on its name, wrong answers are crosses."""
+    """The map: a colour and a shape for each category, put out by a click on its name; hollow is wrong."""
     names, palette = tints(points, by)
     traces = []
-    for name, colour in palette.items():
-        inside = [number for number, own in enumerate(names) if own == name]
+    for (name, colour), shape in zip(palette.items(), cycle(SHAPES), strict=False):
+        inside = [number for number, there in enumerate(names) if there == name]
         rows = [points[number][1] for number in inside]
-        traces.append(
+        marker = {"color": colour, "size": 10, "line": {"color": colour, "width": 2}}
+        own = marker | {
+            "symbol": [shape if row["predicted"] == row["label"] else f"{shape}-open" for row in rows]
+        }
+        shared = {"mode": "markers", "name": name, "legendgroup": name}
+        traces += [
             go.Scatter(
-                x=spots[inside, 0], y=spots[inside, 1], mode="markers", name=name, customdata=inside,
-                marker={
-                    "color": colour, "size": 8,
-                    "symbol": ["circle" if row["predicted"] == row["label"] else "x" for row in rows],
-                },
+                x=spots[inside, 0], y=spots[inside, 1], customdata=inside, marker=own,
                 text=[f"{row['clip']}: {row['label']}, taken for {row['predicted']}" for row in rows],
-                hovertemplate="%{text}<extra></extra>",
-            )
-        )  # fmt: skip
-    chart = figure(traces, title="", height=560, clickmode="event+select")
-    chart.update_layout(legend={"orientation": "h", "y": 1.04, "yanchor": "bottom"})
-    chart.update_xaxes(showticklabels=False, showgrid=False, zeroline=False)
-    return chart.update_yaxes(showticklabels=False, showgrid=False, zeroline=False, scaleanchor="x")
+                hovertemplate="%{text}<extra></extra>", showlegend=False,
+                unselected={"marker": {"opacity": 0.5}}, **shared,
+            ),
+            # a legend looks like the first point, which may be hollow; this one is not
+            go.Scatter(x=[None], y=[None], customdata=[], marker=marker | {"symbol": [shape]}, **shared),
+        ]  # fmt: skip
+    chart = figure(traces, title="", height=520, clickmode="event+select")
+    chart.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"}, margin={"t": 40, "b": 8})
+    bare = {"showticklabels": False, "showgrid": False, "zeroline": False}
+    chart.update_xaxes(**bare)
+    return chart.update_yaxes(**bare, scaleanchor="x")
 
 
 def alignments(runs: Sequence[Run]) -> go.Figure:
@@ -101,7 +108,7 @@ def alignments(runs: Sequence[Run]) -> go.Figure:
     shares = np.array([[alignment(one, other) for other in seen] for one in seen])
     cells = go.Heatmap(
         z=shares, x=names, y=names, zmin=0, zmax=1, colorscale="Viridis", xgap=2, ygap=2,
-        text=shares.round(2), texttemplate="%{text}", hoverinfo="skip", colorbar={"thickness": 8},
+        text=shares, texttemplate="%{text:.2f}", hoverinfo="skip", colorbar={"thickness": 8},
     )  # fmt: skip
     chart = figure([cells], title="How alike they see the clips (CKA)", height=160 + 60 * len(runs))
     chart.update_xaxes(type="category", automargin=True)

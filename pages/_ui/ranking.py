@@ -16,6 +16,8 @@ from pages._ui.style import colours, members_of, titled
 
 __all__ = ["differences", "show_forest", "show_leaderboard"]
 
+UNSCROLLED = 20  # rows; so few are shown at once, with what guessing scores at the end
+
 
 def leaderboard(group: Tested) -> list[dict[str, Any]]:
     """A row per run, best first, then what an SVM, the largest class and chance score."""
@@ -72,7 +74,7 @@ def _bar(own: tuple[float, float, float], majority: float) -> str:
     """A tiny drawing of score and interval from 0 to 100%, with the majority class's score as a line."""
     score, low, high = (round(100 * value) for value in own)
     svg = (
-        '<svg xmlns="http://www.w3.org/2000/svg" width="108" height="18" viewBox="-4 0 108 18">'
+        '<svg xmlns="http://www.w3.org/2000/svg" width="108" height="24" viewBox="-4 -3 108 24">'
         '<rect x="0" y="8" width="100" height="2" fill="#8884"/>'
         f'<rect x="{low}" y="6" width="{max(high - low, 1)}" height="6" rx="3" fill="#0072B2" opacity="0.5"/>'
         f'<circle cx="{score}" cy="9" r="4" fill="#0072B2"/>'
@@ -95,8 +97,13 @@ def show_leaderboard(group: Tested) -> list[dict[str, Any]]:
     shares["kappa"] = st.column_config.NumberColumn(
         format="%.2f", help="Cohen's: agreement beyond what chance alone gives; 0 is none, 1 is all"
     )
+    rounded = [  # the column itself would cut digits off: 66% for two thirds
+        {name: round(cell, 2) if name in shares and cell is not None else cell for name, cell in row.items()}
+        for row in rows
+    ]
     st.dataframe(
-        rows, hide_index=True, key=f"board {group.key}", placeholder="",
+        rounded, hide_index=True, key=f"board {group.key}", placeholder="",
+        height="content" if len(rows) <= UNSCROLLED else "auto",
         column_order=[name for name in rows[0] if name not in hidden],
         column_config=shares | {"95% interval": drawn},
     )  # fmt: skip

@@ -28,7 +28,7 @@ def reliability(calibration: dict[str, Any], *, title: str, height: int = 380) -
         x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dash", "color": LINE}, hoverinfo="skip"
     )
     chart = figure([right, dots], title=title, height=height, showlegend=False, dragmode=False)
-    chart.update_xaxes(title="how sure it is", range=[0, 1], tickformat=".0%")
+    chart.update_xaxes(title="how sure it is", range=[0, 1], dtick=0.2, tickformat=".0%")
     return chart.update_yaxes(title="how often it is right", range=[-0.03, 1.05], tickformat=".0%")
 
 

@@ -104,9 +104,21 @@ def spectrogram(
         title=title,
         height=height,
     )
-    places, names = frequency_ticks(hertz)
-    chart.update_yaxes(type="category", title="frequency (Hz)", tickvals=places, ticktext=names)
+    ticks = _apart(*frequency_ticks(hertz), room=len(hertz) / 14)
+    chart.update_yaxes(
+        type="category", title="frequency (Hz)", tickvals=list(ticks), ticktext=list(ticks.values())
+    )
     return chart.update_xaxes(title="time (s)")
+
+
+def _apart(places: Sequence[float], names: Sequence[str], *, room: float) -> dict[float, str]:
+    """The names that do not overlap the next one up: low frequencies lie close together."""
+    above = [*places[1:], np.inf]
+    return {
+        place: name
+        for place, name, higher in zip(places, names, above, strict=False)
+        if higher - place > room
+    }
 
 
 def explained(
@@ -137,7 +149,7 @@ def explained(
     )
 
 
-def deletion_curves(checked: "Deletion", emotion: str, *, height: int = 230) -> go.Figure:
+def deletion_curves(checked: "Deletion", emotion: str, *, height: int = 270) -> go.Figure:
     """Belief in an emotion as more and more is taken away: by the map, and by the same map shifted."""
     shifted = np.array(checked.random)
     edge = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
@@ -154,7 +166,9 @@ def deletion_curves(checked: "Deletion", emotion: str, *, height: int = 230) -> 
         ),
     ]  # fmt: skip
     chart = figure(traces, title="Does it matter?", height=height, left=56)
-    chart.update_layout(legend={"orientation": "h", "y": 1.2, "x": 1, "xanchor": "right"})
+    legend = {"orientation": "h", "x": 0, "y": 1.04, "yanchor": "bottom"}
+    above = {"y": 0.98, "yanchor": "top"}
+    chart.update_layout(legend=legend, title=above, margin_t=84)  # narrow, the legend takes two lines
     chart.update_xaxes(title="taken away, what matters most first", tickformat=".0%")
     return chart.update_yaxes(title=f"belief in {emotion}", tickformat=".0%", range=[0, 1])
 

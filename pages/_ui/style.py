@@ -21,6 +21,7 @@ __all__ = [
     "plain",
     "score",
     "titled",
+    "unbroken",
 ]
 
 # Okabe and Ito, "Color Universal Design" (2008).
@@ -70,6 +71,11 @@ def titled(run: "Run") -> str:
 def members_of(run: "Run") -> str:
     """The runs that an ensemble joins, by the beginnings of their ids; empty for any other run."""
     return ", ".join(run_id[:8] for run_id in run.members)
+
+
+def unbroken(text: str) -> str:
+    """The same on one line, also in a narrow column."""
+    return text.replace(" ", "\u00a0")
 
 
 def counted(number: int, thing: str) -> str:

@@ -124,19 +124,23 @@ def page(browsing):
         yield fresh
 
 
+STILL = """() => {
+    const app = document.querySelector('[data-testid=stApp]');
+    const charts = [...document.querySelectorAll('[data-testid=stPlotlyChart]')];
+    const busy = app.getAttribute('data-test-script-state') !== 'notRunning'
+        || charts.some(chart => !chart.querySelector('.main-svg'));
+    const now = Date.now();
+    if (busy || charts.length !== window.still?.charts) window.still = {charts: charts.length, since: now};
+    return !busy && now - window.still.since > 1000;
+}"""  # charts are put up by scripts that come after the page, some later than others
+
+
 def settle(page) -> None:
-    """Wait until the server has nothing more to send and the browser has drawn its charts."""
+    """Wait until the server has nothing more to send and the browser has drawn its charts, for a second."""
     page.wait_for_selector("[data-testid=stApp]")
-    page.wait_for_timeout(500)
-    page.wait_for_function(
-        "() => document.querySelector('[data-testid=stApp]').getAttribute('data-test-script-state')"
-        " === 'notRunning'"
-    )
-    page.wait_for_function(  # charts are drawn by scripts that come after the page
-        "() => [...document.querySelectorAll('[data-testid=stPlotlyChart]')]"
-        ".every(chart => chart.querySelector('.main-svg'))"
-    )
-    page.wait_for_timeout(300)
+    page.get_by_test_id("stSidebar").get_by_text("at a time").wait_for(state="attached")  # comes last
+    page.evaluate("() => { delete window.still }")
+    page.wait_for_function(STILL)
 
 
 def text_of(page) -> str:

@@ -25,7 +25,7 @@ def test_a_ladder_is_launched_watched_and_read(server, page):
         assert time.monotonic() < deadline, text_of(page)
         time.sleep(2)
     settle(page)
-    words = text_of(page)
+    words = text_of(page).replace("\u00a0", " ")
     runs = [run for run in server.mer("runs", "list")["runs"] if " · " in run["name"]]
     assert {run["status"] for run in runs} == {"finished"}
     assert len(runs) == count

@@ -6,7 +6,7 @@ import pytest
 
 from mer.ladder import START, rungs
 from mer.material import Spec
-from mer.published import RESULTS
+from mer.published import CLASSES, RESULTS
 from mer.runs import owner
 from pages._ui import ladder as parts
 from pages._ui import launching
@@ -48,7 +48,7 @@ def launched(lab, monkeypatch, checked):
 
 def rows_of(app):
     (table,) = app.table
-    return table.value.to_dict("records")
+    return table.value.replace("\u00a0", " ", regex=True).to_dict("records")
 
 
 def charts(app):
@@ -114,6 +114,13 @@ def test_the_published_matrix_stands_beside_that_of_the_lowest_rung(ladder):
     assert "38.8% (mobilenet_v3_small) and 36.7% (alexnet)" in said(app)
     assert "largest class scores 27.6%" in said(app)
     assert links(app) == ["study"]
+
+
+def test_the_published_classes_stand_in_the_order_of_those_beside_them():
+    last_first = CLASSES[::-1]
+    assert [CLASSES[i] for i in parts._order({"classes": last_first})] == list(last_first)
+    assert [CLASSES[i] for i in parts._order({"classes": ["calm", "tense"]})] == list(CLASSES)
+    assert [CLASSES[i] for i in parts._order(None)] == list(CLASSES)
 
 
 def test_a_ladder_under_way_says_how_far_it_is(under_way):

@@ -54,7 +54,7 @@ def test_without_its_clips_the_page_says_what_to_do(lab, recorded):
     assert all("bring the data back" in text or "train it again" in text for text in errors(app))
 
 
-def test_the_map_has_each_clip_once_and_crosses_for_mistakes():
+def test_the_map_has_each_clip_once_and_mistakes_are_hollow():
     from pages._ui.maps import map_of
 
     rows = [
@@ -63,5 +63,10 @@ def test_the_map_has_each_clip_once_and_crosses_for_mistakes():
     ]
     chart = map_of(np.zeros((3, 2)), [(None, row) for row in rows], "right or wrong")
     assert sorted(number for trace in chart.data for number in trace.customdata) == [0, 1, 2]
-    crosses = [symbol for trace in chart.data for symbol in trace.marker.symbol]
-    assert crosses.count("x") == 1
+    seen = [symbol for trace in chart.data for symbol in trace.marker.symbol]
+    assert len([symbol for symbol in seen if symbol.endswith("-open")]) == 1
+    legend = [trace for trace in chart.data if trace.showlegend is not False]
+    assert [(trace.name, trace.marker.symbol) for trace in legend] == [
+        ("right", ("circle",)),
+        ("wrong", ("square",)),
+    ]

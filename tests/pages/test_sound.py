@@ -76,6 +76,17 @@ def test_the_ticks_of_a_spectrogram_lie_at_the_bands_of_their_frequency(config):
         assert bands[round(place)] == pytest.approx(hertz(label), rel=0.03, abs=width)
 
 
+def test_no_name_of_a_frequency_lies_on_the_next():
+    axis = spectrogram(np.zeros((128, 100)), seconds=2.0, config=MelConfig()).layout.yaxis
+    assert np.diff(axis.tickvals).min() > 128 / 14
+    assert axis.ticktext[-1] == "8k"
+
+
+def test_a_spectrogram_between_two_ticks_is_drawn_without():
+    narrow = MelConfig(n_mels=16, f_min=300.0, f_max=450.0)
+    assert not spectrogram(np.zeros((16, 100)), seconds=2.0, config=narrow).layout.yaxis.ticktext
+
+
 def test_a_spectrogram_has_low_bands_below_and_seconds_across():
     level = np.zeros((128, 626))
     level[3] = -10
@@ -125,6 +136,12 @@ def test_a_forest_puts_the_first_on_top_with_its_interval():
     bottom, top = chart.layout.yaxis.range
     assert top < 0 < 1 < bottom
     assert [note.text for note in chart.layout.annotations] == ["chance"]
+
+
+def test_a_line_at_the_right_end_of_a_forest_has_its_name_at_its_left():
+    chart = forest(["a"], [(0.5, 0.4, 0.7)], chance=0.2, majority=0.4, svm=1.0, title="t")
+    sides = {note.text: note.xanchor for note in chart.layout.annotations}
+    assert sides == {"chance": "right", "largest class": "left", "SVM": "right"}
 
 
 def test_a_balance_has_a_bar_a_class_and_durations_are_all_counted():

@@ -38,8 +38,8 @@ def show_board(group: Tested) -> None:
         "the dashed line is worse than always naming the largest class; one that does not beat the SVM has "
         "learned nothing that simple statistics of mel, MFCC, chroma and onsets do not tell."
     )
-    plain = [{key: value for key, value in row.items() if key != "95% interval"} for row in rows]
-    full = [dict.fromkeys(plain[0], "") | row for row in plain]
+    kept = [{key: value for key, value in row.items() if key != "95% interval"} for row in rows]
+    full = [dict.fromkeys(kept[0], "") | row for row in kept]
     st.download_button("CSV", as_csv(full), "runs.csv", "text/csv", icon=":material/download:")
 
 
@@ -59,9 +59,7 @@ def overlay(group: Tested) -> None:
         return
     read = {run.id: read_curves(run, "epoch") for run in shown}
     show_curves(shown, read, "epoch", key="compare")
-    st.caption(
-        "Dashed: training, solid: validation; a ring marks the best epoch. The folds' own curves: Live."
-    )
+    st.caption("Dashed: training, solid: validation; a ring marks the best epoch. Curves of folds: Live.")
 
 
 def show_pair(group: Tested) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mer.cli.output import Bars, emit, table
-from mer.cli.specs import command_for, given_settings, make_spec
+from mer.cli.specs import asked_preset, command_for, given_settings, make_spec
 from mer.controls import CONTROLS
 from mer.presets import preset
 
@@ -22,9 +22,9 @@ def _trained(arguments: Namespace, **changes: object) -> "tuple[Outcome, list[di
     from mer.results import read_predictions
     from mer.tracking import RunStore
 
-    config = preset(arguments.preset).updated(**given_settings(arguments) | changes)
+    config = preset(asked_preset(arguments)).updated(**given_settings(arguments) | changes)
     spec = make_spec(arguments, config)
-    spec = replace(spec, command=command_for(spec, preset_name=arguments.preset))
+    spec = replace(spec, command=command_for(spec, preset_name=asked_preset(arguments)))
     outcome = Experiment(RunStore.open, callbacks=[EpochBar()], notify=Bars()).train(spec)
     if outcome.status != "finished":
         raise KeyboardInterrupt

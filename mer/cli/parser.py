@@ -113,7 +113,8 @@ def _training(top: Group) -> None:
     skipped = {many: {"backbone", "batch_size"}, controls: {"control"}, leak: {"group_by_song"}}
     for command in (one, many, controls, leak):
         command.add_argument("--data", type=Path, required=True, metavar="PATH", help="folder, zip or CSV")
-        command.add_argument("--preset", choices=PRESETS, default="default")
+        text = "default: `default`, or with --weights none `full`, since frozen random weights see little"
+        command.add_argument("--preset", choices=PRESETS, help=text)
         _columns(command)
         _settings(command, skip=skipped.get(command, set()))
     for command in (one, many):

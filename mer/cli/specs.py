@@ -13,7 +13,7 @@ from mer.settings import Section
 if TYPE_CHECKING:
     from mer.material import Spec
 
-__all__ = ["command_for", "given_settings", "make_spec"]
+__all__ = ["asked_preset", "command_for", "given_settings", "make_spec"]
 
 
 def given_settings(arguments: Namespace) -> dict:
@@ -21,6 +21,15 @@ def given_settings(arguments: Namespace) -> dict:
     return {
         key.removeprefix("set_"): value for key, value in vars(arguments).items() if key.startswith("set_")
     }
+
+
+def asked_preset(arguments: Namespace) -> str:
+    """The name of the preset asked for: without one `default`, or from random weights `full`.
+
+    Most frozen networks of random weights make next to the same of every picture.
+    """
+    from_chance = given_settings(arguments).get("weights") == "none"
+    return arguments.preset or ("full" if from_chance else "default")
 
 
 def make_spec(arguments: Namespace, config: Config) -> "Spec":

@@ -4,7 +4,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from mer.cli.output import Bars, emit, table
-from mer.cli.specs import given_settings, make_spec
+from mer.cli.specs import asked_preset, given_settings, make_spec
 from mer.errors import ConfigError, MerError
 from mer.presets import preset
 
@@ -25,7 +25,7 @@ def train(arguments: Namespace) -> int:
     from mer.tracking import RunStore
 
     _refuse_unavailable(arguments)
-    config = preset(arguments.preset).updated(**given_settings(arguments))
+    config = preset(asked_preset(arguments)).updated(**given_settings(arguments))
     spec = make_spec(arguments, config)
     if arguments.detach:
         return _launch(spec, as_json=arguments.json)
@@ -93,7 +93,7 @@ def sweep(arguments: Namespace) -> int:
     names = list(ZOO) if arguments.backbones == "all" else arguments.backbones.split(",")
     for name in names:
         get_backbone(name)
-    base = preset(arguments.preset).updated(**given_settings(arguments))
+    base = preset(asked_preset(arguments)).updated(**given_settings(arguments))
     experiment = Experiment(RunStore.open, callbacks=[EpochBar()], notify=Bars())
     done, failed = [], []
     for name in names:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mer.cli.parser import NOT_OPTIONS, SECTIONS, build_parser
-from mer.cli.specs import command_for, given_settings, make_spec
+from mer.cli.specs import asked_preset, command_for, given_settings, make_spec
 from mer.config import Config
 from mer.errors import ConfigError
 from mer.material import Spec
@@ -93,6 +93,19 @@ def test_two_seeds_are_more_than_a_command_can_say():
     split = Config().split.replace(seed=1)
     with pytest.raises(ConfigError, match=r"seed=1 of the split and seed=0 of the training differ"):
         command_for(Spec("/data", Config(split=split)), preset_name="default")
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ((), "default"),
+        (("--weights", "none"), "full"),
+        (("--weights", "none", "--preset", "default"), "default"),
+        (("--preset", "quick"), "quick"),
+    ],
+)
+def test_random_weights_are_trained_whole_unless_a_preset_is_named(words, name):
+    assert asked_preset(build_parser().parse_args(["train", "--data", "/data", *words])) == name
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones():

@@ -48,7 +48,7 @@ def state_of_things() -> None:
     done = sum(run.status == "finished" for run in runs)
     own = sum(model.own for model in found)
     rows = (
-        ("Data", str(len(sets)), "sets" if sets else "none yet: make one on the Data page", "data"),
+        ("Data", str(len(sets)), "sets" if sets else "none yet: make one", "data"),
         ("Runs", str(len(runs)), f"{active} active, {done} done" if runs else "none yet", "live"),
         ("Models", str(len(found)), f"{len(found) - own} shipped, {own} own", "predict"),
     )

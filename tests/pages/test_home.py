@@ -41,7 +41,7 @@ def test_runs_and_their_models_are_shown_without_torch(busy):
 def test_an_empty_home_says_what_to_do_first(own_home):
     app = opened("home")
     assert figures(app) == {"Data": "0", "Runs": "0", "Models": "2"}
-    assert "none yet: make one on the Data page" in said(app)
+    assert "none yet: make one" in said(app)
     assert not own_home.exists()
 
 

@@ -77,8 +77,8 @@ class BandsHead(Head):
     """Rows (n, features, rows) -> logits (n, classes), with weights of its own for each band of frequency.
 
     Averaging over the whole map, as networks for photographs do, forgets at which pitch a pattern was seen.
-    Each number is standardised over the training windows, and the weights start at zero: with a low rate and
-    few epochs they stay small, which is all the regularisation that so many features need.
+    Each number is standardised over the training windows. The weights start at zero, so that weight decay and
+    few epochs keep them small, which so many features need.
     """
 
     sees = "bands"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from mer.augment import EvalTransform
 from mer.checkpoints import load_checkpoint
@@ -31,9 +32,9 @@ def _nothing(_done: int, _total: int) -> None:
 
 
 def clip_embeddings(checkpoint: Path, paths: Sequence[Path], *, progress: Progress = _nothing) -> np.ndarray:
-    """What the head of a checkpoint is given of each clip, float32 (clips, features): the mean over time.
+    """What the last layer of a checkpoint is given of each clip, float32 (clips, width): its windows' mean.
 
-    Kept in the feature store. Raises CheckpointError, and DataError for a file that cannot be used.
+    The store keeps what the body makes of each window. Raises CheckpointError, and DataError for a file that cannot be used.
     """
     model, standardizer, card = load_checkpoint(checkpoint)
     audio, mel, store = card.config.audio, card.config.mel, FeatureStore.default()
@@ -51,7 +52,9 @@ def clip_embeddings(checkpoint: Path, paths: Sequence[Path], *, progress: Progre
     )
     kept = KeptEmbeddings.of(store, model, transform, audio=audio, mel=mel)
     rows = kept(model, Feed(windows, transform, device), progress)
-    return windows.pool((rows.mean(2) if rows.ndim > 2 else rows).cpu().numpy())
+    with torch.inference_mode():
+        vectors = model.eval().head.vector(rows)
+    return windows.pool(vectors.cpu().numpy())
 
 
 def on_a_map(rows: np.ndarray, *, seed: int = 0) -> np.ndarray:

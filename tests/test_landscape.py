@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mer.checkpoints import save_checkpoint
+from mer.checkpoints import load_checkpoint, save_checkpoint
 from mer.errors import DataError
 from mer.landscape import alignment, clip_embeddings, on_a_map
 from tests.tiny_backbone import tiny_card, tiny_config, tiny_fit, tiny_zoo
@@ -68,14 +68,15 @@ def test_features_that_never_change_align_with_nothing():
     assert alignment(np.ones((5, 3)), np.arange(10.0).reshape(5, 2)) == 0
 
 
-@pytest.mark.parametrize("head", ["avg", "attention"])
-def test_a_clip_is_the_mean_of_what_the_head_is_given(tmp_path, monkeypatch, tiny_corpus, head):
+@pytest.mark.parametrize("head", ["avg", "bands", "attention", "gru"])
+def test_a_clip_is_the_mean_of_what_the_last_layer_is_given(tmp_path, monkeypatch, tiny_corpus, head):
     monkeypatch.setenv("MER_HOME", str(tmp_path / "home"))
     paths = sorted(tiny_corpus.glob("*/*.wav"))
     with tiny_zoo():
         config = tiny_config(epochs=1, head=head)
         folder = save_checkpoint(tmp_path / "model", tiny_fit(config)[0], tiny_card(config))
         rows, again = clip_embeddings(folder, paths), clip_embeddings(folder, paths[:2])
+        assert rows.shape[1] == load_checkpoint(folder)[0].head.linear.in_features
     assert rows.shape[0] == len(paths)
     assert np.allclose(rows[:2], again, atol=1e-6)
     assert np.ptp(rows, axis=0).max() > 0

@@ -34,7 +34,8 @@ def _nothing(_done: int, _total: int) -> None:
 def clip_embeddings(checkpoint: Path, paths: Sequence[Path], *, progress: Progress = _nothing) -> np.ndarray:
     """What the last layer of a checkpoint is given of each clip, float32 (clips, width): its windows' mean.
 
-    The store keeps what the body makes of each window. Raises CheckpointError, and DataError for a file that cannot be used.
+    The store keeps what the body makes of each window. Raises CheckpointError, and DataError for a file that
+    cannot be used.
     """
     model, standardizer, card = load_checkpoint(checkpoint)
     audio, mel, store = card.config.audio, card.config.mel, FeatureStore.default()

@@ -256,7 +256,7 @@ def test_own_models_are_offered_after_the_shipped_ones(lab):
 
 
 def test_a_model_says_on_what_it_was_measured_and_under_which_licence():
-    right = f"this model is right in {CARD.scores['song_accuracy']:.0%} ("
+    right = f"this model is right in {CARD.metrics['song_accuracy']:.0%} ("
     assert right in said(opened("predict", model=MODEL))
     assert "model trained on synthetic music" in said(opened("predict", model=MODEL))
     assert "trained on music under" in said(opened("predict", model=OTHER))

@@ -31,9 +31,9 @@ def evaluate_checkpoint(
 ) -> dict[str, Any]:
     """Scores of `mer.metrics.evaluate` over all usable clips; an ensemble's clips count as one window each.
 
-    `trained_on_this_data` is true where the checkpoint learned from these very clips, which flatters it:
-    its honest scores are those of the card. Raises DataError if a label is none of the checkpoint's
-    classes, and CheckpointError.
+    `trained_on_this_data` is true where the checkpoint learned from these very clips, by these labels or
+    others, which flatters it: its honest scores are those of the card. Raises DataError if a label is none of
+    the checkpoint's classes, and CheckpointError.
     """
     predictor = open_predictor(checkpoint)
     classes = predictor.card.classes
@@ -59,7 +59,8 @@ def evaluate_checkpoint(
     scores = first.scores(groups=groups, classes=classes)
     if dataset.order:
         scores["agreement"] = agreement(_votes(report.dataset, classes), first.probabilities, groups)
-    return scores | {"trained_on_this_data": predictor.card.data.get("hash") == report.content_hash()}
+    known = {predictor.card.data.get(name) for name in ("hash", "sound")}  # older cards have the first alone
+    return scores | {"trained_on_this_data": bool(known & {report.content_hash(), report.sound_hash()})}
 
 
 def _answers(network: Predictor, report: Report, store: FeatureStore) -> Answers:

@@ -57,6 +57,7 @@ def make_card(
         data={
             "name": report.dataset.name,
             "hash": report.content_hash(),
+            "sound": report.sound_hash(),
             "synthetic": report.dataset.synthetic,
             "licence": report.dataset.licence,
             "clips": len(report.facts),

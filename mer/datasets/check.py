@@ -59,6 +59,11 @@ class Report:
         )
         return blake2b("\n".join(rows).encode(), digest_size=8).hexdigest()
 
+    def sound_hash(self) -> str:
+        """Hash of what is heard alone, however it is labelled."""
+        heard = sorted(facts.content_hash for facts in self.facts)
+        return blake2b("\n".join(heard).encode(), digest_size=8).hexdigest()
+
     def songs(self) -> int:
         """Number of known songs; a clip without one counts as its own."""
         return len({clip.song or clip.id for clip in self.dataset.clips})

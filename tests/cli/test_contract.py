@@ -87,6 +87,11 @@ def test_a_checkpoint_judged_on_its_own_training_data_says_so(
     mer, mer_json, checkpoint, song_corpus, tmp_path
 ):
     assert "It was trained on a part of these clips" in mer("evaluate", checkpoint, "--data", song_corpus)[1]
+    labels = song_corpus / "otherwise.csv"
+    rows = [f"{clip.relative_to(song_corpus).as_posix()},Sad" for clip in sorted(song_corpus.rglob("*.wav"))]
+    labels.write_text("\n".join(["path,label", *rows]))
+    assert mer_json("evaluate", checkpoint, "--data", labels)["trained_on_this_data"] is True
+    labels.unlink()
     other = write_songs(tmp_path / "other", songs=2)
     scores = mer_json("evaluate", checkpoint, "--data", other)
     assert scores["trained_on_this_data"] is False

@@ -35,7 +35,9 @@ __all__ = [
 
 MIN_SECONDS = 0.5  # a shorter clip is left out; a shorter uncovered tail gets no window of its own
 MAX_CHANNELS = 8
-MAX_SECONDS = 3600.0  # an hour of 44.1 kHz stereo is 1.3 GB of float32; longer is refused unread
+MAX_SECONDS = 3600.0  # longer is refused unread, and so are
+MAX_FRAMES = 2**28  # 1 GB of mono float32, an hour up to 74 kHz; a small FLAC file can hold ten times that
+AT_ONCE = 2**24  # samples over all channels that are read in one go; a header may lie about their number
 RATE_RANGE = (1000, 768_000)
 MANY_PHASES = 32
 SILENCE_PEAK = 1e-4  # -80 dBFS
@@ -80,7 +82,7 @@ def decode(source: Path | bytes, *, name: str | None = None, max_seconds: float 
         with soundfile.SoundFile(_Bytes(source) if isinstance(source, bytes) else source) as file:
             _check_header(file, name, max_seconds)
             rate, channels = file.samplerate, file.channels
-            samples = file.read(dtype=_sample_type(file), always_2d=True)
+            samples = _read(file)
     except (soundfile.LibsndfileError, OSError, RuntimeError, TypeError) as error:  # TypeError: headerless
         raise AudioError(
             f"{name}: not audio that can be decoded ({_reason(error)}); use WAV, FLAC, Ogg, MP3, AIFF or AU"
@@ -90,6 +92,17 @@ def decode(source: Path | bytes, *, name: str | None = None, max_seconds: float 
     if _peak(waveform) < SILENCE_PEAK:
         raise AudioError(f"{name}: silent, nothing above -80 dBFS; check the recording")
     return Audio(waveform, rate, channels)
+
+
+def _read(file: soundfile.SoundFile) -> np.ndarray:
+    """All samples (frames, channels); of long files, block by block, their mean (frames, 1)."""
+    kind = _sample_type(file)
+    if file.frames * file.channels <= AT_ONCE:
+        return file.read(dtype=kind, always_2d=True)
+    blocks, size = [], AT_ONCE // file.channels
+    while len(block := file.read(size, dtype=kind, always_2d=True)):
+        blocks.append(_mix(block))
+    return np.concatenate(blocks)[:, None] if blocks else np.empty((0, 1), np.float32)
 
 
 def _sample_type(file: soundfile.SoundFile) -> str:
@@ -135,9 +148,15 @@ def _check_header(file: soundfile.SoundFile, name: str, max_seconds: float) -> N
         raise AudioError(f"{name}: sample rate {file.samplerate} Hz; use one from {low} to {high} Hz")
     if not 1 <= file.channels <= MAX_CHANNELS:
         raise AudioError(f"{name}: {file.channels} channels; use 1 to {MAX_CHANNELS}")
-    if file.frames > max_seconds * file.samplerate:
-        seconds = file.frames / file.samplerate
+    seconds = file.frames / file.samplerate
+    if seconds > max_seconds:
         raise AudioError(f"{name}: {seconds:.0f} s long; cut it to {max_seconds:.0f} s or less")
+    if file.frames > MAX_FRAMES:
+        most = MAX_FRAMES / file.samplerate
+        raise AudioError(
+            f"{name}: {seconds:.0f} s at {file.samplerate} Hz; cut it to {most:.0f} s, or export it at "
+            "44100 Hz"
+        )
 
 
 def _check_samples(samples: np.ndarray, rate: int, name: str) -> None:

@@ -64,6 +64,13 @@ def test_the_report_names_what_is_there_the_largest_first(store):
     assert size(store.root) == sum(path.stat().st_size for path in files(store))
 
 
+def test_embeddings_whose_settings_another_version_wrote_are_outdated(store):
+    settings = store.images(AUDIO, SMALL).settings | {"backbone": "vgg16", "over_time": True}
+    Shelf.of(store.root / "embeddings", settings).mark_used()
+    assert "of another version" in [part.title for part in parts(store.root)]
+    assert [part.outdated for part in parts(store.root)].count(True) == 1
+
+
 def test_no_store_takes_no_room(tmp_path):
     assert parts(tmp_path / "none") == []
     assert size(tmp_path / "none") == 0

@@ -61,6 +61,7 @@ def register(backbone: Backbone) -> None:
 
 
 def _children_map(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """What torchvision calls `features`."""
     return net.features(x)
 
 
@@ -77,13 +78,15 @@ def _timm_map(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return net.forward_features(x)
 
 
-def _torchvision(name: str, output: str, last: tuple[str, ...], *places: Any) -> Backbone:
-    """An entry for a network of torchvision; `places` are its `cam` and `feature_map`, where known."""
+def _torchvision(
+    name: str, output: str, last: tuple[str, ...], cam: str | None = None, seen: FeatureMap | None = None
+) -> Backbone:
+    """An entry for a network of torchvision; without `cam` and its feature map where they are unknown."""
 
     def build() -> nn.Module:
         return torchvision.models.get_model(name, weights=None)
 
-    return Backbone(name, build, TorchvisionWeights(name), output, last, *places)
+    return Backbone(name, build, TorchvisionWeights(name), output, last, cam, seen)
 
 
 def _lite0() -> nn.Module:
@@ -103,21 +106,11 @@ for _entry in (
     _torchvision("resnet18", "fc", ("layer4",), "layer4", _resnet_map),
     _torchvision("resnet50", "fc", ("layer4",), "layer4", _resnet_map),
     _torchvision(
-        "densenet121",
-        "classifier",
-        ("features.denseblock4", "features.norm5"),
-        "features",
-        _densenet_map,
+        "densenet121", "classifier", ("features.denseblock4", "features.norm5"), "features", _densenet_map
     ),
     _torchvision("efficientnet_b0", "classifier.1", ("features.7", "features.8"), "features", _children_map),
     Backbone(
-        "efficientnet_lite0",
-        _lite0,
-        LITE0,
-        "classifier",
-        ("blocks.6", "conv_head", "bn2"),
-        "bn2",
-        _timm_map,
+        "efficientnet_lite0", _lite0, LITE0, "classifier", ("blocks.6", "conv_head", "bn2"), "bn2", _timm_map
     ),
 ):
     register(_entry)

@@ -18,6 +18,7 @@ from mer.controls import entry
 from mer.descriptors import SETTINGS, SIZE, describe
 from mer.files import home, write_atomic
 from mer.material import Material, Notify
+from mer.probabilities import softmax
 from mer.splits import Split, partition
 
 if TYPE_CHECKING:
@@ -96,8 +97,7 @@ def _probabilities(material: Material, split: Split, notify: Notify) -> np.ndarr
     margins = model.decision_function(sound[len(known) :])
     if margins.ndim == 1:  # of two classes one margin is given
         margins = np.stack([-margins, margins], axis=1)
-    shares = np.exp(margins - margins.max(axis=1, keepdims=True))
-    return shares / shares.sum(axis=1, keepdims=True)
+    return softmax(margins)
 
 
 def fitted(sound: np.ndarray, labels: np.ndarray, songs: Sequence[str], notify: Notify) -> "Pipeline":

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from mer.probabilities import softmax
+
 __all__ = ["BINS", "calibration", "fit_temperature", "tempered"]
 
 BINS = 10
@@ -24,9 +26,7 @@ def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """
     if temperature == 1:
         return probabilities
-    logits = np.log(np.maximum(probabilities, LEAST)) / temperature
-    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return shares / shares.sum(axis=1, keepdims=True)
+    return softmax(np.log(np.maximum(probabilities, LEAST)) / temperature)
 
 
 def fit_temperature(truth: np.ndarray, probabilities: Callable[[float], np.ndarray]) -> float:

@@ -27,6 +27,7 @@ from mer.gradcam import grad_cam
 from mer.losses import to_probabilities, within
 from mer.machine import cores
 from mer.parallel import one_thread
+from mer.probabilities import softmax
 from mer.quality import remarks
 
 __all__ = ["Listener", "Prediction", "Predictor", "Window", "audio_files"]
@@ -168,7 +169,7 @@ class Predictor(Listener):
         """See `Listener`."""
         looked = list(self._over(waveform, window_starts(len(waveform), self.card.config.audio)))
         scores = np.array([score for *_, score in looked])
-        weights = _shares(scores)
+        weights = softmax(scores)  # what each window counts for
         whole = weights[None] @ np.array([row for _, row, _ in looked])
         windows = tuple(window for window, *_ in looked)
         if self.model.weigh:
@@ -211,7 +212,7 @@ class Predictor(Listener):
     def respond(self, inputs: torch.Tensor) -> np.ndarray:
         """What the network sees of one clip -> its answer, probabilities (1, classes), as `predict` gives."""
         rows, _, scores = self._look(inputs)
-        return within(_shares(scores)[None] @ rows, len(self.card.classes))
+        return within(softmax(scores)[None] @ rows, len(self.card.classes))
 
     def _look(self, inputs: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Probabilities (n, outputs), attention (n, time), maybe of no columns, and scores (n,)."""
@@ -234,12 +235,6 @@ class Predictor(Listener):
         with self._turn:
             parts = inputs.split(pass_size(self.device))
             return torch.cat([grad_cam(self.model, part, target) for part in parts])
-
-
-def _shares(scores: np.ndarray) -> np.ndarray:
-    """What each window (n,) of a clip counts for in its answer, summing to 1."""
-    powers = np.exp(scores - scores.max())
-    return powers / powers.sum()
 
 
 def _side_by_side(

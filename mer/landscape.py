@@ -54,7 +54,7 @@ def clip_embeddings(checkpoint: Path, paths: Sequence[Path], *, progress: Progre
     kept = KeptEmbeddings.of(store, model, transform, audio=audio, mel=mel)
     rows = kept(model, Feed(windows, transform, device), progress)
     with torch.inference_mode():
-        vectors = model.eval().head.vector(rows)
+        vectors = model.head.vector(rows)
     return windows.pool(vectors.cpu().numpy())
 
 

@@ -29,7 +29,8 @@ def an_input(name, *, n=4, features=6, time=9):
 @pytest.mark.parametrize("name", HEADS)
 @pytest.mark.parametrize("n", [1, 4])
 def test_every_head_gives_logits_of_each_class(name, n):
-    head = make_head(name, features=6, classes=3, dropout=0.2).train(n > 1)
+    head = make_head(name, features=6, classes=3, dropout=0.2)
+    head.train(name != "bands" or n > 1)  # batch norm learns nothing of a single image
     assert head(an_input(name, n=n)).shape == (n, 3)
 
 

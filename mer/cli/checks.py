@@ -5,9 +5,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mer.cli.output import Bars, emit, table
-from mer.cli.specs import asked_preset, command_for, given_settings, make_spec
+from mer.cli.specs import asked_config, asked_preset, command_for, make_spec
 from mer.controls import CONTROLS
-from mer.presets import preset
 
 if TYPE_CHECKING:
     from mer.experiments import Outcome
@@ -22,8 +21,7 @@ def _trained(arguments: Namespace, **changes: object) -> "tuple[Outcome, list[di
     from mer.results import read_predictions
     from mer.tracking import RunStore
 
-    config = preset(asked_preset(arguments)).updated(**given_settings(arguments) | changes)
-    spec = make_spec(arguments, config)
+    spec = make_spec(arguments, asked_config(arguments, **changes))
     spec = replace(spec, command=command_for(spec, preset_name=asked_preset(arguments)))
     outcome = Experiment(RunStore.open, callbacks=[EpochBar()], notify=Bars()).train(spec)
     if outcome.status != "finished":

@@ -13,7 +13,7 @@ from mer.settings import Section
 if TYPE_CHECKING:
     from mer.material import Spec
 
-__all__ = ["asked_preset", "command_for", "given_settings", "make_spec"]
+__all__ = ["asked_config", "asked_preset", "command_for", "given_settings", "make_spec"]
 
 
 def given_settings(arguments: Namespace) -> dict:
@@ -30,6 +30,11 @@ def asked_preset(arguments: Namespace) -> str:
     """
     from_chance = given_settings(arguments).get("weights") == "none"
     return arguments.preset or ("full" if from_chance else "default")
+
+
+def asked_config(arguments: Namespace, **changes: object) -> Config:
+    """The preset asked for, with the settings that were named, and `changes` of these."""
+    return preset(asked_preset(arguments)).updated(**given_settings(arguments) | changes)
 
 
 def make_spec(arguments: Namespace, config: Config) -> "Spec":

@@ -4,9 +4,8 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from mer.cli.output import Bars, emit, table
-from mer.cli.specs import asked_preset, given_settings, make_spec
+from mer.cli.specs import asked_config, make_spec
 from mer.errors import ConfigError, MerError
-from mer.presets import preset
 
 if TYPE_CHECKING:
     from mer.experiments import Outcome
@@ -25,8 +24,7 @@ def train(arguments: Namespace) -> int:
     from mer.tracking import RunStore
 
     _refuse_unavailable(arguments)
-    config = preset(asked_preset(arguments)).updated(**given_settings(arguments))
-    spec = make_spec(arguments, config)
+    spec = make_spec(arguments, asked_config(arguments))
     if arguments.detach:
         return _launch(spec, as_json=arguments.json)
     outcome = Experiment(RunStore.open, callbacks=[EpochBar()], notify=Bars()).train(spec)
@@ -93,7 +91,7 @@ def sweep(arguments: Namespace) -> int:
     names = list(ZOO) if arguments.backbones == "all" else arguments.backbones.split(",")
     for name in names:
         get_backbone(name)
-    base = preset(asked_preset(arguments)).updated(**given_settings(arguments))
+    base = asked_config(arguments)
     experiment = Experiment(RunStore.open, callbacks=[EpochBar()], notify=Bars())
     done, failed = [], []
     for name in names:

@@ -33,8 +33,8 @@ def read_manifest(path: Path, *, label_column: str = "label", song_column: str =
     for line, row in rows:
         where, name = f"{path}, line {line}", row["path"].strip().replace("\\", "/")
         votes = votes_of(row, by_vote.columns, where=where) if by_vote else None
-        label = row[label_column].strip() if not by_vote else "voted" if votes else ""
-        reason = _reason(root, name, label, where=where)
+        label = "" if by_vote else row[label_column].strip()
+        reason = _reason(root, name, labelled=bool(label or votes), where=where)
         if reason:
             left_out.append((name, reason))
             continue
@@ -85,13 +85,13 @@ def _require(path: Path, columns: list[str], needed: list[str]) -> None:
             raise DataError(f"{path}: no column {column!r}; it has: {', '.join(columns) or 'none'}")
 
 
-def _reason(root: Path, name: str, label: str, *, where: str) -> str | None:
+def _reason(root: Path, name: str, *, labelled: bool, where: str) -> str | None:
     """Why a line gives no clip, else None; raises DataError if it points outside the folder."""
     if not name:
         return "no path"
     if not _is_inside(root, name):
         raise DataError(f"{where}: {name!r} points outside {root}; put the clips beside the CSV")
-    if not label:
+    if not labelled:
         return "no label"
     if Path(name).suffix.lower() not in AUDIO_SUFFIXES:
         return f"not audio ({Path(name).suffix or 'no extension'})"

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mer.errors import DataError
+from mer.probabilities import softmax
 
 __all__ = ["Votes", "vote_columns", "votes_of"]
 
@@ -47,8 +48,7 @@ class Votes:
         usual, spread = means.mean(axis=0), means.std(axis=0)
         differs = spread > 1e-9 * usual  # more than rounding does
         above = np.divide(votes - usual, spread, out=np.zeros_like(votes), where=differs)
-        powers = np.exp(above - above.max(axis=1, keepdims=True))
-        return powers / powers.sum(axis=1, keepdims=True)
+        return softmax(above)
 
 
 def vote_columns(text: str, columns: Sequence[str]) -> Votes | None:

@@ -41,5 +41,9 @@ class RunError(MerError, RuntimeError):
     """There is no such run, or its state does not allow what was asked."""
 
 
+class AccessError(MerError, PermissionError):
+    """A visitor of the dashboard may not do that, or not now."""
+
+
 class StorageError(MerError, OSError):
     """MER_HOME or an output folder cannot be written: full, read-only, or missing."""

@@ -4,13 +4,15 @@ import streamlit as st
 
 from mer.datasets.check import Report
 from mer.files import home
-from mer.library import Entry, forget, known
+from mer.library import Entry, known
 from mer.pace import duration
 from pages._ui.adding import adding
 from pages._ui.browse import browse
+from pages._ui.changes import forget
 from pages._ui.datasets import report, title
 from pages._ui.frame import guarded, page, page_file
 from pages._ui.links import chosen, remember
+from pages._ui.permission import refusal, shown
 from pages._ui.sets import balance, lengths
 
 
@@ -19,8 +21,8 @@ def warn_of_damage() -> None:
     kept = home() / "library.json.damaged"
     if kept.exists():
         st.warning(
-            f"The list of data sets was damaged, and is kept as {kept}. The clips are where they were: add "
-            "the data sets again, then remove that file."
+            shown(f"The list of data sets was damaged, and is kept as {kept}. ")
+            + "The clips are where they were: add the data sets again, then remove that file."
         )
 
 
@@ -32,13 +34,21 @@ def pick() -> Entry | None:
     chosen("data", list(sets))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         key = st.selectbox("Data set", list(sets), format_func=lambda key: title(sets[key]), key="data")
-        again = st.button("Check again", icon=":material/refresh:", help="After clips were added or removed")
-        with st.popover("Forget"):
-            st.write("Take it off this list? Its files stay where they are.")
-            st.button("Forget it", on_click=forget, args=(key,))
+        again = False
+        if not refusal():
+            again = st.button(
+                "Check again", icon=":material/refresh:", help="After clips were added or removed"
+            )
+            with st.popover("Forget"):
+                st.write("Take it off this list? Its files stay where they are.")
+                if st.button("Forget it"):
+                    forget(key)
+                    st.rerun()
     remember("data", key)
     if not sets[key].exists:
-        st.error(f"{sets[key].path} is not there any more; bring it back, or take it off the list: Forget.")
+        st.error(
+            shown(f"{sets[key].path} is not there any more; bring it back, or take it off the list: Forget.")
+        )
         return None
     if again:
         report(sets[key], again=True)
@@ -78,10 +88,13 @@ with page("Data"):
     st.title("Data")
     entry = pick()
     warn_of_damage()
-    with st.expander("Add a data set", expanded=entry is None, icon=":material/add:"), guarded():
-        if added := adding():
-            st.query_params["data"] = added.key
-            st.rerun()
+    if why := refusal():
+        st.info(why, icon=":material/lock:")
+    else:
+        with st.expander("Add a data set", expanded=entry is None, icon=":material/add:"), guarded():
+            if added := adding():
+                st.query_params["data"] = added.key
+                st.rerun()
     if entry:
         found = report(entry)
         if found.dataset.synthetic:

@@ -13,6 +13,7 @@ from pages._ui.evaluated import predictions, scores
 from pages._ui.frame import guarded, page, page_file
 from pages._ui.ladder import ask_ladder, show_published, show_steps, show_work
 from pages._ui.links import chosen, remember
+from pages._ui.permission import shown
 from pages._ui.style import plain
 
 POLL = 2.0  # s
@@ -68,6 +69,6 @@ with page("Ladder"):
         name = st.selectbox("Ladder", list(found), format_func=titles.__getitem__, key="ladder")
         remember("ladder", name[:8])
         moves = moving(found[name])
-        st.caption(plain(f"{len(found[name])} runs on {found[name][0].spec.get('data', '')}"))
+        st.caption(plain(shown(f"{len(found[name])} runs on {found[name][0].spec.get('data', '')}")))
         st.fragment(show_ladder, run_every=POLL if moves else None)(name, moves)
     st.page_link(page_file("study"), label="The 2022 study", icon=":material/history_edu:")

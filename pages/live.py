@@ -11,6 +11,7 @@ from pages._ui.curves import CURVES, best_and_last, read_curves, show_curves
 from pages._ui.data import active_runs, all_runs
 from pages._ui.frame import page, page_file
 from pages._ui.links import chosen, remember
+from pages._ui.permission import refusal, shown
 from pages._ui.running import show_run
 from pages._ui.style import plain, titled
 
@@ -59,7 +60,7 @@ def poll(picked: list[str], by: str, known: set[str], ended: Callable[[str], Run
     try:
         watch(picked, by, known, ended)
     except MerError as error:
-        st.error(str(error))
+        st.error(shown(str(error)))
 
 
 with page("Live"):
@@ -88,6 +89,6 @@ with page("Live"):
         st.fragment(poll, run_every=POLL if moving else None)(
             picked, by, set(active), {run.id: run for run in runs}.get
         )
-        if picked and st.toggle("Show the log", key="log"):
+        if picked and not refusal() and st.toggle("Show the log", key="log"):
             run = next(run for run in runs if run.id == picked[0])
             st.code(log_tail(run), language=None, height=240)

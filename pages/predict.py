@@ -8,11 +8,11 @@ from mer.datasets.base import AUDIO_SUFFIXES, MER500_CLASSES
 from pages._ui.data import Model, damaged_models, models
 from pages._ui.frame import page, page_file
 from pages._ui.links import chosen, remember
+from pages._ui.permission import shown
 from pages._ui.style import bilingual, plain
 
 SOURCES = {"Example": ":material/auto_awesome:", "Upload": ":material/upload:", "Record": ":material/mic:"}
-MODELS = 4
-UPLOAD_MB, UPLOAD_FILES, RECORD_SECONDS = 50, 20, 60
+MODELS, UPLOAD_MB, UPLOAD_FILES, RECORD_SECONDS = 4, 50, 20, 60
 
 
 def pick_models() -> list[Model]:
@@ -29,7 +29,7 @@ def pick_models() -> list[Model]:
     )  # fmt: skip
     remember("model", picked)
     for problem in damaged_models():
-        st.warning(plain(f"A model is left out: {problem}"), icon=":material/broken_image:")
+        st.warning(plain(shown(f"A model is left out: {problem}")), icon=":material/broken_image:")
     if not picked:
         st.info("Choose a model.")
     return [found[key] for key in picked]

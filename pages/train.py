@@ -11,6 +11,7 @@ from pages._ui.datasets import pick_data
 from pages._ui.frame import page
 from pages._ui.launching import launch_and_watch, show_checks, spec_of, time_needed
 from pages._ui.links import chosen, remember
+from pages._ui.permission import button, confined, refusal, shown
 from pages._ui.settings import ask_settings
 
 WORDS = {
@@ -59,6 +60,8 @@ def pick_config() -> tuple[str, Config]:
     with st.expander("Settings", icon=":material/tune:"):
         st.caption("Each has its meaning behind the question mark. What is not changed is as in the preset.")
         changes = ask_settings(preset(name), name)
+        if changes.get("weights", "none") not in ("none", "imagenet"):
+            changes["weights"] = confined(changes["weights"])
     if changes:
         st.caption("Changed: " + ", ".join(f"{key} = {value}" for key, value in changes.items()))
     return name, preset(name).updated(**changes)
@@ -82,14 +85,17 @@ def main() -> None:
             runs = f"{len(specs)} runs, one after another" if len(specs) > 1 else "1 run"
             st.markdown(f"**About {duration(seconds)} on this machine**: {runs}")
         with right:
-            if st.button("Launch", type="primary", icon=":material/rocket_launch:", width="stretch"):
+            if button("Launch", type="primary", icon=":material/rocket_launch:", width="stretch"):
                 launch_and_watch(specs)
         st.caption("The same as:")
-        st.code("\n".join(spec.command for spec in specs), language="bash", wrap_lines=True)
-    show_checks(entry, [spec.config for spec in specs], preset_name)
+        st.code("\n".join(shown(spec.command) for spec in specs), language="bash", wrap_lines=True)
+    if not refusal():
+        show_checks(entry, [spec.config for spec in specs], preset_name)
 
 
 with page("Train"):
     st.title("Train")
     st.write("A run is a process of its own: it goes on when this page is closed.")
+    if why := refusal():
+        st.info(why, icon=":material/lock:")
     main()

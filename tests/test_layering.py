@@ -12,7 +12,7 @@ ORDER = """
 errors probabilities
 settings
 banded calibration config controls files machine pace quality tables tensors
-arrays audio parallel presets stamps
+access arrays audio parallel presets stamps
 features
 masking preview store
 augment descriptors

@@ -5,9 +5,11 @@ from collections.abc import Callable
 import streamlit as st
 
 from mer.errors import MerError
-from mer.jobs import cancel, delete, log_path, relaunch
+from mer.jobs import log_path
 from mer.runs import RESUMABLE, Run
 from mer.tracking import RunStore
+from pages._ui.changes import cancel, delete, relaunch
+from pages._ui.permission import refusal, shown
 from pages._ui.style import plain
 
 __all__ = ["acted", "log_tail", "run_buttons", "show_outcome"]
@@ -16,7 +18,9 @@ LOG_BYTES = 4000
 
 
 def run_buttons(run: Run) -> None:
-    """The buttons that fit the state of the run."""
+    """The buttons that fit the state of the run; none for those who may change nothing."""
+    if refusal():
+        return
     with st.container(horizontal=True, horizontal_alignment="right"):
         if run.status in ("queued", "running"):
             _button("Stop", ":material/stop:", cancel, run)
@@ -39,7 +43,7 @@ def _do(label: str, action: Callable[[RunStore, str], Run], run_id: str) -> None
     try:
         action(RunStore.open(), run_id)
     except MerError as error:
-        st.session_state["action failed"] = f"{label}: {error}"
+        st.session_state["action failed"] = shown(f"{label}: {error}")
     st.session_state["acted"] = True
 
 

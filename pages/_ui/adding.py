@@ -1,14 +1,13 @@
 """Ways to add a data set: the demo corpus, a folder, an upload, Kaggle."""
 
-from pathlib import Path
-
 import streamlit as st
 
 from mer.datasets import AUDIO_SUFFIXES, MER500_CLASSES
 from mer.errors import MerError
-from mer.library import Entry, add, add_clips, add_demo, add_kaggle, add_zip, demo_folder
+from mer.library import Entry, demo_folder
+from pages._ui.changes import add, add_clips, add_demo, add_kaggle, add_zip, compose
+from pages._ui.permission import confined
 from pages._ui.style import plain
-from pages._ui.work import run_mer
 
 __all__ = ["adding"]
 
@@ -42,9 +41,7 @@ def _demo() -> Entry | None:
     folder = demo_folder(DEMO_CLIPS, 0)
     if not folder.is_dir():
         try:
-            run_mer(
-                "data", "demo", "--out", str(folder), f"--clips-per-class={DEMO_CLIPS}", title="Composing"
-            )
+            compose(str(folder), DEMO_CLIPS)
         except MerError:
             if not folder.is_dir():  # else another tab was faster
                 raise
@@ -71,7 +68,7 @@ def _folder() -> Entry | None:
     if not path.strip():
         st.warning("Give the path of a folder, a zip or a CSV file.")
         return None
-    return add(Path(path.strip()).expanduser(), label_column=label, song_column=song)
+    return add(confined(path.strip()), label_column=label, song_column=song)
 
 
 def _upload() -> Entry | None:

@@ -14,6 +14,7 @@ from mer.errors import AudioError
 from mer.features import log_mel
 from pages._ui.data import Model, predictor
 from pages._ui.frame import guarded
+from pages._ui.permission import shown, spend
 from pages._ui.sound import (
     Envelope,
     attention,
@@ -45,6 +46,7 @@ class Analysis:
 
 @st.cache_data(max_entries=64, show_spinner="Listening …")
 def _analyse(content: bytes, name: str, key: str, _model: Model) -> Analysis:
+    spend("predictions")
     network = predictor(_model)
     config = network.card.config
     samples = load(content, config.audio, name=name)
@@ -67,7 +69,7 @@ def listen(content: bytes, name: str, models: Sequence[Model]) -> list[tuple[Mod
             try:
                 found.append((model, analyse(content, name, model)))
             except AudioError as error:
-                st.error(str(error), icon=":material/error:")
+                st.error(shown(str(error)), icon=":material/error:")
                 break
     return found
 

@@ -10,6 +10,7 @@ from mer.config import MelConfig
 from pages._ui.clip import analyse
 from pages._ui.data import Model, predictor
 from pages._ui.frame import guarded
+from pages._ui.permission import spend
 from pages._ui.sound import deletion_curves, explained, thin
 from pages._ui.style import bilingual, percent, plain
 
@@ -42,6 +43,7 @@ def _explain(content: bytes, name: str, key: str, emotion: str, window: int | No
     from mer.explain import explain
     from mer.masking import as_wav
 
+    spend("explanations")
     network = predictor(_model)
     found = explain(network, content, name=name, emotion=emotion, window=window)
     return Shown(

@@ -16,6 +16,7 @@ from pathlib import Path
 import streamlit as st
 
 from mer.errors import MerError
+from pages._ui.permission import identity, shown
 from pages._ui.style import STATUS, counted, plain
 
 __all__ = ["PAGES", "guarded", "navigation", "page", "page_file"]
@@ -72,6 +73,7 @@ def page(title: str) -> Iterator[None]:
     with guarded():
         yield
     with st.sidebar, guarded():  # last: with runs to list it imports MLflow, which takes seconds once
+        identity()
         _machine()
 
 
@@ -85,14 +87,14 @@ def guarded(said: set[str] | None = None) -> Iterator[None]:
         yield
     except MerError as error:
         if said is None or str(error) not in said:
-            st.error(str(error), icon=":material/error:")
+            st.error(shown(str(error)), icon=":material/error:")
         if said is not None:
             said.add(str(error))
     except Exception as error:  # a page must not end in a traceback
         logging.getLogger("mer.pages").exception("a page failed")
         st.error("Something went wrong here. Reload the page; if it stays, the server's log says more.")
         with st.expander("For the technically minded"):
-            st.code(f"{type(error).__name__}: {error}", language=None)
+            st.code(shown(f"{type(error).__name__}: {error}"), language=None)
 
 
 def _machine() -> None:

@@ -9,9 +9,11 @@ from mer.cards import MOST_MEMBERS
 from mer.combining import agreement
 from mer.runs import Run
 from mer.tracking import RunStore
+from pages._ui.changes import join
 from pages._ui.chart import figure
 from pages._ui.evaluated import Tested, predictions
 from pages._ui.links import chosen, remember
+from pages._ui.permission import button
 from pages._ui.style import percent, plain, score, titled
 
 __all__ = ["alike", "show_joining"]
@@ -48,7 +50,7 @@ def show_joining(group: Tested) -> None:
             "Weights", list(WEIGHTS), format_func=WEIGHTS.__getitem__, default="equal", key="weights",
             required=True,
         )  # fmt: skip
-        if st.button("Make an ensemble of these", icon=":material/join:", key="make an ensemble"):
+        if button("Make an ensemble of these", icon=":material/join:", key="make an ensemble"):
             _make(shown, how)
 
 
@@ -73,8 +75,6 @@ def alike(found: dict[str, list[list[float]]], names: Sequence[str]) -> go.Figur
 def _make(runs: Sequence[Run], weights: str) -> None:
     """Join the runs, then draw the page again, with the ensemble among the others."""
     with st.spinner("Joining them …"):
-        from mer.joining import join
-
         words = " ".join(run.id[:8] for run in runs)
         command = f"python -m mer ensemble {words} --weights {weights}"
         joined = join(RunStore.open(), [run.id for run in runs], weights=weights, command=command)

@@ -8,7 +8,6 @@ import streamlit as st
 
 from mer.comparison import Comparison
 from mer.errors import RunError
-from mer.jobs import cancel
 from mer.ladder import Step, rungs
 from mer.library import Entry
 from mer.material import Spec
@@ -17,10 +16,12 @@ from mer.pace import duration
 from mer.published import CLASSES, RESULTS, TEST_CLIPS, majority
 from mer.runs import ACTIVE, Run
 from mer.tracking import RunStore
+from pages._ui.changes import cancel
 from pages._ui.chart import forest
 from pages._ui.launching import launch_all, spec_of, time_needed
 from pages._ui.links import chosen, remember
 from pages._ui.matrices import matrix
+from pages._ui.permission import button, refusal
 from pages._ui.running import show_run
 from pages._ui.style import interval, percent, plain, unbroken
 
@@ -50,7 +51,7 @@ def ask_ladder(entry: Entry) -> None:
     specs = _specs(entry, backbone, weights)
     st.caption(f"{len(specs)} runs, one after another: {', '.join(rung.title for rung in rungs())}.")
     with st.container(horizontal=True, vertical_alignment="center"):
-        if st.button("Launch the ladder", type="primary", icon=":material/rocket_launch:"):
+        if button("Launch the ladder", type="primary", icon=":material/rocket_launch:"):
             first, *_ = launch_all(specs)
             st.query_params["ladder"] = RunStore.open().get(first).spec["ladder"][:8]
             st.rerun()
@@ -73,7 +74,8 @@ def show_work(runs: list[Run]) -> None:
     if left:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.progress(done / len(runs), text=f"{done} of {len(runs)} rungs are done")
-            st.button("Stop the ladder", icon=":material/stop:", on_click=_stop, args=(left,))
+            if not refusal():
+                st.button("Stop the ladder", icon=":material/stop:", on_click=_stop, args=(left,))
     for run in runs:
         if run.status not in ("finished", "queued"):
             show_run(run)
@@ -81,6 +83,8 @@ def show_work(runs: list[Run]) -> None:
 
 def _stop(runs: list[Run]) -> None:
     """Cancel all runs that have not ended, the last first, so that none begins meanwhile."""
+    if refusal():  # since the button was drawn
+        return
     store = RunStore.open()
     for run in reversed(runs):
         with suppress(RunError):  # it has ended, or was deleted, meanwhile

@@ -12,13 +12,14 @@ from mer.cli.specs import command_for
 from mer.config import Config
 from mer.controls import CONTROLS
 from mer.descriptors import undescribed
-from mer.jobs import launch
 from mer.library import Entry
 from mer.material import Spec
 from mer.store import FeatureStore
 from mer.tracking import RunStore
+from pages._ui.changes import launch
 from pages._ui.datasets import report
 from pages._ui.frame import page_file
+from pages._ui.permission import button
 
 if TYPE_CHECKING:
     from mer.estimate import Estimate
@@ -80,7 +81,7 @@ def show_checks(entry: Entry, configs: Sequence[Config], preset_name: str) -> No
     with st.expander("Can the scores be believed?", icon=":material/rule:"):
         for title, changes in CHECKS.items():
             st.caption(LOOK[title])
-            if st.button(title, icon=":material/rule:"):
+            if button(title, icon=":material/rule:"):
                 changed = [config.updated(**change) for config in configs for change in changes]
                 launch_and_watch([spec_of(entry, config, preset_name) for config in changed])
 

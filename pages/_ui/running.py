@@ -6,6 +6,7 @@ from mer.pace import duration
 from mer.runs import Run
 from pages._ui.actions import run_buttons
 from pages._ui.data import all_runs
+from pages._ui.permission import shown
 from pages._ui.style import STATUS, members_of, percent, plain, score
 
 __all__ = ["progress_of", "show_run"]
@@ -48,7 +49,7 @@ def show_run(run: Run) -> None:
             if run.members:
                 st.caption(f"an ensemble of {plain(members_of(run))}")
             if run.reason and run.status in ("failed", "stopped"):
-                st.caption(plain(run.reason))
+                st.caption(plain(shown(run.reason)))
             elif run.status == "interrupted":
                 st.caption("Its process is gone (a crash, or the machine was switched off); resume goes on.")
         with act:

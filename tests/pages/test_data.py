@@ -8,7 +8,7 @@ import pytest
 
 from mer.errors import DataError, MerError
 from mer.library import add, known
-from pages._ui import adding, browse, datasets, steps
+from pages._ui import adding, browse, changes, datasets, steps
 from pages._ui.datasets import report
 from tests.page_helpers import by_label, errors, links, opened, page_at, said
 from tests.run_helpers import write_songs
@@ -137,7 +137,7 @@ def test_the_demo_corpus_is_composed_by_a_command_once(own_home, monkeypatch, ch
         ran.append(words)
         write_songs(adding.demo_folder(adding.DEMO_CLIPS, 0))
 
-    monkeypatch.setattr(adding, "run_mer", compose)
+    monkeypatch.setattr(changes, "run_mer", compose)
     for _ in range(2):
         app = page_at("data").run()
         by_label(app.button, "Make the demo corpus").click().run()
@@ -152,7 +152,7 @@ def test_what_the_composing_command_could_not_do_is_said(own_home, monkeypatch):
     def fail(*words, title):
         raise MerError("no space left; free some")
 
-    monkeypatch.setattr(adding, "run_mer", fail)
+    monkeypatch.setattr(changes, "run_mer", fail)
     app = page_at("data").run()
     by_label(app.button, "Make the demo corpus").click().run()
     assert errors(app) == ["no space left; free some"]

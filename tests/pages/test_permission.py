@@ -1,0 +1,203 @@
+"""Who may do what on the pages: one door for all that changes, and it is shut where it should be."""
+
+import ast
+import time
+from pathlib import Path
+
+import pytest
+import streamlit as st
+
+from mer.errors import AccessError
+from mer.library import known
+from mer.tracking import RunStore
+from pages._ui import changes, clip, permission
+from tests.page_helpers import ROOT, TITLES, by_label, errors, opened, page_at, said
+
+CHANGING = {
+    "mer.jobs": {"launch", "relaunch", "cancel", "delete"},
+    "mer.library": {"add", "add_clips", "add_demo", "add_kaggle", "add_zip", "forget"},
+}
+# These run a command: the check of a data set, which changes nothing, and what is behind the door.
+RUN_COMMANDS = {"datasets.py", "changes.py"}
+SAYS = "This dashboard is for looking and predicting"
+STRANGER = {"is_logged_in": False}
+
+
+def teacher(**claims):
+    return {"is_logged_in": True, "sub": "1", "name": "A Teacher", "iat": time.time()} | claims
+
+
+@pytest.fixture
+def read_only(monkeypatch):
+    monkeypatch.setenv("MER_READ_ONLY", "1")
+
+
+def modules():
+    return [*sorted((ROOT / "pages").rglob("*.py")), ROOT / "streamlit_app.py"]
+
+
+def buttons(app):
+    return {button.label: button.disabled for button in app.button}
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: path.name)
+def test_what_changes_anything_is_reached_through_one_door(path):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if not isinstance(node, ast.ImportFrom | ast.Import):
+            continue
+        module = getattr(node, "module", "")
+        names = {alias.name for alias in node.names}
+        if path.name != "changes.py":
+            assert not names & CHANGING.get(module, set())
+            assert not (module == "mer" and names & {"jobs", "library"})
+            assert "mer.joining" not in {module, *names}
+        if module == "pages._ui.work":
+            assert path.name in RUN_COMMANDS
+
+
+@pytest.mark.parametrize("name", sorted(set(changes.__all__)))
+def test_the_door_is_shut_before_anything_is_done(name, read_only, own_home):
+    words = {"weights": "equal", "command": ""} if name == "join" else {}
+    arguments = {"add": 1, "add_clips": 2, "add_demo": 0, "add_kaggle": 1, "add_zip": 2, "forget": 1}
+    with pytest.raises(AccessError, match=SAYS):
+        getattr(changes, name)(*["x"] * arguments.get(name, 2), **words)
+    assert not own_home.exists()
+
+
+@pytest.mark.parametrize("page", sorted(TITLES))
+def test_a_read_only_page_offers_no_change_and_shows_no_path(page, lab, checked, read_only):
+    app = opened(page)
+    assert errors(app) == []
+    labels = buttons(app)
+    for label in ("Stop", "Resume", "Delete for good", "Check again", "Forget it", "Make the demo corpus"):
+        assert label not in labels
+    for label in ("Launch", "Launch the ladder", "Make an ensemble of these"):
+        assert labels.get(label, True)
+    assert str(lab.home) not in said(app)
+    assert str(lab.corpus.parent) not in said(app)
+    assert str(Path.cwd()) not in said(app)
+
+
+def test_a_read_only_train_page_says_so_and_still_shows_the_command(lab, checked, read_only):
+    app = opened("train")
+    assert SAYS in said(app)
+    assert "python -m mer train --data" in app.code[0].value
+
+
+def test_a_read_only_dashboard_predicts(lab, read_only):
+    app = page_at("predict", source="Example").run()
+    assert errors(app) == []
+    assert len(app.get("plotly_chart")) >= 2
+
+
+def test_a_button_that_was_drawn_before_the_door_was_shut_does_nothing(lab, monkeypatch):
+    app = opened("live")
+    before = {run.id: run.status for run in RunStore.open().runs()}
+    monkeypatch.setenv("MER_READ_ONLY", "1")
+    next(button for button in app.button if button.label == "Resume").click().run()
+    assert SAYS in "".join(errors(app))
+    assert {run.id: run.status for run in RunStore.open().runs()} == before
+
+
+def test_without_sign_in_set_up_all_may_change(lab, checked):
+    labels = buttons(opened("train"))
+    assert labels["Launch"] is False
+    assert "Sign in" not in labels
+
+
+def visited(page, user):
+    app = page_at(page)
+    app.user = user
+    return app.run()
+
+
+def test_a_stranger_may_look_and_is_asked_to_sign_in(lab, checked):
+    app = visited("train", STRANGER)
+    assert "Sign in to change anything here" in said(app)
+    assert buttons(app)["Launch"] is True
+    assert "Sign in" in buttons(app)
+    assert "Delete for good" not in buttons(visited("live", STRANGER))
+
+
+def test_who_is_signed_in_may_change(lab, checked):
+    app = visited("train", teacher())
+    assert buttons(app)["Launch"] is False
+    assert "A Teacher" in said(app)
+    assert "Sign out" in buttons(app)
+
+
+def test_a_sign_in_of_yesterday_is_none(lab, checked):
+    assert buttons(visited("train", teacher(iat=time.time() - 86_400)))["Launch"] is True
+
+
+def test_only_editors_may_change_where_they_are_named(lab, checked, monkeypatch):
+    monkeypatch.setenv("MER_EDITORS", "@school.in")
+    verified = {"email": "a@school.in", "email_verified": True}
+    assert buttons(visited("train", teacher(**verified)))["Launch"] is False
+    app = visited("train", teacher(email="a@school.in"))
+    assert buttons(app)["Launch"] is True
+    assert "ask whoever runs this dashboard" in said(app)
+
+
+def typed(path):
+    app = page_at("data").run()
+    by_label(app.text_input, "Path on the server").set_value(str(path))
+    return by_label(app.button, "Add").click().run()
+
+
+def test_a_typed_path_outside_the_data_roots_is_refused(own_home, monkeypatch, tmp_path, tiny_corpus):
+    (tmp_path / "music").mkdir()
+    monkeypatch.setenv("MER_DATA_ROOTS", str(tmp_path / "music"))
+    app = typed(tiny_corpus)
+    assert "lies outside the data folders" in errors(app)[0]
+    assert known() == []
+    monkeypatch.setenv("MER_DATA_ROOTS", str(tmp_path))
+    typed(tiny_corpus)
+    assert [entry.path for entry in known()] == [str(tiny_corpus)]
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "", "192.168.1.7"])
+def test_a_server_that_others_can_reach_takes_no_paths_unless_told_which(address, own_home, monkeypatch):
+    option = st.get_option
+    monkeypatch.setattr(st, "get_option", lambda key: address if key == "server.address" else option(key))
+    with pytest.raises(AccessError, match="takes no paths"):
+        permission.confined("/srv/music")
+
+
+def test_a_file_of_weights_is_confined_too(lab, checked, monkeypatch, tmp_path):
+    monkeypatch.setenv("MER_DATA_ROOTS", str(tmp_path))
+    app = opened("train")
+    next(box for box in app.text_input if box.label == "weights").set_value("/etc/passwd").run()
+    assert "lies outside the data folders" in errors(app)[0]
+
+
+def test_the_queue_has_an_end(lab, monkeypatch):
+    monkeypatch.setattr(changes.jobs, "launch", lambda runs, spec: "run")
+    monkeypatch.setattr(st, "session_state", {})
+    monkeypatch.setenv("MER_MAX_QUEUE", "1")
+    assert changes.launch(RunStore.open(), None) == "run"
+    waiting = RunStore.open().create("waits", {})
+    try:
+        with pytest.raises(AccessError, match="1 runs are waiting"):
+            changes.launch(RunStore.open(), None)
+    finally:
+        RunStore.open().delete(waiting)
+
+
+def test_a_session_has_an_end_of_its_patience(monkeypatch):
+    monkeypatch.setattr(st, "session_state", {})
+    monkeypatch.setitem(permission.ALLOWANCES, "predictions", (2, 600.0))
+    permission.spend("predictions")
+    permission.spend("predictions")
+    with pytest.raises(AccessError, match="2 predictions in 10 minutes are allowed; wait"):
+        permission.spend("predictions")
+    monkeypatch.setattr(st, "session_state", {})  # another visitor
+    permission.spend("predictions")
+
+
+def test_only_what_is_computed_counts(lab, monkeypatch):
+    counted = []
+    monkeypatch.setattr(clip, "spend", counted.append)
+    for _ in range(2):
+        assert errors(page_at("predict", source="Example").run()) == []
+    assert counted == ["predictions"]

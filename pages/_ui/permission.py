@@ -9,6 +9,7 @@ import streamlit as st
 
 from mer import access
 from mer.errors import AccessError
+from pages._ui.style import plain
 
 __all__ = ["button", "confined", "identity", "refusal", "require", "shown", "spend"]
 
@@ -29,7 +30,7 @@ def identity() -> None:
     elif not _signs_in():
         return
     elif _signed_in():
-        st.caption(str(st.user.get("name") or st.user.get("email") or "signed in"))
+        st.caption(plain(str(st.user.get("name") or st.user.get("email") or "signed in")))
         st.button("Sign out", icon=":material/logout:", on_click=st.logout)
     else:
         st.button("Sign in", icon=":material/login:", on_click=st.login)

@@ -126,6 +126,10 @@ def test_who_is_signed_in_may_change(lab, checked):
     assert "Sign out" in buttons(app)
 
 
+def test_a_name_from_a_provider_is_shown_and_does_nothing_else(lab):
+    assert r"\<b\>A\*\*" in said(visited("home", teacher(name="<b>A**")))
+
+
 def test_a_sign_in_of_yesterday_is_none(lab, checked):
     assert buttons(visited("train", teacher(iat=time.time() - 86_400)))["Launch"] is True
 

@@ -99,10 +99,11 @@ def _read(file: soundfile.SoundFile) -> np.ndarray:
     kind = _sample_type(file)
     if file.frames * file.channels <= AT_ONCE:
         return file.read(dtype=kind, always_2d=True)
-    blocks, size = [], AT_ONCE // file.channels
-    while len(block := file.read(size, dtype=kind, always_2d=True)):
-        blocks.append(_mix(block))
-    return np.concatenate(blocks)[:, None] if blocks else np.empty((0, 1), np.float32)
+    mono, done = np.empty(file.frames, np.float32), 0  # what is never filled takes no memory
+    while len(block := file.read(AT_ONCE // file.channels, dtype=kind, always_2d=True)):
+        mono[done : done + len(block)] = _mix(block)
+        done += len(block)
+    return mono[:done, None]
 
 
 def _sample_type(file: soundfile.SoundFile) -> str:
@@ -115,7 +116,7 @@ def _mix(samples: np.ndarray) -> np.ndarray:
     channels, full_scale = samples.shape[1], 32768 if samples.dtype == np.int16 else 1
     if channels > 2:
         return samples.mean(axis=1)
-    wave = samples[:, 0].astype(np.float32)
+    wave = samples[:, 0].astype(np.float32, copy=channels > 1)
     if channels == 2:  # `mean` over so short an axis takes ten times as long
         wave += samples[:, 1]
     wave *= np.float32(1 / (channels * full_scale))  # a power of two: exact
@@ -180,6 +181,9 @@ def beginning(content: bytes, seconds: float) -> bytes:
     """
     try:
         with soundfile.SoundFile(_Bytes(content)) as file:
+            low, high = RATE_RANGE
+            if not (low <= file.samplerate <= high and file.channels <= MAX_CHANNELS):
+                return content
             if file.frames <= seconds * file.samplerate:
                 return content
             samples, rate = file.read(int(seconds * file.samplerate), dtype="int16"), file.samplerate
@@ -219,9 +223,11 @@ def resample(waveform: np.ndarray, *, rate: int, target: int) -> np.ndarray:
         return torch.cat(made, dim=1).flatten()[: -(-phases * len(wave) // step)].numpy()
 
 
-def load(source: Path | bytes, config: AudioConfig, *, name: str | None = None) -> np.ndarray:
+def load(
+    source: Path | bytes, config: AudioConfig, *, name: str | None = None, max_seconds: float = MAX_SECONDS
+) -> np.ndarray:
     """Decode and resample: waveform of shape (samples,) at `config.sample_rate`. Raises AudioError."""
-    audio = decode(source, name=name)
+    audio = decode(source, name=name, max_seconds=max_seconds)
     return resample(audio.waveform, rate=audio.rate, target=config.sample_rate)
 
 

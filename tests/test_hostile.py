@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mer import audio
-from mer.audio import decode
+from mer.audio import beginning, decode
 from mer.errors import AudioError
 from tests.hostile_audio import CONTAINERS, hostile, write
 
@@ -49,6 +49,39 @@ def test_more_samples_than_memory_should_hold_are_refused_unread(monkeypatch):
     content = write(np.zeros((48_000, 1), np.float32), 48_000, "FLAC", "PCM_16")
     with pytest.raises(AudioError, match="1 s at 48000 Hz; cut it to 1 s, or export it at 44100 Hz"):
         decode(content)
+
+
+def test_a_recording_that_claims_a_rate_of_four_gigahertz_is_not_read():
+    content = bytearray(write(np.zeros((16_000, 1), np.float32), 16_000, "WAV", "PCM_16"))
+    content[24:28] = (4_000_000_000).to_bytes(4, "little")
+    assert beginning(bytes(content), 1e-7) == bytes(content)
+    with pytest.raises(AudioError, match="sample rate"):
+        decode(bytes(content))
+
+
+ONE_HOUR = """
+import io, resource, numpy, soundfile
+from mer.audio import decode
+from mer.errors import AudioError
+file = io.BytesIO()
+with soundfile.SoundFile(file, "w", 44_100, 2, format="FLAC", subtype="PCM_16") as sink:
+    for second in range(3600):
+        sink.write(numpy.zeros((44_100, 2), numpy.int16))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    decode(file.getvalue())
+except AudioError as error:
+    print(error)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.slow
+def test_an_hour_of_silence_in_half_a_megabyte_takes_its_own_samples_and_little_more():
+    done = subprocess.run([sys.executable, "-c", ONE_HOUR], cwd=ROOT, capture_output=True, text=True)
+    said, kilobytes = done.stdout.splitlines()
+    assert said == "clip: silent, nothing above -80 dBFS; check the recording"
+    assert int(kilobytes) < 1.25 * 3600 * 44_100 * 4 / 1024
 
 
 @pytest.mark.slow

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Analysis", "analyse", "listen", "picture_of", "show_analysis", "show_model"]
 
+LONGEST = 900.0  # s; beyond it a few visitors at once would take the machine's memory
+
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
@@ -49,7 +51,7 @@ def _analyse(content: bytes, name: str, key: str, _model: Model) -> Analysis:
     spend("predictions")
     network = predictor(_model)
     config = network.card.config
-    samples = load(content, config.audio, name=name)
+    samples = load(content, config.audio, name=name, max_seconds=LONGEST)
     level = log_mel(samples, sample_rate=config.audio.sample_rate, config=config.mel).numpy()
     shown = envelope(samples, config.audio.sample_rate)
     found = network.predict_waveform(samples)

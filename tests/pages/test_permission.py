@@ -199,6 +199,12 @@ def test_a_session_has_an_end_of_its_patience(monkeypatch):
     permission.spend("predictions")
 
 
+def test_a_clip_that_is_too_long_is_refused_before_it_is_read(lab, monkeypatch):
+    monkeypatch.setattr(clip, "LONGEST", 5.0)
+    app = page_at("predict", source="Example").run()
+    assert "10 s long; cut it to 5 s or less" in errors(app)[0]
+
+
 def test_only_what_is_computed_counts(lab, monkeypatch):
     counted = []
     monkeypatch.setattr(clip, "spend", counted.append)

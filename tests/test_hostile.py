@@ -51,9 +51,9 @@ def test_more_samples_than_memory_should_hold_are_refused_unread(monkeypatch):
         decode(content)
 
 
-def test_a_recording_that_claims_a_rate_of_four_gigahertz_is_not_read():
+def test_a_recording_that_claims_a_rate_of_two_gigahertz_is_not_read():
     content = bytearray(write(np.zeros((16_000, 1), np.float32), 16_000, "WAV", "PCM_16"))
-    content[24:28] = (4_000_000_000).to_bytes(4, "little")
+    content[24:28] = (2_000_000_000).to_bytes(4, "little")
     assert beginning(bytes(content), 1e-7) == bytes(content)
     with pytest.raises(AudioError, match="sample rate"):
         decode(bytes(content))

@@ -18,7 +18,7 @@ PERMISSIVE = {"0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "
     "BSD", "HPND", "LLVM-exception", "MIT-CMU", "PSF-2.0", "Zlib"
 }  # fmt: skip
 WEAK = {"LGPL-2.1-or-later", "MPL-2.0"}  # of the package's own files, which are used as they come
-ALLOWED = PERMISSIVE | WEAK
+KNOWN = PERMISSIVE | WEAK | {NVIDIA}
 
 # What a package's own metadata does not say: found in its licence file, or by its name NVIDIA's.
 BY_HAND = {
@@ -46,14 +46,14 @@ NAMES = {
 NOTES = f"""\
 # Licences of what is installed
 
-Every package that `pip install -r requirements.txt` brings on Linux (x86-64, Python 3.11), with the licence that
-its metadata names; written by `python -m tests.licences`. mer itself is MIT and contains none of them.
+Every package that `pip install -r requirements.txt` brings on Linux (x86-64, Python 3.11), with the
+licence that its metadata names; written by `python -m tests.licences`. mer itself is MIT and contains none.
 
-- **LGPL**: soxr is, and so is libsndfile inside the wheel of soundfile (with its codecs LAME, mpg123, FLAC, Ogg,
-  Vorbis and Opus). Both are libraries of their own, loaded when the program runs, which anyone may exchange.
+- **LGPL**: soxr is, and so is libsndfile inside the wheel of soundfile. Both are libraries of their own,
+  loaded when the program runs, which anyone may exchange.
 - **MPL-2.0**: binds those who change these packages' own files. We do not.
-- **{NVIDIA}**: PyTorch's wheel for Linux brings NVIDIA's CUDA libraries, which may be used and passed on with
-  programs, but are no free software. Without a GPU they are not needed: PyTorch's wheels for the CPU
+- **{NVIDIA}**: PyTorch's wheel for Linux brings NVIDIA's CUDA libraries, which are no free software; whoever
+  passes them on has NVIDIA's terms to keep. Without a GPU they are not needed: PyTorch's wheels for the CPU
   leave them out.
 
 """
@@ -86,22 +86,21 @@ def needed(package: metadata.Distribution, extras: set[str]) -> Iterator[Require
 
 
 def licence(package: metadata.Distribution) -> str:
-    """The licence that the metadata names: as an expression, in a classifier, or in a line; else "unknown"."""
-    about, by_hand = package.metadata, BY_HAND.get(canonicalize_name(package.metadata["Name"]))
+    """The licence that the metadata names: in an expression; else in a line or classifiers that are known.
+
+    Else what it says instead, or "unknown".
+    """
+    about = package.metadata
+    sure = BY_HAND.get(canonicalize_name(about["Name"])) or about.get("License-Expression")
     classified = [line.split(" :: ")[-1] for line in about.get_all("Classifier", []) if "License ::" in line]
-    line = about.get("License") or ""
-    one_line = [] if "\n" in line else [line]
-    if by_hand or about.get("License-Expression"):
-        return by_hand or named(about["License-Expression"])
-    for said in (*one_line, " OR ".join(map(named, classified))):
-        if terms(named(said)) <= ALLOWED | {NVIDIA}:
-            return named(said)
-    return named(one_line[0]) if one_line and one_line[0] else "unknown"
+    said = [sure] if sure else [about.get("License"), " OR ".join(map(named, classified))]
+    lines = [named(line) for line in said if line and "\n" not in line]
+    return next((line for line in lines if terms(line) <= KNOWN), lines[0] if lines else "unknown")
 
 
 def named(said: str) -> str:
     """The licence by its usual name, if it has one."""
-    return NAMES.get(said.strip().lower(), said.strip()) or "unknown"
+    return NAMES.get(said.strip().lower(), said.strip())
 
 
 def terms(expression: str) -> set[str]:

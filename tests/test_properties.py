@@ -1,4 +1,4 @@
-"""The properties of pure functions once more, on other examples each time, and on twenty times as many."""
+"""The properties of pure functions once more, on other examples each time, and on ten times as many."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ SUBJECTS = ("agreement", "arrays", "calibration", "config", "metrics", "splits",
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_properties_hold_for_a_thousand_random_examples():
+def test_properties_hold_for_five_hundred_random_examples():
     """In a process of its own, as `pytest --hypothesis-profile thorough` would run them."""
     files = [f"tests/test_{subject}.py" for subject in SUBJECTS]
     how = ["-q", "-m", "hypothesis", "--hypothesis-profile", "thorough", "--timeout", "600"]

@@ -65,8 +65,9 @@ def uneven(draw, mixed=True):
     clips = []
     for label in LETTERS[: draw(st.integers(1, 5))]:
         for number, size in enumerate(draw(st.lists(st.integers(1, 30), min_size=1, max_size=8))):
-            song = draw(st.sampled_from([f"{label} song {number}", "a song of all", None] if mixed else [0]))
-            song = f"{label} song {number}" if song == 0 else song
+            song = f"{label} song {number}"
+            if mixed:
+                song = draw(st.sampled_from([song, f"song {number}", f"song {number}", None]))
             clips += [clip(f"{label}/{number} {n}.wav", label, song) for n in range(size)]
     return clips
 

@@ -55,7 +55,7 @@ def judged(draw):
 
 def quick(truth, rows, songs, classes=NAMES):
     """The evaluation with few resamples: two thousand for each of four intervals would take minutes."""
-    few = partial(bootstrap_interval, resamples=20)
+    few = partial(bootstrap_interval, resamples=5)
     with mock.patch.object(metrics, "bootstrap_interval", few):
         return evaluate(truth, rows, groups=songs, classes=classes)
 

@@ -14,9 +14,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "licences.md"
 NVIDIA = "NVIDIA proprietary"
-PERMISSIVE = {"0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "ISC", "MIT", "MIT-0"} | {
-    "BSD", "HPND", "LLVM-exception", "MIT-CMU", "PSF-2.0", "Zlib"
-}  # fmt: skip
+PERMISSIVE = {"0BSD", "Apache-2.0", "BSD", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "ISC", "LLVM-exception"}
+PERMISSIVE |= {"MIT", "MIT-0", "MIT-CMU", "PSF-2.0", "Zlib"}
 WEAK = {"LGPL-2.1-or-later", "MPL-2.0"}  # of the package's own files, which are used as they come
 KNOWN = PERMISSIVE | WEAK | {NVIDIA}
 
@@ -52,9 +51,9 @@ licence that its metadata names; written by `python -m tests.licences`. mer itse
 - **LGPL**: soxr is, and so is libsndfile inside the wheel of soundfile. Both are libraries of their own,
   loaded when the program runs, which anyone may exchange.
 - **MPL-2.0**: binds those who change these packages' own files. We do not.
-- **{NVIDIA}**: PyTorch's wheel for Linux brings NVIDIA's CUDA libraries, which are no free software; whoever
-  passes them on has NVIDIA's terms to keep. Without a GPU they are not needed: PyTorch's wheels for the CPU
-  leave them out.
+- **{NVIDIA}**: PyTorch's wheel for Linux brings NVIDIA's CUDA libraries, which are no free
+  software; whoever passes them on has NVIDIA's terms to keep. Without a GPU they are not needed: PyTorch's
+  wheels for the CPU leave them out.
 
 """
 

@@ -211,7 +211,7 @@ class Config(Section):
         """The inverse of `to_json`; raises ConfigError."""
         try:
             data = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # numbers or nesting beyond what can be read, too
             raise ConfigError(f"config is not JSON: {error}") from error
         return cls.from_dict(data)
 

@@ -11,6 +11,7 @@ classifiers tested on the same material are told apart by McNemar's test (1947).
 """
 
 from collections.abc import Callable, Sequence
+from math import fsum
 
 import numpy as np
 
@@ -113,15 +114,20 @@ def pool_by(
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Average probabilities within each group (song); its label is the most frequent one.
 
-    Returns truth (groups,), probabilities (groups, classes) and the group names, sorted.
+    Returns truth (groups,), probabilities (groups, classes) and the group names, sorted. The order of the
+    clips does not matter, not even where classes are tied: fsum is exact.
     """
     names, index = np.unique(np.asarray(groups), return_inverse=True)
-    counts = np.bincount(index)
-    pooled = np.zeros((len(names), probabilities.shape[1]))
-    np.add.at(pooled, index, probabilities)
+    own = [probabilities[rows] for rows in _members(index)]
+    pooled = np.array([[fsum(column) / len(rows) for column in rows.T] for rows in own])
     votes = np.zeros_like(pooled)
     np.add.at(votes, (index, truth), 1)
-    return votes.argmax(axis=1), pooled / counts[:, None], [str(name) for name in names]
+    return votes.argmax(axis=1), pooled, [str(name) for name in names]
+
+
+def _members(index: np.ndarray) -> list[np.ndarray]:
+    """The clips of each group, from the number of each clip's group."""
+    return np.split(np.argsort(index, kind="stable"), np.cumsum(np.bincount(index))[:-1])
 
 
 def bootstrap_interval(
@@ -134,7 +140,7 @@ def bootstrap_interval(
     """
     rng = np.random.default_rng(seed)
     _, index = np.unique(np.asarray(groups), return_inverse=True)
-    members = np.split(np.argsort(index, kind="stable"), np.cumsum(np.bincount(index))[:-1])
+    members = _members(index)
     scores = [
         score(np.concatenate([members[g] for g in rng.integers(0, len(members), len(members))]))
         for _ in range(resamples)

@@ -1,7 +1,7 @@
 """What a setting is: a field with its help text and its range, in a section that checks itself."""
 
 import dataclasses
-import math
+import sys
 import typing
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -9,6 +9,8 @@ from typing import Any, Literal, Self
 from mer.errors import ConfigError
 
 __all__ = ["Section", "setting"]
+
+LARGEST = sys.float_info.max  # a whole number beyond it is no float
 
 
 def setting(default: Any, text: str, *, low: float | None = None, high: float | None = None) -> Any:
@@ -23,7 +25,10 @@ class Section:
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))
         for field in dataclasses.fields(self):
-            _check(field, hints[field.name], getattr(self, field.name))
+            value = getattr(self, field.name)
+            _check(field, hints[field.name], value)
+            if hints[field.name] is float:  # 1 and 1.0, 0.0 and -0.0 are equal, but would be other text
+                object.__setattr__(self, field.name, float(value) + 0.0)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
@@ -67,6 +72,6 @@ def _check(field: dataclasses.Field, hint: Any, value: Any) -> None:
         raise ConfigError(f"{field.name}={value!r} should be of type {hint.__name__}")
     low, high = field.metadata.get("low"), field.metadata.get("high")
     below, above = low is not None and value < low, high is not None and value > high
-    if below or above or (is_number and not -math.inf < value < math.inf):
+    if below or above or (is_number and not -LARGEST <= value <= LARGEST):
         bounds = f"{'' if low is None else f'{low} <= '}{field.name}{'' if high is None else f' <= {high}'}"
         raise ConfigError(f"{field.name}={value!r} is out of range: {bounds}")

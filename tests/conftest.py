@@ -24,7 +24,8 @@ CLASS_CHORDS = {"Happy": (523.25, 659.26, 783.99), "Sad": (110.0, 130.81, 164.81
 
 slow_is_fine = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("mer", derandomize=True, database=None, max_examples=50, **slow_is_fine)
-settings.load_profile("mer")
+settings.register_profile("thorough", derandomize=False, database=None, max_examples=500, **slow_is_fine)
+settings.load_profile("mer")  # the other by `pytest --hypothesis-profile thorough`
 
 
 @pytest.fixture(autouse=True)

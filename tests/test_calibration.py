@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import log_loss
 
-from mer.calibration import COLDEST, HOTTEST, calibration, fit_temperature, tempered
+from mer.calibration import BINS, COLDEST, HOTTEST, calibration, fit_temperature, tempered
 
 
 def softmax(logits):
@@ -84,3 +86,51 @@ def test_every_clip_is_in_one_bin_and_the_error_is_a_share(rows, label):
     assert sum(row["count"] for row in found["bins"]) == len(rows)
     assert 0 <= found["error"] <= 1
     assert all(row["low"] - 1e-9 <= row["confidence"] <= row["high"] + 1e-9 for row in found["bins"])
+
+
+@st.composite
+def labelled(draw):
+    """Probabilities and a true label of each, any at all."""
+    rows = draw(rows_of)
+    return np.random.default_rng(draw(st.integers(0, 99))).integers(0, rows.shape[1], len(rows)), rows
+
+
+@given(labelled())
+def test_the_bins_are_those_of_scikit_learn(case):
+    truth, rows = case
+    confidence = rows.max(axis=1)
+    assume(
+        (np.abs(confidence * BINS - np.round(confidence * BINS)) > 1e-9).all()
+    )  # on an edge theirs go below
+    right, said = calibration_curve(rows.argmax(axis=1) == truth, confidence, n_bins=BINS, pos_label=True)
+    bins = calibration(truth, rows)["bins"]
+    assert [row["accuracy"] for row in bins] == pytest.approx(list(right))
+    assert [row["confidence"] for row in bins] == pytest.approx(list(said))
+
+
+@given(labelled())
+def test_the_error_is_at_least_the_gap_of_all_clips_together(case):
+    """By the triangle inequality; and it is that gap where all clips are in one bin."""
+    truth, rows = case
+    found = calibration(truth, rows)
+    gap = abs(rows.max(axis=1).mean() - (rows.argmax(axis=1) == truth).mean())
+    assert found["error"] >= gap - 1e-9
+    if len(found["bins"]) == 1:
+        assert found["error"] == pytest.approx(gap)
+
+
+@given(labelled())
+def test_no_temperature_has_less_of_scikit_learn_s_log_loss_than_the_fitted_one(case):
+    truth, rows = case
+    found = fit_temperature(truth, lambda t: tempered(rows, t))
+    others = np.clip([*np.geomspace(COLDEST, HOTTEST, 9), found / 1.1, found * 1.1], COLDEST, HOTTEST)
+    least, *losses = (
+        log_loss(truth, tempered(rows, float(t)), labels=range(rows.shape[1])) for t in (found, *others)
+    )
+    assert least <= min(losses) + 1e-4
+
+
+@given(arrays(float, (5, 4), elements=st.floats(-10, 10)), st.floats(COLDEST, HOTTEST))
+def test_a_temperature_divides_the_logits(logits, temperature):
+    expected = softmax(logits / temperature)
+    assert tempered(softmax(logits), temperature) == pytest.approx(expected, abs=1e-9)

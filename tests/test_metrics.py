@@ -1,7 +1,10 @@
 """Scores: against scikit-learn and SciPy, and against answers known beforehand."""
 
 import json
-from math import comb
+import warnings
+from functools import partial
+from math import comb, fsum
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -9,7 +12,9 @@ import scipy.stats
 import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.dummy import DummyClassifier
 
+from mer import metrics
 from mer.metrics import (
     accuracy,
     bootstrap_interval,
@@ -35,6 +40,28 @@ def answers(draw):
     pairs = st.tuples(st.integers(0, CLASSES - 1), st.integers(0, CLASSES - 1))
     truth, predicted = zip(*draw(st.lists(pairs, min_size=1, max_size=60)), strict=True)
     return np.array(truth), np.array(predicted)
+
+
+@st.composite
+def judged(draw):
+    """Truth (n,), probabilities (n, classes) and songs; with ties, and often without some of the classes."""
+    truth, predicted = draw(answers())
+    doubt = draw(st.sampled_from([0.0, 0.3, 0.5, 1.0]))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    other = rng.dirichlet(np.ones(CLASSES), len(truth)) if draw(st.booleans()) else certain(predicted[::-1])
+    songs = draw(st.lists(st.sampled_from("vwxyz"), min_size=len(truth), max_size=len(truth)))
+    return truth, (1 - doubt) * certain(predicted) + doubt * other, songs
+
+
+def quick(truth, rows, songs, classes=NAMES):
+    """The evaluation with few resamples: two thousand for each of four intervals would take minutes."""
+    few = partial(bootstrap_interval, resamples=5)
+    with mock.patch.object(metrics, "bootstrap_interval", few):
+        return evaluate(truth, rows, groups=songs, classes=classes)
+
+
+def without_intervals(scores):
+    return {name: value for name, value in scores.items() if name != "intervals"}
 
 
 def certain(predicted, classes=CLASSES):
@@ -86,12 +113,79 @@ def test_the_majority_scores_the_share_of_the_most_frequent_class(pair):
     assert majority_accuracy(truth) == max(np.mean(truth == k) for k in range(CLASSES))
 
 
-@given(answers(), st.randoms(use_true_random=False))
-def test_the_order_of_clips_does_not_matter(pair, random):
+@given(judged())
+def test_all_scores_of_an_evaluation_are_those_of_scikit_learn(case):
+    """By clip and by song, from probabilities with ties, with classes that are missing, with one alone."""
+    truth, rows, songs = case
+    found, predicted = quick(truth, rows, songs), rows.argmax(axis=1)
+    theirs = sklearn.metrics.precision_recall_fscore_support(
+        truth, predicted, labels=range(CLASSES), zero_division=0
+    )
+    for name, values in zip(("precision", "recall", "f1", "support"), theirs, strict=True):
+        assert [found["per_class"][label][name] for label in NAMES] == pytest.approx(list(values))
+    wanted = {
+        "accuracy": sklearn.metrics.accuracy_score(truth, predicted),
+        "macro_f1": sklearn.metrics.f1_score(truth, predicted, average="macro", zero_division=0),
+        "majority": DummyClassifier().fit(rows, truth).score(rows, truth),
+    }
+    assert {name: found[name] for name in wanted} == pytest.approx(wanted)
+    theirs = sklearn.metrics.confusion_matrix(truth, predicted, labels=range(CLASSES))
+    assert found["confusion"] == theirs.tolist()
+    order = sorted(set(songs))
+    means = [[fsum(column) / len(column) for column in rows[[s == name for s in songs]].T] for name in order]
+    pooled = np.argmax(means, axis=1)
+    labels = [np.bincount(truth[[song == name for song in songs]]).argmax() for name in order]
+    assert found["song_accuracy"] == sklearn.metrics.accuracy_score(labels, pooled)
+    assert (found["n_clips"], found["n_songs"]) == (len(truth), len(order))
+
+
+@given(answers())
+def test_mean_recall_of_the_classes_there_are_is_scikit_learn_s_balanced_accuracy(pair):
     truth, predicted = pair
+    recall = per_class(confusion_matrix(truth, predicted, CLASSES))["recall"][np.unique(truth)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of classes that are predicted and never true
+        assert recall.mean() == pytest.approx(sklearn.metrics.balanced_accuracy_score(truth, predicted))
+
+
+@given(judged(), st.randoms(use_true_random=False))
+def test_clips_in_another_order_score_the_same(case, random):
+    truth, rows, songs = case
     order = np.array(random.sample(range(len(truth)), len(truth)))
-    assert accuracy(truth[order], predicted[order]) == pytest.approx(accuracy(truth, predicted))
-    assert macro_f1(truth[order], predicted[order], CLASSES) == macro_f1(truth, predicted, CLASSES)
+    again = quick(truth[order], rows[order], [songs[clip] for clip in order])
+    assert flat(without_intervals(again)) == pytest.approx(flat(without_intervals(quick(*case))))
+
+
+@given(judged(), st.permutations(range(CLASSES)))
+def test_classes_in_another_order_score_the_same_in_that_order(case, order):
+    """Where nothing is tied: of equals the first class wins."""
+    truth, rows, songs = case
+    rows = rows + np.random.default_rng(0).uniform(0, 1e-6, rows.shape)
+    rows /= rows.sum(axis=1, keepdims=True)
+    songs = [str(clip) for clip in range(len(songs))]  # labels of a song may be tied
+    found = quick(truth, rows, songs)
+    turned = quick(np.argsort(order)[truth], rows[:, order], songs, [NAMES[k] for k in order])
+    assert turned["confusion"] == np.array(found["confusion"])[np.ix_(order, order)].tolist()
+    assert turned["per_class"] == found["per_class"]
+    assert turned["calibration"] == found["calibration"]
+    for name in ("accuracy", "macro_f1", "kappa", "song_accuracy", "majority"):
+        assert turned[name] == pytest.approx(found[name])
+
+
+@given(judged())
+def test_clips_twice_over_score_the_same(case):
+    truth, rows, songs = case
+    twice = quick(np.tile(truth, 2), np.tile(rows, (2, 1)), songs * 2)
+    found = quick(*case)
+    for name in ("accuracy", "window_accuracy", "macro_f1", "kappa", "song_accuracy", "majority"):
+        assert twice[name] == pytest.approx(found[name])
+    assert twice["calibration"]["error"] == pytest.approx(found["calibration"]["error"])
+
+
+@given(judged())
+def test_every_interval_of_an_evaluation_is_in_order_and_in_range(case):
+    for low, high in quick(*case)["intervals"].values():
+        assert 0 <= low <= high <= 1
 
 
 def test_rows_of_the_confusion_matrix_are_true_and_columns_predicted():
@@ -114,6 +208,16 @@ def test_pooling_averages_within_each_song_and_takes_the_most_frequent_label(row
         assert row == pytest.approx(np.mean(probabilities[own], axis=0))
         labels = [truth[k] for k in own]
         assert labels.count(label) == max(labels.count(k) for k in range(3))
+
+
+def test_a_tie_within_a_song_is_decided_alike_whatever_the_order_of_its_clips():
+    """0.1 + 0.2 + 0.3 is more than 0.3 + 0.2 + 0.1, where numbers are rounded after each step."""
+    rows = np.array([[a, 0.4 - a, 0.3, 0.3] for a in (0.1, 0.2, 0.3)])
+    rows[:, 1] = rows[::-1, 0]
+    _, found, _ = pool_by(list("sss"), np.zeros(3, int), rows)
+    _, turned, _ = pool_by(list("sss"), np.zeros(3, int), rows[::-1])
+    assert found[0, 0] == found[0, 1]
+    assert found.tolist() == turned.tolist()
 
 
 def test_a_song_is_right_where_its_clips_are_right_on_average():

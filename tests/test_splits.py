@@ -1,12 +1,12 @@
 """Splits: nothing lost, no song in two parts, fair shares, and the same for ever."""
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mer.config import SplitConfig
@@ -16,6 +16,7 @@ from mer.splits import Split, partition, split_clips
 from tests.golden.regenerate import CASES, SPLITS, letters
 
 LABELS = ("Romantic", "Happy", "Sad")
+LETTERS = "abcde"
 
 
 def clip(name, label, song=None, split=None):
@@ -46,17 +47,84 @@ def collections(draw, mixed=True):
     return clips
 
 
+seeds = st.integers(0, 2**32 - 1)
+weights = st.lists(st.integers(1, 9), min_size=2, max_size=6)  # of the parts
 configs = st.builds(
     SplitConfig,
     test=st.floats(0.1, 0.5),
     validation=st.just(0) | st.floats(0.1, 0.4),
     folds=st.sampled_from([0, 0, 2, 5]),
     fold=st.integers(0, 1),
-    seed=st.integers(0, 2**32 - 1),
+    seed=seeds,
 )
 
 
+@st.composite
+def uneven(draw, mixed=True):
+    """Clips of one to five classes, of one clip or a hundred, in songs of one clip or thirty, or of none."""
+    clips = []
+    for label in LETTERS[: draw(st.integers(1, 5))]:
+        for number, size in enumerate(draw(st.lists(st.integers(1, 30), min_size=1, max_size=8))):
+            song = f"{label} song {number}"
+            if mixed:
+                song = draw(st.sampled_from([song, f"song {number}", f"song {number}", None]))
+            clips += [clip(f"{label}/{number} {n}.wav", label, song) for n in range(size)]
+    return clips
+
+
+def attempted(clips, config):
+    """The split, or None where these clips have none."""
+    try:
+        return split_clips(clips, config)
+    except SplitError:
+        return None
+
+
 # Invariants
+
+
+@given(uneven(), configs)
+def test_any_collection_is_split_whole_or_refused(clips, config):
+    """One-song classes, songs of all classes, one clip: never a parted song, nor a part that is missing."""
+    split = attempted(clips, config)
+    assume(split is not None)
+    assert sorted(split.train + split.validation + split.test) == list(range(len(clips)))
+    assert split.train
+    assert split.test
+    assert bool(split.validation) == (config.validation > 0)
+    homes = defaultdict(set)
+    for name in ("train", "validation", "test"):
+        for index in getattr(split, name):
+            homes[clips[index].song or clips[index].id].add(name)
+    assert all(len(found) == 1 for found in homes.values())
+    assert {clips[i].label for i in split.train} == {c.label for c in clips}
+
+
+@given(uneven(), weights, seeds, st.randoms(use_true_random=False))
+def test_parts_hold_each_clip_once_and_whole_songs_whatever_the_order(clips, weights, seed, random):
+    shares = [weight / sum(weights) for weight in weights]
+
+    def parts_of(clips):
+        songs = [clip.song or clip.id for clip in clips]
+        parts = partition([clip.label for clip in clips], songs, shares, seed=seed)
+        assert sorted(index for part in parts for index in part) == list(range(len(clips)))
+        owners = [{songs[i] for i in part} for part in parts]
+        assert sum(map(len, owners)) == len(set(songs))
+        return [names(clips, part) for part in parts]
+
+    expected = parts_of(clips)
+    random.shuffle(clips)
+    assert parts_of(clips) == expected
+
+
+@given(st.integers(0, 999), weights, st.permutations(LETTERS))
+def test_classes_of_other_names_are_divided_alike(seed, weights, other):
+    """Songs of several classes: none of them weighs more for its name."""
+    shares, random = [weight / sum(weights) for weight in weights], Random(seed)
+    labels, songs = random.choices(LETTERS, k=120), [f"song {n // 6}" for n in range(120)]
+    renamed = dict(zip(LETTERS, other, strict=True))
+    found = partition([renamed[label] for label in labels], songs, shares, seed=seed)
+    assert found == partition(labels, songs, shares, seed=seed)
 
 
 @given(collections(), configs)
@@ -106,16 +174,39 @@ def test_the_same_seed_gives_the_same_split(clips, config):
     assert split_clips(clips, config) == split_clips(clips, config)
 
 
-@given(collections(mixed=False), configs)
-def test_shares_of_each_class_are_met_to_within_a_song(clips, config):
-    split = split_clips(clips, config)
+@given(uneven(mixed=False), weights, seeds)
+def test_shares_of_each_class_are_met_to_within_its_largest_song(clips, weights, seed):
+    """The bound of greedy filling, where songs keep to one class; T clips of the class, its largest song g.
+
+    The part of share s that takes a song is the emptiest for its share, so it holds at most s of what was
+    dealt so far, s (T - g): it ends at most (1 - s) g above its share. That holds for each of the k parts,
+    so that one part ends at most (k - 1) s g below its own. Of two parts, and of equal ones, each is
+    therefore less than g off.
+    """
+    shares = [weight / sum(weights) for weight in weights]
+    labels, songs = [clip.label for clip in clips], [clip.song or clip.id for clip in clips]
+    parts = partition(labels, songs, shares, seed=seed)
+    for label, total in Counter(labels).items():
+        own = Counter(song for song, its in zip(songs, labels, strict=True) if its == label)
+        largest = max(own.values())
+        for share, part in zip(shares, parts, strict=True):
+            excess = sum(labels[i] == label for i in part) - share * total
+            assert -(len(shares) - 1) * share * largest - 1e-6 <= excess <= (1 - share) * largest + 1e-6
+        if len(own) >= len(shares):
+            assert all(label in {labels[i] for i in part} for part in parts)
+
+
+@given(uneven(mixed=False), configs)
+def test_test_and_validation_parts_are_less_than_a_song_off_in_each_class(clips, config):
+    split = attempted(clips, config)
+    assume(split is not None)
     share = 1 / config.folds if config.folds else config.test
-    largest = max(Counter(c.song for c in clips if c.song).values(), default=1)
     for label, total in Counter(c.label for c in clips).items():
+        largest = max(Counter(c.song or c.id for c in clips if c.label == label).values())
         test = sum(clips[i].label == label for i in split.test)
-        assert abs(test - share * total) <= largest
+        assert abs(test - share * total) < largest
         validation = sum(clips[i].label == label for i in split.validation)
-        assert abs(validation - config.validation * (total - test)) <= largest
+        assert abs(validation - config.validation * (total - test)) < largest
 
 
 @given(st.integers(8, 60), configs)

@@ -1,23 +1,51 @@
 """The feature store: decodes each content once, whatever it is called, and survives damage."""
 
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
 from collections import Counter
+from dataclasses import fields
+from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mer import machine
 from mer import stamps as stamps_module
 from mer import store as store_module
+from mer.arrays import Shelf
 from mer.audio import load
-from mer.config import AudioConfig, MelConfig
+from mer.config import AudioConfig, Config, MelConfig
 from mer.errors import StorageError
 from mer.features import images
 from mer.parallel import SMALL, process_map, share_cores
-from mer.store import Facts, FeatureStore
+from mer.store import VERSION, Facts, FeatureStore
+from tests.strategies import configs
 
+DEFAULT = Config()
+OTHER = {  # another value of each setting that sound and images depend on
+    "sample_rate": 16_001,
+    "window_seconds": 10.000001,
+    "hop_seconds": 4.999999,
+    "pad": "repeat",
+    "only_first": True,
+    "n_fft": 1025,
+    "hop_length": 257,
+    "n_mels": 129,
+    "f_min": 20.000001,
+    "f_max": 7999.999999,
+    "scale": "htk",
+    "reference": "absolute",
+    "top_db": 80.000001,
+    "image_size": 225,
+}
 SETTINGS = {
     "audio": AudioConfig(window_seconds=0.5, hop_seconds=0.5),
     "mel": MelConfig(n_mels=32, image_size=32),
@@ -83,6 +111,71 @@ def test_images_are_those_of_the_features_module(store, clips):
 
 def test_the_default_store_is_in_mer_home(own_home):
     assert FeatureStore.default().root == own_home / "store"
+
+
+# Keys
+
+
+def key(config=DEFAULT, control="none", content=b"clip"):
+    """Where the images of a file of this content are, or would be."""
+    file_hash = sha256(content).hexdigest()[:40]
+    return FeatureStore(Path("store"))._place(file_hash, (config.audio, config.mel, control))
+
+
+@pytest.mark.parametrize(("name", "value"), OTHER.items())
+def test_any_other_setting_of_sound_or_image_is_another_key(name, value):
+    assert key(DEFAULT.updated(**{name: value})) != key()
+
+
+def test_every_setting_of_sound_and_image_was_tried():
+    assert {field.name for kind in (AudioConfig, MelConfig) for field in fields(kind)} == OTHER.keys()
+
+
+@given(configs(), configs(), st.binary(), st.binary())
+def test_keys_are_alike_where_sound_and_image_and_content_are_and_only_there(one, other, first, second):
+    same = (one.audio, one.mel, first) == (other.audio, other.mel, second)
+    assert (key(one, content=first) == key(other, content=second)) == same
+    assert key(one, content=first) == key(Config(audio=one.audio, mel=one.mel), content=first)
+
+
+@given(st.binary())
+def test_a_key_is_a_plain_path_below_the_store(content):
+    for control in ("none", "silence", "noise"):
+        path = key(DEFAULT, control, content)
+        assert re.fullmatch(
+            r"store/images/[0-9a-f]{16}/[0-9a-f]{2}/[0-9a-f]{40}(-[a-z]+)?\.npy", path.as_posix()
+        )
+
+
+def test_silence_and_noise_have_keys_of_their_own_and_shuffled_labels_have_not():
+    assert len({key(control=control) for control in ("none", "silence", "noise")}) == 3
+    assert key(control="labels") == key()
+
+
+def test_a_thousand_settings_have_a_thousand_keys():
+    made = {key(DEFAULT.updated(top_db=20 + step / 10)) for step in range(1000)}
+    assert len(made) == 1000
+
+
+def test_a_key_is_the_same_in_another_process_and_with_other_hashes_of_strings():
+    """Were it to change without need, every clip would be prepared again."""
+    code = (
+        "from pathlib import Path; from mer.arrays import Shelf; from mer.config import Config; "
+        "c = Config(); "
+        f"settings = {{'mel': c.mel.to_dict(), 'audio': c.audio.to_dict(), 'version': {VERSION}}}; "
+        "print(Shelf.of(Path(), settings).folder)"
+    )
+    other = os.environ | {"PYTHONHASHSEED": "1"}
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=other, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == key().parts[2]
+
+
+def test_a_shelf_is_named_as_it_always_was():
+    """Of settings written out here: a float is written as Python writes it on any system."""
+    settings = {"version": 2, "audio": {"hop_seconds": 0.1, "pad": "zero"}, "mel": {"f_min": 1e-7}}
+    assert Shelf.of(Path("images"), settings).folder.name == "dee51df1edea078f"
 
 
 # Once only

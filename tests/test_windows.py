@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from mer import windows as windows_module
 from mer.arrays import ArrayFile, write_array
@@ -16,14 +17,17 @@ SMALL = AudioConfig(sample_rate=4000, window_seconds=2.0, hop_seconds=1.0)  # 80
 
 @st.composite
 def cuts(draw):
-    """A config and the number of samples of a clip, half a second to ten windows long."""
+    """A config and the number of samples of a clip, half a second to ten windows long; often whole hops."""
     length = draw(st.floats(0.5, 20))
     config = AudioConfig(
         sample_rate=draw(st.sampled_from([4000, 11_025, 16_000])),
         window_seconds=length,
         hop_seconds=draw(st.floats(0.1, length)),
     )
-    return config, draw(st.integers(int(0.5 * config.sample_rate), int(10 * length * config.sample_rate)))
+    size, hop = (round(s * config.sample_rate) for s in (config.window_seconds, config.hop_seconds))
+    anything = st.integers(int(0.5 * config.sample_rate), int(10 * length * config.sample_rate))
+    whole = st.builds(lambda hops, more: size + hops * hop + more, st.integers(0, 9), st.integers(-1, 1))
+    return config, draw(anything | whole)
 
 
 # Cutting one clip
@@ -53,6 +57,35 @@ def test_windows_start_at_zero_and_move_on_by_at_most_a_hop(cut):
     assert (steps > 0).all()
     assert (steps[:-1] == hop).all()
     assert (steps <= hop).all()
+
+
+@given(cuts())
+def test_there_are_as_many_windows_as_whole_hops_and_one_flush_with_the_end_for_a_long_tail(cut):
+    config, n = cut
+    size, hop = (round(s * config.sample_rate) for s in (config.window_seconds, config.hop_seconds))
+    hops, tail = divmod(max(n - size, 0), hop)
+    last = [n - size] * (tail > MIN_SECONDS * config.sample_rate)
+    assert window_starts(n, config) == [hop * number for number in range(1 + hops)] + last
+
+
+@given(cuts(), st.sampled_from(["zero", "repeat"]))
+def test_windows_hold_the_clip_itself_and_only_padding_beyond_it(cut, pad):
+    config, n = cut
+    clip = np.arange(1, n + 1, dtype=np.float32)
+    for start, window in zip(window_starts(n, config), windows(clip, config.replace(pad=pad)), strict=True):
+        assert np.array_equal(window[: n - start], clip[start : start + len(window)])
+        beyond = window[n - start :] if n - start < len(window) else window[:0]
+        assert np.array_equal(
+            beyond, clip[np.arange(n, n + len(beyond)) % n] if pad == "repeat" else 0 * beyond
+        )
+
+
+@given(cuts())
+def test_the_first_window_alone_is_the_first_of_all(cut):
+    config, n = cut
+    clip = np.arange(1, n + 1, dtype=np.float32)
+    (alone,) = windows(clip, config.replace(only_first=True))
+    assert np.array_equal(alone, next(iter(windows(clip, config))))
 
 
 @given(cuts())
@@ -157,6 +190,49 @@ def test_clips_of_one_prediction_pool_to_that_prediction(counts):
     arrays = [np.zeros((n, 1, 1), np.float16) for n in counts]
     made = WindowSet(arrays, [0] * len(counts), classes=len(counts))
     assert made.pool(np.eye(len(counts))[made.clip]) == pytest.approx(np.eye(len(counts)))
+
+
+@st.composite
+def divided(draw):
+    """The counts of some clips' windows, scores and probabilities of each window."""
+    counts = draw(st.lists(st.integers(1, 5), min_size=1, max_size=8))
+    rows = np.random.default_rng(draw(st.integers(0, 99))).dirichlet(np.ones(3), sum(counts))
+    scores = draw(st.none() | arrays(float, sum(counts), elements=st.floats(-50, 50)))
+    return counts, rows, scores
+
+
+@given(divided())
+def test_windows_are_the_same_however_they_are_divided_among_clips(clips):
+    counts, rows, _ = clips
+    images = rows[:, :2, None].astype(np.float16)
+    parts = np.split(images, np.cumsum(counts)[:-1])
+    apart, together = WindowSet(parts, [0] * len(counts), classes=3), WindowSet([images], [0], classes=3)
+    chosen = np.arange(len(rows))[::-1]
+    assert np.array_equal(apart.images(chosen), together.images(chosen))
+    assert np.array_equal(np.concatenate(list(apart.batches(2))), images)
+    numbers = [apart.of_clips(np.array([clip])) for clip in range(len(counts))]
+    assert np.concatenate(numbers).tolist() == list(range(len(rows)))
+
+
+@given(divided())
+def test_a_pooled_answer_lies_among_those_of_its_windows(clips):
+    counts, rows, scores = clips
+    pooled = windows_of(counts).pool(rows, scores)
+    assert pooled.sum(axis=1) == pytest.approx(1)
+    for own, row in zip(np.split(rows, np.cumsum(counts)[:-1]), pooled, strict=True):
+        assert (own.min(axis=0) - 1e-9 <= row).all()
+        assert (row <= own.max(axis=0) + 1e-9).all()
+
+
+@given(divided(), st.randoms(use_true_random=False))
+def test_clips_in_another_order_pool_to_the_same_answers_in_that_order(clips, random):
+    counts, rows, scores = clips
+    order = random.sample(range(len(counts)), len(counts))
+    moved = windows_of(counts).of_clips(np.array(order))
+    again = windows_of([counts[clip] for clip in order])
+    found = again.pool(rows[moved], None if scores is None else scores[moved])
+    assert found == pytest.approx(windows_of(counts).pool(rows, scores)[order])
+    assert again.hits(rows[moved]).tolist() == windows_of(counts).hits(rows)[order].tolist()
 
 
 def test_a_set_without_clips_is_empty():

@@ -1,0 +1,21 @@
+"""The properties of pure functions once more, on other examples each time, and on ten times as many."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SUBJECTS = ("agreement", "arrays", "calibration", "config", "metrics", "splits", "store", "windows")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_properties_hold_for_five_hundred_random_examples():
+    """In a process of its own, as `pytest --hypothesis-profile thorough` would run them."""
+    files = [f"tests/test_{subject}.py" for subject in SUBJECTS]
+    how = ["-q", "-m", "hypothesis", "--hypothesis-profile", "thorough", "--timeout", "600"]
+    words = [sys.executable, "-m", "pytest", *how, "-p", "no:cacheprovider", *files]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-5000:]

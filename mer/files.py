@@ -5,11 +5,12 @@ import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 
 from mer.errors import MerError, StorageError
 
-__all__ = ["atomic_path", "home", "new_folder", "write_atomic", "writing"]
+__all__ = ["atomic_path", "home", "leftovers", "new_folder", "write_atomic", "writing"]
 
 
 def home() -> Path:
@@ -58,6 +59,14 @@ def write_atomic(path: Path, content: bytes | str, *, durable: bool = True) -> N
     """Write a small file in one step that a crash cannot halve."""
     with atomic_path(path, durable=durable) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def leftovers(path: Path) -> list[Path]:
+    """What processes that were killed while writing `path` left beside it, files or folders.
+
+    Only whoever is alone in writing `path` can tell these from what is being written now.
+    """
+    return list(path.parent.glob(f".{escape(path.name)}.*"))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from mer.controls import CONTROLS
-from mer.files import home
+from mer.files import home, leftovers
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
@@ -107,8 +107,9 @@ def state_path(run_id: str) -> Path:
 
 
 def drop_state(path: Path) -> None:
-    """Forget the state of a run that needs none any more."""
-    path.unlink(missing_ok=True)
+    """Forget the state of a run that needs none any more, and what a killed process had begun to write."""
+    for file in (path, *leftovers(path)):
+        file.unlink(missing_ok=True)
     if path.parent.is_dir() and not any(path.parent.iterdir()):
         path.parent.rmdir()
 

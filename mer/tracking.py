@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlparse
 from filelock import FileLock
 
 from mer.errors import RunError, StorageError
-from mer.files import home, new_folder, writing
+from mer.files import home, leftovers, new_folder, writing
 from mer.runs import STATUS, Run, owner, to_run
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ __all__ = ["RunStore"]
 
 EXPERIMENT = "mer"
 BATCH_LIMIT = 1000  # metrics that MLflow takes in one call
+PARAM_LIMIT = 100  # and settings
 
 
 def _guarded(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -80,14 +81,17 @@ class RunStore:
 
     @_guarded
     def create(self, name: str, spec: dict[str, Any], *, parent: str | None = None) -> str:
-        """A new queued run; returns its id."""
-        tags = {"mer.spec": json.dumps(spec), "mlflow.runName": name}
+        """A new queued run, which is this process's until another takes it on; returns its id."""
+        from mlflow.entities import Param
+
+        tags = {"mer.spec": json.dumps(spec), "mlflow.runName": name, "mer.owner": owner()}
         if parent:
             tags["mlflow.parentRunId"] = parent
         run = self.client.create_run(self.experiment, tags=tags)
         self.client.update_run(run.info.run_id, status="SCHEDULED")
-        for key, value in _flat(spec):
-            self.client.log_param(run.info.run_id, key, value)
+        params = [Param(key, value) for key, value in _flat(spec)]
+        for start in range(0, len(params), PARAM_LIMIT):
+            self.client.log_batch(run.info.run_id, params=params[start : start + PARAM_LIMIT])
         return run.info.run_id
 
     def start(self, run_id: str) -> None:
@@ -97,8 +101,8 @@ class RunStore:
 
     @_guarded
     def enqueue(self, run_id: str) -> None:
-        """Mark as waiting for a process to work on it, whatever it was before."""
-        self.tag(run_id, {"mer.owner": "", "mer.stop": "", "mer.reason": "", "mer.stage": ""})
+        """Mark as waiting for a process to work on it, whatever it was before; until then it is ours."""
+        self.tag(run_id, {"mer.owner": owner(), "mer.stop": "", "mer.reason": "", "mer.stage": ""})
         self.client.update_run(run_id, status="SCHEDULED")
 
     @_guarded
@@ -127,8 +131,9 @@ class RunStore:
 
     @_guarded
     def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
-        """All (step, value) of one metric."""
-        return [(m.step, m.value) for m in self.client.get_metric_history(run_id, metric)]
+        """All (step, value) of one metric, each step once: what a resumed run did again counts."""
+        found = self.client.get_metric_history(run_id, metric)
+        return sorted({m.step: m.value for m in sorted(found, key=lambda m: m.timestamp)}.items())
 
     def runs(self) -> list[Run]:
         """All runs, newest first."""
@@ -189,7 +194,8 @@ class RunStore:
                 self.client.log_artifacts(run_id, draft, name)
             return
         target = local / name
-        _discard(target)
+        for old in (target, *leftovers(target)):
+            _discard(old)
         with new_folder(target) as draft:
             write(draft)
 
@@ -233,17 +239,38 @@ def _open(uri: str) -> RunStore:
 
 @lru_cache(maxsize=4)
 def _open_local(root: Path) -> RunStore:
-    """SQLite with a write-ahead log, created under a lock so that two processes never migrate at once."""
-    database = root / "mlflow.db"
+    """SQLite with a write-ahead log, created under a lock so that two processes never migrate at once.
+
+    What a process that was killed meanwhile left is made anew, since MLflow cannot go on with it.
+    """
+    database, making = root / "mlflow.db", root / ".mlflow.making"
     with _usable(root), FileLock(root / ".mlflow.lock"):
+        if making.exists() and not _knows_us(database):
+            for file in root.glob("mlflow.db*"):
+                file.unlink()
+        if not database.exists():
+            making.touch()
         with closing(sqlite3.connect(database)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
         client = _client(f"sqlite:///{database}?timeout=30")
         found = client.get_experiment_by_name(EXPERIMENT)
-        if found:
-            return RunStore(client, found.experiment_id)
         place = (root / "artifacts").as_uri()
-        return RunStore(client, client.create_experiment(EXPERIMENT, artifact_location=place))
+        known = (
+            found.experiment_id if found else client.create_experiment(EXPERIMENT, artifact_location=place)
+        )
+        making.unlink(missing_ok=True)
+        return RunStore(client, known)
+
+
+def _knows_us(database: Path) -> bool:
+    """True once the database is made: our experiment is its last part, and without it there is no run."""
+    try:
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+            return bool(
+                connection.execute("SELECT 1 FROM experiments WHERE name = ?", (EXPERIMENT,)).fetchone()
+            )
+    except sqlite3.Error:
+        return False
 
 
 @contextmanager

@@ -39,10 +39,11 @@ def _guarded(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def call(*arguments: Any, **keywords: Any) -> Any:
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
 
         try:
             return method(*arguments, **keywords)
-        except MlflowException as error:
+        except (MlflowException, SQLAlchemyError) as error:
             reason = str(error).splitlines()[0][:160]
             raise StorageError(
                 f"the run store failed ({reason}); free some space, or check MER_HOME and MLFLOW_TRACKING_URI"
@@ -58,6 +59,7 @@ class RunStore:
         self.client, self.experiment = client, experiment
 
     @classmethod
+    @_guarded
     def open(cls) -> "RunStore":
         """The store that the environment names; made on first use. Raises StorageError."""
         uri = os.environ.get("MLFLOW_TRACKING_URI")
@@ -94,6 +96,7 @@ class RunStore:
             self.client.log_batch(run.info.run_id, params=params[start : start + PARAM_LIMIT])
         return run.info.run_id
 
+    @_guarded
     def start(self, run_id: str) -> None:
         """Mark as running in this process, so that others can tell if the process is gone."""
         self.tag(run_id, {"mer.owner": owner(), "mer.stop": "", "mer.reason": "", "mer.stage": ""})

@@ -14,6 +14,7 @@ import importlib
 import json
 import mmap
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -22,9 +23,9 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any
@@ -235,9 +236,14 @@ class Moment:
 
 @dataclass
 class Lab:
-    """Where runs are killed: songs, an empty home with a database, and how undisturbed runs went."""
+    """Where runs are killed: songs, an empty home with a database, and how undisturbed runs went.
+
+    `full` is a small file system, for homes without space.
+    """
 
     root: Path
+    full: Path | None = None
+    known: dict[str, dict] = field(default_factory=dict)
 
     @property
     def log(self) -> Path:
@@ -254,7 +260,6 @@ class Lab:
         for name in asked(partial(loaded, self.root / "songs"), self.log):  # or each life would take seconds
             with suppress(ImportError):
                 importlib.import_module(name)
-        self.undisturbed = {kind: self.measured(kind) for kind in KINDS}
         return self
 
     def home(self, place: Path) -> None:
@@ -267,13 +272,16 @@ class Lab:
             connection.execute("UPDATE experiments SET artifact_location = ?", (where,))
         os.environ["MER_HOME"] = str(place)
 
-    def measured(self, kind: str) -> dict:
-        """An undisturbed run: its weights, how long it took, and its number of operations."""
+    def undisturbed(self, kind: str) -> dict:
+        """An undisturbed run: its weights, how long it took, and its operations."""
+        if kind in self.known:
+            return self.known[kind]
         self.home(self.root / "undisturbed")
         found = self.watched(partial(go_on, kind, self.root / "songs"))
         left = asked(look, self.log)
         (run,) = [run for run in left["runs"] if not run["parent"]]
-        return found | {"weights": asked(partial(weights, run["id"]), self.log)}
+        self.known[kind] = found | {"weights": asked(partial(weights, run["id"]), self.log)}
+        return self.known[kind]
 
     def watched(self, work: Callable[[], Any]) -> dict:
         """An undisturbed life: how long it took, and its operations by what it was doing at each."""
@@ -304,9 +312,9 @@ class Lab:
         return ended, WHILE[seen[0]], np.frombuffer(seen[STEPS + 1 : STEPS + 1 + count], np.uint8)
 
     @staticmethod
-    def draw(undisturbed: dict, rng: np.random.Generator) -> Moment:
+    def draw(undisturbed: dict, rng: np.random.Generator, *, by_the_clock: bool = True) -> Moment:
         """A moment of such a life: by the clock, or at an operation of something that it does."""
-        if rng.random() < 0.5:
+        if by_the_clock and rng.random() < 0.5:
             return Moment(seconds=float(rng.uniform(0, undisturbed["seconds"])))
         doing = rng.choice(sorted(undisturbed["operations"]))
         return Moment(operation=int(rng.choice(undisturbed["operations"][doing])))
@@ -409,14 +417,14 @@ def made_anew(lab: Lab, rng: np.random.Generator) -> dict:
     return {"doing": ["making the database"] if status is None else [], "wrong": wrong}
 
 
-def killed(lab: Lab, number: int, rng: np.random.Generator) -> dict:
+def killed(lab: Lab, kind: str, rng: np.random.Generator) -> dict:
     """Kill one run at one to three moments, and see it through; what it was doing and what went wrong."""
-    kind = list(KINDS)[number % len(KINDS)]
+    undisturbed = lab.undisturbed(kind)
     lab.home(lab.root / "home")
     doing, wrong = [], []
     for life in range(LIVES):
         again = life == 0 or (life < LIVES - 1 and rng.random() < 0.3)
-        moment = lab.draw(lab.undisturbed[kind], rng) if again else None
+        moment = lab.draw(undisturbed, rng) if again else None
         status, did, _ = lab.live(partial(go_on, kind, lab.root / "songs"), moment)
         left = asked(look, lab.log)
         wrong += left["wrong"]
@@ -431,31 +439,58 @@ def killed(lab: Lab, number: int, rng: np.random.Generator) -> dict:
             wrong.append(f"a life ended with {status}: {lab.log.read_text()[-2000:]}")
         if status is not None or [run["status"] for run in first] == ["finished"]:
             break
-    wrong = wrong or after(lab, kind)
-    return {"doing": doing, "wrong": [f"{number}, {kind}: {text}" for text in wrong]}
+    return {"doing": doing, "wrong": wrong or after(lab, kind)}
+
+
+def filled(lab: Lab, kind: str, rng: np.random.Generator) -> dict:
+    """Have the disk fill up at a moment of a run, free it, and see the run through."""
+    lab.undisturbed(kind)
+    shutil.rmtree(lab.full / "home", ignore_errors=True)
+    lab.home(lab.full / "home")
+    moment = lab.draw(lab.undisturbed(kind), rng, by_the_clock=False)
+    work = partial(go_on, kind, lab.root / "songs")
+    status, did, _ = lab.live(work, moment, partial(fill, lab.full))
+    (lab.full / "ballast").unlink()
+    said = lab.log.read_text()[-1000:]
+    wrong = [] if status in (DONE, REFUSED) else [f"no clear message while {did}: {said}"]
+    if status == REFUSED and not re.search("free some space|try again", said.splitlines()[-1]):
+        wrong.append(f"no remedy while {did}: {said}")
+    left = asked(look, lab.log)
+    wrong += left["wrong"]
+    ends = ("finished",) if status == DONE else ("failed", "interrupted", "finished")
+    wrong += [f"full while {did}, but {run['status']}" for run in left["runs"] if run["status"] not in ends]
+    if status == REFUSED and [run["status"] for run in left["runs"] if not run["parent"]] != ["finished"]:
+        status, _, _ = lab.live(work)
+        wrong += [] if status == DONE else [f"not resumed after {did}: {lab.log.read_text()[-1000:]}"]
+    return {"doing": [did], "wrong": wrong or after(lab, kind)}
 
 
 def after(lab: Lab, kind: str) -> list[str]:
     """What is wrong with this home, whose run should be finished, as an undisturbed one would be."""
     wrong = asked(ended, lab.log)
     (run,) = [run for run in asked(look, lab.log)["runs"] if not run["parent"]]
-    if asked(partial(weights, run["id"]), lab.log) != lab.undisturbed[kind]["weights"]:
+    if asked(partial(weights, run["id"]), lab.log) != lab.undisturbed(kind)["weights"]:
         wrong.append("other weights than undisturbed")
     return wrong
 
 
-def try_all(count: int, *, seed: int) -> dict:
-    """Kill so many runs; {runs, killed, while, kinds, wrong, seconds}."""
+def try_all(count: int, *, seed: int, kinds: Sequence[str] = tuple(KINDS), full: Path | None = None) -> dict:
+    """Kill so many runs, or fill the disk under them; {runs, ended, while, wrong, seconds}."""
     began, rng = time.monotonic(), np.random.default_rng(seed)
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
-        lab = Lab(Path(folder)).prepare()
-        found = [
-            made_anew(lab, rng) if number % 10 == 9 else killed(lab, number, rng) for number in range(count)
-        ]
+        lab = Lab(Path(folder), full).prepare()
+        found = []
+        for number in range(count):
+            kind = kinds[number % len(kinds)]
+            if number % 10 == 9 and not full:
+                one = made_anew(lab, rng)
+            else:
+                one = filled(lab, kind, rng) if full else killed(lab, kind, rng)
+            found.append(one | {"wrong": [f"{number}, {kind}: {text}" for text in one["wrong"]]})
     doing = Counter(word for one in found for word in one["doing"])
     return {
         "runs": count,
-        "kills": doing.total(),
+        "ended": doing.total(),
         "while": {word: doing[word] for word in WHILE if doing[word]},
         "wrong": [text for one in found for text in one["wrong"]],
         "seconds": round(time.monotonic() - began, 1),
@@ -467,10 +502,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("count", type=int)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kind", choices=list(KINDS), help="only runs of this kind")
+    parser.add_argument("--full", type=Path, metavar="FOLDER", help="a small file system to fill up instead")
     options = parser.parse_args()
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     torch.set_num_threads(1)
-    sys.stdout.write(json.dumps(try_all(options.count, seed=options.seed)) + "\n")
+    kinds = [options.kind] if options.kind else tuple(KINDS)
+    found = try_all(options.count, seed=options.seed, kinds=kinds, full=options.full)
+    sys.stdout.write(json.dumps(found) + "\n")
 
 
 if __name__ == "__main__":

@@ -86,9 +86,8 @@ def new_folder(path: Path) -> Iterator[Path]:
             built = Path(name) / path.name
             built.mkdir()
             yield built
-            for file in built.rglob("*"):
-                if file.is_file():
-                    _sync(file)
+            for part in (*built.rglob("*"), built):
+                _sync(part)
             built.replace(path)
             _sync(path.parent)
 

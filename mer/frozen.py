@@ -48,7 +48,7 @@ def _passes(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Window numbers and their embeddings on the CPU, some at a time.
 
-    Each pass is of the same size, the last one filled up: with another, convolutions sum in another order, and
+    Each pass is of the same size, the last one filled up: else convolutions sum in another order, and
     what is kept of a clip must not depend on what else was missing, not even in its last bit.
     """
     model.eval()

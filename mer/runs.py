@@ -144,15 +144,15 @@ def to_run(run: "MlflowRun") -> Run:
 def _status(status: str, tags: dict[str, str]) -> str:
     if status not in ("RUNNING", "SCHEDULED"):
         return STATUS.get(status, "failed")
-    owner = _owner(tags)
+    owner = _owner(tags) or _owner(tags, "mer.maker")  # until a process works on it: who recorded it
     if owner.get("host") == socket.gethostname() and not _alive(owner):
         return "interrupted"
     return "stopping" if status == "RUNNING" and tags.get("mer.stop") == "1" else STATUS[status]
 
 
-def _owner(tags: dict[str, str]) -> dict[str, Any]:
+def _owner(tags: dict[str, str], name: str = "mer.owner") -> dict[str, Any]:
     try:
-        found = json.loads(tags.get("mer.owner", "{}"))
+        found = json.loads(tags.get(name, "{}"))
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

@@ -83,10 +83,10 @@ class RunStore:
 
     @_guarded
     def create(self, name: str, spec: dict[str, Any], *, parent: str | None = None) -> str:
-        """A new queued run, which is this process's until another takes it on; returns its id."""
+        """A new queued run; returns its id. It is interrupted if this process dies before one takes it on."""
         from mlflow.entities import Param
 
-        tags = {"mer.spec": json.dumps(spec), "mlflow.runName": name, "mer.owner": owner()}
+        tags = {"mer.spec": json.dumps(spec), "mlflow.runName": name, "mer.maker": owner()}
         if parent:
             tags["mlflow.parentRunId"] = parent
         run = self.client.create_run(self.experiment, tags=tags)
@@ -104,8 +104,9 @@ class RunStore:
 
     @_guarded
     def enqueue(self, run_id: str) -> None:
-        """Mark as waiting for a process to work on it, whatever it was before; until then it is ours."""
-        self.tag(run_id, {"mer.owner": owner(), "mer.stop": "", "mer.reason": "", "mer.stage": ""})
+        """Mark as waiting for a process to work on it, whatever it was before."""
+        tags = dict.fromkeys(("mer.owner", "mer.stop", "mer.reason", "mer.stage"), "")
+        self.tag(run_id, tags | {"mer.maker": owner()})
         self.client.update_run(run_id, status="SCHEDULED")
 
     @_guarded

@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlparse
 from filelock import FileLock
 
 from mer.errors import RunError, StorageError
-from mer.files import home, leftovers, new_folder, writing
+from mer.files import atomic_path, home, leftovers, new_folder, writing
 from mer.runs import STATUS, Run, owner, to_run
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def _guarded(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(method)
     def call(*arguments: Any, **keywords: Any) -> Any:
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # read when mlflow is imported
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
 
@@ -243,38 +244,29 @@ def _open(uri: str) -> RunStore:
 
 @lru_cache(maxsize=4)
 def _open_local(root: Path) -> RunStore:
-    """SQLite with a write-ahead log, created under a lock so that two processes never migrate at once.
-
-    What a process that was killed meanwhile left is made anew, since MLflow cannot go on with it.
-    """
-    database, making = root / "mlflow.db", root / ".mlflow.making"
+    """SQLite with a write-ahead log, made under a lock so that two processes never make it at once."""
+    database = root / "mlflow.db"
     with _usable(root), FileLock(root / ".mlflow.lock"):
-        if making.exists() and not _knows_us(database):
-            for file in root.glob("mlflow.db*"):
-                file.unlink()
         if not database.exists():
-            making.touch()
+            _make(database)
         with closing(sqlite3.connect(database)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
-        client = _client(f"sqlite:///{database}?timeout=30")
-        found = client.get_experiment_by_name(EXPERIMENT)
-        place = (root / "artifacts").as_uri()
-        known = (
-            found.experiment_id if found else client.create_experiment(EXPERIMENT, artifact_location=place)
-        )
-        making.unlink(missing_ok=True)
-        return RunStore(client, known)
+        return _store(_client(f"sqlite:///{database}?timeout=30"), root)
 
 
-def _knows_us(database: Path) -> bool:
-    """True once the database is made: our experiment is its last part, and without it there is no run."""
-    try:
-        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
-            return bool(
-                connection.execute("SELECT 1 FROM experiments WHERE name = ?", (EXPERIMENT,)).fetchone()
-            )
-    except sqlite3.Error:
-        return False
+def _make(database: Path) -> None:
+    """A database with our experiment. It takes its name when whole: MLflow cannot go on with half of one."""
+    for old in leftovers(database):
+        old.unlink()
+    with atomic_path(database) as draft:
+        _store(_client(f"sqlite:///{draft}"), database.parent)
+
+
+def _store(client: "MlflowClient", root: Path) -> RunStore:
+    found = client.get_experiment_by_name(EXPERIMENT)
+    place = (root / "artifacts").as_uri()
+    known = found.experiment_id if found else client.create_experiment(EXPERIMENT, artifact_location=place)
+    return RunStore(client, known)
 
 
 @contextmanager
@@ -291,7 +283,6 @@ def _usable(root: Path) -> Iterator[None]:
 
 
 def _client(uri: str) -> "MlflowClient":
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # read when mlflow is imported
     from mlflow import MlflowClient
 
     logging.getLogger("alembic").setLevel(logging.WARNING)

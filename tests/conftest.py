@@ -97,28 +97,24 @@ def tiny_corpus(tmp_path, write_audio) -> Path:
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """`small_disk("64k")` makes a file system of that size; `content`, a folder, is put there read-only.
-
-    Unmounted at once, it lives as long as its descriptor.
-    """
-    handles = []
+    """`small_disk("64k")` makes a file system of that size; `content`, a folder, is put there read-only."""
+    points = []
 
     def make(size: str, content: Path | None = None) -> Path:
-        point = tmp_path / f"disk-{len(handles)}"
+        point = tmp_path / f"disk-{len(points)}"
         point.mkdir()
         mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(point)]
         if os.name != "posix" or os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
             pytest.skip("a small file system can be mounted by root alone, and not on every machine")
+        points.append(point)
         if content:
             shutil.copytree(content, point, dirs_exist_ok=True)
             subprocess.run(["mount", "-o", "remount,ro", str(point)], check=True)
-        handles.append(os.open(point, os.O_RDONLY))
-        subprocess.run(["umount", "-l", str(point)], check=True)
-        return Path(f"/proc/{os.getpid()}/fd/{handles[-1]}")
+        return point
 
     yield make
-    for handle in handles:
-        os.close(handle)
+    for point in points:
+        subprocess.run(["umount", "-l", str(point)], check=True)  # whatever is still open there
 
 
 @pytest.fixture

@@ -3,10 +3,8 @@
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,7 +16,7 @@ from mer.files import leftovers, new_folder, write_atomic
 from mer.jobs import launch, log_path, relaunch
 from mer.material import Spec
 from mer.runs import drop_state, owner, state_path
-from mer.tracking import RunStore, _open_local
+from mer.tracking import RunStore
 from mer.training import State, _Loop
 from tests.run_helpers import tiny_config
 from tests.test_detached import wait_for
@@ -231,27 +229,15 @@ def test_half_a_state_that_a_killed_process_left_goes_with_the_state(own_home):
     assert not path.parent.exists()
 
 
-@pytest.fixture
-def half_made(own_home):
-    """A home whose database was being made, as far as the middle of one of MLflow's migrations."""
-    own_home.mkdir()
-    with closing(sqlite3.connect(own_home / "mlflow.db")) as connection, connection:
-        connection.execute("CREATE TABLE experiments (experiment_id INTEGER, name TEXT)")
-        connection.execute("CREATE TABLE _alembic_tmp_datasets (dataset_uuid TEXT)")
-    (own_home / ".mlflow.making").touch()
-    return own_home
-
-
-def test_a_database_that_was_only_half_made_is_made_anew(half_made):
+def test_a_database_takes_its_name_only_when_whole_and_half_of_one_is_made_anew(own_home, monkeypatch):
+    with monkeypatch.context() as patch:
+        kill_at(patch, os, "replace")
+        with pytest.raises(Killed):
+            RunStore.open()
+    assert not RunStore.exists()
+    abandon(own_home / "mlflow.db", lambda draft: draft.write_bytes(b"half a database"))
     assert RunStore.open().runs() == []
-    assert not (half_made / ".mlflow.making").exists()
-
-
-def test_a_database_with_runs_is_never_made_anew(own_home):
-    run_id = RunStore.open().create("one", {})
-    (own_home / ".mlflow.making").touch()  # as after a power cut, which may undo that it was removed
-    _open_local.cache_clear()
-    assert RunStore.open().get(run_id).name == "one"
+    assert leftovers(own_home / "mlflow.db") == []
 
 
 # --- the whole of it --------------------------------------------------------------------------------

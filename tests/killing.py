@@ -27,6 +27,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial, wraps
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,6 @@ from mer.material import Spec
 from mer.resume import load_state
 from mer.store import FeatureStore
 from mer.tracking import RunStore
-from mer.upkeep import prune
 from tests.run_helpers import tiny_config, write_songs
 
 KINDS = {  # what runs there are to be killed, and how they are begun
@@ -278,9 +278,7 @@ class Lab:
             return self.known[kind]
         self.home(self.root / "undisturbed")
         found = self.watched(partial(go_on, kind, self.root / "songs"))
-        left = asked(look, self.log)
-        (run,) = [run for run in left["runs"] if not run["parent"]]
-        self.known[kind] = found | {"weights": asked(partial(weights, run["id"]), self.log)}
+        self.known[kind] = found | {"weights": asked(weights, self.log)}
         return self.known[kind]
 
     def watched(self, work: Callable[[], Any]) -> dict:
@@ -367,24 +365,19 @@ def look() -> dict:
     return {"runs": found, "wrong": wrong, "checkpoints": checkpoints}
 
 
-def weights(run_id: str) -> list[str]:
-    """Hashes of the weights of a run, or of its folds."""
-    from hashlib import sha256
-
-    runs = RunStore.open()
-    found = []
-    for run in sorted(runs.children(run_id), key=lambda run: run.spec["config"]["split"]["fold"]) or [
-        runs.get(run_id)
-    ]:
-        tensors = load_file(runs.folder(run.id, "checkpoint") / "model.safetensors")
-        found.append(
-            sha256(b"".join(tensors[name].numpy().tobytes() for name in sorted(tensors))).hexdigest()
-        )
+def weights() -> list[str]:
+    """Hashes of the weights of all checkpoints of this home, the earliest first."""
+    runs, found = RunStore.open(), []
+    for run in reversed(runs.runs()):
+        if run.checkpoint_run == run.id:  # not a cross-validation, which points to a fold
+            tensors = load_file(runs.folder(run.id, "checkpoint") / "model.safetensors")
+            content = b"".join(tensors[name].numpy().tobytes() for name in sorted(tensors))
+            found.append(sha256(content).hexdigest())
     return found
 
 
-def ended() -> list[str]:
-    """What is not as it should be in a home whose run is finished."""
+def ended() -> dict:
+    """What is not as it should be in a home whose run is finished, and the weights."""
     runs, wrong = RunStore.open(), []
     for run in runs.runs():
         if run.status != "finished":
@@ -399,12 +392,9 @@ def ended() -> list[str]:
         steps = [step for step, _ in runs.history(run.id, "step_loss")]
         if len(set(steps)) != len(steps):
             wrong.append(f"{run.name} logged steps twice: {steps}")
-    prune(FeatureStore.default())
-    allowed = (files.home() / "store", files.home() / "locks")
-    left = [path for path in files.home().rglob(".*.*") if not path.is_relative_to(allowed[0])]
-    wrong += [f"left over: {path}" for path in left if path.name != ".mlflow.lock"]
-    wrong += [f"left over: {path}" for path in (files.home() / "runs").glob("*")]
-    return wrong
+    drafts = [path for path in files.home().rglob(".*.*") if "store" not in path.parts]  # those are pruned
+    wrong += [f"left over: {path}" for path in drafts if path.name != ".mlflow.lock"]
+    return {"wrong": wrong, "weights": weights()}
 
 
 def made_anew(lab: Lab, rng: np.random.Generator) -> dict:
@@ -449,7 +439,8 @@ def filled(lab: Lab, kind: str, rng: np.random.Generator) -> dict:
     lab.home(lab.full / "home")
     moment = lab.draw(lab.undisturbed(kind), rng, by_the_clock=False)
     work = partial(go_on, kind, lab.root / "songs")
-    status, did, _ = lab.live(work, moment, partial(fill, lab.full))
+    status, _, steps = lab.live(work, moment, partial(fill, lab.full))
+    did = WHILE[steps[min(moment.operation, len(steps)) - 1]]
     (lab.full / "ballast").unlink()
     said = lab.log.read_text()[-1000:]
     wrong = [] if status in (DONE, REFUSED) else [f"no clear message while {did}: {said}"]
@@ -467,11 +458,9 @@ def filled(lab: Lab, kind: str, rng: np.random.Generator) -> dict:
 
 def after(lab: Lab, kind: str) -> list[str]:
     """What is wrong with this home, whose run should be finished, as an undisturbed one would be."""
-    wrong = asked(ended, lab.log)
-    (run,) = [run for run in asked(look, lab.log)["runs"] if not run["parent"]]
-    if asked(partial(weights, run["id"]), lab.log) != lab.undisturbed(kind)["weights"]:
-        wrong.append("other weights than undisturbed")
-    return wrong
+    found = asked(ended, lab.log)
+    other = found["weights"] != lab.undisturbed(kind)["weights"]
+    return found["wrong"] + (["other weights than undisturbed"] if other else [])
 
 
 def try_all(count: int, *, seed: int, kinds: Sequence[str] = tuple(KINDS), full: Path | None = None) -> dict:

@@ -69,7 +69,7 @@ def test_a_run_whose_maker_was_killed_halfway_is_interrupted(runs, dying, monkey
 
 def test_a_run_that_was_about_to_be_queued_again_is_interrupted(runs, dying, monkeypatch):
     run_id = runs.create("one", {})
-    runs.tag(run_id, {"mer.owner": owner()})
+    runs.tag(run_id, {"mer.owner": owner(), "mer.maker": owner()})  # another's, which is still there
     runs.client.update_run(run_id, status="RUNNING")
     with monkeypatch.context() as patch:
         kill_at(patch, runs.client, "update_run")

@@ -122,7 +122,6 @@ def test_a_read_only_home_predicts_and_says_what_it_cannot(read_only, mer, song_
     clip = song_corpus / "Happy" / "0a.wav"
     status, out, _ = mer("predict", MODEL, clip, "--json")
     assert (status, len(json.loads(out))) == (0, 1)
-    assert mer("data", "check", song_corpus)[0] == 0
     remedy = "Read-only file system; free some space or choose a writable place (MER_HOME, --out)"
     options = ["--backbone=mobilenet_v3_small", "--weights=none"]
     for words in (["runs", "list"], ["runs", "show", "x"], ["train", "--data", song_corpus, *options]):
@@ -135,10 +134,10 @@ def test_a_read_only_home_predicts_and_says_what_it_cannot(read_only, mer, song_
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_disk_that_fills_up_at_any_moment_leaves_a_run_to_go_on_with(small_disk):
-    command = [sys.executable, "-m", "tests.killing", "20", "--full", str(small_disk("96m"))]
+    command = [sys.executable, "-m", "tests.killing", "12", "--full", str(small_disk("96m"))]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["wrong"] == []
-    assert found["ended"] == found["runs"] == 20
+    assert found["ended"] == found["runs"] == 12

@@ -49,12 +49,18 @@ class LogFigures(Callback):
         if time.monotonic() - self.flushed >= self.every:
             self.flush()
 
+    def make_up(self, state: State) -> None:
+        """Note the epochs of a saved state that a killed process had no time to log."""
+        logged = {step for step, _ in self.store.history(self.run_id, "train_loss")}
+        missing = [row for row in state.history if row["epoch"] not in logged]
+        self.rows += [(row["epoch"], _figures(row)) for row in missing]
+        if missing and state.best_epoch:
+            self.rows.append((state.epoch, {"best_epoch": float(state.best_epoch)}))
+
     def on_epoch(self, state: State) -> None:
         """Note the epoch's figures and which epoch is the best so far."""
-        figures = {key: value for key, value in state.history[-1].items() if key not in ("epoch", "seconds")}
-        figures["epoch_seconds"] = state.history[-1]["seconds"]
         best = {"best_epoch": float(state.best_epoch)} if state.best_epoch else {}
-        self.rows.append((state.epoch, figures | best))
+        self.rows.append((state.epoch, _figures(state.history[-1]) | best))
         if time.monotonic() - self.flushed >= self.every:
             self.flush()
 
@@ -63,6 +69,12 @@ class LogFigures(Callback):
         rows, self.rows = self.rows, []
         self.store.log(self.run_id, rows)
         self.flushed = time.monotonic()
+
+
+def _figures(row: dict[str, float]) -> dict[str, float]:
+    """What is logged of an epoch."""
+    figures = {key: value for key, value in row.items() if key not in ("epoch", "seconds")}
+    return figures | {"epoch_seconds": row["seconds"]}
 
 
 class SaveState(Callback):

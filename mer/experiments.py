@@ -146,6 +146,7 @@ class Experiment:
             raise
         self.runs.log(run_id, [(0, result.metrics)])
         self.runs.finish(run_id, "finished")
+        drop_state(state_path(run_id))  # not before: a run that is killed here need not train again
         return result
 
     def _fold(self, run_id: str, spec: Spec, material: Material) -> Outcome:
@@ -165,7 +166,6 @@ class Experiment:
         evaluation = {"scores": judged.scores, "predictions": judged.rows, "history": state.history}
         evaluation |= {"validation": judged.validation} if judged.validation else {}
         save_evaluation(self.runs, run_id, evaluation | ({"svm": svm} if svm else {}))
-        drop_state(state_path(run_id))
         metrics = headline(judged.scores) | {
             "epochs": float(state.epoch),
             "parameters": float(parameters(model)),
@@ -186,6 +186,9 @@ class Experiment:
         log = LogFigures(self.runs, run_id)
         keep = SaveState(state_path(run_id))
         watch = StopOnRequest(self.runs, run_id)
+        saved = load_state(state_path(run_id))
+        if saved:
+            log.make_up(saved)
         try:
             return fit(
                 model,
@@ -194,7 +197,7 @@ class Experiment:
                 transform=transform,
                 config=config.train,
                 callbacks=[keep, log, *self.callbacks, watch],
-                resume=load_state(state_path(run_id)),
+                resume=saved,
                 embed=kept or embed,
             )
         finally:
@@ -220,12 +223,19 @@ class Experiment:
             part = replace(spec, config=spec.config.updated(fold=fold))
             outcome = _outcome(self.runs, known.get(fold))
             if outcome is None:
-                child = known[fold].id if fold in known else self._create(part, material, parent=run_id)
-                outcome = self._go(child, part, material)
+                outcome = self._go(self._child(known.get(fold), part, material, run_id), part, material)
             if outcome.status != "finished":
                 raise Stop(f"stopped in fold {fold + 1} of {spec.config.split.folds}")
             outcomes.append(outcome)
         return self._pool(run_id, material, outcomes)
+
+    def _child(self, run: Run | None, part: Spec, material: Material, parent: str) -> str:
+        """The run of a fold: one that was begun before, or a new one."""
+        if run is None:
+            return self._create(part, material, parent=parent)
+        if run.data_hash is None:  # killed right after it was recorded
+            self._describe(run.id, part, material, parent)
+        return run.id
 
     def _pool(self, run_id: str, material: Material, outcomes: list[Outcome]) -> Outcome:
         """Scores over the test clips of all folds together; each clip is tested once.

@@ -5,11 +5,12 @@ import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 
 from mer.errors import MerError, StorageError
 
-__all__ = ["atomic_path", "home", "new_folder", "write_atomic", "writing"]
+__all__ = ["atomic_path", "home", "leftovers", "new_folder", "write_atomic", "writing"]
 
 
 def home() -> Path:
@@ -60,6 +61,14 @@ def write_atomic(path: Path, content: bytes | str, *, durable: bool = True) -> N
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def leftovers(path: Path) -> list[Path]:
+    """What processes that were killed while writing `path` left beside it, files or folders.
+
+    Only whoever is alone in writing `path` can tell these from what is being written now.
+    """
+    return list(path.parent.glob(f".{escape(path.name)}.*"))
+
+
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path`, renamed to `path` on success, removed on failure.
@@ -77,9 +86,8 @@ def new_folder(path: Path) -> Iterator[Path]:
             built = Path(name) / path.name
             built.mkdir()
             yield built
-            for file in built.rglob("*"):
-                if file.is_file():
-                    _sync(file)
+            for part in (*built.rglob("*"), built):
+                _sync(part)
             built.replace(path)
             _sync(path.parent)
 

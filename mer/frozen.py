@@ -46,12 +46,18 @@ def embed(model: Classifier, feed: Feed, progress: Progress) -> torch.Tensor:
 def _passes(
     model: Classifier, feed: Feed, order: torch.Tensor
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Window numbers and their embeddings on the CPU, some at a time."""
+    """Window numbers and their embeddings on the CPU, some at a time.
+
+    Each pass is of the same size, the last one filled up: else convolutions sum in another order, and
+    what is kept of a clip must not depend on what else was missing, not even in its last bit.
+    """
     model.eval()
-    parts = order.split(pass_size(feed.device))
-    for indices, images in zip(parts, feed.stream(parts), strict=True):
+    size = pass_size(feed.device)
+    parts = order.split(size)
+    filled = [torch.cat([part, part[-1:].expand(size - len(part))]) for part in parts]
+    for indices, images in zip(parts, feed.stream(filled), strict=True):
         with torch.inference_mode():
-            found = model.embed(images).float().cpu()
+            found = model.embed(images)[: len(indices)].float().cpu()
         yield indices, found  # outside: what the caller makes is to be trained on
 
 

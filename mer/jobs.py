@@ -11,14 +11,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from mer.errors import RunError
+from mer.errors import RunError, StorageError
 from mer.files import home, writing
 from mer.machine import slots
 from mer.pace import Pace
@@ -70,10 +70,15 @@ def relaunch(runs: RunStore, name: str) -> Run:
 def _spawn(runs: RunStore, run_id: str) -> None:
     """`python -m mer runs work RUN` in a session of its own, so that no closing terminal reaches it."""
     log = log_path(run_id)
-    with writing(log):
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as out:
-            process = start_mer("runs", "work", run_id, stdout=out, stderr=out, start_new_session=True)
+    try:
+        with writing(log):
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with log.open("ab") as out:
+                process = start_mer("runs", "work", run_id, stdout=out, stderr=out, start_new_session=True)
+    except StorageError as error:
+        with suppress(StorageError):
+            runs.finish(run_id, "failed", reason=str(error))
+        raise
     threading.Thread(target=process.wait, daemon=True).start()  # so that it leaves no zombie behind
     runs.tag(run_id, {"mer.owner": owner(process.pid)})
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from mer.controls import CONTROLS
-from mer.files import home
+from mer.files import home, leftovers
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
@@ -107,8 +107,9 @@ def state_path(run_id: str) -> Path:
 
 
 def drop_state(path: Path) -> None:
-    """Forget the state of a run that needs none any more."""
-    path.unlink(missing_ok=True)
+    """Forget the state of a run that needs none any more, and what a killed process had begun to write."""
+    for file in (path, *leftovers(path)):
+        file.unlink(missing_ok=True)
     if path.parent.is_dir() and not any(path.parent.iterdir()):
         path.parent.rmdir()
 
@@ -143,15 +144,15 @@ def to_run(run: "MlflowRun") -> Run:
 def _status(status: str, tags: dict[str, str]) -> str:
     if status not in ("RUNNING", "SCHEDULED"):
         return STATUS.get(status, "failed")
-    owner = _owner(tags)
+    owner = _owner(tags) or _owner(tags, "mer.maker")  # until a process works on it: who recorded it
     if owner.get("host") == socket.gethostname() and not _alive(owner):
         return "interrupted"
     return "stopping" if status == "RUNNING" and tags.get("mer.stop") == "1" else STATUS[status]
 
 
-def _owner(tags: dict[str, str]) -> dict[str, Any]:
+def _owner(tags: dict[str, str], name: str = "mer.owner") -> dict[str, Any]:
     try:
-        found = json.loads(tags.get("mer.owner", "{}"))
+        found = json.loads(tags.get(name, "{}"))
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

@@ -10,7 +10,7 @@ The database is a cache: where it is damaged it begins anew, where it cannot be 
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -79,7 +79,8 @@ class Stamps:
         except (sqlite3.OperationalError, OSError):  # full, read-only, or locked for long
             return None
         except sqlite3.DatabaseError:
-            self.path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
             return None
 
 

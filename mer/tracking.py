@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlparse
 from filelock import FileLock
 
 from mer.errors import RunError, StorageError
-from mer.files import home, new_folder, writing
+from mer.files import atomic_path, home, leftovers, new_folder, writing
 from mer.runs import STATUS, Run, owner, to_run
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ __all__ = ["RunStore"]
 
 EXPERIMENT = "mer"
 BATCH_LIMIT = 1000  # metrics that MLflow takes in one call
+PARAM_LIMIT = 100  # and settings
 
 
 def _guarded(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,11 +38,13 @@ def _guarded(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(method)
     def call(*arguments: Any, **keywords: Any) -> Any:
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # read when mlflow is imported
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
 
         try:
             return method(*arguments, **keywords)
-        except MlflowException as error:
+        except (MlflowException, SQLAlchemyError) as error:
             reason = str(error).splitlines()[0][:160]
             raise StorageError(
                 f"the run store failed ({reason}); free some space, or check MER_HOME and MLFLOW_TRACKING_URI"
@@ -57,6 +60,7 @@ class RunStore:
         self.client, self.experiment = client, experiment
 
     @classmethod
+    @_guarded
     def open(cls) -> "RunStore":
         """The store that the environment names; made on first use. Raises StorageError."""
         uri = os.environ.get("MLFLOW_TRACKING_URI")
@@ -80,16 +84,20 @@ class RunStore:
 
     @_guarded
     def create(self, name: str, spec: dict[str, Any], *, parent: str | None = None) -> str:
-        """A new queued run; returns its id."""
-        tags = {"mer.spec": json.dumps(spec), "mlflow.runName": name}
+        """A new queued run; returns its id. It is interrupted if this process dies before one takes it on."""
+        from mlflow.entities import Param
+
+        tags = {"mer.spec": json.dumps(spec), "mlflow.runName": name, "mer.maker": owner()}
         if parent:
             tags["mlflow.parentRunId"] = parent
         run = self.client.create_run(self.experiment, tags=tags)
         self.client.update_run(run.info.run_id, status="SCHEDULED")
-        for key, value in _flat(spec):
-            self.client.log_param(run.info.run_id, key, value)
+        params = [Param(key, value) for key, value in _flat(spec)]
+        for start in range(0, len(params), PARAM_LIMIT):
+            self.client.log_batch(run.info.run_id, params=params[start : start + PARAM_LIMIT])
         return run.info.run_id
 
+    @_guarded
     def start(self, run_id: str) -> None:
         """Mark as running in this process, so that others can tell if the process is gone."""
         self.tag(run_id, {"mer.owner": owner(), "mer.stop": "", "mer.reason": "", "mer.stage": ""})
@@ -98,7 +106,8 @@ class RunStore:
     @_guarded
     def enqueue(self, run_id: str) -> None:
         """Mark as waiting for a process to work on it, whatever it was before."""
-        self.tag(run_id, {"mer.owner": "", "mer.stop": "", "mer.reason": "", "mer.stage": ""})
+        tags = dict.fromkeys(("mer.owner", "mer.stop", "mer.reason", "mer.stage"), "")
+        self.tag(run_id, tags | {"mer.maker": owner()})
         self.client.update_run(run_id, status="SCHEDULED")
 
     @_guarded
@@ -127,8 +136,9 @@ class RunStore:
 
     @_guarded
     def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
-        """All (step, value) of one metric."""
-        return [(m.step, m.value) for m in self.client.get_metric_history(run_id, metric)]
+        """All (step, value) of one metric, each step once: what a resumed run did again counts."""
+        found = self.client.get_metric_history(run_id, metric)
+        return sorted({m.step: m.value for m in sorted(found, key=lambda m: m.timestamp)}.items())
 
     def runs(self) -> list[Run]:
         """All runs, newest first."""
@@ -189,7 +199,8 @@ class RunStore:
                 self.client.log_artifacts(run_id, draft, name)
             return
         target = local / name
-        _discard(target)
+        for old in (target, *leftovers(target)):
+            _discard(old)
         with new_folder(target) as draft:
             write(draft)
 
@@ -233,17 +244,29 @@ def _open(uri: str) -> RunStore:
 
 @lru_cache(maxsize=4)
 def _open_local(root: Path) -> RunStore:
-    """SQLite with a write-ahead log, created under a lock so that two processes never migrate at once."""
+    """SQLite with a write-ahead log, made under a lock so that two processes never make it at once."""
     database = root / "mlflow.db"
     with _usable(root), FileLock(root / ".mlflow.lock"):
+        if not database.exists():
+            _make(database)
         with closing(sqlite3.connect(database)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
-        client = _client(f"sqlite:///{database}?timeout=30")
-        found = client.get_experiment_by_name(EXPERIMENT)
-        if found:
-            return RunStore(client, found.experiment_id)
-        place = (root / "artifacts").as_uri()
-        return RunStore(client, client.create_experiment(EXPERIMENT, artifact_location=place))
+        return _store(_client(f"sqlite:///{database}?timeout=30"), root)
+
+
+def _make(database: Path) -> None:
+    """A database with our experiment. It takes its name when whole: MLflow cannot go on with half of one."""
+    for old in leftovers(database):
+        old.unlink()
+    with atomic_path(database) as draft:
+        _store(_client(f"sqlite:///{draft}"), database.parent)
+
+
+def _store(client: "MlflowClient", root: Path) -> RunStore:
+    found = client.get_experiment_by_name(EXPERIMENT)
+    place = (root / "artifacts").as_uri()
+    known = found.experiment_id if found else client.create_experiment(EXPERIMENT, artifact_location=place)
+    return RunStore(client, known)
 
 
 @contextmanager
@@ -260,7 +283,6 @@ def _usable(root: Path) -> Iterator[None]:
 
 
 def _client(uri: str) -> "MlflowClient":
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # read when mlflow is imported
     from mlflow import MlflowClient
 
     logging.getLogger("alembic").setLevel(logging.WARNING)

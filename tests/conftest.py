@@ -3,11 +3,13 @@
 sound          functions that make waveforms: tone, chirp, chord, noise, silence
 write_audio    write_audio(path, waveform, rate=...) writes any format that libsndfile knows
 tiny_corpus    a folder per class (Happy, Sad), three 1 s WAV clips each, all different
+small_disk     small_disk(size, content=None) makes a file system, read-only if something is put there (root)
 full_disk      a folder on a disk without a free byte (root only, else skipped)
 forbidden      a folder that this process may neither read nor write
 """
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -95,17 +97,33 @@ def tiny_corpus(tmp_path, write_audio) -> Path:
 
 
 @pytest.fixture
-def full_disk(tmp_path):
-    """A file system of 64 KiB, all of it taken; unmounted at once, it lives as long as its descriptor."""
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)]
-    if os.name != "posix" or os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("a small file system can be mounted by root alone, and not on every machine")
-    handle = os.open(tmp_path, os.O_RDONLY)
-    subprocess.run(["umount", "-l", str(tmp_path)], check=True)
-    place = Path(f"/proc/{os.getpid()}/fd/{handle}")
+def small_disk(tmp_path):
+    """`small_disk("64k")` makes a file system of that size; `content`, a folder, is put there read-only."""
+    points = []
+
+    def make(size: str, content: Path | None = None) -> Path:
+        point = tmp_path / f"disk-{len(points)}"
+        point.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(point)]
+        if os.name != "posix" or os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+            pytest.skip("a small file system can be mounted by root alone, and not on every machine")
+        points.append(point)
+        if content:
+            shutil.copytree(content, point, dirs_exist_ok=True)
+            subprocess.run(["mount", "-o", "remount,ro", str(point)], check=True)
+        return point
+
+    yield make
+    for point in points:
+        subprocess.run(["umount", "-l", str(point)], check=True)  # whatever is still open there
+
+
+@pytest.fixture
+def full_disk(small_disk):
+    """A file system of 64 KiB, all of it taken."""
+    place = small_disk("64k")
     (place / "ballast").write_bytes(bytes(65_536))
-    yield place
-    os.close(handle)
+    return place
 
 
 @pytest.fixture

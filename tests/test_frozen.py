@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mer.augment import EvalTransform, TrainTransform
+from mer.backbones import configured_classifier
 from mer.config import AudioConfig, AugmentConfig, MelConfig
 from mer.errors import StorageError
 from mer.evaluation import evaluate_checkpoint
@@ -53,11 +54,13 @@ def windows():
 
 @pytest.fixture
 def passed():
-    """`passed(model)` counts from now on the windows that pass through its body."""
+    """`passed(model)` counts from now on the windows that pass through its body, not what fills a pass up."""
 
     def watch(model):
         seen = []
-        model.body.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
+        model.body.register_forward_hook(
+            lambda module, inputs, output: seen.append(len(inputs[0].unique(dim=0)))
+        )
         return seen
 
     return watch
@@ -279,6 +282,19 @@ def test_what_another_run_computed_meanwhile_is_not_repeated(store, model, windo
     monkeypatch.setattr(FeatureStore, "alone", after_the_other)
     call(kept(store, model), model, windows)
     assert sum(seen) == len(windows)
+
+
+def test_what_is_kept_of_a_clip_depends_on_no_other_clip(store, windows):
+    """Whatever is missing, such as after a kill, is made anew to the same bits."""
+    torch.manual_seed(0)
+    config = run_helpers.tiny_config(freeze="head").train
+    model = configured_classifier(config, classes=2).to(memory_format=torch.channels_last)
+    work = kept(store, model)
+    whole = call(work, model, windows)
+    for missing in ([3], [0, 5, 9], [1, 2, 4, 6, 7, 8]):
+        for clip in missing:
+            work.shelf.path(windows.hashes[clip]).unlink()
+        assert torch.equal(call(work, model, windows), whole)
 
 
 def test_a_full_disk_is_a_storage_error(full_disk, model, windows):

@@ -115,6 +115,23 @@ def test_a_run_survives_kill_9_of_the_server_and_is_found_again(server, launched
     assert {p.pid for p in process_of(launched)} == {before}
 
 
+def test_a_run_that_is_killed_together_with_the_server_is_found_interrupted_and_goes_on(
+    server, launched, page
+):
+    training(page)
+    server.kill()
+    for process in process_of(launched):
+        process.kill()
+    server.start()
+    assert status(server, launched) == "interrupted"
+    done = server.mer("runs", "show", launched)["metrics"]["progress"]
+    page.goto(f"{server.url}/live")
+    page.get_by_text("interrupted").first.wait_for()
+    page.get_by_role("button", name="Resume").first.click()
+    wait_until(lambda: status(server, launched) == "running")
+    wait_until(lambda: server.mer("runs", "show", launched)["metrics"]["progress"] > done)
+
+
 def test_a_run_is_stopped_and_resumed_with_the_mouse(server, launched, page):
     training(page)
     page.get_by_role("button", name="Stop").first.click()

@@ -1,0 +1,505 @@
+"""Runs that are killed with SIGKILL, or whose disk fills up, at moments drawn from a seed; and what is left.
+
+`python -m tests.killing 50 --seed 0` kills in a home of its own each time, looks at what is on disk, resumes
+until the run is done, compares its weights with those of an undisturbed run, and prints one JSON object. With
+`--full FOLDER`, a small file system, the disk fills up at those moments instead of a kill.
+
+Every life of a run is a process forked from this one, which has imported everything and opened nothing. Half
+of the moments are so many seconds after the start; the others are just before, in the middle of, or after
+one of the operations that change what is on disk.
+"""
+
+import argparse
+import importlib
+import json
+import mmap
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from functools import partial, wraps
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+import mer.callbacks
+import mer.experiments
+import mer.jobs
+import mer.tensors
+import mer.training
+from mer import files
+from mer.arrays import is_whole
+from mer.checkpoints import load_checkpoint
+from mer.errors import MerError
+from mer.experiments import Experiment
+from mer.material import Spec
+from mer.resume import load_state
+from mer.store import FeatureStore
+from mer.tracking import RunStore
+from tests.run_helpers import tiny_config, write_songs
+
+KINDS = {  # what runs there are to be killed, and how they are begun
+    "the whole network": {"keep": "best"},
+    "a head on a frozen body": {"freeze": "head", "standardize": "window"},
+    "a cross-validation": {"folds": 2, "freeze": "head", "standardize": "window"},
+    "a launched run": {"freeze": "head", "standardize": "window"},
+}
+WHILE = (  # what a life is doing
+    "beginning",
+    "making the database",
+    "preparing data",
+    "training",
+    "writing the state",
+    "writing to the database",
+    "testing",
+    "writing a checkpoint",
+    "finishing",
+)
+MEMORY = Path("/dev/shm")  # where there is one: a kill leaves the same there as on a disk, sooner
+DONE, REFUSED, BROKEN = 0, 2, 3  # exit statuses of a life
+COUNT, STEPS, MOST_STEPS = slice(8, 16), 16, 8000  # places in what a life shares with its parent
+LIVES = 4  # at most, of which the last is left in peace
+
+
+# ---------------------------------------------------------------------------------------------- one life
+
+
+def in_a_fork(work: Callable[[], Any], *, log: Path) -> int:
+    """Begin a process that does some work in a group of its own; returns its id."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = BROKEN
+    try:
+        os.setsid()
+        said = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.dup2(said, 1)
+        os.dup2(said, 2)
+        work()
+        status = DONE
+    except MerError as error:
+        os.write(2, f"error: {error}\n".encode())
+        status = REFUSED
+    except BaseException:  # noqa: BLE001 - told by the status
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
+
+
+def wait(pid: int) -> int | None:
+    """Its exit status, or None if it was killed."""
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return None if status < 0 else status
+
+
+def asked(question: Callable[[], Any], log: Path) -> Any:
+    """The answer, as JSON can hold it, of a process that opens what it needs and ends."""
+    with tempfile.NamedTemporaryFile() as file:
+        answer = Path(file.name)
+        status = wait(in_a_fork(lambda: answer.write_text(json.dumps(question())), log=log))
+        if status != DONE:
+            raise AssertionError(f"looking at what is left ended with {status}:\n{log.read_text()[-3000:]}")
+        return json.loads(answer.read_text())
+
+
+class Trap:
+    """Counts what changes the disk in this process, and springs at the operation of that number.
+
+    `seen` is shared with whoever watches: what this life is doing, the number of operations so far, and what
+    it was doing at each.
+    """
+
+    def __init__(self, seen: mmap.mmap, at: int = 0, spring: Callable[[], None] = lambda: None) -> None:
+        self.seen, self.at, self.spring, self.count = seen, at, spring, 0
+
+    def step(self) -> None:
+        """One operation more."""
+        self.count += 1
+        self.seen[COUNT] = self.count.to_bytes(8, "little")
+        self.seen[STEPS + self.count % MOST_STEPS] = self.seen[0]
+        if self.count == self.at:
+            self.spring()
+
+    def set(self) -> None:
+        """Have all that writes step into it; for a process that ends soon, since nothing is put back."""
+        for name in ("replace", "fsync"):
+            setattr(os, name, self.around(getattr(os, name)))
+        shutil.rmtree = self.around(shutil.rmtree)
+        for name in ("write_bytes", "write_text"):
+            setattr(Path, name, self.halved(getattr(Path, name)))
+        mer.tensors.save_file = self.torn(mer.tensors.save_file)
+        event.listen(Engine, "after_cursor_execute", lambda *rest: self.step())
+        event.listen(Engine, "commit", lambda connection: self.step())
+        self.show(mer.experiments, "prepare", "preparing data")
+        self.show(mer.training._Loop, "_epoch", "training")
+        self.show(mer.callbacks, "save_state", "writing the state")
+        for name in ("create", "tag", "log", "finish"):
+            self.show(RunStore, name, "writing to the database")
+        self.show(mer.experiments, "judge", "testing")
+        self.show(RunStore, "save_folder", "writing a checkpoint")
+        self.show(mer.experiments, "headline", "finishing", stay=True)
+
+    def around(self, function: Callable) -> Callable:
+        """Just before it and just after."""
+
+        @wraps(function)
+        def call(*arguments: Any, **named: Any) -> Any:
+            self.step()
+            result = function(*arguments, **named)
+            self.step()
+            return result
+
+        return call
+
+    def halved(self, write: Callable) -> Callable:
+        """In the middle of writing a small file."""
+
+        @wraps(write)
+        def call(path: Path, content: Any, *rest: Any, **named: Any) -> Any:
+            if self.count + 1 == self.at:
+                write(path, content[: len(content) // 2], *rest, **named)
+            self.step()
+            return write(path, content, *rest, **named)
+
+        return call
+
+    def torn(self, save: Callable) -> Callable:
+        """In the middle of writing tensors."""
+
+        @wraps(save)
+        def call(tensors: dict, path: Path, **named: Any) -> Any:
+            if self.count + 1 == self.at:
+                save(tensors, path, **named)
+                os.truncate(path, path.stat().st_size // 2)
+            self.step()
+            return save(tensors, path, **named)
+
+        return call
+
+    def show(self, place: Any, name: str, doing: str, *, stay: bool = False) -> None:
+        """Tell when this life is within a function, or has been there."""
+        function = getattr(place, name)
+
+        @wraps(function)
+        def call(*arguments: Any, **named: Any) -> Any:
+            before, self.seen[0] = self.seen[0], WHILE.index(doing)
+            try:
+                return function(*arguments, **named)
+            finally:
+                if not stay:
+                    self.seen[0] = before
+
+        setattr(place, name, call)
+
+
+def kill_all() -> None:
+    """This process and its workers."""
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+    time.sleep(60)
+
+
+def fill(place: Path) -> None:
+    """Take all that is left on a file system."""
+    with (place / "ballast").open("ab", buffering=0) as file, suppress(OSError):
+        for size in (65_536, 4096, 1):
+            with suppress(OSError):
+                while file.write(bytes(size)):
+                    pass
+
+
+# ------------------------------------------------------------------------------------- one run, many lives
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a life ends: after so many seconds, or at that operation."""
+
+    seconds: float = 0.0
+    operation: int = 0
+
+
+@dataclass
+class Lab:
+    """Where runs are killed: songs, an empty home with a database, and how undisturbed runs went.
+
+    `full` is a small file system, for homes without space.
+    """
+
+    root: Path
+    full: Path | None = None
+    known: dict[str, dict] = field(default_factory=dict)
+
+    @property
+    def log(self) -> Path:
+        """What all lives said."""
+        return self.root / "log"
+
+    def prepare(self) -> "Lab":
+        """Make what all share."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        write_songs(self.root / "songs")
+        os.environ["MER_HOME"] = str(self.root / "empty")
+        self.making = self.watched(RunStore.open)
+        self.home(self.root / "undisturbed")
+        for name in asked(partial(loaded, self.root / "songs"), self.log):  # or each life would take seconds
+            with suppress(ImportError):
+                importlib.import_module(name)
+        return self
+
+    def home(self, place: Path) -> None:
+        """An empty home at a place, for all that is forked from now on."""
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(self.root / "empty", place)
+        database = place / "mlflow.db"
+        with closing(sqlite3.connect(database)) as connection, connection:
+            where = (place / "artifacts").as_uri()
+            connection.execute("UPDATE experiments SET artifact_location = ?", (where,))
+        os.environ["MER_HOME"] = str(place)
+
+    def undisturbed(self, kind: str) -> dict:
+        """An undisturbed run: its weights, how long it took, and its operations."""
+        if kind in self.known:
+            return self.known[kind]
+        self.home(self.root / "undisturbed")
+        found = self.watched(partial(go_on, kind, self.root / "songs"))
+        self.known[kind] = found | {"weights": asked(weights, self.log)}
+        return self.known[kind]
+
+    def watched(self, work: Callable[[], Any]) -> dict:
+        """An undisturbed life: how long it took, and its operations by what it was doing at each."""
+        began = time.monotonic()
+        ended, _, steps = self.live(work)
+        assert ended == DONE, self.log.read_text()[-3000:]
+        by_doing = {WHILE[doing]: np.flatnonzero(steps == doing) + 1 for doing in set(steps)}
+        return {"seconds": time.monotonic() - began, "operations": by_doing}
+
+    def live(
+        self, work: Callable[[], Any], moment: Moment | None = None, spring: Callable[[], None] = kill_all
+    ) -> tuple[int | None, str, np.ndarray]:
+        """One life: how it ended, what it was doing then, and what it was doing at each operation."""
+        moment = moment or Moment()
+        seen = mmap.mmap(-1, STEPS + MOST_STEPS)
+
+        def trapped() -> None:
+            Trap(seen, moment.operation, spring).set()
+            work()
+
+        pid = in_a_fork(trapped, log=self.log)
+        if moment.seconds:
+            time.sleep(moment.seconds)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        ended = wait(pid)
+        count = int.from_bytes(seen[COUNT], "little")
+        return ended, WHILE[seen[0]], np.frombuffer(seen[STEPS + 1 : STEPS + 1 + count], np.uint8)
+
+    @staticmethod
+    def draw(undisturbed: dict, rng: np.random.Generator, *, by_the_clock: bool = True) -> Moment:
+        """A moment of such a life: by the clock, or at an operation of something that it does."""
+        if by_the_clock and rng.random() < 0.5:
+            return Moment(seconds=float(rng.uniform(0, undisturbed["seconds"])))
+        doing = rng.choice(sorted(undisturbed["operations"]))
+        return Moment(operation=int(rng.choice(undisturbed["operations"][doing])))
+
+
+def loaded(songs: Path) -> list[str]:
+    """Names of all modules that a run needs."""
+    go_on("a head on a frozen body", songs)
+    return sorted(sys.modules)
+
+
+def go_on(kind: str, songs: Path) -> None:
+    """Begin the run of this home, or go on with it."""
+    experiment = Experiment()
+    known = [run for run in RunStore.open().runs() if not run.parent] if RunStore.exists() else []
+    spec = Spec(data=str(songs), config=tiny_config(**KINDS[kind]))
+    if kind == "a launched run":
+        run_id = known[0].id if known else experiment.runs.create("a launched run", spec.to_dict())
+        experiment.runs.enqueue(run_id)
+        mer.jobs.work(experiment, run_id)
+    elif known:
+        experiment.resume(known[0].id)
+    else:
+        experiment.train(spec)
+
+
+def look() -> dict:
+    """What is in this home: runs, and all that is wrong with it."""
+    home, wrong = files.home(), []
+    with closing(sqlite3.connect(home / "mlflow.db")) as connection:
+        (whole,) = connection.execute("PRAGMA integrity_check").fetchone()
+    wrong += [] if whole == "ok" else [f"database: {whole}"]
+    checkpoints = {"whole": 0, "incomplete": 0}
+    for folder in {path.parent for path in (home / "artifacts").rglob("model.safetensors")}:
+        try:
+            load_checkpoint(folder)
+            checkpoints["whole"] += 1
+        except MerError:
+            checkpoints["incomplete"] += 1
+            if not folder.parent.name.startswith("."):
+                wrong.append(f"half a checkpoint under its final name: {folder}")
+    for path in (home / "runs").glob("*/state.safetensors"):
+        load_state(path)
+    wrong += [
+        f"damaged entry: {path}" for path in (home / "store").glob("*/*/*/[!.]*.npy") if not is_whole(path)
+    ]
+    FeatureStore.default().facts([])
+    names = ("id", "status", "parent", "reason", "name")
+    found = [{name: getattr(run, name) for name in names} for run in RunStore.open().runs()]
+    return {"runs": found, "wrong": wrong, "checkpoints": checkpoints}
+
+
+def weights() -> list[str]:
+    """Hashes of the weights of all checkpoints of this home, the earliest first."""
+    runs, found = RunStore.open(), []
+    for run in reversed(runs.runs()):
+        if run.checkpoint_run == run.id:  # not a cross-validation, which points to a fold
+            tensors = load_file(runs.folder(run.id, "checkpoint") / "model.safetensors")
+            content = b"".join(tensors[name].numpy().tobytes() for name in sorted(tensors))
+            found.append(sha256(content).hexdigest())
+    return found
+
+
+def ended() -> dict:
+    """What is not as it should be in a home whose run is finished, and the weights."""
+    runs, wrong = RunStore.open(), []
+    for run in runs.runs():
+        if run.status != "finished":
+            wrong.append(f"{run.name} is {run.status}")
+        if not run.data_hash or not run.classes:
+            wrong.append(f"{run.name} does not know what its clips are")
+        steps = [step for step, _ in runs.history(run.id, "train_loss")]
+        if runs.children(run.id):
+            continue
+        if steps != list(range(1, 4)):
+            wrong.append(f"{run.name} logged epochs {steps}")
+        steps = [step for step, _ in runs.history(run.id, "step_loss")]
+        if len(set(steps)) != len(steps):
+            wrong.append(f"{run.name} logged steps twice: {steps}")
+    drafts = [path for path in files.home().rglob(".*.*") if "store" not in path.parts]  # those are pruned
+    wrong += [f"left over: {path}" for path in drafts if path.name != ".mlflow.lock"]
+    return {"wrong": wrong, "weights": weights()}
+
+
+def made_anew(lab: Lab, rng: np.random.Generator) -> dict:
+    """Kill who makes the database; afterwards another must be able to make it."""
+    shutil.rmtree(lab.root / "new", ignore_errors=True)
+    os.environ["MER_HOME"] = str(lab.root / "new")
+    status, _, _ = lab.live(RunStore.open, lab.draw(lab.making, rng))
+    done, _, _ = lab.live(lambda: RunStore.open().runs())
+    wrong = [] if done == DONE else [f"no database after a kill: {lab.log.read_text()[-1000:]}"]
+    return {"doing": ["making the database"] if status is None else [], "wrong": wrong}
+
+
+def killed(lab: Lab, kind: str, rng: np.random.Generator) -> dict:
+    """Kill one run at one to three moments, and see it through; what it was doing and what went wrong."""
+    undisturbed = lab.undisturbed(kind)
+    lab.home(lab.root / "home")
+    doing, wrong = [], []
+    for life in range(LIVES):
+        again = life == 0 or (life < LIVES - 1 and rng.random() < 0.3)
+        moment = lab.draw(undisturbed, rng) if again else None
+        status, did, _ = lab.live(partial(go_on, kind, lab.root / "songs"), moment)
+        left = asked(look, lab.log)
+        wrong += left["wrong"]
+        first = [run for run in left["runs"] if not run["parent"]]
+        if len(first) > 1:
+            wrong.append(f"{len(first)} runs of one")
+        if status is None:
+            doing.append(did)
+            stuck = [run for run in left["runs"] if run["status"] not in ("interrupted", "finished")]
+            wrong += [f"killed while {did}, but {run['status']}" for run in stuck]
+        elif status != DONE:
+            wrong.append(f"a life ended with {status}: {lab.log.read_text()[-2000:]}")
+        if status is not None or [run["status"] for run in first] == ["finished"]:
+            break
+    return {"doing": doing, "wrong": wrong or after(lab, kind)}
+
+
+def filled(lab: Lab, kind: str, rng: np.random.Generator) -> dict:
+    """Have the disk fill up at a moment of a run, free it, and see the run through."""
+    lab.undisturbed(kind)
+    shutil.rmtree(lab.full / "home", ignore_errors=True)
+    lab.home(lab.full / "home")
+    moment = lab.draw(lab.undisturbed(kind), rng, by_the_clock=False)
+    work = partial(go_on, kind, lab.root / "songs")
+    status, _, steps = lab.live(work, moment, partial(fill, lab.full))
+    did = WHILE[steps[min(moment.operation, len(steps)) - 1]]
+    (lab.full / "ballast").unlink()
+    said = lab.log.read_text()[-1000:]
+    wrong = [] if status in (DONE, REFUSED) else [f"no clear message while {did}: {said}"]
+    if status == REFUSED and not re.search("free some space|try again", said.splitlines()[-1]):
+        wrong.append(f"no remedy while {did}: {said}")
+    left = asked(look, lab.log)
+    wrong += left["wrong"]
+    ends = ("finished",) if status == DONE else ("failed", "interrupted", "finished")
+    wrong += [f"full while {did}, but {run['status']}" for run in left["runs"] if run["status"] not in ends]
+    if status == REFUSED and [run["status"] for run in left["runs"] if not run["parent"]] != ["finished"]:
+        status, _, _ = lab.live(work)
+        wrong += [] if status == DONE else [f"not resumed after {did}: {lab.log.read_text()[-1000:]}"]
+    return {"doing": [did], "wrong": wrong or after(lab, kind)}
+
+
+def after(lab: Lab, kind: str) -> list[str]:
+    """What is wrong with this home, whose run should be finished, as an undisturbed one would be."""
+    found = asked(ended, lab.log)
+    other = found["weights"] != lab.undisturbed(kind)["weights"]
+    return found["wrong"] + (["other weights than undisturbed"] if other else [])
+
+
+def try_all(count: int, *, seed: int, kinds: Sequence[str] = tuple(KINDS), full: Path | None = None) -> dict:
+    """Kill so many runs, or fill the disk under them; {runs, ended, while, wrong, seconds}."""
+    began, rng = time.monotonic(), np.random.default_rng(seed)
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        lab = Lab(Path(folder), full).prepare()
+        found = []
+        for number in range(count):
+            kind = kinds[number % len(kinds)]
+            if number % 10 == 9 and not full:
+                one = made_anew(lab, rng)
+            else:
+                one = filled(lab, kind, rng) if full else killed(lab, kind, rng)
+            found.append(one | {"wrong": [f"{number}, {kind}: {text}" for text in one["wrong"]]})
+    doing = Counter(word for one in found for word in one["doing"])
+    return {
+        "runs": count,
+        "ended": doing.total(),
+        "while": {word: doing[word] for word in WHILE if doing[word]},
+        "wrong": [text for one in found for text in one["wrong"]],
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+
+def main() -> None:
+    """Kill, and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("count", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kind", choices=list(KINDS), help="only runs of this kind")
+    parser.add_argument("--full", type=Path, metavar="FOLDER", help="a small file system to fill up instead")
+    options = parser.parse_args()
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    torch.set_num_threads(1)
+    kinds = [options.kind] if options.kind else tuple(KINDS)
+    found = try_all(options.count, seed=options.seed, kinds=kinds, full=options.full)
+    sys.stdout.write(json.dumps(found) + "\n")
+
+
+if __name__ == "__main__":
+    main()

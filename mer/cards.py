@@ -16,6 +16,7 @@ from typing import Any
 from mer.config import Config
 from mer.controls import CONTROLS
 from mer.errors import CheckpointError, MerError
+from mer.formats import CURRENT, upgraded
 
 __all__ = [
     "CARD",
@@ -30,7 +31,7 @@ __all__ = [
     "page",
 ]
 
-FORMAT = 1
+FORMAT = CURRENT["card"]
 WEIGHTS, CARD, PAGE = "model.safetensors", "card.json", "card.md"
 MAX_CARD = 4 * 2**20
 MOST_MEMBERS = 16
@@ -153,10 +154,7 @@ def _card_from(data: Any, path: Path) -> Card:
     """A Card from what card.json holds; raises CheckpointError that names the field."""
     if not isinstance(data, dict):
         raise CheckpointError(f"{path} holds no object; export the checkpoint again")
-    if data.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path}: format {data.get('format')!r} is not {FORMAT}, the one this version reads; update mer"
-        )
+    data = upgraded("card", data, data.get("format"), where=str(path), error=CheckpointError)
     for problem in _problems(data):
         raise CheckpointError(f"{path}: {problem}; export the checkpoint again")
     unknown = set(data) - set(Card.__dataclass_fields__)

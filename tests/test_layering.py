@@ -9,7 +9,9 @@ CORE = Path(__file__).parents[1] / "mer"
 
 # Each name may import those above it; names on one line do not import each other.
 ORDER = """
+names
 errors
+formats
 settings
 banded calibration config controls files machine pace quality tables tensors
 arrays audio parallel presets stamps

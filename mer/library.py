@@ -22,7 +22,8 @@ from filelock import FileLock
 
 from mer.datasets import AUDIO_SUFFIXES, load_dataset
 from mer.datasets.kaggle import KAGGLE_NAMES, fetch
-from mer.datasets.tree import read_tree, unpack_zip
+from mer.datasets.tree import read_tree
+from mer.datasets.zips import unpack_zip
 from mer.errors import DataError, StorageError
 from mer.files import home, new_folder, write_atomic, writing
 from mer.formats import CURRENT, upgraded

@@ -1,11 +1,10 @@
-"""Runs, kept in MLflow. The only file that knows MLflow.
+"""Runs, kept in MLflow, which else only `mer.runs` and `mer.schema` know.
 
 By default a SQLite database and artifacts under MER_HOME; `MLFLOW_TRACKING_URI` points to a server
 instead, and `mlflow ui` works on either. Nothing here imports torch.
 """
 
 import json
-import logging
 import os
 import sqlite3
 import tempfile
@@ -21,7 +20,9 @@ from filelock import FileLock
 
 from mer.errors import RunError, StorageError
 from mer.files import home, new_folder, writing
+from mer.formats import CURRENT
 from mer.runs import STATUS, Run, owner, to_run
+from mer.schema import bring_up_to_date, quieten
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -81,7 +82,7 @@ class RunStore:
     @_guarded
     def create(self, name: str, spec: dict[str, Any], *, parent: str | None = None) -> str:
         """A new queued run; returns its id."""
-        tags = {"mer.spec": json.dumps(spec), "mlflow.runName": name}
+        tags = {"mer.spec": json.dumps(spec), "mer.format": str(CURRENT["run"]), "mlflow.runName": name}
         if parent:
             tags["mlflow.parentRunId"] = parent
         run = self.client.create_run(self.experiment, tags=tags)
@@ -225,6 +226,7 @@ def _flat(spec: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 @lru_cache(maxsize=4)
+@_guarded
 def _open(uri: str) -> RunStore:
     client = _client(uri)
     found = client.get_experiment_by_name(EXPERIMENT)
@@ -232,12 +234,14 @@ def _open(uri: str) -> RunStore:
 
 
 @lru_cache(maxsize=4)
+@_guarded
 def _open_local(root: Path) -> RunStore:
     """SQLite with a write-ahead log, created under a lock so that two processes never migrate at once."""
     database = root / "mlflow.db"
     with _usable(root), FileLock(root / ".mlflow.lock"):
         with closing(sqlite3.connect(database)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
+        bring_up_to_date(database)
         client = _client(f"sqlite:///{database}?timeout=30")
         found = client.get_experiment_by_name(EXPERIMENT)
         if found:
@@ -260,8 +264,7 @@ def _usable(root: Path) -> Iterator[None]:
 
 
 def _client(uri: str) -> "MlflowClient":
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # read when mlflow is imported
+    quieten()
     from mlflow import MlflowClient
 
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=uri)

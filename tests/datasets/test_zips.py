@@ -213,11 +213,11 @@ def test_links_that_lead_outside_are_left_out_of_a_folder(tmp_path):
 # Damage
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_flipped_bytes_end_in_clips_or_in_one_error(seed, keep, own_home):
     chance = random.Random(seed)
     whole = entries([f"{label}/{n}.wav" for label in ("दुःख", "b") for n in range(2)], b"some content")
-    for number in range(150):
+    for number in range(100):
         content = bytearray(whole)
         for _ in range(chance.randrange(1, 6)):
             content[chance.randrange(len(content))] = chance.randrange(256)

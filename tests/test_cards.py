@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from mer.config import Config
 from mer.errors import CheckpointError
 from mer.presets import PRESETS
 
+SHIPPED = Path(__file__).parents[1] / "checkpoints" / "emotify_efficientnet_lite0"
 SCORES = {
     "accuracy": 0.5,
     "macro_f1": 0.4,
@@ -265,3 +267,80 @@ def test_notes_end_the_page(card):
 
 def test_the_default_card_has_the_format_that_is_read():
     assert Card(classes=("a", "b"), config=Config(), normalization={}).format == 1
+
+
+# --- cards that lie ---------------------------------------------------------------------------------
+
+JUNK = [None, -1, True, "", [], {}, "x" * 100_000, 10**1000, float("nan"), 1e308, [[]], {"a": 1}, "<b>\n"]
+
+
+def places(data, above=()):
+    """Every place in a card's data, as keys one below another; of a list the first two."""
+    inner = data.items() if isinstance(data, dict) else enumerate(data[:2]) if isinstance(data, list) else ()
+    for key, value in inner:
+        yield (*above, key)
+        yield from places(value, (*above, key))
+
+
+def changed(data, place, value):
+    """A copy with another value at one place; without it for `places`."""
+    copy = json.loads(json.dumps(data))
+    inner = copy
+    for key in place[:-1]:
+        inner = inner[key]
+    if value is places:
+        del inner[place[-1]]
+    else:
+        inner[place[-1]] = value
+    return copy
+
+
+def said_of(folder):
+    """What comes of a card: its title and page, or the error."""
+    try:
+        card = load_card(folder)
+    except CheckpointError as error:
+        return str(error), None
+    json.dumps(card.to_dict())
+    return card.title, page(card)
+
+
+@pytest.mark.parametrize("share", [10, pytest.param(1, marks=pytest.mark.slow)])
+def test_whatever_a_card_says_somewhere_it_is_used_or_refused_in_a_short_line(share, write):
+    data = json.loads((SHIPPED / CARD).read_text("utf-8"))
+    folder, pages = write(data), []
+    cases = [(place, value) for place in places(data) for value in (*JUNK, places)]
+    for place, value in cases[::share]:
+        (folder / CARD).write_text(json.dumps(changed(data, place, value)), "utf-8")
+        line, text = said_of(folder)
+        assert len(line) < 2000
+        assert "\n" not in line
+        assert "<b>" not in (text or "")
+        pages.append(text)
+    assert 0.1 < sum(text is None for text in pages) / len(pages) < 0.9
+
+
+def test_the_page_of_a_card_is_no_html_and_no_heading_of_another(card):
+    names = ("<script>alert(1)</script>", "Sad\n# Happy")
+    text = page(replace(card, classes=names, data={"name": "<img src=x>\n# hi"}, command="<b>\n- mer"))
+    assert "<" not in text
+    assert [line for line in text.splitlines() if line.startswith("#")] == text.splitlines()[:1]
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "9" * 5000])
+def test_numbers_that_are_none_are_refused(card, write, number):
+    text = json.dumps(card.to_dict()).replace("16000", number, 1)
+    with pytest.raises(CheckpointError):
+        load_card(write(text))
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value"),
+    [("mel", "image_size", 10**6), ("audio", "sample_rate", 10**9), ("audio", "window_seconds", 1e9),
+     ("mel", "n_mels", 10**9), ("train", "batch_size", 10**9)],
+)  # fmt: skip
+def test_sizes_that_would_fill_the_memory_are_refused(card, write, section, name, value):
+    data = card.to_dict()
+    data["config"][section][name] = value
+    with pytest.raises(CheckpointError, match=f"{name}={value} is out of range"):
+        load_card(write(data))

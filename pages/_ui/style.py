@@ -114,5 +114,5 @@ def card_score(scores: dict) -> str:
         return (
             f"{found}; chance {percent(scores['chance'])}, largest class {percent(scores['majority'])}{svm}"
         )
-    except (KeyError, TypeError, ValueError):  # a card from elsewhere may say anything
+    except (ArithmeticError, KeyError, TypeError, ValueError):  # a card from elsewhere may say anything
         return ""

@@ -12,6 +12,7 @@ from pages._ui.datasets import report, title
 from pages._ui.frame import guarded, page, page_file
 from pages._ui.links import chosen, remember
 from pages._ui.sets import balance, lengths
+from pages._ui.style import plain
 
 
 def warn_of_damage() -> None:
@@ -19,7 +20,7 @@ def warn_of_damage() -> None:
     kept = home() / "library.json.damaged"
     if kept.exists():
         st.warning(
-            f"The list of data sets was damaged, and is kept as {kept}. The clips are where they were: add "
+            f"The list of data sets was damaged, and is kept as {plain(str(kept))}. The clips are where they were: add "
             "the data sets again, then remove that file."
         )
 
@@ -38,7 +39,9 @@ def pick() -> Entry | None:
             st.button("Forget it", on_click=forget, args=(key,))
     remember("data", key)
     if not sets[key].exists:
-        st.error(f"{sets[key].path} is not there any more; bring it back, or take it off the list: Forget.")
+        st.error(
+            f"{plain(sets[key].path)} is not there any more; bring it back, or take it off the list: Forget."
+        )
         return None
     if again:
         report(sets[key], again=True)

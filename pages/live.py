@@ -59,7 +59,7 @@ def poll(picked: list[str], by: str, known: set[str], ended: Callable[[str], Run
     try:
         watch(picked, by, known, ended)
     except MerError as error:
-        st.error(str(error))
+        st.error(plain(str(error)))
 
 
 with page("Live"):

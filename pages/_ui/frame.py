@@ -85,7 +85,7 @@ def guarded(said: set[str] | None = None) -> Iterator[None]:
         yield
     except MerError as error:
         if said is None or str(error) not in said:
-            st.error(str(error), icon=":material/error:")
+            st.error(plain(str(error)), icon=":material/error:")
         if said is not None:
             said.add(str(error))
     except Exception as error:  # a page must not end in a traceback

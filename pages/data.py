@@ -20,8 +20,8 @@ def warn_of_damage() -> None:
     kept = home() / "library.json.damaged"
     if kept.exists():
         st.warning(
-            f"The list of data sets was damaged, and is kept as {plain(str(kept))}. The clips are where they were: add "
-            "the data sets again, then remove that file."
+            f"The list of data sets was damaged, and is kept as {plain(str(kept))}. The clips are where they "
+            "were: add the data sets again, then remove that file."
         )
 
 

@@ -43,10 +43,11 @@ def said(app) -> str:
     found = []
     for kind in TEXTS:
         for element in app.get(kind):
-            found.append(str(element.label if kind in ("button", "metric", "page_link") else element.value))
+            text = str(element.label if kind in ("button", "metric", "page_link") else element.value)
+            found.append(as_read(text) if kind == "error" else text)
             if kind == "metric":
                 found.append(str(element.value))
-    return as_read("\n".join(found))
+    return "\n".join(found)
 
 
 def errors(app) -> list[str]:

@@ -12,6 +12,7 @@ from pages._ui.frame import page
 from pages._ui.launching import launch_and_watch, show_checks, spec_of, time_needed
 from pages._ui.links import chosen, remember
 from pages._ui.settings import ask_settings
+from pages._ui.style import plain
 
 WORDS = {
     "default": "What works best on real music: the end of a frozen network, a minute or two.",
@@ -60,7 +61,7 @@ def pick_config() -> tuple[str, Config]:
         st.caption("Each has its meaning behind the question mark. What is not changed is as in the preset.")
         changes = ask_settings(preset(name), name)
     if changes:
-        st.caption("Changed: " + ", ".join(f"{key} = {value}" for key, value in changes.items()))
+        st.caption(plain("Changed: " + ", ".join(f"{key} = {value}" for key, value in changes.items())))
     return name, preset(name).updated(**changes)
 
 

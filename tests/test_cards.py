@@ -327,6 +327,22 @@ def test_the_page_of_a_card_is_no_html_and_no_heading_of_another(card):
     assert [line for line in text.splitlines() if line.startswith("#")] == text.splitlines()[:1]
 
 
+@pytest.mark.parametrize("key", ["name", "licence"])
+def test_names_of_absurd_length_or_kind_are_refused(card, write, key):
+    folder = write(card.to_dict())
+    for value in ("x" * 300, 5, ["a"]):
+        (folder / CARD).write_text(json.dumps(card.to_dict() | {"data": {key: value}}))
+        with pytest.raises(CheckpointError, match=f"data {key}=.* should be text of at most 200 letters"):
+            load_card(folder)
+
+
+def test_a_setting_of_absurd_length_is_refused(card, write):
+    data = card.to_dict()
+    data["config"]["train"]["backbone"] = "x" * 2000
+    with pytest.raises(CheckpointError, match=r"backbone='x+\.\.\.x+' is longer than 1000 letters"):
+        load_card(write(data))
+
+
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "9" * 5000])
 def test_numbers_that_are_none_are_refused(card, write, number):
     text = json.dumps(card.to_dict()).replace("16000", number, 1)

@@ -75,8 +75,9 @@ def test_a_command_s_error_cannot_command_the_terminal(capsys, tmp_path):
 def test_what_a_command_prints_cannot_command_the_terminal(capsys):
     emit({"name": "\x1b[2J\x9b\u202e"}, as_json=True, text="")
     emit(None, as_json=False, text=table([("a\nb\x1b[2J", HINDI)], ("name", "label")))
+    emit(None, as_json=False, text="label: \x1b[2J\u202e")
     out = capsys.readouterr().out
     assert not {"\x1b", "\x9b", "\u202e"} & set(out)
     assert json.loads(out.splitlines()[0]) == {"name": "\x1b[2J\x9b\u202e"}
-    assert len(out.splitlines()) == 3
+    assert len(out.splitlines()) == 4
     assert HINDI in out

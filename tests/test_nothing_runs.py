@@ -35,7 +35,13 @@ NEEDS = {
     "np.load": ("allow_pickle", False),
     "numpy.load": ("allow_pickle", False),
 }
-NEVER = {"shell": True, "unsafe_allow_html": True, "allow_pickle": True, "unsafe_allow_javascript": True}
+NEVER = {
+    "weights_only": False,
+    "shell": True,
+    "unsafe_allow_html": True,
+    "allow_pickle": True,
+    "unsafe_allow_javascript": True,
+}
 
 
 def dangers(source: str) -> list[str]:

@@ -16,6 +16,8 @@ from typing import Any
 from mer.config import Config
 from mer.controls import CONTROLS
 from mer.errors import CheckpointError, MerError
+from mer.formats import CURRENT, upgraded
+from mer.names import visible
 
 __all__ = [
     "CARD",
@@ -30,10 +32,11 @@ __all__ = [
     "page",
 ]
 
-FORMAT = 1
+FORMAT = CURRENT["card"]
 WEIGHTS, CARD, PAGE = "model.safetensors", "card.json", "card.md"
 MAX_CARD = 4 * 2**20
 MOST_MEMBERS = 16
+LONGEST = 200  # letters of a name
 DTYPES = ("float32", "float16")
 OBJECTS = ("data", "split", "metrics", "calibration", "versions")
 TEXTS = ("command", "created", "notes")
@@ -92,7 +95,7 @@ class Card:
         network = f"ensemble of {len(self.members)}" if self.members else self.config.train.backbone
         name = f"{network} · {self.data.get('name', 'unknown data')}"
         name = f"{name} · control: {self.control}" if self.control else name
-        return f"{name} (synthetic)" if self.synthetic else name
+        return visible(f"{name} (synthetic)" if self.synthetic else name)
 
     @property
     def control(self) -> str:
@@ -123,6 +126,10 @@ def _problems(data: dict[str, Any]) -> Iterator[str]:
         for name in names:
             if not isinstance(data.get(name, kind()), kind):
                 yield f"{name} should be {title}, not {type(data[name]).__name__}"
+    for name in ("name", "licence"):
+        text = (data.get("data") or {}).get(name)
+        if not isinstance(text, str | None) or len(text or "") > LONGEST:
+            yield f"data {name}={reprlib.repr(text)} should be text of at most {LONGEST} letters"
     temperature = (data.get("calibration") or {}).get("temperature", 1.0)
     if type(temperature) is not float or not 0 < temperature < float("inf"):
         yield f"temperature={reprlib.repr(temperature)} should be a number above 0"
@@ -153,10 +160,7 @@ def _card_from(data: Any, path: Path) -> Card:
     """A Card from what card.json holds; raises CheckpointError that names the field."""
     if not isinstance(data, dict):
         raise CheckpointError(f"{path} holds no object; export the checkpoint again")
-    if data.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path}: format {data.get('format')!r} is not {FORMAT}, the one this version reads; update mer"
-        )
+    data = upgraded("card", data, data.get("format"), where=str(path), error=CheckpointError)
     for problem in _problems(data):
         raise CheckpointError(f"{path}: {problem}; export the checkpoint again")
     unknown = set(data) - set(Card.__dataclass_fields__)
@@ -255,14 +259,25 @@ def _what_it_is(card: Card) -> list[str]:
 
 
 def page(card: Card) -> str:
-    """The card as Markdown."""
-    scores = card.metrics
+    """The card as Markdown, in which nothing from outside is HTML or begins a line."""
     rows = [f"# {card.title}", ""]
     if card.synthetic:
         rows += ["**Trained on synthetic music: for trying things out, not for judging real songs.**", ""]
     if card.control:
         rows += [f"**A control run ({card.control}): its answers mean nothing.**", ""]
     rows += _what_it_is(card)
+    try:
+        rows += _how_good(card.metrics)
+    except (ArithmeticError, KeyError, TypeError, ValueError):  # a card from elsewhere may say anything
+        rows.append("- scores: not as mer writes them")
+    rows += [f"- made: {card.created[:10]} by `{card.command}`", f"- weights kept as {card.dtype}"]
+    text = "\n".join([*map(visible, rows), "", visible(card.notes, keep="\n")])
+    return text.replace("<", "&lt;").rstrip() + "\n"
+
+
+def _how_good(scores: dict[str, Any]) -> list[str]:
+    """The scores, one a line; those that are not there are left out."""
+    rows = []
     for name, value in (
         ("song_accuracy", "test, by song"),
         ("accuracy", "test, by clip"),
@@ -278,5 +293,4 @@ def page(card: Card) -> str:
             f"- to compare: {svm}majority class {scores['majority']:.0%}, chance {scores['chance']:.0%}; "
             f"{scores['n_clips']} test clips of {scores['n_songs']} songs"
         )
-    rows += [f"- made: {card.created[:10]} by `{card.command}`", f"- weights kept as {card.dtype}"]
-    return "\n".join([*rows, "", card.notes]).rstrip() + "\n"
+    return rows

@@ -82,12 +82,13 @@ def load_checkpoint(folder: Path) -> tuple[Classifier, Standardizer, Card]:
         raise CheckpointError(
             f"{folder} is an ensemble; give one of its networks, such as {member_folders(folder, card)[0]}"
         )
-    try:
-        tensors, _ = load_tensors(folder / WEIGHTS)
-    except ValueError as error:
-        raise CheckpointError(f"{error}; export the checkpoint again") from error
     with torch.device("meta"):
         model = _build(card, folder)
+    most = 2 * sum(tensor.nbytes for tensor in model.state_dict().values())  # or doubles
+    try:
+        tensors, _ = load_tensors(folder / WEIGHTS, most=most)
+    except ValueError as error:
+        raise CheckpointError(f"{error}; export the checkpoint again") from error
     _require_same(model.state_dict(), tensors, folder)
     _require_finite(tensors, folder)
     floats = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}

@@ -4,9 +4,14 @@ Command line and pages show the text of a :class:`MerError` as it stands, so eac
 sense to someone who has never read this code. Anything else that is raised is a bug.
 """
 
+from mer.names import visible
+
 
 class MerError(Exception):
-    """Root of all errors that a user can do something about."""
+    """Root of all errors that a user can do something about; its text is one line, whatever it quotes."""
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
 
 
 class ConfigError(MerError, ValueError):

@@ -90,6 +90,7 @@ class Experiment:
 
     def go_on(self, run: Run) -> Outcome:
         """Begin a queued run, or continue an unfinished one; raises RunError if its clips have changed."""
+        run.require_readable()
         spec = Spec.from_dict(run.spec)
         material = prepare(spec, notify=self.notify)
         if run.data_hash is None:

@@ -1,6 +1,6 @@
 """The data sets that this home knows, so that they can be offered by name.
 
-    MER_HOME/library.json                 one entry a data set, newest first
+    MER_HOME/library.json                 one entry a data set, newest first, and the format
     MER_HOME/data/<source>/<name>         clips that were made, fetched or uploaded here
     MER_HOME/datasets/<hash>/<name>       unpacked zips
 
@@ -8,10 +8,8 @@ The library only points to data: forgetting an entry removes no file. Nothing he
 """
 
 import json
-import re
 import shutil
 import tempfile
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -24,9 +22,12 @@ from filelock import FileLock
 
 from mer.datasets import AUDIO_SUFFIXES, load_dataset
 from mer.datasets.kaggle import KAGGLE_NAMES, fetch
-from mer.datasets.tree import read_tree, unpack_zip
+from mer.datasets.tree import read_tree
+from mer.datasets.zips import unpack_zip
 from mer.errors import DataError, StorageError
 from mer.files import home, new_folder, write_atomic, writing
+from mer.formats import CURRENT, upgraded
+from mer.names import safe_name
 
 __all__ = [
     "Entry",
@@ -42,8 +43,6 @@ __all__ = [
 ]
 
 SOURCES = ("demo", "folder", "upload", "kaggle")
-LONGEST_NAME = 120  # bytes; file systems take 255, of which temporary names need some
-JOINERS = "\u200c\u200d"  # invisible, but Devanagari is misspelt without them
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +135,7 @@ def add_kaggle(name: str) -> Entry:
 
     Raises DataError for another name, or, where Kaggle cannot be reached, with the way to do it by hand.
     """
-    folder = home() / "data" / "kaggle" / (_safe(name) or "unnamed")
+    folder = home() / "data" / "kaggle" / (safe_name(name) or "unnamed")
     with _lock("kaggle"):
         if name not in KAGGLE_NAMES or not folder.is_dir():
             fetch(name, folder)
@@ -148,7 +147,7 @@ def add_zip(name: str, file: BinaryIO) -> Entry:
 
     Raises DataError for a damaged or oversized zip, one that points outside, or one that is no data set.
     """
-    name = _safe(name.removesuffix(".zip"))
+    name = safe_name(name.removesuffix(".zip"))
     if not name:
         raise DataError("the upload has no name; give it one")
     uploads = home() / "uploads"
@@ -171,7 +170,7 @@ def add_clips(name: str, clips: Sequence[tuple[str, str, bytes]]) -> Entry:
     of the data set does that. Raises DataError for no clips, a name with nothing left of it, or a file
     whose suffix is not audio's.
     """
-    name, placed = _safe(name), _place(clips)
+    name, placed = safe_name(name), _place(clips)
     if not name or not placed:
         raise DataError("the upload has no name; give it one" if placed else "no clips; choose some files")
     with _lock("upload"):
@@ -190,7 +189,7 @@ def _place(clips: Sequence[tuple[str, str, bytes]]) -> dict[str, bytes]:
     placed: dict[str, bytes] = {}
     taken = set()
     for label, file, content in clips:
-        folder, plain = _safe(label), _safe(file, keep_suffix=True)
+        folder, plain = safe_name(label), safe_name(file, keep_suffix=True)
         path = PurePosixPath(plain)
         if not folder:
             raise DataError(f"{file!r} has the class {label!r}; give each clip the name of a class")
@@ -203,25 +202,6 @@ def _place(clips: Sequence[tuple[str, str, bytes]]) -> dict[str, bytes]:
         taken.add(out.casefold())
         placed[out] = content
     return placed
-
-
-def _safe(name: str, *, keep_suffix: bool = False) -> str:
-    """`name` as one file name, at most 120 bytes of UTF-8; letters of every script stay. May be empty."""
-    text = "".join(
-        char for char in unicodedata.normalize("NFC", name) if _is_visible(char) or char in JOINERS
-    )
-    text = re.sub(r'[/\\:*?"<>|]', "_", text)  # separators, and what Windows takes in no name
-    text = re.sub(r"\.{2,}", ".", re.sub(r"\s+", " ", text)).strip(" .")
-    suffix = PurePosixPath(text).suffix if keep_suffix else ""
-    if len(suffix) > LONGEST_NAME // 2:
-        suffix = ""
-    room = LONGEST_NAME - len(suffix.encode())
-    return text.removesuffix(suffix).encode()[:room].decode(errors="ignore").rstrip(" .") + suffix
-
-
-def _is_visible(char: str) -> bool:
-    """False for control, format, surrogate and unassigned characters."""
-    return char.isspace() or not unicodedata.category(char).startswith("C")
 
 
 def _free(path: Path) -> Path:
@@ -266,9 +246,11 @@ def _parse() -> list[Entry]:
         raise StorageError(f"cannot read {_file()}: {error.strerror}; check its permissions") from error
     except RecursionError as error:
         raise ValueError(f"{_file()} is nested too deep") from error
-    if not isinstance(rows, list):
+    number = rows.get("format") if isinstance(rows, dict) else None
+    found = upgraded("library", rows, number, where=str(_file()), error=StorageError)
+    if not isinstance(found, dict) or not isinstance(found.get("entries"), list):
         raise ValueError(f"{_file()} holds no list")
-    return [_entry(row) for row in rows]
+    return [_entry(row) for row in found["entries"]]
 
 
 def _entry(row: Any) -> Entry:
@@ -295,4 +277,5 @@ def _read() -> list[Entry]:
 
 
 def _write(entries: list[Entry]) -> None:
-    write_atomic(_file(), json.dumps([asdict(entry) for entry in entries], indent=1))
+    rows = [asdict(entry) for entry in entries]
+    write_atomic(_file(), json.dumps({"format": CURRENT["library"], "entries": rows}, indent=1))

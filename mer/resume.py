@@ -6,6 +6,7 @@ import torch
 
 from mer.errors import RunError
 from mer.files import atomic_path
+from mer.formats import CURRENT, upgraded
 from mer.tensors import load_tensors, save_tensors
 from mer.training import State
 
@@ -19,6 +20,7 @@ def save_state(path: Path, state: State) -> None:
     for index, entries in state.optimizer["state"].items():
         tensors |= {f"optimizer/{index}/{key}": value.cpu() for key, value in entries.items()}
     plain = {
+        "format": CURRENT["state"],
         "epoch": state.epoch,
         "history": state.history,
         "best_epoch": state.best_epoch,
@@ -29,12 +31,13 @@ def save_state(path: Path, state: State) -> None:
 
 
 def load_state(path: Path) -> State | None:
-    """The state on disk, or None if the run never finished an epoch. Raises RunError if damaged."""
+    """The state on disk, or None if the run never finished an epoch. Raises RunError if damaged, or newer."""
     if not path.is_file():
         return None
     parts: dict[str, dict[str, torch.Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
     try:
         tensors, plain = load_tensors(path)
+        plain = upgraded("state", plain, plain.get("format"), where=str(path), error=RunError)
         for key, tensor in tensors.items():
             kind, _, name = key.partition("/")
             parts[kind][name] = tensor

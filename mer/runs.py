@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from mer.controls import CONTROLS
+from mer.errors import RunError
 from mer.files import home, leftovers
+from mer.formats import upgraded
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
@@ -62,6 +64,12 @@ class Run:
     def checkpoint_run(self) -> str:
         """Id of the run that keeps the checkpoint: this one, or a fold of a cross-validation."""
         return self.tags.get("mer.checkpoint_run", self.id)
+
+    def require_readable(self) -> None:
+        """Raise RunError if a newer mer made it, which may mean something else by its settings."""
+        text = self.tags.get("mer.format", "1")  # runs of before there were formats have none
+        number = int(text) if text.isdecimal() else text
+        upgraded("run", self.spec, number, where=f"run {self.id[:8]}", error=RunError)
 
     @property
     def steps(self) -> int | None:
@@ -125,7 +133,7 @@ def to_run(run: "MlflowRun") -> Run:
     tags, info = run.data.tags, run.info
     try:
         spec = json.loads(tags.get("mer.spec", "{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         spec = {}
     return Run(
         id=info.run_id,

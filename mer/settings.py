@@ -11,6 +11,7 @@ from mer.errors import ConfigError
 __all__ = ["Section", "setting"]
 
 LARGEST = sys.float_info.max  # a whole number beyond it is no float
+LONGEST = 1000  # letters of a setting that is text, such as a path
 
 
 def setting(default: Any, text: str, *, low: float | None = None, high: float | None = None) -> Any:
@@ -38,11 +39,11 @@ class Section:
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """The inverse of `to_dict`; raises ConfigError on an unknown key or a bad value."""
         if not isinstance(data, dict):
-            raise ConfigError(f"{cls.__name__}: expected an object, got {data!r}")
+            raise ConfigError(f"{cls.__name__}: expected an object, got {_short(data)}")
         names = [field.name for field in dataclasses.fields(cls)]
         for key in data:
             if key not in names:
-                raise ConfigError(f"unknown setting {key!r}; {cls.__name__} has: {', '.join(names)}")
+                raise ConfigError(f"unknown setting {_short(key)}; {cls.__name__} has: {', '.join(names)}")
         hints = typing.get_type_hints(cls)
         values = {
             key: hints[key].from_dict(value) if _is_section(hints[key]) else value
@@ -59,19 +60,27 @@ def _is_section(hint: Any) -> bool:
     return isinstance(hint, type) and issubclass(hint, Section)
 
 
+def _short(value: Any) -> str:
+    """The value as it is written, unless that takes a page: a card from elsewhere may say anything."""
+    text = repr(value)
+    return text if len(text) <= LONGEST // 2 else f"{text[:40]}...{text[-40:]}"
+
+
 def _check(field: dataclasses.Field, hint: Any, value: Any) -> None:
     """Raise ConfigError if `value` has the wrong type, is no valid choice, or is out of range."""
     if typing.get_origin(hint) is Literal:
         choices = typing.get_args(hint)
         if value not in choices:
-            raise ConfigError(f"{field.name}={value!r} is not one of: {', '.join(map(str, choices))}")
+            raise ConfigError(f"{field.name}={_short(value)} is not one of: {', '.join(map(str, choices))}")
         return
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     right = is_number if hint is float else type(value) is hint
     if not right:
-        raise ConfigError(f"{field.name}={value!r} should be of type {hint.__name__}")
+        raise ConfigError(f"{field.name}={_short(value)} should be of type {hint.__name__}")
+    if isinstance(value, str) and len(value) > LONGEST:
+        raise ConfigError(f"{field.name}={_short(value)} is longer than {LONGEST} letters")
     low, high = field.metadata.get("low"), field.metadata.get("high")
     below, above = low is not None and value < low, high is not None and value > high
     if below or above or (is_number and not -LARGEST <= value <= LARGEST):
         bounds = f"{'' if low is None else f'{low} <= '}{field.name}{'' if high is None else f' <= {high}'}"
-        raise ConfigError(f"{field.name}={value!r} is out of range: {bounds}")
+        raise ConfigError(f"{field.name}={_short(value)} is out of range: {bounds}")

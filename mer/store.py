@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -165,13 +166,23 @@ class FeatureStore:
     def _read_facts(self, file_hash: str) -> Facts | None:
         try:
             data = json.loads(self._facts_path(file_hash).read_text())
-            return Facts(**data["facts"]) if data["version"] == VERSION else None
-        except (OSError, ValueError, KeyError, TypeError):
-            return None  # absent or damaged: worked out again
+            return _facts_from(data["facts"], file_hash) if data["version"] == VERSION else None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None  # absent, damaged or changed by hand: worked out again
 
     def _write_facts(self, facts: Facts) -> None:
         content = json.dumps({"version": VERSION, "facts": asdict(facts)})
         write_atomic(self._facts_path(facts.file_hash), content, durable=False)
+
+
+def _facts_from(data: dict[str, Any], file_hash: str) -> Facts:
+    """Facts as they were written; raises ValueError or TypeError if they cannot have been."""
+    facts = Facts(**data)
+    numbers = facts.seconds >= 0 and type(facts.rate) is int and type(facts.channels) is int
+    texts = isinstance(facts.content_hash, str) and isinstance(facts.reason, str | None)
+    if facts.file_hash != file_hash or not (numbers and texts and (facts.reason or facts.content_hash)):
+        raise ValueError(f"{facts} cannot be")
+    return facts
 
 
 def _make(store: FeatureStore, settings: Settings | None, path: Path) -> tuple[Facts, Stamp | None]:

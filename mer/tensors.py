@@ -12,6 +12,8 @@ from mer.errors import StorageError
 
 __all__ = ["load_tensors", "save_tensors"]
 
+MAX_HEADER = 16 * 2**20  # bytes; the largest network of the zoo has 120 KB
+
 
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor], note: dict[str, Any] | None = None) -> None:
     """Write tensors, and a note of plain data; raises StorageError on a full or read-only place."""
@@ -26,11 +28,27 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor], note: dict[str, A
         ) from error
 
 
-def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Tensors and note of a file; raises ValueError with the reason if it is damaged."""
+def load_tensors(path: Path, *, most: int | None = None) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Tensors and note of a file; raises ValueError with the reason if it is damaged.
+
+    So is, unread, one whose header is longer than any of ours, or with more than `most` bytes of tensors.
+    """
     try:
+        _require_small(path, most)
         with safe_open(path, framework="pt") as file:
             note = json.loads((file.metadata() or {}).get("note", "{}"))
+            if not isinstance(note, dict):
+                raise ValueError("its note is no object")
             return {key: file.get_tensor(key) for key in file.keys()}, note  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ValueError(f"{path} is damaged ({error})") from error
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({str(error)[:200]})") from error
+
+
+def _require_small(path: Path, most: int | None) -> None:
+    with path.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")  # then as many bytes of JSON, then the tensors
+    if header > MAX_HEADER:
+        raise ValueError(f"a header of {header} bytes, where at most {MAX_HEADER} are read")
+    size = path.stat().st_size - 8 - header
+    if most is not None and size > most:
+        raise ValueError(f"{size} bytes of tensors, where {most} would do")

@@ -1,11 +1,10 @@
-"""Runs, kept in MLflow. The only file that knows MLflow.
+"""Runs, kept in MLflow, which else only `mer.runs` and `mer.schema` know.
 
 By default a SQLite database and artifacts under MER_HOME; `MLFLOW_TRACKING_URI` points to a server
 instead, and `mlflow ui` works on either. Nothing here imports torch.
 """
 
 import json
-import logging
 import os
 import sqlite3
 import tempfile
@@ -21,7 +20,9 @@ from filelock import FileLock
 
 from mer.errors import RunError, StorageError
 from mer.files import atomic_path, home, leftovers, new_folder, writing
+from mer.formats import CURRENT
 from mer.runs import STATUS, Run, owner, to_run
+from mer.schema import bring_up_to_date, quieten
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -87,7 +88,8 @@ class RunStore:
         """A new queued run; returns its id. It is interrupted if this process dies before one takes it on."""
         from mlflow.entities import Param
 
-        tags = {"mer.spec": json.dumps(spec), "mlflow.runName": name, "mer.maker": owner()}
+        tags = {"mer.spec": json.dumps(spec), "mer.format": str(CURRENT["run"]), "mlflow.runName": name}
+        tags["mer.maker"] = owner()
         if parent:
             tags["mlflow.parentRunId"] = parent
         run = self.client.create_run(self.experiment, tags=tags)
@@ -236,6 +238,7 @@ def _flat(spec: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 @lru_cache(maxsize=4)
+@_guarded
 def _open(uri: str) -> RunStore:
     client = _client(uri)
     found = client.get_experiment_by_name(EXPERIMENT)
@@ -243,6 +246,7 @@ def _open(uri: str) -> RunStore:
 
 
 @lru_cache(maxsize=4)
+@_guarded
 def _open_local(root: Path) -> RunStore:
     """SQLite with a write-ahead log, made under a lock so that two processes never make it at once."""
     database = root / "mlflow.db"
@@ -251,6 +255,7 @@ def _open_local(root: Path) -> RunStore:
             _make(database)
         with closing(sqlite3.connect(database)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
+        bring_up_to_date(database)
         return _store(_client(f"sqlite:///{database}?timeout=30"), root)
 
 
@@ -283,7 +288,7 @@ def _usable(root: Path) -> Iterator[None]:
 
 
 def _client(uri: str) -> "MlflowClient":
+    quieten()
     from mlflow import MlflowClient
 
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=uri)

@@ -59,7 +59,7 @@ def origin(run: Run) -> str:
     """How training went, of which runs it is an ensemble, or what a control run shows."""
     if run.control:
         found = verdict_of(run)
-        return f"**Control run. {found.verdict if found else 'Its answers were not kept.'}**"
+        return f"**Control run. {plain(found.verdict) if found else 'Its answers were not kept.'}**"
     if run.members:
         return f"An ensemble of {plain(members_of(run))}."
     found = best_and_last(run, history(run, "validation_accuracy"))

@@ -14,6 +14,7 @@ from pages._ui.frame import guarded, page, page_file
 from pages._ui.links import chosen, remember
 from pages._ui.permission import refusal, shown
 from pages._ui.sets import balance, lengths
+from pages._ui.style import plain
 
 
 def warn_of_damage() -> None:
@@ -21,8 +22,8 @@ def warn_of_damage() -> None:
     kept = home() / "library.json.damaged"
     if kept.exists():
         st.warning(
-            shown(f"The list of data sets was damaged, and is kept as {kept}. ")
-            + "The clips are where they were: add the data sets again, then remove that file."
+            f"The list of data sets was damaged, and is kept as {plain(shown(str(kept)))}. The clips are "
+            "where they were: add the data sets again, then remove that file."
         )
 
 
@@ -47,7 +48,8 @@ def pick() -> Entry | None:
     remember("data", key)
     if not sets[key].exists:
         st.error(
-            shown(f"{sets[key].path} is not there any more; bring it back, or take it off the list: Forget.")
+            f"{plain(shown(sets[key].path))} is not there any more; bring it back, or take it off the list: "
+            "Forget."
         )
         return None
     if again:

@@ -60,7 +60,7 @@ def poll(picked: list[str], by: str, known: set[str], ended: Callable[[str], Run
     try:
         watch(picked, by, known, ended)
     except MerError as error:
-        st.error(shown(str(error)))
+        st.error(plain(shown(str(error))))
 
 
 with page("Live"):

@@ -13,6 +13,7 @@ from pages._ui.launching import launch_and_watch, show_checks, spec_of, time_nee
 from pages._ui.links import chosen, remember
 from pages._ui.permission import button, confined, refusal, shown
 from pages._ui.settings import ask_settings
+from pages._ui.style import plain
 
 WORDS = {
     "default": "What works best on real music: the end of a frozen network, a minute or two.",
@@ -63,7 +64,7 @@ def pick_config() -> tuple[str, Config]:
         if changes.get("weights", "none") not in ("none", "imagenet"):
             changes["weights"] = confined(changes["weights"])
     if changes:
-        st.caption("Changed: " + ", ".join(f"{key} = {value}" for key, value in changes.items()))
+        st.caption(plain("Changed: " + ", ".join(f"{key} = {value}" for key, value in changes.items())))
     return name, preset(name).updated(**changes)
 
 

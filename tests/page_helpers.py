@@ -1,5 +1,6 @@
 """Opening pages of the dashboard without a browser, and reading what they say."""
 
+import re
 from pathlib import Path
 
 from streamlit.testing.v1 import AppTest
@@ -42,7 +43,8 @@ def said(app) -> str:
     found = []
     for kind in TEXTS:
         for element in app.get(kind):
-            found.append(str(element.label if kind in ("button", "metric", "page_link") else element.value))
+            text = str(element.label if kind in ("button", "metric", "page_link") else element.value)
+            found.append(as_read(text) if kind == "error" else text)
             if kind == "metric":
                 found.append(str(element.value))
     return "\n".join(found)
@@ -50,7 +52,12 @@ def said(app) -> str:
 
 def errors(app) -> list[str]:
     """What went wrong, in the page's words."""
-    return [error.value for error in app.error]
+    return [as_read(error.value) for error in app.error]
+
+
+def as_read(markdown: str) -> str:
+    """What a reader sees of escaped characters."""
+    return re.sub(r"\\([\\`*_{}\[\]()#+\-.!|~<>$:&])", r"\1", markdown)
 
 
 def links(app) -> list[str]:

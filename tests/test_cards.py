@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from mer.config import Config
 from mer.errors import CheckpointError
 from mer.presets import PRESETS
 
+SHIPPED = Path(__file__).parents[1] / "checkpoints" / "emotify_efficientnet_lite0"
 SCORES = {
     "accuracy": 0.5,
     "macro_f1": 0.4,
@@ -86,8 +88,11 @@ def test_listing_checkpoints_needs_no_torch():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, r"format 2 is not 1, the one this version reads; update mer"),
-        ({"format": "1"}, r"format '1' is not 1"),
+        ({"format": 2}, r"was made by a newer mer \(format 2; this one reads up to 1\); update mer"),
+        ({"format": 10**4000}, r"was made by a newer mer \(format 10+\.\.\.0+; .*\); update mer"),
+        ({"format": "1"}, r"format '1' is no format"),
+        ({"format": 0}, r"format 0 is no format"),
+        ({"format": True}, r"format True is no format"),
         ({"classes": ["Sad"]}, r"classes=\['Sad'\] should be a list of at least 2 different names"),
         ({"classes": "Sad"}, r"classes='Sad' should be a list of at least 2 different names"),
         ({"classes": ["Sad", 1]}, r"classes=\['Sad', 1\] should be a list"),
@@ -136,7 +141,7 @@ def test_what_is_wrong_with_a_card_is_named(card, write, changes, message):
     assert str(folder / CARD) in str(caught.value)
 
 
-@pytest.mark.parametrize("field", ["format", "classes", "config", "normalization"])
+@pytest.mark.parametrize("field", ["classes", "config", "normalization"])
 def test_a_missing_field_is_named(card, write, field):
     data = card.to_dict()
     del data[field]
@@ -262,3 +267,96 @@ def test_notes_end_the_page(card):
 
 def test_the_default_card_has_the_format_that_is_read():
     assert Card(classes=("a", "b"), config=Config(), normalization={}).format == 1
+
+
+# --- cards that lie ---------------------------------------------------------------------------------
+
+JUNK = [None, -1, True, "", [], {}, "x" * 100_000, 10**1000, float("nan"), 1e308, [[]], {"a": 1}, "<b>\n"]
+
+
+def places(data, above=()):
+    """Every place in a card's data, as keys one below another; of a list the first two."""
+    inner = data.items() if isinstance(data, dict) else enumerate(data[:2]) if isinstance(data, list) else ()
+    for key, value in inner:
+        yield (*above, key)
+        yield from places(value, (*above, key))
+
+
+def changed(data, place, value):
+    """A copy with another value at one place; without it for `places`."""
+    copy = json.loads(json.dumps(data))
+    inner = copy
+    for key in place[:-1]:
+        inner = inner[key]
+    if value is places:
+        del inner[place[-1]]
+    else:
+        inner[place[-1]] = value
+    return copy
+
+
+def said_of(folder):
+    """What comes of a card: its title and page, or the error."""
+    try:
+        card = load_card(folder)
+    except CheckpointError as error:
+        return str(error), None
+    json.dumps(card.to_dict())
+    return card.title, page(card)
+
+
+@pytest.mark.parametrize("share", [10, pytest.param(1, marks=pytest.mark.slow)])
+def test_whatever_a_card_says_somewhere_it_is_used_or_refused_in_a_short_line(share, write):
+    data = json.loads((SHIPPED / CARD).read_text("utf-8"))
+    folder, pages = write(data), []
+    cases = [(place, value) for place in places(data) for value in (*JUNK, places)]
+    for place, value in cases[::share]:
+        (folder / CARD).write_text(json.dumps(changed(data, place, value)), "utf-8")
+        line, text = said_of(folder)
+        assert len(line) < 2000
+        assert "\n" not in line
+        assert "<b>" not in (text or "")
+        pages.append(text)
+    assert 0.1 < sum(text is None for text in pages) / len(pages) < 0.9
+
+
+def test_the_page_of_a_card_is_no_html_and_no_heading_of_another(card):
+    names = ("<script>alert(1)</script>", "Sad\n# Happy")
+    text = page(replace(card, classes=names, data={"name": "<img src=x>\n# hi"}, command="<b>\n- mer"))
+    assert "<" not in text
+    assert [line for line in text.splitlines() if line.startswith("#")] == text.splitlines()[:1]
+
+
+@pytest.mark.parametrize("key", ["name", "licence"])
+def test_names_of_absurd_length_or_kind_are_refused(card, write, key):
+    folder = write(card.to_dict())
+    for value in ("x" * 300, 5, ["a"]):
+        (folder / CARD).write_text(json.dumps(card.to_dict() | {"data": {key: value}}))
+        with pytest.raises(CheckpointError, match=f"data {key}=.* should be text of at most 200 letters"):
+            load_card(folder)
+
+
+def test_a_setting_of_absurd_length_is_refused(card, write):
+    data = card.to_dict()
+    data["config"]["train"]["backbone"] = "x" * 2000
+    with pytest.raises(CheckpointError, match=r"backbone='x+\.\.\.x+' is longer than 1000 letters"):
+        load_card(write(data))
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "9" * 5000])
+def test_numbers_that_are_none_are_refused(card, write, number):
+    text = json.dumps(card.to_dict()).replace("16000", number, 1)
+    with pytest.raises(CheckpointError):
+        load_card(write(text))
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value"),
+    [("mel", "image_size", 10**6), ("audio", "sample_rate", 10**9), ("audio", "window_seconds", 1e9),
+     ("mel", "n_mels", 10**9), ("train", "batch_size", 10**9)],
+)  # fmt: skip
+def test_sizes_that_would_fill_the_memory_are_refused(card, write, section, name, value):
+    data = card.to_dict()
+    data["config"][section][name] = value
+    with pytest.raises(CheckpointError, match=f"{name}={value} is out of range"):
+        load_card(write(data))

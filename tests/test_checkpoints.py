@@ -302,3 +302,82 @@ def test_weights_that_are_not_finite_are_refused(saved):
     save_file(tensors, saved / WEIGHTS)
     with pytest.raises(CheckpointError, match=r"head\.linear\.weight .* has values that are not finite"):
         load_checkpoint(saved)
+
+
+# --- weights that lie -------------------------------------------------------------------------------
+
+
+def rewrite_header(path, change):
+    """Have `change` alter the header of a safetensors file; the tensors behind it stay."""
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    change(header)
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + size :])
+
+
+@pytest.mark.parametrize("size", [2**31, 2**63, 2**64 - 1, 17 * 2**20])
+def test_a_header_of_gigabytes_is_refused_unread(saved, size, monkeypatch):
+    monkeypatch.setattr("mer.tensors.safe_open", None)
+    path = saved / WEIGHTS
+    path.write_bytes(size.to_bytes(8, "little") + path.read_bytes()[8:])
+    with pytest.raises(CheckpointError, match=f"is damaged .a header of {size} bytes, where at most 1677"):
+        load_checkpoint(saved)
+
+
+def test_more_tensors_than_the_card_asks_for_are_refused_unread(saved, monkeypatch):
+    """A file of 100 GB that takes no room on disk; reading it would fill the memory."""
+    monkeypatch.setattr("mer.tensors.safe_open", None)
+    with (saved / WEIGHTS).open("r+b") as file:
+        file.truncate(100 * 2**30)
+    with pytest.raises(CheckpointError, match=r"is damaged \(\d+ bytes of tensors, where \d+ would do\)"):
+        load_checkpoint(saved)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda entry: entry["data_offsets"].__setitem__(1, 2**40),
+        lambda entry: entry["data_offsets"].__setitem__(slice(None), [0, 4]),
+        lambda entry: entry["data_offsets"].__setitem__(0, -1),
+        lambda entry: entry["shape"].__setitem__(0, 10**9),
+        lambda entry: entry.update(shape=[-1]),
+        lambda entry: entry.update(dtype="F1000"),
+        lambda entry: entry.update(dtype="F8_E5M2"),
+        lambda entry: entry.clear(),
+    ],
+    ids=["past the end", "on another", "before the start", "huge", "negative", "no type", "8 bits", "empty"],
+)
+def test_a_header_that_lies_about_a_tensor_is_refused(saved, change):
+    rewrite_header(saved / WEIGHTS, lambda header: change(header["head.linear.weight"]))
+    with pytest.raises(CheckpointError, match=r"is damaged|should be"):
+        load_checkpoint(saved)
+
+
+def test_a_header_nested_a_hundred_thousand_deep_is_refused(saved):
+    text = b'{"a": ' + b"[" * 100_000
+    (saved / WEIGHTS).write_bytes(len(text).to_bytes(8, "little") + text)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_checkpoint(saved)
+
+
+@pytest.mark.parametrize("note", ["[" * 100_000, "[]", "1", "{"])
+def test_a_note_that_is_none_is_refused(saved, note):
+    rewrite_header(saved / WEIGHTS, lambda header: header.update({"__metadata__": {"note": note}}))
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_checkpoint(saved)
+
+
+def test_a_hundred_thousand_classes_cost_no_memory_for_their_network(saved):
+    change_card(saved, classes=[str(number) for number in range(100_000)])
+    with pytest.raises(CheckpointError, match=r"should be of shape \(100000,\), but in .* of shape \(2,\)"):
+        load_checkpoint(saved)
+
+
+def test_a_pickle_beside_the_weights_is_never_looked_at(saved, model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("model.pt", "pytorch_model.bin", "model.pkl"):
+        (saved / name).write_bytes(pickle.dumps(Bomb()))
+    assert torch.equal(logits(load_checkpoint(saved)[0]), logits(model))
+    assert not (tmp_path / "exploded").exists()

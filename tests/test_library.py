@@ -310,5 +310,5 @@ def test_the_library_does_without_torch():
 
 def test_the_file_is_plain_json(corpora, own_home):
     add(corpora(1)[0])
-    row = json.loads((own_home / "library.json").read_text())[0]
+    row = json.loads((own_home / "library.json").read_text())["entries"][0]
     assert set(row) == {"name", "path", "label_column", "song_column", "source", "synthetic"}

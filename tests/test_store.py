@@ -294,6 +294,28 @@ def test_damaged_facts_are_worked_out_again(damage, store, clips, work):
     assert work["decode"] == 2
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seconds": "0.6"},
+        {"seconds": -1.0},
+        {"rate": 16000.5},
+        {"channels": None},
+        {"content_hash": ""},
+        {"content_hash": 7},
+        {"reason": ["<b>"]},
+        {"file_hash": "0" * 40},
+    ],
+)
+def test_facts_changed_by_hand_are_worked_out_again(change, store, clips, work):
+    (facts,) = store.facts(clips[:1])
+    (path,) = store.root.glob("facts/**/*.json")
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps(data | {"facts": data["facts"] | change}))
+    assert store.facts(clips[:1]) == [facts]
+    assert work["decode"] == 2
+
+
 # Bad files
 
 

@@ -8,19 +8,20 @@ from typing import Any
 
 from tqdm import tqdm
 
+from mer.names import visible
 from mer.pace import Pace
 
 __all__ = ["Bars", "emit", "percent", "table"]
 
 
 def emit(data: Any, *, as_json: bool, text: str) -> None:
-    """Print `data` as one line of JSON, or `text` for people."""
-    print(json.dumps(data, ensure_ascii=False) if as_json else text)
+    """Print `data` as one line of JSON, or `text` for people; names in it cannot command the terminal."""
+    print(visible(json.dumps(data, ensure_ascii=False)) if as_json else visible(text, keep="\n"))
 
 
 def table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> str:
     """Left-aligned columns."""
-    cells = [[str(cell) for cell in row] for row in (header, *rows)]
+    cells = [[visible(str(cell)) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
     return "\n".join(lines)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from mer.datasets.base import AUDIO_SUFFIXES, MER500_CLASSES, Clip, Dataset
 from mer.datasets.manifest import read_manifest
-from mer.datasets.tree import read_tree, unpack_zip, unwrap
+from mer.datasets.tree import read_tree, unwrap
+from mer.datasets.zips import unpack_zip
 from mer.errors import DataError, MerError
 
 __all__ = ["AUDIO_SUFFIXES", "MER500_CLASSES", "Clip", "Dataset", "load_dataset"]

@@ -6,10 +6,16 @@ from pathlib import Path
 
 from mer.errors import DataError
 
-__all__ = ["AUDIO_SUFFIXES", "MER500_CLASSES", "Clip", "Dataset"]
+__all__ = ["AUDIO_SUFFIXES", "LONGEST_NAME", "MER500_CLASSES", "Clip", "Dataset", "is_hidden"]
 
 MER500_CLASSES = ("Romantic", "Happy", "Sad", "Devotional", "Party")
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd"})
+LONGEST_NAME = 200  # letters of the name of a class, a song, a data set
+
+
+def is_hidden(relative: Path) -> bool:
+    """True for what operating systems leave lying about."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in relative.parts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,7 +173,7 @@ def group_by_sound(report: Report, *, workers: int | None = None, progress: Prog
     clip in the order of names, since a split goes by the names of songs.
     """
     place = home() / "groups" / f"{report.content_hash()}.json"
-    found = _read_groups(place)
+    found = _read_groups(place, {facts.content_hash for facts in report.facts})
     if found is None:
         found = _find_groups(report, workers, progress)
         write_atomic(place, json.dumps(found))
@@ -224,9 +224,22 @@ def _find_groups(report: Report, workers: int | None, progress: Progress | None)
     }
 
 
-def _read_groups(place: Path) -> dict[str, Any] | None:
+def _read_groups(place: Path, contents: set[str]) -> dict[str, Any] | None:
     try:
         found = json.loads(place.read_text())
-        return found if found["version"] == GROUPS_VERSION else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # absent or damaged: worked out again
+        return found if _is_whole(found, contents) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None  # absent, damaged or changed by hand: worked out again
+
+
+def _is_whole(found: dict[str, Any], contents: set[str]) -> bool:
+    """True if these are the groups of clips with these contents, as this version writes them."""
+    groups, numbers = found["groups"], set(found["groups"].values())
+    right = found["version"] == GROUPS_VERSION and set(groups) == contents
+    right = right and all(type(number) is int for number in numbers)
+    links = all(
+        {a, b} <= contents and type(s) is float and isinstance(evidence, str)
+        for a, b, s, evidence in found["links"]
+    )
+    sure = all(int(key) in numbers and type(value) is float for key, value in found["confidence"].items())
+    return right and links and sure and isinstance(found["thresholds"], dict)

@@ -1,21 +1,26 @@
 """A CSV manifest: `path,label` and optionally `song` and `split`, paths relative to the CSV.
 
+No path leaves the CSV's folder, whoever wrote it: a data set is one folder, to be moved, packed and shared.
 In place of a label there may be a column of votes for each class (`mer.datasets.votes`).
 """
 
 import csv
+from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from mer.datasets.base import AUDIO_SUFFIXES, Clip, Dataset
+from mer.datasets.base import AUDIO_SUFFIXES, LONGEST_NAME, Clip, Dataset
 from mer.datasets.tree import describe
 from mer.datasets.votes import Votes, vote_columns, votes_of
 from mer.errors import DataError
+from mer.names import composed, spellings
 
 __all__ = ["read_manifest"]
 
+MAX_BYTES, MAX_LINES = 64 * 2**20, 200_000
 SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test", "": None}
 
 
@@ -23,7 +28,8 @@ def read_manifest(path: Path, *, label_column: str = "label", song_column: str =
     """Clips listed in a CSV file (UTF-8, header in the first line).
 
     Files that are missing or have no label are left out with the reason. Raises DataError on a
-    missing column, a path outside the CSV's folder, an unknown split, or one path with two labels.
+    missing column, a path outside the CSV's folder, an unknown split, one path with two labels, or more than
+    200,000 lines.
     """
     root, clips, left_out = path.parent, {}, []
     columns, rows = _read(path)
@@ -31,14 +37,14 @@ def read_manifest(path: Path, *, label_column: str = "label", song_column: str =
     needed = by_vote.columns.values() if by_vote else [label_column]
     _require(path, columns, [*needed, *({song_column} - {"song"})])
     for line, row in rows:
-        where, name = f"{path}, line {line}", row["path"].strip().replace("\\", "/")
+        where, name = f"{path}, line {line}", _spelt(root, row["path"].strip().replace("\\", "/"))
         votes = votes_of(row, by_vote.columns, where=where) if by_vote else None
-        label = "" if by_vote else row[label_column].strip()
-        reason = _reason(root, name, labelled=bool(label or votes), where=where)
+        label = "" if by_vote else composed(row[label_column].strip())
+        song = composed((row.get(song_column) or "").strip()) or None
+        reason = _reason(root, name, label, song, labelled=bool(label or votes), where=where)
         if reason:
             left_out.append((name, reason))
             continue
-        song = (row.get(song_column) or "").strip() or None
         clip = Clip(name, root / name, label, song, _split(row.get("split"), where), votes and tuple(votes))
         known = clips.setdefault(name, clip)
         if (known.label, known.votes) != (clip.label, clip.votes):
@@ -69,14 +75,28 @@ def _said(clip: Clip) -> str:
 
 def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """The names of the columns, and each row with the number of its line."""
+    if path.stat().st_size > MAX_BYTES:
+        raise DataError(f"{path} has {path.stat().st_size >> 20} MB, of at most {MAX_BYTES >> 20}; split it")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, restval="")
             columns = list(reader.fieldnames or [])
             _require(path, columns, ["path"])
-            return columns, [(reader.line_num, row) for row in reader]
+            rows = [(reader.line_num, row) for row in islice(reader, MAX_LINES + 1)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a CSV file in UTF-8 ({error}); save it as one") from error
+    if len(rows) > MAX_LINES:
+        raise DataError(f"{path} has more than {MAX_LINES} lines; split it")
+    return columns, rows
+
+
+def _spelt(root: Path, name: str) -> str:
+    """The path as it is spelt on disk, if it is there."""
+    for form in spellings(name):
+        with suppress(OSError):
+            if (root / form).is_file():
+                return form
+    return name
 
 
 def _require(path: Path, columns: list[str], needed: list[str]) -> None:
@@ -85,7 +105,7 @@ def _require(path: Path, columns: list[str], needed: list[str]) -> None:
             raise DataError(f"{path}: no column {column!r}; it has: {', '.join(columns) or 'none'}")
 
 
-def _reason(root: Path, name: str, *, labelled: bool, where: str) -> str | None:
+def _reason(root: Path, name: str, label: str, song: str | None, *, labelled: bool, where: str) -> str | None:
     """Why a line gives no clip, else None; raises DataError if it points outside the folder."""
     if not name:
         return "no path"
@@ -93,6 +113,8 @@ def _reason(root: Path, name: str, *, labelled: bool, where: str) -> str | None:
         raise DataError(f"{where}: {name!r} points outside {root}; put the clips beside the CSV")
     if not labelled:
         return "no label"
+    if max(len(label), len(song or "")) > LONGEST_NAME:
+        return f"its label or song is longer than {LONGEST_NAME} letters"
     if Path(name).suffix.lower() not in AUDIO_SUFFIXES:
         return f"not audio ({Path(name).suffix or 'no extension'})"
     try:

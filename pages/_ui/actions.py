@@ -56,7 +56,7 @@ def show_outcome() -> None:
     """Say what the last button could not do. Not for a fragment, which would soon draw over it."""
     st.session_state.pop("acted", None)
     if message := st.session_state.pop("action failed", None):
-        st.error(message, icon=":material/error:")
+        st.error(plain(message), icon=":material/error:")
 
 
 def log_tail(run: Run) -> str:

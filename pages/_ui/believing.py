@@ -103,7 +103,7 @@ def _show_controls(runs: Sequence[Run]) -> None:
     found = {titled(run): verdict for run in runs if (verdict := verdict_of(run))}
     broken = [verdict for verdict in found.values() if verdict.above]
     for verdict in broken:
-        st.error(verdict.verdict, icon=":material/rule:")
+        st.error(plain(verdict.verdict), icon=":material/rule:")
     if found and not broken:
         st.success(
             f"{counted(len(found), 'control run')}, and none scores above guessing, as it should be.",

@@ -16,8 +16,8 @@ def browse(found: Report) -> None:
     st.subheader("Clips")
     data = found.dataset
     classes = st.pills(
-        "Classes", data.classes, format_func=bilingual, selection_mode="multi", key="classes",
-        help="None chosen means all.",
+        "Classes", data.classes, format_func=lambda name: plain(bilingual(name)), key="classes",
+        selection_mode="multi", help="None chosen means all.",
     )  # fmt: skip
     search = st.text_input("Find in file name or song", key="search").casefold()
     rows = [

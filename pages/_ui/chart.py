@@ -1,8 +1,11 @@
-"""What all charts have in common: a small title, no background of their own, narrow margins."""
+"""What all charts have in common: a small title, no background, narrow margins, names that are only names."""
 
 from collections.abc import Iterable, Sequence
 
 import plotly.graph_objects as go
+from plotly.basedatatypes import BaseTraceType
+
+from pages._ui.style import inert
 
 __all__ = ["DOT", "LINE", "figure", "forest"]
 
@@ -12,13 +15,24 @@ LINE, DOT = "#D55E00", "#4477AA"
 def figure(traces: Iterable, *, title: str, height: int, left: int = 8, **more: object) -> go.Figure:
     """A figure of some traces; `left` is the margin in pixels where the axis does not make its own."""
     shared = {
-        "title": {"text": title, "font": {"size": 14}},
+        "title": {"text": inert(title), "font": {"size": 14}},
         "height": height,
         "margin": {"l": left, "r": 16, "t": 40 if title else 8, "b": 40},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
     }
-    return go.Figure(list(traces)).update_layout(shared | more)
+    return go.Figure([_inert(trace) for trace in traces]).update_layout(shared | more)
+
+
+def _inert(trace: BaseTraceType) -> BaseTraceType:
+    """The trace with what is text in it shown as it is, tags and all."""
+    for part in ("x", "y", "text", "customdata"):
+        values = getattr(trace, part, None)
+        if values is not None and len(values) and isinstance(values[0], str):
+            trace[part] = [inert(value) for value in values]
+    if trace.name:
+        trace.name = inert(trace.name)
+    return trace
 
 
 def forest(

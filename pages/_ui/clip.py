@@ -71,7 +71,7 @@ def listen(content: bytes, name: str, models: Sequence[Model]) -> list[tuple[Mod
             try:
                 found.append((model, analyse(content, name, model)))
             except AudioError as error:
-                st.error(shown(str(error)), icon=":material/error:")
+                st.error(plain(shown(str(error))), icon=":material/error:")
                 break
     return found
 
@@ -109,7 +109,7 @@ def show_analysis(content: bytes, analysis: Analysis, *, key: str, autoplay: boo
     top = max(found.probabilities.values())
     st.subheader(f"{plain(bilingual(found.emotion))}, {percent(top)}")
     for remark in found.remarks:
-        st.warning(f"Do not rely on this. {remark}", icon=":material/hearing_disabled:")
+        st.warning(f"Do not rely on this. {plain(remark)}", icon=":material/hearing_disabled:")
     if found.unsure:
         st.info("Not sure: the first two are within 10 points of each other.", icon=":material/help:")
     left, right = st.columns([3, 2])

@@ -117,4 +117,4 @@ def _show(shown: Shown, emotion: str, *, key: str) -> None:
         st.audio(shown.rest, format="audio/wav")
     with right:
         st.plotly_chart(deletion_curves(shown.deletion, emotion), key=f"{key} deletion")
-        st.caption(shown.deletion.verdict)
+        st.caption(plain(shown.deletion.verdict))

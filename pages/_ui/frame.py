@@ -87,7 +87,7 @@ def guarded(said: set[str] | None = None) -> Iterator[None]:
         yield
     except MerError as error:
         if said is None or str(error) not in said:
-            st.error(shown(str(error)), icon=":material/error:")
+            st.error(plain(shown(str(error))), icon=":material/error:")
         if said is not None:
             said.add(str(error))
     except Exception as error:  # a page must not end in a traceback

@@ -1,6 +1,7 @@
 """Confusion matrices that can be clicked, and the words that go with them."""
 
 from collections.abc import Sequence
+from html import unescape
 
 import numpy as np
 import plotly.graph_objects as go
@@ -51,7 +52,7 @@ def matrix(
 def cell_of(picked: dict) -> tuple[str, str] | None:
     """The clicked cell as (true, predicted), from what a chart gives back."""
     points = picked["selection"]["points"]
-    return (points[0]["y"], points[0]["x"]) if points else None
+    return (unescape(points[0]["y"]), unescape(points[0]["x"])) if points else None
 
 
 def worst_cell(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> tuple[int, int] | None:

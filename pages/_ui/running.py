@@ -43,9 +43,9 @@ def show_run(run: Run) -> None:
                 beside = "" if svm is None else f"SVM {percent(svm)}, "
                 st.markdown(f"by song {score(run.metrics)}; {beside}largest class {largest}, chance {chance}")
             elif run.status == "queued":
-                st.markdown(run.tags.get("mer.stage") or "waiting for its process")
+                st.markdown(plain(run.tags.get("mer.stage", "")) or "waiting for its process")
             else:
-                st.progress(min(share, 1.0), text=words)
+                st.progress(min(share, 1.0), text=plain(words))
             if run.members:
                 st.caption(f"an ensemble of {plain(members_of(run))}")
             if run.reason and run.status in ("failed", "stopped"):

@@ -14,7 +14,7 @@ from mer.config import MelConfig
 from mer.features import mel_frequencies
 from mer.preview import frequency_ticks
 from pages._ui.chart import DOT, LINE, figure
-from pages._ui.style import bilingual, colours
+from pages._ui.style import bilingual, colours, inert
 
 if TYPE_CHECKING:
     from mer.deletion import Deletion
@@ -170,7 +170,7 @@ def deletion_curves(checked: "Deletion", emotion: str, *, height: int = 270) -> 
     above = {"y": 0.98, "yanchor": "top"}
     chart.update_layout(legend=legend, title=above, margin_t=84)  # narrow, the legend takes two lines
     chart.update_xaxes(title="taken away, what matters most first", tickformat=".0%")
-    return chart.update_yaxes(title=f"belief in {emotion}", tickformat=".0%", range=[0, 1])
+    return chart.update_yaxes(title=f"belief in {inert(emotion)}", tickformat=".0%", range=[0, 1])
 
 
 def image(pixels: np.ndarray, *, unit: str, title: str, height: int = 300) -> go.Figure:
@@ -246,7 +246,7 @@ def timeline(windows: Sequence, *, height: int = 220) -> go.Figure:
             line={"color": tints[name], "width": 1},
             marker={"size": 5},
             customdata=spans,
-            hovertemplate=f"{name}: %{{y:.0%}}, %{{customdata}}<extra></extra>",
+            hovertemplate="%{fullData.name}: %{y:.0%}, %{customdata}<extra></extra>",
         )
         for name in names
     ]

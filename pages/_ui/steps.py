@@ -9,6 +9,7 @@ from mer.config import Config
 from mer.errors import ConfigError
 from mer.preview import Steps, steps
 from pages._ui.sound import envelope, image, spectrogram, waveform
+from pages._ui.style import plain
 
 __all__ = ["show_steps"]
 
@@ -98,7 +99,7 @@ def _sliders() -> Config:
     try:
         return config.updated(n_mels=bands, n_fft=fft, hop_length=hop)
     except ConfigError as error:
-        st.warning(str(error))
+        st.warning(plain(str(error)))
         return config
 
 

@@ -1,8 +1,11 @@
 """Colours and words: one colour per emotion everywhere, scores with their interval, times for people."""
 
+import html
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
+
+from mer.names import visible
 
 if TYPE_CHECKING:
     from mer.runs import Run
@@ -15,6 +18,7 @@ __all__ = [
     "card_score",
     "colours",
     "counted",
+    "inert",
     "interval",
     "members_of",
     "percent",
@@ -55,7 +59,12 @@ def colours(classes: Iterable[str]) -> dict[str, str]:
 
 def plain(text: str) -> str:
     """Text from outside, such as a file name, so that Markdown shows it and does nothing else with it."""
-    return re.sub(r"([\\`*_{}\[\]()#+\-.!|~<>$:&])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_{}\[\]()#+\-.!|~<>$:&])", r"\\\1", visible(" ".join(text.split())))
+
+
+def inert(text: str) -> str:
+    """The same for charts, where Plotly takes some HTML for what it says."""
+    return html.escape(visible(text), quote=False)
 
 
 def bilingual(name: str) -> str:
@@ -114,5 +123,5 @@ def card_score(scores: dict) -> str:
         return (
             f"{found}; chance {percent(scores['chance'])}, largest class {percent(scores['majority'])}{svm}"
         )
-    except (KeyError, TypeError, ValueError):  # a card from elsewhere may say anything
+    except (ArithmeticError, KeyError, TypeError, ValueError):  # a card from elsewhere may say anything
         return ""

@@ -15,6 +15,7 @@ import streamlit as st
 
 from mer.errors import MerError
 from mer.jobs import start_mer
+from pages._ui.style import plain
 
 __all__ = ["run_mer"]
 
@@ -23,7 +24,7 @@ PROGRESS = re.compile(r"^(?P<title>.+): (?P<done>\d+) of (?P<total>\d+)(?:, (?P<
 
 def run_mer(*words: str, title: str) -> Any:
     """What `python -m mer WORDS --json` prints; raises MerError with its message if it fails."""
-    bar = st.progress(0.0, text=f"{title} …")
+    bar = st.progress(0.0, text=f"{plain(title)} …")
     with tempfile.TemporaryFile("w+", encoding="utf-8") as out:
         streams = {"stdout": out, "stderr": subprocess.PIPE}
         process = start_mer(*words, "--json", **streams, text=True, encoding="utf-8", errors="replace")
@@ -51,5 +52,5 @@ def _follow(process: subprocess.Popen, bar: Any, title: str) -> str:
             continue
         done, total = int(found["done"]), max(int(found["total"]), 1)
         words = [found["title"], f"{done} of {total}", *filter(None, [found["pace"]])]
-        bar.progress(min(done / total, 1.0), text=f"{title}: {', '.join(words)}")
+        bar.progress(min(done / total, 1.0), text=plain(f"{title}: {', '.join(words)}"))
     return last

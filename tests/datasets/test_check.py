@@ -241,6 +241,28 @@ def test_damaged_groups_are_worked_out_again(damage, excerpts, store, own_home):
     assert place.read_text() == kept
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"groups": {}},
+        {"groups": []},
+        {"groups": None},
+        {"links": [["gone", "gone", 1.0, "same audio"]]},
+        {"links": [[1]]},
+        {"confidence": {"99": 1.0}},
+        {"confidence": {"x": 1.0}},
+        {"thresholds": 5},
+    ],
+)
+def test_groups_changed_by_hand_are_worked_out_again(change, excerpts, store, own_home):
+    first = check(load_dataset(excerpts), store, workers=1)
+    (place,) = (own_home / "groups").iterdir()
+    kept = place.read_text()
+    place.write_text(json.dumps(json.loads(kept) | change))
+    assert check(load_dataset(excerpts), store, workers=1) == first
+    assert place.read_text() == kept
+
+
 def test_groups_that_are_known_are_not_written_again(excerpts, store, monkeypatch):
     """A MER_HOME that has become read-only is fine as long as there is nothing new."""
     first = check(load_dataset(excerpts), store, workers=1)

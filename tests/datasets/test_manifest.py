@@ -1,6 +1,9 @@
 """CSV manifests: columns, encodings, splits, and paths that may not leave the folder."""
 
+import json
 import math
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mer.datasets import load_dataset
+from mer.datasets import load_dataset, manifest
 from mer.datasets.base import Clip
 from mer.datasets.manifest import read_manifest
 from mer.datasets.votes import Votes
@@ -320,3 +323,64 @@ def test_votes_that_are_no_numbers_are_refused_with_their_line(write, value):
 def test_an_empty_cell_is_no_vote(write):
     dataset = read_manifest(write("path,calm,sad\na.wav,,2\n"), label_column="calm,sad")
     assert dataset.clips[0].votes == (0, 1)
+
+
+# --- hostile tables ---------------------------------------------------------------------------------
+
+
+def test_a_table_of_absurd_size_is_not_even_read(write, monkeypatch):
+    monkeypatch.setattr(manifest, "MAX_BYTES", 2**20)
+    path = write("path,label\na.wav," + "x" * 2**20)
+    monkeypatch.setattr(Path, "open", None)
+    with pytest.raises(DataError, match=r"list.csv has 1 MB, of at most 1; split it"):
+        read_manifest(path)
+
+
+def test_a_million_lines_are_refused_before_a_file_is_looked_for(write, monkeypatch):
+    monkeypatch.setattr(manifest, "_spelt", None)
+    path = write("path,label\n" + "a.wav,Sad\n" * 1_000_000)
+    started = time.perf_counter()
+    with pytest.raises(DataError, match=r"list.csv has more than 200000 lines; split it"):
+        read_manifest(path)
+    assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize("line", ["b.wav,{}\n", 'b.wav,Sad,"{}"\n'])
+def test_a_label_or_song_of_absurd_length_is_left_out(line, write):
+    dataset = read_manifest(write("path,label,song\na.wav,Sad,one\n" + line.format("x" * 100_000)))
+    assert [clip.id for clip in dataset.clips] == ["a.wav"]
+    assert dataset.left_out == (("b.wav", "its label or song is longer than 200 letters"),)
+
+
+def test_labels_and_songs_that_look_the_same_are_the_same(write):
+    rows = "a.wav,प\u0922\u093cा,caf\u00e9\nb.wav,प\u095dा,cafe\u0301\n"
+    first, second = read_manifest(write("path,label,song\n" + rows)).clips
+    assert (first.label, first.song) == (second.label, second.song)
+
+
+def test_a_file_is_found_under_its_decomposed_name_as_macos_writes_it(write, tmp_path):
+    (tmp_path / "cafe\u0301.wav").touch()
+    (clip,) = read_manifest(write("path,label\ncaf\u00e9.wav,Sad\n")).clips
+    assert clip.path.is_file()
+
+
+def test_what_looks_like_a_formula_is_a_label(write):
+    (clip,) = read_manifest(write("path,label\na.wav,=cmd|'/c calc'!A0\n")).clips
+    assert clip.label == "=cmd|'/c calc'!A0"
+
+
+@pytest.mark.parametrize("key", ["name", "licence"])
+def test_a_card_with_an_endless_name_is_refused(key, write, tmp_path):
+    (tmp_path / "dataset.json").write_text(json.dumps({key: "x" * 300}))
+    with pytest.raises(DataError, match=r"dataset.json: 'x{40}'... is longer than 200 letters; shorten it"):
+        read_manifest(write("path,label\na.wav,Sad\n"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("[" * 200_000, "is not JSON"), (" " * 2**21, r"has 2097152 bytes, of at most 1048576; shorten it")],
+)
+def test_a_card_too_deep_or_too_large_is_refused(content, message, write, tmp_path):
+    (tmp_path / "dataset.json").write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_manifest(write("path,label\na.wav,Sad\n"))

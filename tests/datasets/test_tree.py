@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mer.datasets import MER500_CLASSES, load_dataset
-from mer.datasets import tree as tree_module
+from mer.datasets import MER500_CLASSES, load_dataset, zips
 from mer.datasets.base import AUDIO_SUFFIXES, Clip, Dataset
-from mer.datasets.tree import describe, read_tree, unpack_zip
+from mer.datasets.tree import describe, read_tree
+from mer.datasets.zips import unpack_zip
 from mer.errors import DataError, StorageError
 
 
@@ -175,7 +175,7 @@ def test_a_zip_is_unpacked_under_mer_home_with_its_audio_only(pack, own_home):
 
 def test_the_same_zip_is_unpacked_once(pack, tmp_path, monkeypatch):
     first = unpack_zip(pack("Sad/a.wav"))
-    monkeypatch.setattr(tree_module.zipfile, "ZipFile", None)
+    monkeypatch.setattr(zips.zipfile, "ZipFile", None)
     assert unpack_zip(tmp_path / "corpus.zip") == first
 
 
@@ -260,13 +260,13 @@ def test_a_zip_without_audio_is_refused(pack):
 
 
 def test_a_zip_with_too_many_entries_is_refused(pack, monkeypatch):
-    monkeypatch.setattr(tree_module, "MAX_ENTRIES", 2)
+    monkeypatch.setattr(zips, "MAX_ENTRIES", 2)
     with pytest.raises(DataError, match=r"corpus.zip has 3 entries; at most 2 are unpacked"):
         unpack_zip(pack("a/1.wav", "a/2.wav", "a/3.wav"))
 
 
 def test_a_zip_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(pack, monkeypatch, own_home):
-    monkeypatch.setattr(tree_module, "MAX_UNPACKED", 700)
+    monkeypatch.setattr(zips, "MAX_UNPACKED", 700)
     assert unpack_zip(pack("a/1.wav")).is_dir()
     with pytest.raises(DataError, match=r"corpus.zip unpacks to 0 GB; at most 0 are allowed"):
         unpack_zip(pack("a/1.wav", "a/2.wav"))

@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 from mer.results import test_key as key_of
 from pages._ui import launching
 from pages._ui.frame import PAGES
-from tests.page_helpers import ENTRY, ROOT, SECONDS, TITLES, errors, links, opened, said
+from tests.page_helpers import ENTRY, ROOT, SECONDS, TITLES, as_read, errors, links, opened, said
 
 MODULES = [*sorted((ROOT / "pages").glob("*.py")), ENTRY]
 SHARED = sorted((ROOT / "pages" / "_ui").glob("*.py"))
@@ -136,7 +136,7 @@ def test_a_damaged_card_takes_its_model_off_the_list_and_is_said(spoiled):
 
 def test_a_damaged_library_is_said_with_where_it_is_kept(spoiled):
     app = opened("data")
-    assert any("library.json.damaged" in warning.value for warning in app.warning)
+    assert any("library.json.damaged" in as_read(warning.value) for warning in app.warning)
 
 
 def test_what_is_no_error_of_ours_is_said_in_plain_words(monkeypatch):

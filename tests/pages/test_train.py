@@ -11,7 +11,7 @@ from mer.estimate import Estimate
 from mer.library import known
 from mer.presets import preset
 from pages._ui import launching
-from tests.page_helpers import errors, links, opened, page_at, said
+from tests.page_helpers import as_read, errors, links, opened, page_at, said
 from tests.run_helpers import tiny_config
 
 
@@ -90,7 +90,7 @@ def test_what_is_changed_is_said_and_stands_in_the_command(launched):
     app = page_at("train", preset="paper").run()
     app.number_input(key="paper train.epochs").set_value(7)
     app.toggle(key="paper train.class_weights").set_value(True).run()
-    assert "Changed: class_weights = True, epochs = 7" in said(app)
+    assert "Changed: class_weights = True, epochs = 7" in as_read(said(app))
     assert commands(app)[0].endswith("--preset paper --class-weights --epochs 7")
 
 

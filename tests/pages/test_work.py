@@ -12,6 +12,7 @@ import pytest
 from mer.errors import MerError
 from pages._ui import work
 from pages._ui.work import run_mer
+from tests.page_helpers import as_read
 
 HEAD = f"#!{sys.executable}\nimport sys, time, json, os\n"
 
@@ -72,7 +73,7 @@ def test_progress_is_shown_phase_by_phase_with_the_time_that_is_left(bar, progra
     ]
     program("".join(f"print({line!r}, file=sys.stderr, flush=True)\n" for line in lines) + "print('[]')")
     assert run_mer("x", title="Checking") == []
-    assert bar.shown[-3:] == [
+    assert [(share, as_read(text)) for share, text in bar.shown[-3:]] == [
         (0.25, "Checking: preparing clips, 1 of 4"),
         (0.5, "Checking: preparing clips, 2 of 4, 3 a second, 7 s left"),
         (1, "Checking: comparing, 2 of 2"),

@@ -12,6 +12,7 @@ from pages._ui.data import Model, predictor
 from pages._ui.frame import guarded
 from pages._ui.sound import deletion_curves, explained, thin
 from pages._ui.style import bilingual, percent, plain
+from pages._ui.turns import in_turn
 
 if TYPE_CHECKING:
     from mer.deletion import Deletion
@@ -43,7 +44,8 @@ def _explain(content: bytes, name: str, key: str, emotion: str, window: int | No
     from mer.masking import as_wav
 
     network = predictor(_model)
-    found = explain(network, content, name=name, emotion=emotion, window=window)
+    with in_turn():
+        found = explain(network, content, name=name, emotion=emotion, window=window)
     return Shown(
         probability=found.probability,
         start=found.start,

@@ -188,7 +188,9 @@ def cpu(pid: int) -> float:
     return used.user + used.system
 
 
-def under_load(server: Server, training: Training, memory: Memory, sessions: int, seconds: float, first: int) -> dict:
+def under_load(
+    server: Server, training: Training, memory: Memory, sessions: int, seconds: float, first: int
+) -> dict:
     """One load with its figures."""
     pids = {"server": server.process.pid, "training": training.process.pid}
     before = {name: cpu(pid) for name, pid in pids.items()} | {"visitors": time.process_time()}
@@ -227,7 +229,10 @@ def measure(home: Path, *, sessions: int, seconds: float, loads: int = 2, alone:
         length = time.monotonic() - began
         found = {"sessions": sessions, "seconds": seconds, "cpus": os.cpu_count(), "memory_mb": memory.now()}
         speed = round((training.steps() - steps) / length, 3)
-        found["alone"] = {"steps_per_s": speed, "cores": round((cpu(training.process.pid) - used) / length, 3)}
+        found["alone"] = {
+            "steps_per_s": speed,
+            "cores": round((cpu(training.process.pid) - used) / length, 3),
+        }
         found["loads"] = [
             under_load(server, training, memory, sessions, seconds, first=1000 * number)
             for number in range(loads)

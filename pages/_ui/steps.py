@@ -9,6 +9,7 @@ from mer.config import Config
 from mer.errors import ConfigError
 from mer.preview import Steps, steps
 from pages._ui.sound import envelope, image, spectrogram, waveform
+from pages._ui.turns import in_turn
 
 __all__ = ["show_steps"]
 
@@ -105,4 +106,5 @@ def _sliders() -> Config:
 @st.cache_data(max_entries=48, max_size="200 MB", show_spinner=False)
 def _steps(content: bytes, name: str, config_text: str, window: int) -> Steps:
     config = Config.from_json(config_text)
-    return steps(content, audio=config.audio, mel=config.mel, window=window, name=name)
+    with in_turn():
+        return steps(content, audio=config.audio, mel=config.mel, window=window, name=name)

@@ -1,7 +1,7 @@
 """Heavy work in turn: as many clips are heard at once as there are cores, however many visitors ask.
 
-More at once would not be done sooner, and each holds its clip, its windows and what a network makes of them in
-memory: twenty songs of five minutes at once took 3.5 GB.
+More at once would not be done sooner, and each holds its clip, its windows and what a network makes of them
+in memory: twenty songs of five minutes at once took 3.5 GB.
 """
 
 from collections.abc import Iterator
@@ -11,16 +11,22 @@ from threading import Lock, Semaphore
 
 import streamlit as st
 
-from mer.machine import cores
+from mer.machine import cores, hand_back
 
 __all__ = ["alone", "in_turn"]
 
 
 @contextmanager
 def in_turn() -> Iterator[None]:
-    """One of as many places as there are cores; wait for it. Must not be entered twice."""
+    """Wait for one of as many places as there are cores; must not be entered twice by one thread.
+
+    What was taken goes back to the system: the next visitor's thread has a memory of its own.
+    """
     with _places():
-        yield
+        try:
+            yield
+        finally:
+            hand_back()
 
 
 @lru_cache(maxsize=1)

@@ -2,9 +2,10 @@
 
     python -m tests.browser.load --sessions 20 --seconds 120
 
-prints one JSON object: seconds that acts took (p50, p95, max), errors shown, connections dropped, memory of
-the server with its commands in MB for each of two loads, CPU time, and the speed of the training run in steps
-a second, alone and beside each load.
+prints one JSON object. For each of two loads: seconds that acts took, errors shown, connections lost, cores
+used, memory in MB of the server and with its commands, steps that the training run made in a second; the last
+also for the run alone; and what the server grew by and how long it took when everyone gave it a song of five
+minutes at once.
 """
 
 import argparse
@@ -13,36 +14,38 @@ import io
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import defaultdict
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import psutil
 import soundfile
+from websockets.exceptions import ConnectionClosed
 
+from mer.tracking import RunStore
 from tests.browser.conftest import ROOT, Server
-from tests.browser.tab import ConnectionClosed, Tab, Trouble
+from tests.browser.tab import Tab, TroubleError
 
 PAGES = ("", "data", "train", "live", "compare", "confusion", "map", "study", "ladder", "predict")
-SHIPPED = "demo_mobilenet_v3_small"
-RATE, SECONDS = 22_050, 10
+OWN = "source=Upload&model=demo_mobilenet_v3_small"
+RATE, SHORT, WHOLE = 22_050, 10, 300  # Hz, s, s
 LOOKING = 8.0  # s that a visitor stays with Live
 PAUSE = (1.0, 3.0)  # s between two acts
 EPOCHS = 1000  # of the whole network: longer than any load
-LONG = "--preset full --backbone mobilenet_v3_small --weights none --batch-size 8 --patience 0 --no-baseline".split()
+LONG = ("--preset=full", "--backbone=mobilenet_v3_small", "--weights=none", "--batch-size=8", "--patience=0")
 
 
-def song(number: int) -> bytes:
-    """10 s of chords as WAV, each number another tune, so that no answer to one is remembered."""
+def song(number: int, seconds: int = SHORT) -> bytes:
+    """A chord as WAV, each number another one, so that no answer to one is remembered."""
     rng = np.random.default_rng(number)
-    time_axis = np.arange(RATE * SECONDS) / RATE
+    time_axis = np.arange(RATE * seconds) / RATE
     tones = [np.sin(2 * np.pi * hertz * time_axis) for hertz in rng.uniform(110, 880, 3)]
     file = io.BytesIO()
     soundfile.write(file, 0.2 * sum(tones) + 0.01 * rng.standard_normal(len(time_axis)), RATE, format="WAV")
@@ -51,8 +54,13 @@ def song(number: int) -> bytes:
 
 async def predict(tab: Tab, number: int) -> None:
     """Give a clip of one's own to the shipped network, and read an emotion."""
-    await tab.open("predict", f"source=Upload&model={SHIPPED}")
-    await tab.upload(f"tune {number}.wav", song(number), kind="predict")
+    await tab.open("predict", OWN)
+    await hear(tab, number, song(number))
+
+
+async def hear(tab: Tab, number: int, content: bytes) -> None:
+    """Upload a clip where it is asked for."""
+    await tab.upload(f"tune {number}.wav", content, kind="predict")
     if not any(heading.body.endswith("%") for heading in tab.found("heading")):
         tab.errors.append(f"tune {number}: no emotion was named")
 
@@ -72,9 +80,12 @@ async def look_on(tab: Tab) -> None:
 
 
 async def visit(tab: Tab, number: int, seconds: float) -> int:
-    """One visitor's acts, drawn by chance from a seed; returns how often the connection was lost."""
+    """One visitor's acts, drawn by chance from a seed; returns how often the connection was lost.
+
+    All begin with the same page at the same time, as a class does that is told to.
+    """
     rng, end, dropped, tunes = random.Random(number), time.monotonic() + seconds, 0, 0
-    await asyncio.sleep(rng.uniform(0, PAUSE[1]))
+    await tab.open("data")
     while time.monotonic() < end:
         act = rng.choices(("browse", "predict", "try", "look"), (6, 3, 1, 2))[0]
         try:
@@ -92,7 +103,7 @@ async def visit(tab: Tab, number: int, seconds: float) -> int:
         except ConnectionClosed:
             dropped += 1
             await tab.close()
-        except (Trouble, TimeoutError, OSError) as error:
+        except (TroubleError, TimeoutError, OSError) as error:
             tab.errors.append(f"{act}: {type(error).__name__} {error}")
             await tab.close()
         await asyncio.sleep(rng.uniform(*PAUSE))
@@ -105,75 +116,90 @@ async def crowd(url: str, sessions: int, seconds: float, first: int) -> dict:
     tabs = [Tab(url) for _ in range(sessions)]
     visits = [visit(tab, first + number, seconds) for number, tab in enumerate(tabs)]
     dropped = sum(await asyncio.gather(*visits))
+    errors = [error for tab in tabs for error in tab.errors]
+    return {"acts": figures(tabs), "errors": errors, "dropped": dropped}
+
+
+def figures(tabs: list[Tab]) -> dict:
+    """How often each kind of act was done, and the seconds that half, 95% and all of them took at most."""
     took = defaultdict(list)
     for tab in tabs:
         for kind, times in tab.took.items():
             took[kind] += times
-    acts = {
+    return {
         kind: {"n": len(times), **{f"p{q}": round(float(np.percentile(times, q)), 2) for q in (50, 95, 100)}}
         for kind, times in sorted(took.items())
     }
-    return {"acts": acts, "errors": [error for tab in tabs for error in tab.errors], "dropped": dropped}
+
+
+async def all_at_once(url: str, sessions: int) -> float:
+    """Everyone gives a song of five minutes at the same moment; seconds until the last has an answer."""
+    tabs = {Tab(url): song(9_000_000 + number, WHOLE) for number in range(sessions)}
+    for tab in tabs:
+        await tab.open("predict", OWN)
+    began = time.monotonic()
+    await asyncio.gather(*(hear(tab, 0, content) for tab, content in tabs.items()))
+    length = time.monotonic() - began
+    assert not any(tab.errors for tab in tabs), [tab.errors for tab in tabs]
+    for tab in tabs:
+        await tab.close()
+    return length
 
 
 class Memory:
-    """Resident memory of a process and its commands, MB, looked at every half second."""
+    """Resident memory of a process, and with its commands, MB, looked at every half second."""
 
     def __init__(self, pid: int) -> None:
         self.process, self.seen, self.stop = psutil.Process(pid), [], threading.Event()
-        self.thread = threading.Thread(target=self._watch, daemon=True)
-        self.thread.start()
+        threading.Thread(target=self._watch, daemon=True).start()
 
-    def now(self) -> float:
+    def now(self) -> tuple[float, float]:
         """Pages that commands share with the server count twice."""
-        total = 0
-        for process in (self.process, *self.process.children(recursive=True)):
+        own = self.process.memory_info().rss
+        total = own
+        for process in self.process.children(recursive=True):
             try:
                 total += process.memory_info().rss
             except psutil.NoSuchProcess:
                 continue
-        return round(total / 2**20, 1)
+        return round(own / 2**20), round(total / 2**20)
 
     def _watch(self) -> None:
         while not self.stop.wait(0.5):
-            self.seen.append(self.now())
+            try:
+                self.seen.append(self.now())
+            except psutil.NoSuchProcess:
+                return
 
-    def peak(self) -> float:
+    def peak(self) -> dict[str, float]:
         """The most since the last question."""
         seen, self.seen = self.seen, []
-        return max(seen, default=self.now())
+        own, total = zip(*seen, self.now(), strict=True)
+        return {"server": max(own), "with_commands": max(total)}
 
 
 class Training:
     """A run of the whole network that goes on until it is stopped."""
 
     def __init__(self, server: Server, data: Path) -> None:
-        self.server = server
-        words = ["train", "--data", str(data), "--epochs", str(EPOCHS), *LONG]
         self.log = server.home.parent / "training.log"
+        command = [sys.executable, "-m", "mer", "train", "--data", str(data), "--epochs", str(EPOCHS), *LONG]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "mer", *words],
-                cwd=ROOT, env=server.settings, stdout=log, stderr=log,
-            )  # fmt: skip
+                [*command, "--no-baseline"], cwd=ROOT, env=server.settings, stdout=log, stderr=log
+            )
 
     def steps(self) -> int:
-        """How far it is."""
-        from mer.tracking import RunStore
-
-        (run,) = RunStore.open().active()
-        return round(run.metrics.get("progress", 0.0) * (run.steps or 0))
+        """How many it has made."""
+        active = RunStore.open().active()
+        return round(active[0].metrics.get("progress", 0.0) * (active[0].steps or 0)) if active else 0
 
     def begin(self) -> None:
         """Wait for its first steps."""
         deadline = time.monotonic() + 120
-        while True:
-            try:
-                if self.steps() > 5:
-                    return
-            except ValueError:  # not there yet
-                pass
-            assert self.process.poll() is None and time.monotonic() < deadline, self.log.read_text()
+        while self.steps() <= 5:
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.5)
 
     def stop(self) -> None:
@@ -182,28 +208,80 @@ class Training:
         self.process.wait()
 
 
-def cpu(pid: int) -> float:
-    """CPU seconds of a process so far."""
-    used = psutil.Process(pid).cpu_times()
-    return used.user + used.system
+class Spent:
+    """From here on: steps made in a second, and cores that the server, the training and this process use."""
+
+    def __init__(self, server: Server, training: Training) -> None:
+        self.training = training
+        self.processes = {
+            "server": psutil.Process(server.process.pid),
+            "training": psutil.Process(training.process.pid),
+            "visitors": psutil.Process(),
+        }
+        self.before, self.steps, self.began = self._cpu(), training.steps(), time.monotonic()
+
+    def _cpu(self) -> dict[str, float]:
+        times = {name: process.cpu_times() for name, process in self.processes.items()}
+        return {name: used.user + used.system for name, used in times.items()}
+
+    def so_far(self) -> dict:
+        """The figures."""
+        length, after = time.monotonic() - self.began, self._cpu()
+        used = {name: after[name] - self.before[name] for name in after}
+        steps = self.training.steps() - self.steps
+        return {
+            "steps_per_s": round(steps / length, 3),
+            "steps_per_cpu_s": round(steps / used["training"], 3),
+            "cores": {name: round(seconds / length, 3) for name, seconds in used.items()},
+        }
 
 
-def under_load(
-    server: Server, training: Training, memory: Memory, sessions: int, seconds: float, first: int
+def beside(crowd_of: Coroutine, witness: Callable[[], None] | None) -> object:
+    """What a crowd met; meanwhile `witness` is called in this thread, again and again."""
+    with ThreadPoolExecutor(1) as pool:
+        crowded = pool.submit(asyncio.run, crowd_of)
+        while witness and not crowded.done():
+            witness()
+        return crowded.result()
+
+
+def measure(
+    home: Path,
+    *,
+    sessions: int,
+    seconds: float,
+    loads: int = 2,
+    alone: float = 30.0,
+    witness: Callable[[str], None] | None = None,
 ) -> dict:
-    """One load with its figures."""
-    pids = {"server": server.process.pid, "training": training.process.pid}
-    before = {name: cpu(pid) for name, pid in pids.items()} | {"visitors": time.process_time()}
-    memory.peak()
-    began, steps = time.monotonic(), training.steps()
-    found = asyncio.run(crowd(server.url, sessions, seconds, first))
-    length = time.monotonic() - began
-    after = {name: cpu(pid) for name, pid in pids.items()} | {"visitors": time.process_time()}
-    found["steps_per_s"] = round((training.steps() - steps) / length, 3)
-    found["cores"] = {name: round((after[name] - before[name]) / length, 3) for name in before}
-    found["memory_mb"] = {"peak": memory.peak(), "after": memory.now()}
-    found["threads"] = psutil.Process(server.process.pid).num_threads()
-    return found
+    """A fresh server; a training run alone, then beside `loads` crowds; then everyone's songs at once.
+
+    MER_HOME must name `home`. `witness` is called with the server's address again and again meanwhile.
+    """
+    data = furnish(home)
+    server = Server(home).start()
+    memory, training = Memory(server.process.pid), Training(server, data)
+    look = witness and (lambda: witness(server.url))
+    try:
+        training.begin()
+        spent = Spent(server, training)
+        time.sleep(alone)
+        found = {"sessions": sessions, "seconds": seconds, "cpus": os.cpu_count(), "alone": spent.so_far()}
+        found["loads"] = []
+        for number in range(loads):
+            spent = Spent(server, training)
+            memory.peak()
+            met = beside(crowd(server.url, sessions, seconds, 1000 * number), look)
+            found["loads"].append(met | spent.so_far() | {"peak_mb": memory.peak()})
+        training.stop()
+        before = memory.now()[0]
+        took = asyncio.run(all_at_once(server.url, sessions))
+        found["all_at_once"] = {"seconds": round(took, 1), "grew_mb": memory.peak()["server"] - before}
+        return found
+    finally:
+        memory.stop.set()
+        training.stop()
+        server.kill()
 
 
 def furnish(home: Path) -> Path:
@@ -216,35 +294,6 @@ def furnish(home: Path) -> Path:
     return data
 
 
-def measure(home: Path, *, sessions: int, seconds: float, loads: int = 2, alone: float = 30.0) -> dict:
-    """A fresh server, a training run alone, then beside `loads` crowds. MER_HOME must name `home`."""
-    data = furnish(home)
-    server = Server(home).start()
-    memory, training = Memory(server.process.pid), None
-    try:
-        training = Training(server, data)
-        training.begin()
-        steps, began, used = training.steps(), time.monotonic(), cpu(training.process.pid)
-        time.sleep(alone)
-        length = time.monotonic() - began
-        found = {"sessions": sessions, "seconds": seconds, "cpus": os.cpu_count(), "memory_mb": memory.now()}
-        speed = round((training.steps() - steps) / length, 3)
-        found["alone"] = {
-            "steps_per_s": speed,
-            "cores": round((cpu(training.process.pid) - used) / length, 3),
-        }
-        found["loads"] = [
-            under_load(server, training, memory, sessions, seconds, first=1000 * number)
-            for number in range(loads)
-        ]
-        return found
-    finally:
-        memory.stop.set()
-        if training:
-            training.stop()
-        server.kill()
-
-
 def main() -> None:
     """Measure in a temporary home, and print what was found."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -255,7 +304,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MER_HOME"] = str(Path(folder) / "home")
         found = measure(Path(folder) / "home", **vars(given))
-    print(json.dumps(found, indent=1))
+    print(json.dumps(found, indent=1))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -13,27 +13,30 @@ from collections import defaultdict
 from urllib.parse import urlsplit
 
 import requests
+from requests.adapters import HTTPAdapter
 from streamlit.proto.Alert_pb2 import Alert
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
 
 PATIENCE = 120.0  # s for an answer; then it counts as none
 XSRF = "_streamlit_xsrf"
 
 
-class Trouble(AssertionError):
+class TroubleError(AssertionError):
     """What a visitor should never meet."""
 
 
 class Tab:
-    """One visitor. `took` has the seconds of each kind of act, `errors` what was shown that no page should."""
+    """One visitor. `took` has the seconds of each kind of act, `errors` what no page should show."""
 
     def __init__(self, url: str) -> None:
         self.url, self.http, self.socket = url, requests.Session(), None
         self.http.trust_env = False
+        self.http.mount(
+            "http://", HTTPAdapter(max_retries=1)
+        )  # kept connections are closed; browsers ask again
         self.took: dict[str, list[float]] = defaultdict(list)
         self.errors: list[str] = []
         self.page, self.query, self.kept = "", "", set()
@@ -49,7 +52,7 @@ class Tab:
         answer = await asyncio.to_thread(self.http.get, self.url + path, timeout=PATIENCE)
         self.took[kind].append(time.monotonic() - began)
         if not answer.ok:
-            raise Trouble(f"{path}: HTTP {answer.status_code}")
+            raise TroubleError(f"{path}: HTTP {answer.status_code}")
         return answer
 
     async def open(self, page: str, query: str = "") -> None:
@@ -180,7 +183,7 @@ class Tab:
         )
         self.took["file"].append(time.monotonic() - began)
         if not answer.ok:
-            raise Trouble(f"upload: HTTP {answer.status_code}")
+            raise TroubleError(f"upload: HTTP {answer.status_code}")
         state = WidgetState(id=uploader.id)
         file = state.file_uploader_state_value.uploaded_file_info.add(name=name, size=len(content))
         file.file_id = urls.file_id
@@ -192,9 +195,6 @@ class Tab:
         end = time.monotonic() + seconds
         while self.polls and time.monotonic() < end:
             began = time.monotonic()
-            for fragment, interval in list(self.polls.items()):
-                await self.run(kind="look", fragment=fragment)
+            ((fragment, interval),) = self.polls.items()
+            await self.run(kind="look", fragment=fragment)
             await asyncio.sleep(max(0.0, began + interval - time.monotonic()))
-
-
-__all__ = ["ConnectionClosed", "Tab", "Trouble"]

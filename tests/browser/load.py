@@ -226,6 +226,7 @@ class Spent:
 
     def so_far(self) -> dict:
         """The figures."""
+        assert self.training.process.poll() is None, self.training.log.read_text()
         length, after = time.monotonic() - self.began, self._cpu()
         used = {name: after[name] - self.before[name] for name in after}
         steps = self.training.steps() - self.steps

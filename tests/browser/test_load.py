@@ -26,9 +26,9 @@ def witness(page):
 
 
 @pytest.mark.timeout(1500)
-def test_twenty_visitors_for_two_minutes_beside_a_training_run(own_home, witness):
+def test_twenty_visitors_for_two_minutes_beside_a_training_run(own_home, witness, record_property):
     found = measure(own_home, sessions=20, seconds=120, witness=witness)
-    print(found)
+    record_property("figures", found)
     first, second = found["loads"]
     for load in (first, second):
         assert (load["errors"], load["dropped"]) == ([], 0)

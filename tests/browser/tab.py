@@ -88,6 +88,7 @@ class Tab:
         """As a tab is closed."""
         if self.socket:
             await self.socket.close()
+        self.http.close()  # it opens again when it is needed
         self.socket = None
         self.fresh()
 

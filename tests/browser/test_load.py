@@ -13,6 +13,7 @@ BROKEN = "[data-testid=stException], [data-testid=stAlertContentError], [data-te
 def witness(page):
     """Looks at one page after the other with a real browser, and fails at the first that is broken."""
     addresses = iter(PAGES * 100)
+    page.set_default_timeout(300_000)  # ms: that a page is late among so many is told by other figures
 
     def look(url):
         address = next(addresses)

@@ -238,7 +238,7 @@ class Spent:
 
 
 def beside(crowd_of: Coroutine, witness: Callable[[], None] | None) -> object:
-    """What a crowd met; meanwhile `witness` is called in this thread, again and again."""
+    """What a crowd met, in a thread of its own; meanwhile `witness` is called in this one, again and again."""
     with ThreadPoolExecutor(1) as pool:
         crowded = pool.submit(asyncio.run, crowd_of)
         while witness and not crowded.done():
@@ -276,7 +276,7 @@ def measure(
             found["loads"].append(met | spent.so_far() | {"peak_mb": memory.peak()})
         training.stop()
         before = memory.now()[0]
-        took = asyncio.run(all_at_once(server.url, sessions))
+        took = beside(all_at_once(server.url, sessions), None)
         found["all_at_once"] = {"seconds": round(took, 1), "grew_mb": memory.peak()["server"] - before}
         return found
     finally:

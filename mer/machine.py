@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mer.errors import ConfigError
 
-__all__ = ["cores", "gpus", "keep_memory", "slots"]
+__all__ = ["cores", "gpus", "hand_back", "keep_memory", "slots", "wait_asleep"]
 
 # Parameters of glibc's malloc (mallopt(3)) and what they are set to, bytes.
 ALLOCATOR = {-1: 2**30, -3: 2**28}  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
@@ -49,3 +49,21 @@ def keep_memory() -> bool:
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
     return mallopt is not None and all(mallopt(name, value) for name, value in ALLOCATOR.items())
+
+
+def hand_back() -> None:
+    """Give freed memory back to the system, where `keep_memory` had it kept and this C library can."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim:
+        trim(0)
+
+
+def wait_asleep() -> None:
+    """Have threads that share an operation sleep while they wait for one another.
+
+    To be called before torch is imported; commands that this process starts do the same. They would spin for
+    some milliseconds otherwise, each time, which on cores that others use too is time taken from the thread
+    that is waited for. Measured on two cores with two busy neighbours: a step of MobileNetV3-Small on 8
+    windows takes 0.24 s of CPU time instead of 1 to 3 s. OMP_WAIT_POLICY, where it is set, is left as it is.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -1,5 +1,6 @@
 """What the machine has, and what each run may take of it."""
 
+import os
 import subprocess
 import sys
 
@@ -55,3 +56,17 @@ def test_memory_that_was_freed_is_used_again_without_the_kernel():
 def test_where_the_c_library_cannot_nothing_happens(monkeypatch):
     monkeypatch.setattr(machine.sys, "platform", "darwin")
     assert keep_memory() is False
+
+
+DASHBOARD = "import streamlit_app, torch"
+COMMAND = "from mer.cli import main; main(['runs', 'list', '--json']); import torch"
+
+
+@pytest.mark.parametrize("code", [DASHBOARD, COMMAND])
+def test_threads_that_wait_for_one_another_leave_the_core_to_others(code):
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_DISPLAY_ENV": "verbose"}  # the library of threads tells what it goes by
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    if "GOMP_SPINCOUNT" not in done.stderr:
+        pytest.skip("torch has another OpenMP here than GNU's")
+    assert "GOMP_SPINCOUNT = '0'" in done.stderr

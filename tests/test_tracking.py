@@ -5,6 +5,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -191,14 +192,53 @@ def test_a_home_that_cannot_be_written_is_an_error_with_the_remedy(tmp_path, mon
         RunStore.open()
 
 
+PLAIN = """
+import sys
+from mer.tracking import RunStore
+runs = RunStore.open()
+for step in range(1, int(sys.argv[2]) + 1):
+    runs.log(sys.argv[1], [(step, {"step_loss": step, "progress": step / 2})])
+"""
+TRAINING = """
+import sys
+from mer.callbacks import LogFigures
+from mer.tracking import RunStore
+from mer.training import Step
+figures, total = LogFigures(RunStore.open(), sys.argv[1], every=0.05), int(sys.argv[2])
+for step in range(1, total + 1):
+    figures.on_step(Step(epoch=1, done=step, total=total, loss=step, accuracy=0.5))
+    figures.flush() if step % 5 == 0 else None
+figures.flush()
+"""
+
+
+def log_at_once(runs, code, *, processes, rows):
+    """Have so many processes log, read while they do; each step that came back for each of two figures."""
+    ids = [runs.create(f"writer {k}", SPEC) for k in range(processes)]
+    crowd = [
+        subprocess.Popen([sys.executable, "-c", code, run_id, str(rows)], env=dict(os.environ))
+        for run_id in ids
+    ]
+    seen = dict.fromkeys(ids, 0)
+    while any(process.poll() is None for process in crowd):
+        for run in runs.active():
+            if run.id in seen:
+                so_far = len(runs.history(run.id, "step_loss"))
+                assert so_far >= seen[run.id]
+                seen[run.id] = so_far
+        time.sleep(0.5)
+    assert [process.wait() for process in crowd] == [0] * processes
+    return [[sorted(runs.history(run_id, metric)) for metric in ("step_loss", "progress")] for run_id in ids]
+
+
+def test_three_processes_logging_at_once_lose_nothing(runs):
+    found = log_at_once(runs, PLAIN, processes=3, rows=30)
+    steps = range(1, 31)
+    assert found == [[[(n, n) for n in steps], [(n, n / 2) for n in steps]]] * 3
+
+
 @pytest.mark.slow
-def test_eight_processes_logging_at_once_lose_nothing(runs, runs_home):
-    code = (
-        "import sys; from mer.tracking import RunStore; runs = RunStore.open()\n"
-        "for step in range(1, 51): runs.log(sys.argv[1], [(step, {'loss': step})])"
-    )
-    ids = [runs.create(f"writer {k}", SPEC) for k in range(8)]
-    crowd = [subprocess.Popen([sys.executable, "-c", code, i], env=dict(os.environ)) for i in ids]
-    assert [process.wait() for process in crowd] == [0] * 8
-    for run_id in ids:
-        assert runs.history(run_id, "loss") == [(step, step) for step in range(1, 51)]
+def test_eight_runs_logging_at_once_lose_nothing_and_repeat_nothing(runs):
+    found = log_at_once(runs, TRAINING, processes=8, rows=250)
+    steps = range(1, 251)
+    assert found == [[[(n, n) for n in steps], [(n, n / 250) for n in steps]]] * 8

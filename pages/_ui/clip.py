@@ -26,6 +26,7 @@ from pages._ui.sound import (
     waveform,
 )
 from pages._ui.style import bilingual, card_score, percent, plain
+from pages._ui.turns import in_turn
 
 if TYPE_CHECKING:
     from mer.inference import Prediction
@@ -51,10 +52,11 @@ def _analyse(content: bytes, name: str, key: str, _model: Model) -> Analysis:
     spend("predictions")
     network = predictor(_model)
     config = network.card.config
-    samples = load(content, config.audio, name=name, max_seconds=LONGEST)
-    level = log_mel(samples, sample_rate=config.audio.sample_rate, config=config.mel).numpy()
-    shown = envelope(samples, config.audio.sample_rate)
-    found = network.predict_waveform(samples)
+    with in_turn():
+        samples = load(content, config.audio, name=name, max_seconds=LONGEST)
+        level = log_mel(samples, sample_rate=config.audio.sample_rate, config=config.mel).numpy()
+        shown = envelope(samples, config.audio.sample_rate)
+        found = network.predict_waveform(samples)
     return Analysis(found, thin(level), shown, config.mel, config.audio.window_seconds)
 
 
@@ -80,9 +82,10 @@ def listen(content: bytes, name: str, models: Sequence[Model]) -> list[tuple[Mod
 def picture_of(content: bytes, name: str) -> go.Figure:
     """The log-mel spectrogram of a clip by the default settings. Raises AudioError."""
     config = Config()
-    samples = load(content, config.audio, name=name)
     rate = config.audio.sample_rate
-    level = log_mel(samples, sample_rate=rate, config=config.mel).numpy()
+    with in_turn():
+        samples = load(content, config.audio, name=name)
+        level = log_mel(samples, sample_rate=rate, config=config.mel).numpy()
     return spectrogram(level, seconds=len(samples) / rate, config=config.mel)
 
 

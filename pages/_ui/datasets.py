@@ -11,6 +11,7 @@ from mer.library import Entry, find, known
 from mer.store import FeatureStore
 from pages._ui.frame import page_file
 from pages._ui.links import chosen, remember
+from pages._ui.turns import alone
 from pages._ui.work import run_mer
 
 __all__ = ["pick_data", "report", "title"]
@@ -28,10 +29,12 @@ def report(entry: Entry, *, again: bool = False) -> Report:
     """
     place, checked = str(mer_home()), _checked()
     if again or (place, entry.key) not in checked:
-        columns = (f"--label-column={entry.label_column}", f"--song-column={entry.song_column}")
-        run_mer("data", "check", entry.path, *columns, title=f"Checking {entry.name}")
-        _report.clear()
-        checked.add((place, entry.key))
+        with alone(f"Checking {entry.name}"):
+            if again or (place, entry.key) not in checked:  # nobody has, meanwhile
+                columns = (f"--label-column={entry.label_column}", f"--song-column={entry.song_column}")
+                run_mer("data", "check", entry.path, *columns, title=f"Checking {entry.name}")
+                _report.clear()
+                checked.add((place, entry.key))
     return _report(place, entry.key)
 
 

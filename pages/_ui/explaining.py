@@ -13,6 +13,7 @@ from pages._ui.frame import guarded
 from pages._ui.permission import spend
 from pages._ui.sound import deletion_curves, explained, thin
 from pages._ui.style import bilingual, percent, plain
+from pages._ui.turns import in_turn
 
 if TYPE_CHECKING:
     from mer.deletion import Deletion
@@ -45,7 +46,8 @@ def _explain(content: bytes, name: str, key: str, emotion: str, window: int | No
 
     spend("explanations")
     network = predictor(_model)
-    found = explain(network, content, name=name, emotion=emotion, window=window)
+    with in_turn():
+        found = explain(network, content, name=name, emotion=emotion, window=window)
     return Shown(
         probability=found.probability,
         start=found.start,

@@ -16,10 +16,13 @@ from pathlib import Path
 import streamlit as st
 
 from mer.errors import MerError
+from mer.machine import wait_asleep
 from pages._ui.permission import identity, shown
 from pages._ui.style import STATUS, counted, plain
 
 __all__ = ["PAGES", "guarded", "navigation", "page", "page_file"]
+
+wait_asleep()
 
 FOLDER = Path(__file__).parents[1]
 # Group, then title, file and icon of each page.

@@ -20,6 +20,7 @@ from pages._ui.changes import launch
 from pages._ui.datasets import report
 from pages._ui.frame import page_file
 from pages._ui.permission import button
+from pages._ui.turns import in_turn
 
 if TYPE_CHECKING:
     from mer.estimate import Estimate
@@ -53,7 +54,8 @@ def _estimate(config_text: str, *lengths: tuple[float, ...]) -> "Estimate":
 
     clips, unprepared, undescribed = lengths
     config = Config.from_json(config_text)
-    return estimate(config, clips, unprepared=unprepared, undescribed=undescribed)
+    with in_turn():
+        return estimate(config, clips, unprepared=unprepared, undescribed=undescribed)
 
 
 def time_needed(entry: Entry, specs: list[Spec]) -> float:

@@ -16,6 +16,7 @@ from pages._ui.chart import figure
 from pages._ui.data import all_runs
 from pages._ui.evaluated import clip_path, predictions
 from pages._ui.style import RUN_COLOURS, colours, titled
+from pages._ui.turns import in_turn
 
 __all__ = ["COLOUR_BY", "alignments", "map_of", "places", "tints"]
 
@@ -39,7 +40,9 @@ def _features(home: str, run_id: str) -> np.ndarray:
     folder = RunStore.open().folder(run.tags.get("mer.checkpoint_run", run.id), "checkpoint")
     if folder is None:
         raise RunError(f"run {run.id[:8]} kept no checkpoint; train it again")
-    return clip_embeddings(folder, [clip_path(run, row["clip"]) for row in predictions(run)])
+    paths = [clip_path(run, row["clip"]) for row in predictions(run)]
+    with in_turn():
+        return clip_embeddings(folder, paths)
 
 
 def places(runs: Sequence[Run]) -> np.ndarray:

@@ -10,6 +10,7 @@ from mer.errors import ConfigError
 from mer.preview import Steps, steps
 from pages._ui.sound import envelope, image, spectrogram, waveform
 from pages._ui.style import plain
+from pages._ui.turns import in_turn
 
 __all__ = ["show_steps"]
 
@@ -106,4 +107,5 @@ def _sliders() -> Config:
 @st.cache_data(max_entries=48, max_size="200 MB", show_spinner=False)
 def _steps(content: bytes, name: str, config_text: str, window: int) -> Steps:
     config = Config.from_json(config_text)
-    return steps(content, audio=config.audio, mel=config.mel, window=window, name=name)
+    with in_turn():
+        return steps(content, audio=config.audio, mel=config.mel, window=window, name=name)

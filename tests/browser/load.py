@@ -238,7 +238,7 @@ class Spent:
 
 
 def beside(crowd_of: Coroutine, witness: Callable[[], None] | None) -> object:
-    """What a crowd met, in a thread of its own; meanwhile `witness` is called in this one, again and again."""
+    """What a crowd met, in a thread of its own; meanwhile `witness` is called here, again and again."""
     with ThreadPoolExecutor(1) as pool:
         crowded = pool.submit(asyncio.run, crowd_of)
         while witness and not crowded.done():

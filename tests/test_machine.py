@@ -62,11 +62,16 @@ DASHBOARD = "import streamlit_app, torch"
 COMMAND = "from mer.cli import main; main(['runs', 'list', '--json']); import torch"
 
 
-@pytest.mark.parametrize("code", [DASHBOARD, COMMAND])
-def test_threads_that_wait_for_one_another_leave_the_core_to_others(code):
-    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+@pytest.mark.parametrize(
+    ("code", "policy", "spins"),
+    [(DASHBOARD, {}, 0), (COMMAND, {}, 10_000), (COMMAND, {"OMP_WAIT_POLICY": "passive"}, 0)],
+    ids=["dashboard", "command", "command of the dashboard"],
+)
+def test_threads_that_wait_for_one_another_leave_the_core_to_others(code, policy, spins):
+    ours = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    environment = {key: value for key, value in os.environ.items() if key not in ours} | policy
     environment |= {"OMP_DISPLAY_ENV": "verbose"}  # the library of threads tells what it goes by
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     if "GOMP_SPINCOUNT" not in done.stderr:
         pytest.skip("torch has another OpenMP here than GNU's")
-    assert "GOMP_SPINCOUNT = '0'" in done.stderr
+    assert f"GOMP_SPINCOUNT = '{spins}'" in done.stderr

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from mer.cli.parser import build_parser
 from mer.errors import MerError
-from mer.machine import wait_asleep
+from mer.machine import wait_briefly
 
 __all__ = ["main"]
 
@@ -20,7 +20,7 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     _stop_cleanly_on_signals()
-    wait_asleep()
+    wait_briefly()
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = build_parser().parse_args(words)
     arguments.words = words

@@ -61,16 +61,16 @@ def hand_back() -> None:
 def wait_asleep() -> None:
     """Have threads that share an operation sleep while they wait for one another, also in child processes.
 
-    To be called before torch is imported. They would spin for milliseconds otherwise, each time, which on cores
-    that others use too is time taken from the thread that is waited for. A training step of MobileNetV3-Small
-    (16 windows, two cores) with two busy neighbours: 0.7 s, else 2.8 s. On idle cores waking up has its price:
-    0.44 s instead of 0.35 s. OMP_WAIT_POLICY, where it is set, is left as it is.
+    To be called before torch is imported. They would spin for milliseconds otherwise, each time, which on
+    cores that others use too is time taken from the thread that is waited for. A training step of
+    MobileNetV3-Small (16 windows, two cores) with two busy neighbours: 0.7 s, else 2.8 s. On idle cores waking
+    up has its price: 0.44 s instead of 0.35 s. OMP_WAIT_POLICY, where it is set, is left as it is.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def wait_briefly() -> None:
-    """Have threads spin for some ten microseconds and then sleep: for a process that may have the cores alone.
+    """Have threads spin for some ten microseconds, then sleep: for what may have the cores alone.
 
     That step takes 1.1 s with the busy neighbours and 0.37 s without. Of GNU's OpenMP, which torch has on
     Linux; where OMP_WAIT_POLICY is set, as the dashboard does for its runs, nothing changes.

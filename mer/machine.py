@@ -63,8 +63,8 @@ def wait_asleep() -> None:
 
     To be called before torch is imported. They would spin for milliseconds otherwise, each time, which on
     cores that others use too is time taken from the thread that is waited for. A training step of
-    MobileNetV3-Small (16 windows, two cores) with two busy neighbours: 0.7 s, else 2.8 s. On idle cores waking
-    up has its price: 0.44 s instead of 0.35 s. OMP_WAIT_POLICY, where it is set, is left as it is.
+    MobileNetV3-Small (16 windows, two cores) with two busy neighbours: 0.7 s, else 2.8 s. On idle cores to
+    wake up has its price: 0.44 s instead of 0.35 s. OMP_WAIT_POLICY, where it is set, is left as it is.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 

@@ -61,7 +61,16 @@ def _all_runs(home: str, version: int) -> list[Run]:
 
 def active_runs() -> list[Run]:
     """Runs that are queued, running, stopping or interrupted, newest first."""
-    return RunStore.open().active() if RunStore.exists() else []
+    if not RunStore.exists():
+        return []
+    store = RunStore.open()
+    return _active_runs(str(mer_home()), store.version())
+
+
+@st.cache_data(ttl=1, max_entries=8, show_spinner=False)
+def _active_runs(home: str, version: int) -> list[Run]:
+    """For all who watch: whether a process is still there is looked at once a second."""
+    return RunStore.open().active()
 
 
 def history(run: Run, metric: str) -> list[tuple[int, float]]:

@@ -186,8 +186,9 @@ class Training:
         command = [sys.executable, "-m", "mer", "train", "--data", str(data), "--epochs", str(EPOCHS), *LONG]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*command, "--no-baseline"], cwd=ROOT, env=server.settings, stdout=log, stderr=log
-            )
+                [*command, "--no-baseline"], cwd=ROOT, stdout=log, stderr=log,
+                env=server.settings | {"OMP_WAIT_POLICY": "passive"},  # as the dashboard starts its runs
+            )  # fmt: skip
 
     def steps(self) -> int:
         """How many it has made."""

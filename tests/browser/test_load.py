@@ -36,8 +36,9 @@ def test_twenty_visitors_for_two_minutes_beside_a_training_run(own_home, witness
         assert load["acts"]["predict"]["n"] >= 20
         assert load["acts"]["look"]["n"] >= 100
         assert load["acts"]["predict"]["p95"] < 30
-        # Two share the cores, the dashboard with its visitors and the run: half the speed is its share.
-        assert load["steps_per_s"] > 0.4 * found["alone"]["steps_per_s"]
+        # Two share the cores, the dashboard and the run, with what draws and asks: half of theirs is its share.
+        assert load["cores"]["training"] > 0.4 * (load["cores"]["training"] + load["cores"]["server"])
+        assert load["steps_per_s"] > 0.2 * found["alone"]["steps_per_s"]
         assert load["steps_per_cpu_s"] > 0.6 * found["alone"]["steps_per_cpu_s"]
     assert second["peak_mb"]["server"] < 1.15 * first["peak_mb"]["server"]
     assert first["peak_mb"]["with_commands"] < 3000

@@ -36,7 +36,7 @@ def test_twenty_visitors_for_two_minutes_beside_a_training_run(own_home, witness
         assert load["acts"]["predict"]["n"] >= 20
         assert load["acts"]["look"]["n"] >= 100
         assert load["acts"]["predict"]["p95"] < 30
-        # Dashboard and run share the cores with those who ask and draw: half of what the two have is its share.
+        # Dashboard and run share the cores with those who ask and draw: half of what the two have is fair.
         assert load["cores"]["training"] > 0.4 * (load["cores"]["training"] + load["cores"]["server"])
         assert load["steps_per_s"] > 0.2 * found["alone"]["steps_per_s"]
         assert load["steps_per_cpu_s"] > 0.6 * found["alone"]["steps_per_cpu_s"]

@@ -61,7 +61,8 @@ def _put_back(copy: Path, database: Path) -> None:
 
 def quieten() -> None:
     """Have MLflow and what it stands on say only what goes wrong."""
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # read when mlflow is imported
+    level = os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # read when mlflow is imported
+    logging.getLogger("mlflow").setLevel(level)  # and when it was already
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 

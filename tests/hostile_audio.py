@@ -8,7 +8,6 @@ The same seed gives the same files, but for times and serial numbers that libsnd
 import argparse
 import io
 import json
-import resource
 import struct
 import sys
 import time
@@ -20,6 +19,7 @@ import numpy as np
 import soundfile
 
 from mer.errors import MerError
+from tests.memory import peak
 
 SHIPPED = Path(__file__).parents[1] / "checkpoints"
 CONTAINERS = (
@@ -124,9 +124,8 @@ def try_all(count: int, *, seed: int) -> dict:
         except Exception as error:  # noqa: BLE001 - that is what is looked for
             other.append(f"{number}: {error!r:.200}")
         slowest = max(slowest, time.perf_counter() - began)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     figures = {name: found[name] for name in ("predicted", "refused", "nonsense")}
-    return {"files": count, **figures, "other": other, "slowest": slowest, "peak": peak}
+    return {"files": count, **figures, "other": other, "slowest": slowest, "peak": peak()}
 
 
 def main() -> None:

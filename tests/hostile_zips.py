@@ -5,13 +5,14 @@
 
 import io
 import json
-import re
 import struct
 import sys
 import time
 import zipfile
 import zlib
 from pathlib import Path
+
+from tests.memory import peak
 
 __all__ = ["bomb", "endless", "entries", "linked", "overlapping", "packed_by"]
 
@@ -91,12 +92,6 @@ ALL = {
     "64 MB that claim to be 10 bytes": lambda: bomb(2**26, claimed=10),
     "packed by bzip2": lambda: packed_by(zipfile.ZIP_BZIP2),
 }
-
-
-def peak() -> float:
-    """The most memory that this process ever held, in MB; what its parent held does not count."""
-    status = Path("/proc/self/status").read_text()
-    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
 
 
 def main() -> None:

@@ -55,7 +55,10 @@ def session_home(tmp_path_factory):
 
 @pytest.fixture
 def runs_home(session_home, monkeypatch):
-    """MER_HOME of the whole session: runs of other tests are in it too."""
+    """MER_HOME of the whole session: runs of other tests are in it too.
+
+    Never to be copied: a process that closes a database's file loses its locks on it, as POSIX has it.
+    """
     monkeypatch.setenv("MER_HOME", str(session_home))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return session_home

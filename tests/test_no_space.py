@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -108,12 +107,13 @@ def test_what_only_reads_needs_no_room_or_says_that_it_does(home, mer, song_corp
 
 
 @pytest.fixture
-def read_only(small_disk, session_home, runs_home, song_corpus, monkeypatch, tmp_path):
+def read_only(small_disk, monkeypatch, tmp_path):
     """A home that knows a run, on a file system that cannot be written."""
+    made = tmp_path / "made" / "home"
+    monkeypatch.setenv("MER_HOME", str(made))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     RunStore.open().create("one", {})
-    copy = tmp_path / "copy"
-    shutil.copytree(session_home, copy / "home")
-    home = small_disk("256m", copy) / "home"
+    home = small_disk("64m", made.parent) / "home"
     monkeypatch.setenv("MER_HOME", str(home))
     return home
 

@@ -45,7 +45,7 @@ class Gatherer:
     def _answer(self, group: Sequence[tuple[torch.Tensor, Future]]) -> None:
         try:
             found = self.look(torch.cat([inputs for inputs, _ in group]))
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 - it is for those who asked
             for _, future in group:
                 future.set_exception(error)
             return

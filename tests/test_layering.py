@@ -23,7 +23,7 @@ datasets
 library splits
 bags heads weights
 backbones
-deletion metrics losses windows
+deletion gathering metrics losses windows
 agreement comparison feeds gradcam published
 combining frozen
 training
@@ -34,7 +34,7 @@ callbacks checkpoints material results
 baseline judging ladder
 records inference
 ensembles joining
-estimate evaluation experiments explain landscape leaks stimuli timeline verdicts
+estimate evaluation experiments explain landscape leaks portable serving stimuli timeline verdicts
 drawing jobs
 cli
 """

@@ -192,6 +192,9 @@ def _models(top: Group) -> None:
     ensemble.add_argument("--out", type=Path, metavar="DIR", help="also copy its checkpoint here")
     text = "how the members' probabilities are averaged (default: equal)"
     ensemble.add_argument("--weights", choices=("equal", "validation"), default="equal", help=text)
+    portable = _add(top, "convert", models.convert, "a checkpoint as one file for other programs")
+    portable.add_argument("checkpoint", type=Path)
+    portable.add_argument("--out", type=Path, required=True, metavar="FILE", help="ending in .onnx or .pt2")
     _serving(top)
     where = _add(top, "explain", explain.explain, "where a network looked, and what is to be heard there")
     where.add_argument("checkpoint", type=Path)

@@ -1,7 +1,7 @@
 """A checkpoint as one file for other programs: from the samples of a window to probabilities.
 
 Everything from the spectrogram on is inside, so what runs it needs no code of this project: samples at the
-card's rate, mono, in windows of the card's length, zeros after the end of a shorter clip. The answer to a clip is
+card's rate, mono, in windows of the card's length, zeros after the end of a shorter clip. A clip's answer is
 the mean over its windows, weighed by the softmax of their scores.
 """
 

@@ -3,6 +3,7 @@
 import socket
 import sys
 from argparse import Namespace
+from contextlib import suppress
 
 from mer.cli.output import emit
 from mer.errors import ConfigError
@@ -29,7 +30,8 @@ def serve(arguments: Namespace) -> None:
         emit(data, as_json=arguments.json, text=f"{listener.card.title}: {url}/predict, {url}/docs")
         sys.stdout.flush()  # whoever started it may read from a pipe
         config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=10)
-        uvicorn.Server(config).run(sockets=[place])
+        with suppress(KeyboardInterrupt):  # uvicorn raises the signal again that it ended on
+            uvicorn.Server(config).run(sockets=[place])
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -222,7 +222,9 @@ class Classifier(nn.Module):
     def answer(self, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What the head sees -> logits (n, outputs) and scores (n,), all 0 where no window counts more."""
         vector = self.head.vector(seen)
-        scores = self.weigh(vector) if self.weigh else vector.new_zeros(len(vector))
+        scores = (
+            self.weigh(vector) if self.weigh else vector.new_zeros(vector.shape[:1])
+        )  # `len` could not be exported
         return self.head.answer(vector), scores
 
     def require_input(self, size: int) -> None:

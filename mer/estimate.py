@@ -17,6 +17,7 @@ import numpy as np
 import soundfile
 import torch
 
+from mer.answers import window_probabilities
 from mer.audio import decode, resample, window_starts
 from mer.augment import EvalTransform, TrainTransform
 from mer.backbones import Classifier, configured_classifier
@@ -31,7 +32,7 @@ from mer.frozen import trains_head_alone
 from mer.machine import cores
 from mer.parallel import SMALL
 from mer.resume import save_state
-from mer.training import Callback, State, Step, fit, window_probabilities
+from mer.training import Callback, State, Step, fit
 from mer.windows import WindowSet
 
 __all__ = ["Estimate", "estimate"]

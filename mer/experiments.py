@@ -12,29 +12,23 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 
-from mer.augment import EvalTransform, TrainTransform
-from mer.backbones import Classifier, configured_classifier
+from mer.augment import EvalTransform
 from mer.baseline import baseline_rows, with_baseline
 from mer.callbacks import LogFigures, SaveState, StopOnRequest
 from mer.checkpoints import write_files
 from mer.combining import score_rows
-from mer.config import Config
 from mer.errors import MerError, RunError, StorageError
-from mer.features import Standardizer
-from mer.feeds import choose_device
-from mer.frozen import KeptEmbeddings, embed, trains_head_alone
 from mer.judging import judge
 from mer.material import Material, Notify, Spec, prepare
+from mer.outset import Outset, new_model
+from mer.ranks import ALONE, Ranks
 from mer.records import headline, make_card, parameters, save_evaluation, versions
 from mer.results import read_baseline, read_predictions
 from mer.resume import load_state
 from mer.runs import RESUMABLE, Run, drop_state, state_path
-from mer.splits import Split
 from mer.tracking import RunStore
-from mer.training import Callback, State, Stop, fit
-from mer.windows import WindowSet
+from mer.training import Callback, State, Stop
 
 __all__ = ["Experiment", "Outcome"]
 
@@ -65,8 +59,10 @@ class Experiment:
         *,
         callbacks: Sequence[Callback] = (),
         notify: Notify | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.open_runs, self.callbacks, self.notify = open_runs, tuple(callbacks), notify
+        self.ranks = ranks
 
     @cached_property
     def runs(self) -> RunStore:
@@ -77,7 +73,7 @@ class Experiment:
         """A new run, or k of them under one parent; bad input raises before any run is recorded."""
         material = prepare(spec, notify=self.notify)
         material.split(spec.config)
-        _new_model(spec.config, material)  # missing weights and sizes that do not fit are noticed here
+        new_model(spec.config, material)  # missing weights and sizes that do not fit are noticed here
         run_id = self._create(spec, material)
         return self._go(run_id, spec, material)
 
@@ -95,7 +91,7 @@ class Experiment:
         material = prepare(spec, notify=self.notify)
         if run.data_hash is None:
             material.split(spec.config)
-            _new_model(spec.config, material)
+            new_model(spec.config, material)
             self._describe(run.id, spec, material, run.parent)
         elif run.data_hash != material.report.content_hash():
             raise RunError(
@@ -154,15 +150,13 @@ class Experiment:
         """Train, test and save one network."""
         config, split = spec.config, material.split(spec.config)
         self.runs.tag(run_id, {"mer.validation_clips": str(len(split.validation))})
-        model = _new_model(config, material)
-        train = material.windows(split.train)
-        transform = TrainTransform(_standardizer(config, train), config.augment)
-        kept = _kept_embeddings(model, transform, material)
-        state = self._fit(run_id, config, model, transform, train, material, split, kept)
-        judged = judge(model, material, split, EvalTransform(transform.standardizer), kept)
+        outset = Outset.of(config, material, split)
+        model, standardizer = outset.model, outset.transform.standardizer
+        state = self._fit(run_id, spec, outset)
+        judged = judge(model, material, split, EvalTransform(standardizer), outset.kept)
         svm = baseline_rows(material, split, self._watch(run_id)) if config.split.baseline else []
         judged = replace(judged, scores=with_baseline(judged.scores, svm, material.classes))
-        card = make_card(spec, material, split, transform.standardizer, judged)
+        card = make_card(spec, material, split, standardizer, judged)
         self.runs.save_folder(run_id, "checkpoint", lambda folder: write_files(folder, model, card))
         evaluation = {"scores": judged.scores, "predictions": judged.rows, "history": state.history}
         evaluation |= {"validation": judged.validation} if judged.validation else {}
@@ -173,34 +167,16 @@ class Experiment:
         }
         return Outcome(run_id, "finished", metrics, str(self.runs.folder(run_id, "checkpoint")))
 
-    def _fit(
-        self,
-        run_id: str,
-        config: Config,
-        model: Classifier,
-        transform: TrainTransform,
-        train: WindowSet,
-        material: Material,
-        split: Split,
-        kept: KeptEmbeddings | None,
-    ) -> State:
+    def _fit(self, run_id: str, spec: Spec, outset: Outset) -> State:
         log = LogFigures(self.runs, run_id)
         keep = SaveState(state_path(run_id))
         watch = StopOnRequest(self.runs, run_id)
         saved = load_state(state_path(run_id))
         if saved:
             log.make_up(saved)
+        self.ranks.tell({"run": run_id, "spec": spec.to_dict()})
         try:
-            return fit(
-                model,
-                train,
-                material.windows(split.validation) if split.validation else None,
-                transform=transform,
-                config=config.train,
-                callbacks=[keep, log, *self.callbacks, watch],
-                resume=saved,
-                embed=kept or embed,
-            )
+            return outset.fit([keep, log, *self.callbacks, watch], resume=saved, ranks=self.ranks)
         finally:
             log.flush()
 
@@ -261,32 +237,6 @@ class Experiment:
 
     def _validation_loss(self, run_id: str) -> float:
         return min((value for _, value in self.runs.history(run_id, "validation_loss")), default=np.inf)
-
-
-def _new_model(config: Config, material: Material) -> Classifier:
-    """A classifier on its device; its random parts are decided by the seed alone."""
-    train = config.train
-    torch.manual_seed(train.seed)
-    model = configured_classifier(train, classes=len(material.classes))
-    model.require_input(config.mel.image_size)
-    return model.to(choose_device(train.device), memory_format=torch.channels_last)
-
-
-def _standardizer(config: Config, train: WindowSet) -> Standardizer:
-    """What brings images to zero mean and unit variance; it has seen the training part at most."""
-    if config.train.standardize == "training":
-        return Standardizer.fit(train.batches())
-    return Standardizer(per_window=config.train.standardize == "window")
-
-
-def _kept_embeddings(
-    model: Classifier, transform: TrainTransform, material: Material
-) -> KeptEmbeddings | None:
-    """The store's embeddings for this model, if it trains on embeddings at all."""
-    if not trains_head_alone(model, transform):
-        return None
-    config = material.config
-    return KeptEmbeddings.of(material.store, model, transform, audio=config.audio, mel=config.mel)
 
 
 def _outcome(runs: RunStore, run: Run | None) -> Outcome | None:

@@ -17,14 +17,13 @@ from mer.audio import windows
 from mer.banded import Band, bands, times
 from mer.config import AudioConfig, MelConfig
 
-__all__ = ["Standardizer", "as_input", "images", "log_mel", "mel_frequencies"]
+__all__ = ["Standardizer", "analysis", "as_input", "images", "log_mel", "mel_frequencies"]
 
 LEAST_SPREAD = 1.0  # dB: a window of less, near silence, is not blown up
 POWER_FLOOR = 1e-10  # -100 dB: below the noise of 16-bit audio, keeps the logarithm finite
 
 
-@lru_cache(maxsize=8)
-def _analysis(sample_rate: int, config: MelConfig) -> tuple[torch.Tensor, tuple[Band, ...]]:
+def analysis(sample_rate: int, config: MelConfig) -> tuple[torch.Tensor, torch.Tensor]:
     """Hann window (n_fft,) and mel filters (n_mels, n_fft // 2 + 1)."""
     filters = torchaudio.functional.melscale_fbanks(
         n_freqs=config.n_fft // 2 + 1,
@@ -35,7 +34,13 @@ def _analysis(sample_rate: int, config: MelConfig) -> tuple[torch.Tensor, tuple[
         norm="slaney" if config.scale == "slaney" else None,
         mel_scale=config.scale,
     )
-    return torch.hann_window(config.n_fft), bands(filters.T)
+    return torch.hann_window(config.n_fft), filters.T.contiguous()
+
+
+@lru_cache(maxsize=8)
+def _banded_analysis(sample_rate: int, config: MelConfig) -> tuple[torch.Tensor, tuple[Band, ...]]:
+    window, filters = analysis(sample_rate, config)
+    return window, bands(filters)
 
 
 def log_mel(waveform: np.ndarray, *, sample_rate: int, config: MelConfig) -> torch.Tensor:
@@ -45,7 +50,7 @@ def log_mel(waveform: np.ndarray, *, sample_rate: int, config: MelConfig) -> tor
     of 1. Either way no value is more than `top_db` below 0 dB. Silence is all at that lower end.
     """
     with torch.inference_mode():
-        window, filters = _analysis(sample_rate, config)
+        window, filters = _banded_analysis(sample_rate, config)
         samples = torch.from_numpy(np.ascontiguousarray(waveform))
         short = config.n_fft // 2 + 1 - len(samples)  # reflection at the ends needs more samples than that
         spectrum = torch.stft(

@@ -21,7 +21,7 @@ from mer.parallel import Progress
 from mer.store import VERSION, FeatureStore
 from mer.windows import WindowSet
 
-__all__ = ["Embed", "KeptEmbeddings", "embed", "trains_head_alone"]
+__all__ = ["Embed", "KeptEmbeddings", "embed", "embedded", "trains_head_alone"]
 
 Embed = Callable[[Classifier, Feed, Progress], torch.Tensor]
 
@@ -41,6 +41,11 @@ def embed(model: Classifier, feed: Feed, progress: Progress) -> torch.Tensor:
         rows.put(indices, found)
         progress(int(indices[-1]) + 1, len(feed.windows))
     return rows.all.to(feed.device)
+
+
+def embedded(model: Classifier, feed: Feed, embed: Embed, progress: Progress) -> Feed:
+    """A feed of embeddings instead of images."""
+    return Feed(feed.windows, feed.transform, feed.device, embed(model, feed, progress))
 
 
 def _passes(

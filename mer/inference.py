@@ -193,7 +193,7 @@ class Predictor(Listener):
         size = round(length * rate)
         for group in (starts[first : first + AT_ONCE] for first in range(0, len(starts), AT_ONCE)):
             parts = [images(waveform[start : start + size], audio=audio, mel=mel) for start in group]
-            rows, attention, scores = self._look(self.inputs(np.concatenate(parts)))
+            rows, attention, scores = self.look(self.inputs(np.concatenate(parts)))
             shares = within(rows, len(self.card.classes))
             for start, share, weights, row, score in zip(group, shares, attention, rows, scores, strict=True):
                 begin, end = start / rate, min(start / rate + length, len(waveform) / rate)
@@ -202,7 +202,7 @@ class Predictor(Listener):
 
     def answers(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Images in dB (n, size, size) -> probabilities (n, outputs), maybe of no class; scores (n,)."""
-        rows, _, scores = self._look(self.inputs(windows))
+        rows, _, scores = self.look(self.inputs(windows))
         return rows, scores
 
     def inputs(self, windows: np.ndarray) -> torch.Tensor:
@@ -211,10 +211,10 @@ class Predictor(Listener):
 
     def respond(self, inputs: torch.Tensor) -> np.ndarray:
         """What the network sees of one clip -> its answer, probabilities (1, classes), as `predict` gives."""
-        rows, _, scores = self._look(inputs)
+        rows, _, scores = self.look(inputs)
         return within(softmax(scores)[None] @ rows, len(self.card.classes))
 
-    def _look(self, inputs: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def look(self, inputs: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Probabilities (n, outputs), attention (n, time), maybe of no columns, and scores (n,)."""
         train, size = self.card.config.train, len(inputs)
         found = []

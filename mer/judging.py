@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from mer.agreement import agreement
+from mer.answers import window_probabilities
 from mer.augment import EvalTransform
 from mer.backbones import Classifier
 from mer.calibration import fit_temperature, tempered
@@ -14,7 +15,6 @@ from mer.losses import within
 from mer.material import Material
 from mer.metrics import OUTSIDE, evaluate
 from mer.splits import Split
-from mer.training import window_probabilities
 from mer.windows import WindowSet
 
 __all__ = ["Answers", "Judged", "judge"]

@@ -7,24 +7,27 @@ an epoch's start is the run that was never stopped: on CPU, to the last bit.
 import copy
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from mer.answers import autocast, predict_windows
 from mer.augment import EvalTransform, TrainTransform, mixup
 from mer.backbones import Classifier
 from mer.bags import first_rows, joined
 from mer.config import AugmentConfig, TrainConfig
 from mer.errors import RunError
-from mer.feeds import Feed, in_batches, looking, passes
-from mer.frozen import Embed, embed, trains_head_alone
+from mer.feeds import Feed, in_batches
+from mer.frozen import Embed, embed, embedded, trains_head_alone
 from mer.losses import class_weights, loss_function, to_probabilities
+from mer.ranks import ALONE, Ranks, joined_norms
 from mer.windows import WindowSet
 
-__all__ = ["Callback", "State", "Step", "Stop", "fit", "predict_windows", "window_probabilities"]
+__all__ = ["Callback", "State", "Step", "Stop", "fit"]
 
 
 class Stop(Exception):  # noqa: N818 - a request, not an error
@@ -107,8 +110,10 @@ class _Loop:
         config: TrainConfig,
         augment: AugmentConfig,
         callbacks: Sequence[Callback],
+        ranks: Ranks,
     ) -> None:
-        self.model, self.feed, self.validation = model, feed, validation
+        self.model, self.feed, self.validation, self.ranks = model, feed, validation, ranks
+        self.asked: Stop | None = None
         self.config, self.augment, self.callbacks = config, augment, callbacks
         self.optimizer = _optimizer(model, config)
         self.targets = _targets(feed.windows, model)
@@ -156,11 +161,15 @@ class _Loop:
     def _epoch(self) -> None:
         epoch, started = self.state.epoch, time.perf_counter()
         torch.manual_seed(epoch_seed(self.config.seed, epoch))
-        parts = self._parts()
+        clips = self.feed.windows.clip if self.model.weigh else None
+        parts = [self.ranks.share(part, clips) for part in self._parts()]
+        if not self.ranks.first:  # what is drawn from here on is each process's own
+            torch.manual_seed(epoch_seed(self.config.seed + 1009 * self.ranks.rank, epoch))
         self.model.train()
         total_loss = hits = count = 0.0
-        for number, (indices, inputs) in enumerate(zip(parts, self.feed.stream(parts), strict=True)):
-            loss, right, judged = self._step(indices, inputs, epoch * self.steps + number)
+        stream = self.feed.stream([own for own, _ in parts])
+        for number, ((indices, share), inputs) in enumerate(zip(parts, stream, strict=True)):
+            loss, right, judged = self._step(indices, share, inputs, epoch * self.steps + number)
             total_loss += loss * judged
             hits += right
             count += judged
@@ -172,31 +181,58 @@ class _Loop:
                 raise RunError(f"{name} is {value} in epoch {epoch + 1}; lower lr={self.config.lr}")
         self._finish_epoch(figures | {"seconds": time.perf_counter() - started})
 
-    def _step(self, indices: torch.Tensor, inputs: torch.Tensor, done: int) -> tuple[float, int, int]:
-        """One step; returns the loss, and how many of how many windows, or clips, were right."""
+    def _step(
+        self, indices: torch.Tensor, share: float, inputs: torch.Tensor, done: int
+    ) -> tuple[float, int, int]:
+        """One step; returns the loss, and how many of how many windows, or clips, were right.
+
+        `share` is what part of the whole batch these windows are.
+        """
         total = self.steps * self.config.epochs
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * rate_factor(self.config, done, total)
         targets = self.targets[indices].to(self.feed.device)
         if self.augment.mixup:
             inputs, targets = mixup(inputs, targets, self.augment.mixup)
-        with _autocast(self.feed.device, self.config):
+        with autocast(self.feed.device, self.config):
             logits, scores = self.feed.answer(self.model, inputs)
             if self.model.weigh:
                 clips = self.feed.windows.clip[indices.numpy()]
                 logits, targets = joined(logits, scores, clips), first_rows(targets, clips)
-            loss = self.loss(logits, targets)
+            loss = self.loss(logits, targets) * share
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self.ranks.sum_gradients(self.model.parameters())
         self.optimizer.step()
-        value, right = loss.item(), int((logits.argmax(1) == targets.argmax(1)).sum())
-        step = Step(done // self.steps + 1, done + 1, total, value, right / len(logits))
-        for callback in self.callbacks:
-            callback.on_step(step)
-        return value, right, len(logits)
+        hits = (logits.argmax(1) == targets.argmax(1)).sum()
+        value, right, count = self._summed(loss, hits, len(logits) if share else 0)
+        step = Step(done // self.steps + 1, done + 1, total, value, right / count)
+        self._notify(lambda callback: callback.on_step(step))
+        return value, right, count
+
+    def _summed(self, loss: torch.Tensor, hits: torch.Tensor, count: int) -> tuple[float, int, int]:
+        """Over all processes: loss, right answers, answers. Raises Stop where the first was asked to."""
+        if self.ranks.size == 1:
+            return loss.item(), int(hits), count
+        mine = [loss.detach(), hits * bool(count), count, bool(self.asked)]
+        figures = torch.stack([torch.as_tensor(value, device=loss.device).double() for value in mine])
+        value, right, counted, stop = self.ranks.sum(figures).tolist()
+        if stop:
+            raise self.asked or Stop("the first process was asked to stop")
+        return value, int(right), int(counted)
+
+    def _notify(self, tell: Callable[[Callback], None]) -> None:
+        """Tell each callback; with several processes a wish to stop is kept until all can."""
+        try:
+            for callback in self.callbacks:
+                tell(callback)
+        except Stop as stop:
+            if self.ranks.size == 1:
+                raise
+            self.asked = stop
 
     def _validate(self) -> dict[str, float]:
-        logits, scores = predict_windows(self.model, self.validation, self.config)
+        logits, scores = predict_windows(self.model, self.validation, self.config, self.ranks)
         windows, targets = self.validation.windows, _targets(self.validation.windows, self.model)
         clips = windows.pool(to_probabilities(logits, self.config.loss).numpy(), scores.numpy())
         if self.model.weigh:
@@ -214,50 +250,12 @@ class _Loop:
         state.optimizer = copy.deepcopy(self.optimizer.state_dict())
         if figures.get("validation_loss", -math.inf) < min(losses, default=math.inf):
             state.best, state.best_epoch = state.model, state.epoch
-        for callback in self.callbacks:
-            callback.on_epoch(state)
+        self._notify(lambda callback: callback.on_epoch(state))
 
 
-def _autocast(device: torch.device, config: TrainConfig) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=config.amp and device.type == "cuda")
-
-
-def predict_windows(model: Classifier, feed: Feed, config: TrainConfig) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits (windows, outputs of the model) and scores (windows,), float32 on the CPU."""
-    count = len(feed.windows)
-    batches = passes(model, count, config)
-    with looking(model, config.seed), _autocast(feed.device, config):
-        found = [feed.answer(model, inputs) for inputs in feed.stream(batches)]
-        logits, scores = (
-            torch.cat([part.float().cpu() for part in parts]) for parts in zip(*found, strict=True)
-        )
-    return logits[:count], scores[:count]
-
-
-def window_probabilities(
-    model: Classifier,
-    windows: WindowSet,
-    transform: EvalTransform,
-    config: TrainConfig,
-    *,
-    embed: Embed | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (windows, outputs of the model) and scores (windows,); by way of `embed` if given."""
-    feed = Feed(windows, transform, next(model.parameters()).device)
-    if embed:
-        feed = _embedded(model, feed, embed, ())
-    logits, scores = predict_windows(model, feed, config)
-    return to_probabilities(logits, config.loss).numpy(), scores.numpy()
-
-
-def _embedded(model: Classifier, feed: Feed, embed: Embed, callbacks: Sequence[Callback]) -> Feed:
-    """A feed of embeddings instead of images."""
-
-    def progress(done: int, total: int) -> None:
-        for callback in callbacks:
-            callback.on_embed(done, total)
-
-    return Feed(feed.windows, feed.transform, feed.device, embed(model, feed, progress))
+def _tell(callbacks: Sequence[Callback], done: int, total: int) -> None:
+    for callback in callbacks:
+        callback.on_embed(done, total)
 
 
 def fit(
@@ -270,21 +268,26 @@ def fit(
     callbacks: Sequence[Callback] = (),
     resume: State | None = None,
     embed: Embed = embed,
+    ranks: Ranks = ALONE,
 ) -> State:
     """Train `model` in place, on the device it is on, and return the final state.
 
     Raises RunError once a loss is not finite.
 
     With the body frozen and nothing random before it, its embeddings are computed once, by `embed`, and every
-    epoch trains the head on them: the same result at a small part of the cost.
+    epoch trains the head on them: the same result at a small part of the cost. Several `ranks` train on a
+    share of each batch each, and end with the same weights.
     """
     device = next(model.parameters()).device
     feed = Feed(train, transform, device)
     held_out = Feed(validation, EvalTransform(transform.standardizer), device) if validation else None
     if trains_head_alone(model, transform):
-        feed = _embedded(model, feed, embed, callbacks)
-        held_out = held_out and _embedded(model, held_out, embed, callbacks)
-    loop = _Loop(model, feed, held_out, config, transform.config, callbacks)
+        progress = partial(_tell, callbacks)
+        feed = embedded(model, feed, embed, progress)
+        held_out = held_out and embedded(model, held_out, embed, progress)
+    if ranks.size > 1:
+        model = joined_norms(model)
+    loop = _Loop(model, feed, held_out, config, transform.config, callbacks, ranks)
     if resume:
         loop.resume(resume)
     return loop.run()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from mer.answers import window_probabilities
 from mer.augment import EvalTransform, TrainTransform
 from mer.backbones import configured_classifier
 from mer.config import AudioConfig, AugmentConfig, MelConfig
@@ -20,7 +21,7 @@ from mer.material import Spec
 from mer.results import read_predictions, read_scores
 from mer.store import FeatureStore
 from mer.tracking import RunStore
-from mer.training import Stop, fit, window_probabilities
+from mer.training import Stop, fit
 from mer.windows import WindowSet
 from tests import run_helpers
 from tests.tiny_backbone import STANDARDIZER, tiny_config, tiny_model, tiny_zoo, tones_or_beats

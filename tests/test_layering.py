@@ -23,18 +23,19 @@ datasets
 library splits
 bags heads weights
 backbones
-deletion metrics losses windows
+deletion gathering metrics losses ranks windows
 agreement comparison feeds gradcam published
 combining frozen
+answers
 training
 runs schema
 resume
 tracking cards
 callbacks checkpoints material results
-baseline judging ladder
+baseline judging ladder outset
 records inference
 ensembles joining
-estimate evaluation experiments explain landscape leaks stimuli timeline verdicts
+estimate evaluation experiments explain following landscape leaks portable serving stimuli timeline verdicts
 drawing jobs
 cli
 """

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from mer.answers import predict_windows
 from mer.audio import window_starts, windows
 from mer.augment import EvalTransform, TrainTransform
 from mer.backbones import ZOO, build_classifier, configured_classifier
@@ -26,7 +27,6 @@ from mer.presets import preset
 from mer.published import DEVIATIONS
 from mer.results import read_predictions, read_scores
 from mer.tracking import RunStore
-from mer.training import predict_windows
 from tests import run_helpers
 from tests.tiny_backbone import STANDARDIZER, tiny_config, tiny_fit, tiny_model, tiny_zoo, tones_or_beats
 

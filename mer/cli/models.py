@@ -147,6 +147,18 @@ def export(arguments: Namespace) -> None:
     )
 
 
+def convert(arguments: Namespace) -> None:
+    """Write a checkpoint as ONNX or as a program of torch.export."""
+    from mer.portable import convert
+
+    found = convert(arguments.checkpoint, arguments.out)
+    text = (
+        f"{found['file']}, {found['size'] / 1e6:.1f} MB: windows of {found['window_seconds']:g} s at "
+        f"{found['sample_rate']} Hz to probabilities; off by {found['difference']:.1g} at most"
+    )
+    emit(found, as_json=arguments.json, text=text)
+
+
 def _all_folds(run: Run) -> str:
     """What the folds scored together, of which the exported checkpoint is one."""
     m = run.metrics

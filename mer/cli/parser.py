@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from mer.cli import checks, data, ensembles, explain, ladder, models, runs, store, train, zoo
+from mer.cli import checks, data, ensembles, explain, ladder, models, runs, serve, store, train, zoo
 from mer.config import AudioConfig, AugmentConfig, MelConfig, SplitConfig, TrainConfig
 from mer.presets import PRESETS
 
@@ -192,12 +192,28 @@ def _models(top: Group) -> None:
     ensemble.add_argument("--out", type=Path, metavar="DIR", help="also copy its checkpoint here")
     text = "how the members' probabilities are averaged (default: equal)"
     ensemble.add_argument("--weights", choices=("equal", "validation"), default="equal", help=text)
+    portable = _add(top, "convert", models.convert, "a checkpoint as one file for other programs")
+    portable.add_argument("checkpoint", type=Path)
+    portable.add_argument("--out", type=Path, required=True, metavar="FILE", help="ending in .onnx or .pt2")
+    _serving(top)
     where = _add(top, "explain", explain.explain, "where a network looked, and what is to be heard there")
     where.add_argument("checkpoint", type=Path)
     where.add_argument("file", type=Path, metavar="FILE")
     where.add_argument("--out", type=Path, required=True, metavar="DIR")
     where.add_argument("--emotion", metavar="NAME", help="explain this one (default: the network's answer)")
     where.add_argument("--window", type=int, metavar="N", help="explain this window alone, from 0")
+
+
+def _serving(top: Group) -> None:
+    command = _add(top, "serve", serve.serve, "answer requests over HTTP with a checkpoint")
+    command.add_argument("checkpoint", type=Path)
+    command.add_argument("--host", default="127.0.0.1", help="default: this machine alone")
+    command.add_argument("--port", type=int, default=8000, metavar="N")
+    command.add_argument("--workers", type=int, metavar="N", help="threads (default: one a core)")
+    text = "requests inside at once; the next is answered with 429 (default: 32)"
+    command.add_argument("--max-inside", type=int, default=32, metavar="N", help=text)
+    text = "wait so long for others to look at together; for GPUs (default: 0)"
+    command.add_argument("--batch-window", type=float, default=0.0, metavar="MS", help=text)
 
 
 def _runs(top: Group) -> None:

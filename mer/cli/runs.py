@@ -3,7 +3,7 @@
 from argparse import Namespace
 from datetime import datetime
 
-from mer.cli.output import Bars, emit, table
+from mer.cli.output import emit, table
 from mer.runs import Run
 from mer.tracking import RunStore
 
@@ -65,9 +65,7 @@ def runs_cancel(arguments: Namespace) -> None:
 
 def runs_resume(arguments: Namespace) -> int:
     """Go on with an unfinished run."""
-    from mer.cli.epochs import EpochBar
-    from mer.cli.train import show_outcome
-    from mer.experiments import Experiment
+    from mer.cli.train import run_together
     from mer.jobs import relaunch
 
     if arguments.detach:
@@ -75,8 +73,7 @@ def runs_resume(arguments: Namespace) -> int:
         data, text = {"run_id": run.id, "status": run.status}, f"run {run.id[:8]} is {run.status}"
         emit(data, as_json=arguments.json, text=text)
         return 0
-    outcome = Experiment(RunStore.open, callbacks=[EpochBar()], notify=Bars()).resume(arguments.name)
-    return show_outcome(outcome, as_json=arguments.json)
+    return run_together(lambda experiment: experiment.resume(arguments.name), as_json=arguments.json)
 
 
 def runs_work(arguments: Namespace) -> int:

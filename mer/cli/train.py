@@ -8,7 +8,9 @@ from mer.cli.specs import asked_config, make_spec
 from mer.errors import ConfigError, MerError
 
 if TYPE_CHECKING:
-    from mer.experiments import Outcome
+    from collections.abc import Callable
+
+    from mer.experiments import Experiment, Outcome
     from mer.material import Spec
 
 
@@ -19,16 +21,29 @@ def _refuse_unavailable(arguments: Namespace) -> None:
 
 def train(arguments: Namespace) -> int:
     """Train one network, or k for a cross-validation."""
-    from mer.cli.epochs import EpochBar
-    from mer.experiments import Experiment
-    from mer.tracking import RunStore
-
     _refuse_unavailable(arguments)
     spec = make_spec(arguments, asked_config(arguments))
     if arguments.detach:
         return _launch(spec, as_json=arguments.json)
-    outcome = Experiment(RunStore.open, callbacks=[EpochBar()], notify=Bars()).train(spec)
-    return show_outcome(outcome, as_json=arguments.json)
+    return run_together(lambda experiment: experiment.train(spec), as_json=arguments.json)
+
+
+def run_together(work: "Callable[[Experiment], Outcome]", *, as_json: bool) -> int:
+    """Work on a run, with all processes that torchrun started, if it did; show what became of it."""
+    from mer.cli.epochs import EpochBar
+    from mer.experiments import Experiment
+    from mer.following import follow
+    from mer.ranks import together
+    from mer.tracking import RunStore
+
+    with together() as ranks:
+        if not ranks.first:
+            follow(ranks)
+            return 0
+        experiment = Experiment(RunStore.open, callbacks=[EpochBar()], notify=Bars(), ranks=ranks)
+        outcome = work(experiment)
+        ranks.tell(None)
+    return show_outcome(outcome, as_json=as_json)
 
 
 def _launch(spec: "Spec", *, as_json: bool) -> int:

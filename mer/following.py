@@ -1,0 +1,28 @@
+"""What the other processes do while the first works on a run: train along, and nothing else."""
+
+from pathlib import Path
+
+from mer.material import Material, Spec, prepare
+from mer.outset import Outset
+from mer.ranks import Ranks
+from mer.resume import load_state
+from mer.runs import state_path
+from mer.training import Stop
+
+__all__ = ["follow"]
+
+
+def follow(ranks: Ranks) -> None:
+    """Train along with each run, or fold, that the first process tells of, until it tells of none."""
+    known: dict[Path, Material] = {}
+    while order := ranks.hear():
+        spec, state = Spec.from_dict(order["spec"]), state_path(order["run"])
+        if Path(spec.data) not in known:
+            known[Path(spec.data)] = prepare(spec)  # what the first has put into the store
+        material = known[Path(spec.data)]
+        try:
+            Outset.of(spec.config, material, material.split(spec.config)).fit(
+                resume=load_state(state), ranks=ranks
+            )
+        except Stop:  # so did the first, and says what comes next
+            continue

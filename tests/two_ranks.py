@@ -1,0 +1,103 @@
+"""Trains a tiny network alone and together, in as many processes as torchrun starts, and prints what differs.
+
+`python -m torch.distributed.run --standalone --nproc-per-node 2 -m tests.two_ranks` prints one JSON object.
+"""
+
+import json
+import sys
+
+import torch
+
+from mer.augment import TrainTransform
+from mer.config import AugmentConfig
+from mer.ranks import ALONE, Ranks, together
+from mer.training import Callback, Stop, fit
+from tests.tiny_backbone import STANDARDIZER, tiny_config, tiny_model, tiny_zoo, tones_or_beats
+
+# 22 windows in batches of 8, and so a last one of 6: three for each of two.
+VARIANTS = {
+    "the whole network": {},
+    "three for two": {"batch_size": 3},
+    "bands of a frozen body": {"head": "bands", "freeze": "head"},
+    "attention over windows": {"pool": "attention"},
+    "weights and bce": {"loss": "bce", "class_weights": True, "freeze": "last"},
+    "momentum of the best": {"keep": "best", "optimizer": "adamw", "weight_decay": 0.1},
+}
+
+
+def trained(ranks: Ranks, **settings) -> tuple[dict, list]:
+    """Weights and history of a run in which nothing is drawn but the order of windows."""
+    config = tiny_config(dropout=0.0, epochs=3, **settings)
+    model = tiny_model(config)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    transform = TrainTransform(
+        STANDARDIZER, AugmentConfig(time_masks=0, frequency_masks=0, time_shift=0, mixup=0)
+    )
+    train, held_out = tones_or_beats(11), tones_or_beats(5, seed=1)
+    state = fit(model, train, held_out, transform=transform, config=config, ranks=ranks)
+    return model.state_dict(), state.history
+
+
+# The batch-norm after them takes these out again: their gradient is rounding, of which Adam makes steps.
+WITHOUT_EFFECT = ("body.features.0.bias", "body.features.4.bias", "running_mean", "num_batches_tracked")
+
+
+def difference(one: dict, other: dict) -> float:
+    """The largest between two sets of tensors, of those that matter."""
+    assert one.keys() == other.keys()
+    names = [name for name in one if not name.endswith(WITHOUT_EFFECT)]
+    return max(float((one[name].float() - other[name].float()).abs().max()) for name in names)
+
+
+class StopInSecondEpoch(Callback):
+    """Asks for a stop, as a user does, of the first process alone."""
+
+    def on_step(self, step):
+        if step.epoch == 2:
+            raise Stop("enough")
+
+
+def stopped(ranks: Ranks) -> bool:
+    """True if a wish of the first process stops this one."""
+    config = tiny_config(epochs=50)
+    transform = TrainTransform(STANDARDIZER, AugmentConfig())
+    callbacks = [StopInSecondEpoch()] if ranks.first else []
+    try:
+        fit(
+            tiny_model(config), tones_or_beats(11), None, transform=transform, config=config,
+            callbacks=callbacks, ranks=ranks,
+        )  # fmt: skip
+    except Stop:
+        return True
+    return False
+
+
+def main() -> None:
+    """Compare, and print from the first."""
+    torch.set_num_threads(1)
+    found = {}
+    with tiny_zoo(), together() as ranks:
+        for name, settings in VARIANTS.items():
+            weights, history = trained(ranks, **settings)
+            own = torch.tensor([value.double().sum() for value in weights.values()])
+            alike = bool((ranks.sum(own.clone()) - ranks.size * own).abs().max() < 1e-9)
+            alone, lone_history = trained(ALONE, **settings)
+            losses = [
+                abs(a["train_loss"] - b["train_loss"]) for a, b in zip(history, lone_history, strict=True)
+            ]
+            found[name] = {
+                "weights": difference(weights, alone),
+                "moved": difference(weights, tiny_model(tiny_config(**settings)).state_dict()),
+                "loss": max(losses),
+                "alike": alike,
+            }
+        found["stopped"] = bool(ranks.sum(torch.tensor([float(stopped(ranks))])) == ranks.size)
+        found["size"] = ranks.size
+        if ranks.first:
+            sys.stdout.write(json.dumps(found) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -67,6 +67,7 @@ def quieten() -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7 are 4 minutes, for which no page waits
     logging.getLogger("mlflow").setLevel(level)  # and when it was already
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # of each try
 
 
 def _schema_of(database: Path) -> str | None:

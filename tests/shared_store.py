@@ -161,7 +161,7 @@ class Machine:
     """Another machine: its home, its name, the shared store. `here` is this process taking its place."""
 
     def __init__(self, name: str, home: Path, uri: str, patch: pytest.MonkeyPatch) -> None:
-        self.name, self.home, self.patch = name, home, patch
+        self.name, self.home, self.patch, self.started = name, home, patch, []
         self.settings = os.environ | {
             "MER_HOME": str(home),
             "MLFLOW_TRACKING_URI": uri,
@@ -178,8 +178,8 @@ class Machine:
         return RunStore.open()
 
     def start(self, *words: object) -> subprocess.Popen:
-        """A command there, in a process of its own, with a sign of life each second and the state sent after each epoch."""
-        return subprocess.Popen(
+        """A command there, as a process: signs of life each second, the state sent after each epoch."""
+        process = subprocess.Popen(
             [sys.executable, "-c", AS_HOST, *map(str, words)],
             env=self.settings,
             cwd=ROOT,
@@ -187,6 +187,8 @@ class Machine:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.started.append(process)
+        return process
 
     def mer(self, *words: object) -> dict:
         """What a command prints there."""
@@ -199,7 +201,14 @@ class Machine:
 
 @pytest.fixture
 def machines(shared_server, tmp_path, monkeypatch):
-    def make(name: str) -> Machine:
-        return Machine(name, tmp_path / f"home of {name}", shared_server.uri, monkeypatch)
+    made = []
 
-    return make
+    def make(name: str) -> Machine:
+        made.append(Machine(name, tmp_path / f"home of {name}", shared_server.uri, monkeypatch))
+        return made[-1]
+
+    yield make
+    for process in [process for machine in made for process in machine.started]:
+        process.kill()
+        with process:  # which closes what it would have said
+            pass

@@ -62,6 +62,11 @@ def _failed(error: Exception) -> StorageError:
             "a run that ends so goes on with: mer runs resume"
         )
     reason = str(error).splitlines()[0][:160]
+    if "Invalid Host header" in str(error):
+        return StorageError(
+            f"the MLflow server at {place} does not answer to that name; start it with the name among its "
+            "--allowed-hosts"
+        )
     if "error code 401" in reason or "error code 403" in reason:
         return StorageError(
             f"the MLflow server at {place} lets nobody in without a name; set MLFLOW_TRACKING_USERNAME and "

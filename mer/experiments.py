@@ -34,6 +34,7 @@ from mer.training import Callback, State, Stop
 __all__ = ["Experiment", "Outcome"]
 
 PATIENCE = 600.0  # s that a run at work waits for a server that does not answer
+SHARED_PACE = 2.0  # s between two batches of figures, or two looks for a wish to stop, with a server
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +195,9 @@ class Experiment:
         return Outcome(run_id, "finished", metrics, str(self.runs.folder(run_id, "checkpoint")))
 
     def _fit(self, run_id: str, spec: Spec, outset: Outset) -> State:
-        log, path = LogFigures(self.runs, run_id), state_path(run_id)
+        path, pace = state_path(run_id), {"every": SHARED_PACE} if self.runs.shared else {}
+        log, watch = LogFigures(self.runs, run_id, **pace), StopOnRequest(self.runs, run_id, **pace)
         keep: list[Callback] = [SaveState(path)]
-        watch = StopOnRequest(self.runs, run_id)
         saved = newest_state(self.runs, run_id, path)
         if saved:
             log.make_up(saved)

@@ -118,10 +118,15 @@ class Run:
         return self.status == "queued" and _is_here(_owner(self.tags))
 
     @property
+    def elsewhere(self) -> bool:
+        """True if a process of another machine works on it, or last did."""
+        known = _owner(self.tags)
+        return bool(known) and not _is_here(known)
+
+    @property
     def waits_elsewhere(self) -> bool:
         """True if a process of another machine waits to work on it, and gives signs of life."""
-        known = _owner(self.tags)
-        return self.status == "queued" and bool(known) and not _is_here(known) and "mer.beat" in self.tags
+        return self.status == "queued" and self.elsewhere and "mer.beat" in self.tags
 
     @property
     def host(self) -> str:

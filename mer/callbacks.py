@@ -4,11 +4,11 @@ import time
 from pathlib import Path
 
 from mer.pace import Pace
-from mer.resume import save_state
+from mer.resume import load_state, save_state
 from mer.tracking import RunStore
 from mer.training import Callback, State, Step, Stop
 
-__all__ = ["LogFigures", "SaveState", "StopOnRequest"]
+__all__ = ["LogFigures", "SaveState", "SendState", "StopOnRequest", "newest_state"]
 
 
 class LogFigures(Callback):
@@ -88,8 +88,48 @@ class SaveState(Callback):
         save_state(self.path, state)
 
 
+class SendState(Callback):
+    """Keeps the saved state with the server too, for other machines to go on from; after SaveState.
+
+    At most once in `every` s, and not before ten times the time that the last took: a tenth of the run's
+    time at most goes into it.
+    """
+
+    def __init__(self, store: RunStore, run_id: str, path: Path, *, every: float = 60.0) -> None:
+        self.store, self.run_id, self.path, self.every = store, run_id, path, every
+        self.due, self.epoch, self.sent = float("-inf"), 0, 0
+
+    def on_epoch(self, state: State) -> None:
+        """Send the state if it is time."""
+        self.epoch = state.epoch
+        if time.monotonic() >= self.due:
+            self.send()
+
+    def send(self) -> None:
+        """Send the newest state, if it was not yet."""
+        if self.epoch == self.sent:
+            return
+        began = time.monotonic()
+        self.store.send_state(self.run_id, self.path, self.epoch)
+        self.sent, ended = self.epoch, time.monotonic()
+        self.due = ended + max(self.every, 10 * (ended - began))
+
+
+def newest_state(store: RunStore, run_id: str, path: Path) -> State | None:
+    """The state to go on from: this machine's at `path`, or a newer one that another left with the server.
+
+    None if the run never finished an epoch. Raises RunError or StorageError if it is damaged.
+    """
+    saved = load_state(path)
+    fetched = store.fetch_state(run_id, path, saved.epoch if saved else 0)
+    return load_state(path) if fetched else saved
+
+
 class StopOnRequest(Callback):
-    """Raises Stop when the run store says so; asks it at most once a second."""
+    """Raises Stop when the run store says so; asks it at most once a second.
+
+    Raises TakenError if another process took the run on.
+    """
 
     def __init__(self, store: RunStore, run_id: str, *, every: float = 1.0) -> None:
         self.store, self.run_id, self.every = store, run_id, every

@@ -9,28 +9,32 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mer.augment import EvalTransform
 from mer.baseline import baseline_rows, with_baseline
-from mer.callbacks import LogFigures, SaveState, StopOnRequest
+from mer.beats import Beats
+from mer.callbacks import LogFigures, SaveState, SendState, StopOnRequest, newest_state
 from mer.checkpoints import write_files
 from mer.combining import score_rows
-from mer.errors import MerError, RunError, StorageError
+from mer.errors import DataError, MerError, RunError, StorageError
 from mer.judging import judge
 from mer.material import Material, Notify, Spec, prepare
 from mer.outset import Outset, new_model
 from mer.ranks import ALONE, Ranks
 from mer.records import headline, make_card, parameters, save_evaluation, versions
 from mer.results import read_baseline, read_predictions
-from mer.resume import load_state
-from mer.runs import RESUMABLE, Run, drop_state, state_path
+from mer.runs import RESUMABLE, Run, TakenError, drop_state, state_path
 from mer.tracking import RunStore
 from mer.training import Callback, State, Stop
 
 __all__ = ["Experiment", "Outcome"]
+
+PATIENCE = 600.0  # s that a run at work waits for a server that does not answer
+SHARED_PACE = 2.0  # s between two batches of figures, or two looks for a wish to stop, with a server
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,14 @@ class Experiment:
     @cached_property
     def runs(self) -> RunStore:
         """The run store, opened when the first run is due: bad input leaves no trace there."""
-        return self.open_runs()
+        store = self.open_runs()
+        store.patience = PATIENCE
+        return store
+
+    @cached_property
+    def beats(self) -> Beats:
+        """Signs of life of the runs that are worked on: a fold, and the cross-validation it is of."""
+        return Beats(self.runs)
 
     def train(self, spec: Spec) -> Outcome:
         """A new run, or k of them under one parent; bad input raises before any run is recorded."""
@@ -80,14 +91,19 @@ class Experiment:
     def resume(self, name: str) -> Outcome:
         """Go on with a run that was stopped, interrupted or failed; raises RunError otherwise."""
         run = self.runs.get(name)
-        if run.status not in (*RESUMABLE, "queued") or run.waits_here:
+        if run.status not in (*RESUMABLE, "queued") or run.waits_here or run.waits_elsewhere:
             raise RunError(f"run {run.id[:8]} is {run.status}; only an unfinished, idle run can be resumed")
-        return self.go_on(run)
+        return self.go_on(run, take=True)
 
-    def go_on(self, run: Run) -> Outcome:
-        """Begin a queued run, or continue an unfinished one; raises RunError if its clips have changed."""
+    def go_on(self, run: Run, *, take: bool = False) -> Outcome:
+        """Begin a queued run, or continue an unfinished one.
+
+        With `take` it becomes this process's first. Raises DataError if its clips are not on this machine,
+        RunError if they have changed, TakenError if another process took it on meanwhile.
+        """
         run.require_readable()
         spec = Spec.from_dict(run.spec)
+        _require_data(run, spec)
         material = prepare(spec, notify=self.notify)
         if run.data_hash is None:
             material.split(spec.config)
@@ -97,6 +113,8 @@ class Experiment:
             raise RunError(
                 f"run {run.id[:8]}: the clips of {spec.data} have changed since it began; start a new run"
             )
+        if take:
+            self.runs.take(run)
         return self._go(run.id, spec, material)
 
     def _create(self, spec: Spec, material: Material, parent: str | None = None) -> str:
@@ -128,6 +146,10 @@ class Experiment:
         return material.split(spec.config).to_hash(material.report.dataset.clips)
 
     def _go(self, run_id: str, spec: Spec, material: Material) -> Outcome:
+        with self.beats.of(run_id):
+            return self._work(run_id, spec, material)
+
+    def _work(self, run_id: str, spec: Spec, material: Material) -> Outcome:
         is_parent = spec.config.split.folds and not self.runs.get(run_id).parent
         if self.runs.get(run_id).status not in ("running", "stopping"):
             self.runs.start(run_id)
@@ -136,6 +158,8 @@ class Experiment:
         except (Stop, KeyboardInterrupt) as stop:
             self.runs.finish(run_id, "stopped", reason=str(stop) or "stopped by Ctrl-C")
             return Outcome(run_id, "stopped")
+        except TakenError:
+            raise  # what becomes of it is for the other process to say
         except BaseException as error:
             reason = str(error) if isinstance(error, MerError) else f"{type(error).__name__}: {error}"
             with suppress(StorageError):  # on a full disk it stays "running", to be found interrupted
@@ -144,23 +168,26 @@ class Experiment:
         self.runs.log(run_id, [(0, result.metrics)])
         self.runs.finish(run_id, "finished")
         drop_state(state_path(run_id))  # not before: a run that is killed here need not train again
+        self.runs.drop_state(run_id)
         return result
 
     def _fold(self, run_id: str, spec: Spec, material: Material) -> Outcome:
         """Train, test and save one network."""
         config, split = spec.config, material.split(spec.config)
         self.runs.tag(run_id, {"mer.validation_clips": str(len(split.validation))})
-        outset = Outset.of(config, material, split)
-        model, standardizer = outset.model, outset.transform.standardizer
-        state = self._fit(run_id, spec, outset)
-        judged = judge(model, material, split, EvalTransform(standardizer), outset.kept)
+        with self.beats.by_itself():
+            outset = Outset.of(config, material, split)
+            model, standardizer = outset.model, outset.transform.standardizer
+            state = self._fit(run_id, spec, outset)
+            judged = judge(model, material, split, EvalTransform(standardizer), outset.kept)
         svm = baseline_rows(material, split, self._watch(run_id)) if config.split.baseline else []
         judged = replace(judged, scores=with_baseline(judged.scores, svm, material.classes))
         card = make_card(spec, material, split, standardizer, judged)
-        self.runs.save_folder(run_id, "checkpoint", lambda folder: write_files(folder, model, card))
         evaluation = {"scores": judged.scores, "predictions": judged.rows, "history": state.history}
         evaluation |= {"validation": judged.validation} if judged.validation else {}
-        save_evaluation(self.runs, run_id, evaluation | ({"svm": svm} if svm else {}))
+        with self.beats.by_itself():
+            self.runs.save_folder(run_id, "checkpoint", lambda folder: write_files(folder, model, card))
+            save_evaluation(self.runs, run_id, evaluation | ({"svm": svm} if svm else {}))
         metrics = headline(judged.scores) | {
             "epochs": float(state.epoch),
             "parameters": float(parameters(model)),
@@ -168,17 +195,26 @@ class Experiment:
         return Outcome(run_id, "finished", metrics, str(self.runs.folder(run_id, "checkpoint")))
 
     def _fit(self, run_id: str, spec: Spec, outset: Outset) -> State:
-        log = LogFigures(self.runs, run_id)
-        keep = SaveState(state_path(run_id))
-        watch = StopOnRequest(self.runs, run_id)
-        saved = load_state(state_path(run_id))
+        path, pace = state_path(run_id), {"every": SHARED_PACE} if self.runs.shared else {}
+        log, watch = LogFigures(self.runs, run_id, **pace), StopOnRequest(self.runs, run_id, **pace)
+        keep: list[Callback] = [SaveState(path)]
+        saved = newest_state(self.runs, run_id, path)
         if saved:
             log.make_up(saved)
+        send = SendState(self.runs, run_id, path)
+        keep += [send] if self.runs.shared else []
         self.ranks.tell({"run": run_id, "spec": spec.to_dict()})
         try:
-            return outset.fit([keep, log, *self.callbacks, watch], resume=saved, ranks=self.ranks)
+            state = outset.fit([*keep, log, *self.callbacks, watch], resume=saved, ranks=self.ranks)
+        except TakenError:
+            raise
+        except BaseException:
+            with suppress(StorageError):
+                send.send()  # for whichever machine goes on
+            raise
         finally:
             log.flush()
+        return state
 
     def _watch(self, run_id: str) -> Notify:
         """Tells how far work after the training is; raises Stop if the run is asked to."""
@@ -186,6 +222,7 @@ class Experiment:
 
         def notify(title: str, done: int, total: int) -> None:
             watch.look(f"stopped on request at {title}")
+            self.beats.give()
             log.tell(title, done, total)
             if self.notify:
                 self.notify(title, done, total)
@@ -237,6 +274,16 @@ class Experiment:
 
     def _validation_loss(self, run_id: str) -> float:
         return min((value for _, value in self.runs.history(run_id, "validation_loss")), default=np.inf)
+
+
+def _require_data(run: Run, spec: Spec) -> None:
+    """Raise DataError, with the remedy, if the clips are not on this machine."""
+    if not Path(spec.data).exists():
+        place = f" on {run.host}" if run.host else ""
+        raise DataError(
+            f"{spec.data}, the clips of run {run.id[:8]}, is not on this machine (it was begun{place}); "
+            "put a copy or a link there, or resume the run where they are"
+        )
 
 
 def _outcome(runs: RunStore, run: Run | None) -> Outcome | None:

@@ -18,14 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from mer.artifacts import drop_fetched
 from mer.errors import RunError, StorageError
 from mer.files import home, writing
 from mer.machine import slots
 from mer.pace import Pace
-from mer.runs import RESUMABLE, Run, drop_state, owner, state_path
+from mer.runs import RESUMABLE, Run, TakenError, drop_state, is_mine, owner, state_path
 from mer.tracking import RunStore
 
 if TYPE_CHECKING:
+    from mer.beats import Beats
     from mer.experiments import Experiment, Outcome
     from mer.material import Spec
 
@@ -62,6 +64,7 @@ def relaunch(runs: RunStore, name: str) -> Run:
     run = runs.get(name)
     if run.status not in RESUMABLE:
         raise RunError(f"run {run.id[:8]} is {run.status}; only an unfinished, idle run can be resumed")
+    runs.take(run)
     runs.enqueue(run.id)
     _spawn(runs, run.id)
     return replace(run, status="queued")
@@ -104,15 +107,20 @@ def work(experiment: "Experiment", name: str) -> "Outcome":
     share_cores()
     runs = experiment.runs
     run = runs.get(name)
-    experiment.notify = _Stage(runs, run.id)
-    with _only_worker(run.id):
+    experiment.notify = _Stage(runs, run.id, experiment.beats)
+    with _only_worker(run.id), experiment.beats.of(run.id):
+        if runs.get(run.id).waits_elsewhere:
+            raise TakenError(
+                f"run {run.id[:8]} waits for its turn on {run.host}; cancel it first to have it here"
+            )
         runs.tag(run.id, {"mer.owner": owner(), "mer.stage": "waiting for a free slot"})
         try:
-            with _slot(runs, run.id):
+            with _slot(runs, run.id, experiment.beats):
                 runs.start(run.id)
                 return experiment.go_on(run)
         except BaseException as error:
-            if runs.get(run.id).status not in ENDED:  # it happened before the training began
+            now = runs.get(run.id)
+            if now.status not in ENDED and is_mine(now.tags):  # it happened before the training began
                 stopped = isinstance(error, KeyboardInterrupt)
                 runs.finish(run.id, "stopped" if stopped else "failed", reason=str(error))
             raise
@@ -121,8 +129,8 @@ def work(experiment: "Experiment", name: str) -> "Outcome":
 class _Stage:
     """Records what a run is doing before it trains, about once a second; stops it there if asked to."""
 
-    def __init__(self, runs: RunStore, run_id: str) -> None:
-        self.runs, self.run_id, self.told, self.pace = runs, run_id, 0.0, Pace()
+    def __init__(self, runs: RunStore, run_id: str, beats: "Beats") -> None:
+        self.runs, self.run_id, self.beats, self.told, self.pace = runs, run_id, beats, 0.0, Pace()
 
     def __call__(self, title: str, done: int, total: int) -> None:
         words = self.pace(title, done, total)
@@ -130,6 +138,7 @@ class _Stage:
             return
         self.told = time.monotonic()
         self.runs.tag(self.run_id, {"mer.stage": words})
+        self.beats.give()
         if self.runs.stop_requested(self.run_id):
             raise KeyboardInterrupt("cancelled")
 
@@ -145,7 +154,7 @@ def _only_worker(run_id: str) -> Iterator[None]:
 
 
 @contextmanager
-def _slot(runs: RunStore, run_id: str) -> Iterator[None]:
+def _slot(runs: RunStore, run_id: str, beats: "Beats") -> Iterator[None]:
     """Hold one of the slots, for which to wait in turn; raises RunError if the run leaves the queue."""
     locks = [FileLock(_lock_folder() / f"slot-{number}.lock") for number in range(slots())]
     while True:
@@ -161,12 +170,13 @@ def _slot(runs: RunStore, run_id: str) -> Iterator[None]:
             finally:
                 lock.release()
             return
+        beats.give()
         time.sleep(PATIENCE)
 
 
 def _is_next(runs: RunStore, run_id: str) -> bool:
     """True if no run that is waiting came before this one."""
-    waiting = [run for run in runs.runs() if run.waits_here]
+    waiting = [run for run in runs.active() if run.waits_here]
     return not waiting or min(waiting, key=lambda run: (run.started, run.id)).id == run_id
 
 
@@ -204,6 +214,8 @@ def delete(runs: RunStore, name: str) -> Run:
         cancel(runs, run.id)
     for part in (*runs.children(run.id), run):
         drop_state(state_path(part.id))
+        drop_fetched(part.id)
+        runs.drop_state(part.id)
         log_path(part.id).unlink(missing_ok=True)
         runs.delete(part.id)
     return run

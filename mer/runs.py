@@ -3,7 +3,9 @@
 import json
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,20 @@ from mer.formats import upgraded
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
 
-__all__ = ["ACTIVE", "RESUMABLE", "STATUS", "Run", "drop_state", "owner", "state_path", "to_run"]
+__all__ = [
+    "ACTIVE",
+    "RESUMABLE",
+    "SILENCE",
+    "STATUS",
+    "Run",
+    "TakenError",
+    "drop_state",
+    "host_of",
+    "is_mine",
+    "owner",
+    "state_path",
+    "to_run",
+]
 
 # MLflow's words and ours.
 STATUS = {
@@ -29,6 +44,12 @@ STATUS = {
 }
 ACTIVE = ("queued", "running", "stopping", "interrupted")
 RESUMABLE = ("stopped", "interrupted", "failed")
+SILENCE = 120.0  # s without a sign of life (mer.beats) after which another machine's process counts as gone
+TURN = "mer.turn."
+
+
+class TakenError(RunError):
+    """Another process works on the run, which this one is therefore to leave alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +70,7 @@ class Run:
     parent: str | None = None
     reason: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
+    turn: int = 0  # how often it was taken on again
 
     @property
     def data_hash(self) -> str | None:
@@ -93,7 +115,23 @@ class Run:
     @property
     def waits_here(self) -> bool:
         """True if a process of this machine waits to work on it."""
-        return self.status == "queued" and _owner(self.tags).get("host") == socket.gethostname()
+        return self.status == "queued" and _is_here(_owner(self.tags))
+
+    @property
+    def elsewhere(self) -> bool:
+        """True if a process of another machine works on it, or last did."""
+        known = _owner(self.tags)
+        return bool(known) and not _is_here(known)
+
+    @property
+    def waits_elsewhere(self) -> bool:
+        """True if a process of another machine waits to work on it, and gives signs of life."""
+        return self.status == "queued" and self.elsewhere and "mer.beat" in self.tags
+
+    @property
+    def host(self) -> str:
+        """Name of the machine that works on it, or last did; empty where none is known."""
+        return host_of(self.tags)
 
     @property
     def control(self) -> str:
@@ -125,11 +163,40 @@ def drop_state(path: Path) -> None:
 def owner(pid: int | None = None) -> str:
     """A process (default: this one), in words that tell it from a later one with the same number."""
     process = psutil.Process(pid or os.getpid())
-    return json.dumps({"host": socket.gethostname(), "pid": process.pid, "born": process.create_time()})
+    place = {"host": socket.gethostname(), "boot": _boot()}
+    return json.dumps(place | {"pid": process.pid, "born": process.create_time()})
 
 
-def to_run(run: "MlflowRun") -> Run:
-    """From MLflow's record."""
+@lru_cache(maxsize=1)
+def _boot() -> str:
+    """A name of this start of this machine, which tells two machines of one name apart; "" if unknown."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return ""
+
+
+def host_of(tags: dict[str, str]) -> str:
+    """Name of the machine that works on a run, last did, or recorded it; empty where none is known."""
+    known = _owner(tags) or _owner(tags, "mer.maker")
+    return str(known.get("host", ""))
+
+
+def is_mine(tags: dict[str, str]) -> bool:
+    """True unless another process has taken on the run with these tags."""
+    known = _owner(tags)
+    if not known:
+        return True
+    me = json.loads(owner())
+    same = all(known.get(key) == me[key] for key in ("host", "pid"))
+    try:
+        return same and _is_here(known) and abs(known["born"] - me["born"]) < 1
+    except (KeyError, TypeError):
+        return False
+
+
+def to_run(run: "MlflowRun", now: Callable[[], float]) -> Run:
+    """From MLflow's record; `now` tells the time of the machine that keeps the runs, in s since 1970."""
     tags, info = run.data.tags, run.info
     try:
         spec = json.loads(tags.get("mer.spec", "{}"))
@@ -138,7 +205,7 @@ def to_run(run: "MlflowRun") -> Run:
     return Run(
         id=info.run_id,
         name=tags.get("mlflow.runName", info.run_id[:8]),
-        status=_status(info.status, tags),
+        status=_status(info.status, tags, now),
         started=info.start_time / 1000,
         ended=info.end_time / 1000 if info.end_time else None,
         spec=spec,
@@ -146,14 +213,15 @@ def to_run(run: "MlflowRun") -> Run:
         parent=tags.get("mlflow.parentRunId"),
         reason=tags.get("mer.reason") or None,
         tags=dict(tags),
+        turn=sum(name.startswith(TURN) for name in run.data.params),
     )
 
 
-def _status(status: str, tags: dict[str, str]) -> str:
+def _status(status: str, tags: dict[str, str], now: Callable[[], float]) -> str:
     if status not in ("RUNNING", "SCHEDULED"):
         return STATUS.get(status, "failed")
     owner = _owner(tags) or _owner(tags, "mer.maker")  # until a process works on it: who recorded it
-    if owner.get("host") == socket.gethostname() and not _alive(owner):
+    if not _alive(owner) if _is_here(owner) else _silent(tags, now):
         return "interrupted"
     return "stopping" if status == "RUNNING" and tags.get("mer.stop") == "1" else STATUS[status]
 
@@ -164,6 +232,19 @@ def _owner(tags: dict[str, str], name: str = "mer.owner") -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _is_here(owner: dict[str, Any]) -> bool:
+    """True for a process of this machine since it was started."""
+    return owner.get("host") == socket.gethostname() and owner.get("boot", _boot()) == _boot()
+
+
+def _silent(tags: dict[str, str], now: Callable[[], float]) -> bool:
+    """True if the last sign of life is too long ago; runs of an older mer, which gave none, are believed."""
+    try:
+        return now() - float(tags["mer.beat"]) > SILENCE
+    except (KeyError, ValueError):
+        return False
 
 
 def _alive(owner: dict[str, Any]) -> bool:

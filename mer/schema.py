@@ -62,8 +62,12 @@ def _put_back(copy: Path, database: Path) -> None:
 def quieten() -> None:
     """Have MLflow and what it stands on say only what goes wrong."""
     level = os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # read when mlflow is imported
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # where --json has one object
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7 are 4 minutes, for which no page waits
     logging.getLogger("mlflow").setLevel(level)  # and when it was already
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # of each try
 
 
 def _schema_of(database: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""Runs, kept in MLflow, which else only `mer.runs` and `mer.schema` know.
+"""Runs, kept in MLflow, which else only `mer.runs` and what is below it know.
 
 By default a SQLite database and artifacts under MER_HOME; `MLFLOW_TRACKING_URI` points to a server
 instead, and `mlflow ui` works on either. Nothing here imports torch.
@@ -6,66 +6,47 @@ instead, and `mlflow ui` works on either. Nothing here imports torch.
 
 import json
 import os
-import sqlite3
-import tempfile
+import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from functools import lru_cache, wraps
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlparse
 
-from filelock import FileLock
-
-from mer.errors import RunError, StorageError
-from mer.files import atomic_path, home, leftovers, new_folder, writing
+from mer.artifacts import Artifacts
+from mer.connection import guarded, open_local, open_uri
+from mer.errors import RunError
+from mer.files import home
 from mer.formats import CURRENT
-from mer.runs import STATUS, Run, owner, to_run
-from mer.schema import bring_up_to_date, quieten
+from mer.runs import RESUMABLE, STATUS, TURN, Run, TakenError, host_of, is_mine, owner, to_run
+from mer.server import Server, is_away
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 __all__ = ["RunStore"]
 
-EXPERIMENT = "mer"
 BATCH_LIMIT = 1000  # metrics that MLflow takes in one call
 PARAM_LIMIT = 100  # and settings
 
 
-def _guarded(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Report what MLflow could not do as a StorageError with the remedy."""
-
-    @wraps(method)
-    def call(*arguments: Any, **keywords: Any) -> Any:
-        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # read when mlflow is imported
-        from mlflow.exceptions import MlflowException
-        from sqlalchemy.exc import SQLAlchemyError
-
-        try:
-            return method(*arguments, **keywords)
-        except (MlflowException, SQLAlchemyError) as error:
-            reason = str(error).splitlines()[0][:160]
-            raise StorageError(
-                f"the run store failed ({reason}); free some space, or check MER_HOME and MLFLOW_TRACKING_URI"
-            ) from error
-
-    return call
-
-
 class RunStore:
-    """All reading and writing of runs. Methods raise StorageError where the store cannot be used."""
+    """All reading and writing of runs. Methods raise StorageError where the store cannot be used.
 
-    def __init__(self, client: "MlflowClient", experiment: str) -> None:
-        self.client, self.experiment = client, experiment
+    `patience` is for how many seconds a server that does not answer is asked again; 0 is for whoever only
+    looks, who is told at once.
+    """
+
+    def __init__(self, client: "MlflowClient", experiment: str, server: Server | None = None) -> None:
+        self.client, self.experiment, self.server = client, experiment, server
+        self.artifacts, self.patience = Artifacts(client), 0.0
 
     @classmethod
-    @_guarded
+    @guarded
     def open(cls) -> "RunStore":
         """The store that the environment names; made on first use. Raises StorageError."""
         uri = os.environ.get("MLFLOW_TRACKING_URI")
-        return _open(uri) if uri else _open_local(home())
+        return _at(uri) if uri else _local(home())
 
     @staticmethod
     def exists() -> bool:
@@ -83,13 +64,22 @@ class RunStore:
         found = [path.stat() for path in home().glob("mlflow.db*")]
         return hash(tuple((stat.st_mtime_ns, stat.st_size) for stat in found))
 
-    @_guarded
+    @property
+    def shared(self) -> bool:
+        """True if a server keeps the runs, so that other machines may work on them."""
+        return self.server is not None
+
+    def now(self) -> float:
+        """The time by which signs of life are judged, in s since 1970: the server's, if there is one."""
+        return self.server.now() if self.server else time.time()
+
+    @guarded
     def create(self, name: str, spec: dict[str, Any], *, parent: str | None = None) -> str:
         """A new queued run; returns its id. It is interrupted if this process dies before one takes it on."""
         from mlflow.entities import Param
 
         tags = {"mer.spec": json.dumps(spec), "mer.format": str(CURRENT["run"]), "mlflow.runName": name}
-        tags["mer.maker"] = owner()
+        tags |= {"mer.maker": owner(), "mer.beat": self._beat()}
         if parent:
             tags["mlflow.parentRunId"] = parent
         run = self.client.create_run(self.experiment, tags=tags)
@@ -99,34 +89,60 @@ class RunStore:
             self.client.log_batch(run.info.run_id, params=params[start : start + PARAM_LIMIT])
         return run.info.run_id
 
-    @_guarded
+    @guarded
     def start(self, run_id: str) -> None:
         """Mark as running in this process, so that others can tell if the process is gone."""
-        self.tag(run_id, {"mer.owner": owner(), "mer.stop": "", "mer.reason": "", "mer.stage": ""})
+        tags = dict.fromkeys(("mer.stop", "mer.reason", "mer.stage"), "")
+        self.tag(run_id, tags | {"mer.owner": owner(), "mer.beat": self._beat()})
         self.client.update_run(run_id, status="RUNNING")
 
-    @_guarded
+    @guarded
+    def take(self, run: Run) -> None:
+        """Take an unfinished run on again, as it was when `run` was read; raises RunError if another did.
+
+        A setting of MLflow's is written once: of all who try, on whatever machine, the database lets one.
+        """
+        from mlflow.exceptions import MlflowException
+
+        now = self.get(run.id)
+        if now.turn != run.turn or now.status not in (*RESUMABLE, "queued"):
+            raise _taken(now)
+        try:
+            self.client.log_param(run.id, f"{TURN}{run.turn + 1}", f"{owner()} {self.now():.3f}")
+        except MlflowException as error:
+            if is_away(error):
+                raise
+            raise _taken(self.get(run.id)) from error
+
+    def beat(self, run_id: str) -> None:
+        """Give a sign of life of a run that this process works on."""
+        self.tag(run_id, {"mer.beat": self._beat()})
+
+    def _beat(self) -> str:
+        return f"{self.now():.0f}"
+
+    @guarded
     def enqueue(self, run_id: str) -> None:
         """Mark as waiting for a process to work on it, whatever it was before."""
         tags = dict.fromkeys(("mer.owner", "mer.stop", "mer.reason", "mer.stage"), "")
-        self.tag(run_id, tags | {"mer.maker": owner()})
+        self.tag(run_id, tags | {"mer.maker": owner(), "mer.beat": self._beat()})
         self.client.update_run(run_id, status="SCHEDULED")
 
-    @_guarded
+    @guarded
     def finish(self, run_id: str, status: str, *, reason: str = "") -> None:
         """Mark as "finished", "failed" or "stopped"."""
         self.tag(run_id, {"mer.reason": reason[:4000]})
         word = next(key for key, value in STATUS.items() if value == status)
         self.client.set_terminated(run_id, status=word)
 
-    @_guarded
+    @guarded
     def tag(self, run_id: str, tags: dict[str, str]) -> None:
         """Set tags."""
         from mlflow.entities import RunTag
 
         self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
-    @_guarded
+    @guarded
     def log(self, run_id: str, rows: list[tuple[int, dict[str, float]]]) -> None:
         """Log figures, each row at its step, in as few calls as MLflow allows."""
         from mlflow.entities import Metric
@@ -136,7 +152,7 @@ class RunStore:
         for start in range(0, len(metrics), BATCH_LIMIT):
             self.client.log_batch(run_id, metrics=metrics[start : start + BATCH_LIMIT])
 
-    @_guarded
+    @guarded
     def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
         """All (step, value) of one metric, each step once: what a resumed run did again counts."""
         found = self.client.get_metric_history(run_id, metric)
@@ -151,7 +167,7 @@ class RunStore:
         found = [run for word in ("RUNNING", "SCHEDULED") for run in self._search(f"status = '{word}'")]
         return sorted(found, key=lambda run: -run.started)
 
-    @_guarded
+    @guarded
     def _search(self, condition: str) -> list[Run]:
         from mlflow.entities import ViewType
 
@@ -160,73 +176,89 @@ class RunStore:
             page = self.client.search_runs(
                 [self.experiment], condition, ViewType.ACTIVE_ONLY, 500, ["attributes.start_time DESC"], token
             )
-            found += [to_run(run) for run in page]
+            found += [to_run(run, self.now) for run in page]
             token = page.token
             if not token:
                 return found
 
     def get(self, name: str) -> Run:
         """The run whose id starts with `name`; raises RunError if there is none, or more than one."""
-        matches = [run for run in self.runs() if name and run.id.startswith(name)]
+        matches = [self._whole(name)] if re.fullmatch("[0-9a-f]{32}", name) else self.runs()
+        matches = [run for run in matches if run and name and run.id.startswith(name)]
         if len(matches) != 1:
             found = f"{len(matches)} runs match" if matches else "there is no such run"
             raise RunError(f"run {name!r}: {found}; 'mer runs list' shows them")
         return matches[0]
 
+    @guarded
+    def _whole(self, run_id: str) -> Run | None:
+        """The run with this id, without a look at all others; None if it is none of ours."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            found = self.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+        ours = found.info.experiment_id == self.experiment and found.info.lifecycle_stage == "active"
+        return to_run(found, self.now) if ours else None
+
     def children(self, run_id: str) -> list[Run]:
         """The runs of a cross-validation, oldest first."""
         return [run for run in reversed(self.runs()) if run.parent == run_id]
 
-    @_guarded
+    @guarded
     def stop_requested(self, run_id: str) -> bool:
-        """True if someone asked this run to stop."""
-        return self.client.get_run(run_id).data.tags.get("mer.stop") == "1"
+        """True if someone asked this run to stop; raises TakenError if another process took it on."""
+        tags = self.client.get_run(run_id).data.tags
+        if not is_mine(tags):
+            raise TakenError(f"run {run_id[:8]} was taken on by {host_of(tags)}; it goes on there alone")
+        return tags.get("mer.stop") == "1"
 
     def request_stop(self, run_id: str) -> None:
         """Ask a run to stop at its next step."""
         self.tag(run_id, {"mer.stop": "1"})
 
-    @_guarded
+    @guarded
     def delete(self, run_id: str) -> None:
         """Hide a run from all listings (MLflow keeps it until `mlflow gc`)."""
         self.client.delete_run(run_id)
 
-    @_guarded
+    @guarded
     def save_folder(self, run_id: str, name: str, write: Callable[[Path], None]) -> None:
         """Have `write` fill a folder of the run's artifacts, whole or not at all; replaces an older one."""
-        local = self._local(run_id)
-        if local is None:
-            with tempfile.TemporaryDirectory() as draft:
-                write(Path(draft))
-                self.client.log_artifacts(run_id, draft, name)
-            return
-        target = local / name
-        for old in (target, *leftovers(target)):
-            _discard(old)
-        with new_folder(target) as draft:
-            write(draft)
+        self.artifacts.save_folder(run_id, name, write)
 
-    @_guarded
-    def folder(self, run_id: str, name: str) -> Path | None:
-        """A folder of the run's artifacts as a local path, fetched if need be; None if there is none."""
-        local = self._local(run_id)
-        if local is not None:
-            return local / name if (local / name).is_dir() else None
-        if not self.client.list_artifacts(run_id, name):
-            return None
-        return Path(self.client.download_artifacts(run_id, name))
+    @guarded
+    def folder(self, run: Run | str, name: str, *, only: str = "") -> Path | None:
+        """A folder of a run's artifacts as a local path, fetched if need be; None if there is none.
 
-    def _local(self, run_id: str) -> Path | None:
-        uri = urlparse(self.client.get_run(run_id).info.artifact_uri)
-        return Path(unquote(uri.path)) if uri.scheme in ("", "file") else None
+        Of a run that was just read no question is needed. With `only`, files of that name are enough.
+        """
+        run_id, tags = (run.id, run.tags) if isinstance(run, Run) else (run, None)
+        return self.artifacts.folder(run_id, name, tags, only=only)
+
+    @guarded
+    def send_state(self, run_id: str, path: Path, epoch: int) -> None:
+        """Keep the state after so many epochs where other machines can have it."""
+        self.artifacts.send_state(run_id, path, epoch)
+
+    @guarded
+    def fetch_state(self, run_id: str, path: Path, epoch: int) -> bool:
+        """Put a newer state than that of so many epochs at `path`, if another machine left one."""
+        return self.shared and self.artifacts.fetch_state(run_id, path, epoch)
+
+    @guarded
+    def drop_state(self, run_id: str) -> None:
+        """Forget the state that `send_state` kept."""
+        if self.shared:
+            self.artifacts.drop_state(run_id)
 
 
-def _discard(folder: Path) -> None:
-    import shutil
-
-    if folder.exists():
-        with writing(folder):
-            shutil.rmtree(folder)
+def _taken(run: Run) -> TakenError:
+    short, place = run.id[:8], f" on {run.host}" if run.host else ""
+    return TakenError(f"run {short} was taken on by another process{place}; see: mer runs show {short}")
 
 
 def _flat(spec: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -238,57 +270,10 @@ def _flat(spec: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 @lru_cache(maxsize=4)
-@_guarded
-def _open(uri: str) -> RunStore:
-    client = _client(uri)
-    found = client.get_experiment_by_name(EXPERIMENT)
-    return RunStore(client, found.experiment_id if found else client.create_experiment(EXPERIMENT))
+def _at(uri: str) -> RunStore:
+    return RunStore(*open_uri(uri))
 
 
 @lru_cache(maxsize=4)
-@_guarded
-def _open_local(root: Path) -> RunStore:
-    """SQLite with a write-ahead log, made under a lock so that two processes never make it at once."""
-    database = root / "mlflow.db"
-    with _usable(root), FileLock(root / ".mlflow.lock"):
-        if not database.exists():
-            _make(database)
-        with closing(sqlite3.connect(database)) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
-        bring_up_to_date(database)
-        return _store(_client(f"sqlite:///{database}?timeout=30"), root)
-
-
-def _make(database: Path) -> None:
-    """A database with our experiment. It takes its name when whole: MLflow cannot go on with half of one."""
-    for old in leftovers(database):
-        old.unlink()
-    with atomic_path(database) as draft:
-        _store(_client(f"sqlite:///{draft}"), database.parent)
-
-
-def _store(client: "MlflowClient", root: Path) -> RunStore:
-    found = client.get_experiment_by_name(EXPERIMENT)
-    place = (root / "artifacts").as_uri()
-    known = found.experiment_id if found else client.create_experiment(EXPERIMENT, artifact_location=place)
-    return RunStore(client, known)
-
-
-@contextmanager
-def _usable(root: Path) -> Iterator[None]:
-    with writing(root):
-        root.mkdir(parents=True, exist_ok=True)
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise StorageError(
-                f"cannot use {root / 'mlflow.db'}: {error}; free some space, "
-                "or set MER_HOME to a writable folder"
-            ) from error
-
-
-def _client(uri: str) -> "MlflowClient":
-    quieten()
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=uri)
+def _local(root: Path) -> RunStore:
+    return RunStore(*open_local(root))

@@ -12,6 +12,7 @@ from mer.cli.parser import build_parser
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("checkpoints/*/card.md")])
+REQUIREMENTS = sorted(path.name for path in ROOT.glob("requirements*.txt"))
 CARDS = [page for page in PAGES if page.name == "card.md"]
 
 
@@ -42,15 +43,15 @@ def test_links_lead_to_files(page):
         assert "://" in target or (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("name", REQUIREMENTS)
 def test_versions_are_pinned_exactly(name):
     for line in (ROOT / name).read_text().splitlines():
-        assert re.fullmatch(r"-r requirements\.txt|[\w-]+==[\d.]+", line), line
+        assert re.fullmatch(r"-r requirements(-\w+)?\.txt|[\w-]+==[\d.]+", line), line
 
 
 def test_every_requirement_has_its_reason():
     reasons = (ROOT / "docs" / "dependencies.md").read_text("utf-8")
-    for name in ("requirements.txt", "requirements-dev.txt"):
+    for name in REQUIREMENTS:
         for package in re.findall(r"^([\w-]+)==", (ROOT / name).read_text(), re.M):
             assert re.search(rf"^\| [^|]*\b{package}\b", reasons, re.M), package
 

@@ -43,6 +43,8 @@ def runs_show(arguments: Namespace) -> None:
         ("status", run.status),
         ("command", run.spec.get("command", "")),
     ]
+    if run.host:
+        facts.append(("machine", run.host))
     if run.members:
         facts.append(("an ensemble of", ", ".join(run.members)))
     if run.reason:

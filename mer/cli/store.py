@@ -73,7 +73,7 @@ def store_prune(arguments: Namespace) -> None:
 
 def _refuse_while_in_use() -> None:
     for run in RunStore.open().active() if RunStore.exists() else []:
-        if run.status != "interrupted":
+        if run.status != "interrupted" and not run.elsewhere:
             raise RunError(
                 f"run {run.id[:8]} is {run.status} and may be using the store; wait for it, or "
                 f"stop it: mer runs cancel {run.id[:8]}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from mer.cards import CARD, Card, find_checkpoints, load_card
-from mer.errors import CheckpointError
+from mer.errors import CheckpointError, RunError
 from mer.files import home as mer_home
 from mer.runs import ACTIVE, Run
 from mer.tracking import RunStore
@@ -29,12 +29,20 @@ SHIPPED = Path(__file__).parents[2] / "checkpoints"
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A checkpoint to predict with. `key` names it in links."""
+    """A checkpoint to predict with, `at` a folder or with a server's run. `key` names it in links."""
 
     key: str
-    folder: Path
+    at: Path | Run
     card: Card
     own: bool
+
+    @property
+    def folder(self) -> Path:
+        """Where it is on this machine, fetched if need be. Raises RunError if it is gone, or StorageError."""
+        found = RunStore.open().folder(self.at, "checkpoint") if isinstance(self.at, Run) else self.at
+        if found is None:
+            raise RunError(f"run {self.key} has no checkpoint any more; choose another model")
+        return found
 
     @property
     def title(self) -> str:
@@ -107,13 +115,16 @@ def damaged_models() -> list[str]:
 
 def _own() -> Iterator[Model | CheckpointError]:
     """The checkpoint of each finished run, or why it cannot be used."""
-    for run in all_runs():
+    known = {run.id: run for run in all_runs()}
+    for run in known.values():
         if run.status != "finished" or run.parent:
             continue
-        folder = RunStore.open().folder(run.checkpoint_run, "checkpoint")
+        store, keeper = RunStore.open(), known.get(run.checkpoint_run, run)
+        folder = store.folder(keeper, "checkpoint", only=CARD)  # weights when they are needed
         try:
             if folder:
-                yield Model(run.id[:8], folder, _card(str(folder), run.ended), own=True)
+                card = _card(str(folder), run.ended)
+                yield Model(run.id[:8], keeper if store.shared else folder, card, own=True)
         except CheckpointError as error:
             yield error
 

@@ -1,0 +1,214 @@
+"""A run store for several machines: a real PostgreSQL and a real MLflow server, on loopback.
+
+shared_server   the two, started once a session; skipped with the reason where they cannot be
+machines        `machines("second")` is another machine: a home and a host name of its own, the same store
+"""
+
+import json
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import mer.runs
+from mer.tracking import RunStore
+
+ROOT = Path(__file__).parents[1]
+AS_HOST = """
+import json, os, socket, sys
+socket.gethostname = lambda: os.environ["TEST_HOST"]
+import mer.beats, mer.callbacks, mer.runs
+mer.runs.SILENCE, mer.beats.EVERY = 4.0, 1.0
+mer.callbacks.SendState.__init__.__kwdefaults__["every"] = 0.0
+from mer.cli import main
+sys.exit(main())
+"""
+
+
+def binaries() -> Path | None:
+    """The folder of PostgreSQL's programs, of the newest version that is here."""
+    found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    found.sort(key=lambda path: float(path.parent.name))
+    known = shutil.which("initdb")
+    return found[-1] if found else Path(known).resolve().parent if known else None
+
+
+def missing() -> str:
+    """Why there can be no server here; empty where there can."""
+    if binaries() is None:
+        return "no PostgreSQL here: apt-get install postgresql"
+    if find_spec("psycopg2") is None:
+        return "no driver for PostgreSQL here: pip install -r requirements-server.txt"
+    return ""
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+class Postgres:
+    """A cluster in a folder that ends with it; PostgreSQL refuses root, and is nobody's then."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="mer-postgres-", dir="/tmp"))
+        self.who = {}
+        if os.geteuid() == 0:
+            nobody = pwd.getpwnam("nobody")
+            os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
+            self.who = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        self.port = free_port()
+        self.uri = f"postgresql+psycopg2://mer@127.0.0.1:{self.port}/mlflow"
+
+    def call(self, program: str, *words: object) -> str:
+        command = [str(binaries() / program), *map(str, words)]
+        # not a pipe: the server that pg_ctl leaves behind would hold it open
+        with tempfile.TemporaryFile("w+") as said:
+            done = subprocess.run(command, stdout=said, stderr=said, cwd=self.folder, **self.who)
+            said.seek(0)
+            assert done.returncode == 0, said.read()
+            said.seek(0)
+            return said.read()
+
+    def start(self) -> None:
+        data = self.folder / "data"
+        self.call("initdb", "-D", data, "-U", "mer", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+        how = f"-c listen_addresses=127.0.0.1 -c fsync=off -p {self.port} -k {self.folder}"
+        self.call("pg_ctl", "-D", data, "-w", "-l", self.folder / "log", "-o", how, "start")
+        self.call("createdb", "-h", "127.0.0.1", "-p", self.port, "-U", "mer", "mlflow")
+
+    def stop(self) -> None:
+        self.call("pg_ctl", "-D", self.folder / "data", "-m", "immediate", "stop")
+        shutil.rmtree(self.folder)
+
+
+class MlflowServer:
+    """`mlflow server` on a database; can be stopped and started again at the same address."""
+
+    def __init__(self, database: str, folder: Path) -> None:
+        self.database, self.folder, self.port = database, folder, free_port()
+        self.uri, self.process = f"http://127.0.0.1:{self.port}", None
+
+    def start(self) -> None:
+        words = ["--backend-store-uri", self.database, "--artifacts-destination", self.folder / "artifacts"]
+        words += ["--serve-artifacts", "--host", "127.0.0.1", "--port", self.port, "--workers", "1"]
+        quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "mlflow", "server", *map(str, words)],
+                env=os.environ | quiet,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 120
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        while True:
+            try:
+                opener.open(f"{self.uri}/health", timeout=2)
+            except OSError:
+                said = (self.folder / "server.log").read_text()
+                assert self.process.poll() is None, said
+                assert time.monotonic() < deadline, said
+                time.sleep(0.2)
+            else:
+                return
+
+    def stop(self) -> None:
+        """Uvicorn, its workers and all that they started, as they were started: together."""
+        os.killpg(self.process.pid, 9)
+        self.process.wait()
+
+    @contextmanager
+    def away(self, seconds: float):
+        """The server is gone while the block runs, but at least so long, and back at the end."""
+        self.stop()
+        began = time.monotonic()
+        try:
+            yield
+            time.sleep(max(0.0, began + seconds - time.monotonic()))
+        finally:
+            self.start()
+
+
+@pytest.fixture(scope="session")
+def shared_server(tmp_path_factory):
+    if missing():
+        pytest.skip(missing())
+    postgres = Postgres()
+    postgres.start()
+    server = MlflowServer(postgres.uri, tmp_path_factory.mktemp("mlflow"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        postgres.stop()
+
+
+class Machine:
+    """Another machine: its home, its name, the shared store. `here` is this process taking its place."""
+
+    def __init__(self, name: str, home: Path, uri: str, patch: pytest.MonkeyPatch) -> None:
+        self.name, self.home, self.patch, self.started = name, home, patch, []
+        self.settings = os.environ | {
+            "MER_HOME": str(home),
+            "MLFLOW_TRACKING_URI": uri,
+            "TEST_HOST": name,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)]),
+        }
+
+    def here(self) -> RunStore:
+        """Have this process be on that machine from now on."""
+        for key in ("MER_HOME", "MLFLOW_TRACKING_URI"):
+            self.patch.setenv(key, self.settings[key])
+        self.patch.setattr(socket, "gethostname", lambda: self.name)
+        self.patch.setattr(mer.runs, "SILENCE", 4.0)
+        return RunStore.open()
+
+    def start(self, *words: object) -> subprocess.Popen:
+        """A command there, as a process: signs of life each second, the state sent after each epoch."""
+        process = subprocess.Popen(
+            [sys.executable, "-c", AS_HOST, *map(str, words)],
+            env=self.settings,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.started.append(process)
+        return process
+
+    def mer(self, *words: object) -> dict:
+        """What a command prints there."""
+        process = self.start(*words, "--json")
+        out, err = process.communicate(timeout=200)
+        assert process.returncode == 0, err
+        assert len(out.splitlines()) == 1, out
+        return json.loads(out)
+
+
+@pytest.fixture
+def machines(shared_server, tmp_path, monkeypatch):
+    made = []
+
+    def make(name: str) -> Machine:
+        made.append(Machine(name, tmp_path / f"home of {name}", shared_server.uri, monkeypatch))
+        return made[-1]
+
+    yield make
+    for process in [process for machine in made for process in machine.started]:
+        process.kill()
+        with process:  # which closes what it would have said
+            pass

@@ -11,7 +11,7 @@ from mer.augment import EvalTransform
 from mer.backbones import Classifier
 from mer.config import TrainConfig
 from mer.machine import keep_memory
-from mer.windows import WindowSet
+from mer.windows import Windows
 
 __all__ = ["Feed", "choose_device", "in_batches", "looking", "pass_size", "passes"]
 
@@ -78,7 +78,7 @@ def looking(model: Classifier, seed: int) -> Iterator[None]:
 class Feed:
     """Input for a network, or for its head alone where `embeddings` (windows, ...) are given."""
 
-    windows: WindowSet
+    windows: Windows
     transform: EvalTransform
     device: torch.device
     embeddings: torch.Tensor | None = None

@@ -19,7 +19,7 @@ from mer.config import AudioConfig, MelConfig
 from mer.feeds import Feed, pass_size
 from mer.parallel import Progress
 from mer.store import VERSION, FeatureStore
-from mer.windows import WindowSet
+from mer.windows import Windows
 
 __all__ = ["Embed", "KeptEmbeddings", "embed", "embedded", "trains_head_alone"]
 
@@ -124,7 +124,7 @@ class KeptEmbeddings:
         self.shelf.mark_used()
         return rows.all.to(feed.device)
 
-    def _fetch(self, windows: WindowSet, rows: Rows, clips: "range | list[int]") -> list[int]:
+    def _fetch(self, windows: Windows, rows: Rows, clips: "range | list[int]") -> list[int]:
         """Put what is kept of some clips; returns the clips of which nothing whole is."""
         missing = []
         for clip in clips:
@@ -155,13 +155,13 @@ class KeptEmbeddings:
             progress(done, total)
 
 
-def _span(windows: WindowSet, clip: int) -> torch.Tensor:
+def _span(windows: Windows, clip: int) -> torch.Tensor:
     """Numbers of a clip's windows."""
     start = int(windows.starts[clip])
     return torch.arange(start, start + int(windows.counts[clip]))
 
 
-def _sum(windows: WindowSet, clips: list[int]) -> int:
+def _sum(windows: Windows, clips: list[int]) -> int:
     return int(np.sum(windows.counts[clips]))
 
 

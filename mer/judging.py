@@ -15,7 +15,7 @@ from mer.losses import within
 from mer.material import Material
 from mer.metrics import OUTSIDE, evaluate
 from mer.splits import Split
-from mer.windows import WindowSet
+from mer.windows import Windows
 
 __all__ = ["Answers", "Judged", "judge"]
 
@@ -46,13 +46,13 @@ class Answers:
     more outputs is no class, None where there are no more.
     """
 
-    windows: WindowSet
+    windows: Windows
     probabilities: np.ndarray
     hits: np.ndarray | None
     outside: np.ndarray | None
 
     @classmethod
-    def of(cls, windows: WindowSet, found: np.ndarray, scores: np.ndarray) -> "Answers":
+    def of(cls, windows: Windows, found: np.ndarray, scores: np.ndarray) -> "Answers":
         """Pooled by clip, as the windows' scores (windows,) weigh them."""
         pooled, classes = windows.pool(found, scores), windows.classes
         outside = pooled.argmax(axis=1) >= classes if pooled.shape[1] > classes else None
@@ -79,7 +79,7 @@ def judge(
 ) -> Judged:
     """Test a network on the test part, with probabilities tempered as the validation part says."""
 
-    def answers(part: tuple[int, ...]) -> tuple[WindowSet, np.ndarray, np.ndarray]:
+    def answers(part: tuple[int, ...]) -> tuple[Windows, np.ndarray, np.ndarray]:
         windows = material.windows(part)
         found = window_probabilities(model, windows, transform, material.config.train, embed=kept)
         return windows, *found

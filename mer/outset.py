@@ -15,7 +15,7 @@ from mer.material import Material
 from mer.ranks import ALONE, Ranks
 from mer.splits import Split
 from mer.training import Callback, State, fit
-from mer.windows import WindowSet
+from mer.windows import Windows
 
 __all__ = ["Outset", "new_model"]
 
@@ -26,8 +26,8 @@ class Outset:
 
     config: Config
     model: Classifier
-    train: WindowSet
-    validation: WindowSet | None
+    train: Windows
+    validation: Windows | None
     transform: TrainTransform
     kept: KeptEmbeddings | None
 
@@ -60,7 +60,7 @@ def new_model(config: Config, material: Material) -> Classifier:
     return model.to(choose_device(train.device), memory_format=torch.channels_last)
 
 
-def _standardizer(config: Config, train: WindowSet) -> Standardizer:
+def _standardizer(config: Config, train: Windows) -> Standardizer:
     """What brings images to zero mean and unit variance; it has seen the training part at most."""
     if config.train.standardize == "training":
         return Standardizer.fit(train.batches())

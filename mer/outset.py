@@ -37,7 +37,7 @@ class Outset:
         model = new_model(config, material)
         train = material.windows(split.train)
         transform = TrainTransform(_standardizer(config, train), config.augment)
-        validation = material.windows(split.validation) if split.validation else None
+        validation = material.windows(split.validation) if len(split.validation) else None
         kept = _kept_embeddings(model, transform, material)
         return cls(config, model, train, validation, transform, kept)
 

@@ -7,7 +7,7 @@ data", ECML 2011).
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from math import fsum
@@ -16,7 +16,7 @@ from mer.config import SplitConfig
 from mer.datasets import Clip
 from mer.errors import SplitError
 
-__all__ = ["Split", "partition", "split_clips"]
+__all__ = ["Split", "hash_names", "partition", "split_clips"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,12 @@ class Split:
 
     def to_hash(self, clips: Sequence[Clip]) -> str:
         """Hash of the test clips' names: runs with the same hash were judged on the same clips."""
-        names = "\n".join(sorted(clips[i].id for i in self.test))
-        return blake2b(names.encode(), digest_size=8).hexdigest()
+        return hash_names(clips[i].id for i in self.test)
+
+
+def hash_names(names: Iterable[str]) -> str:
+    """Hash of some clips' names, in whatever order."""
+    return blake2b("\n".join(sorted(names)).encode(), digest_size=8).hexdigest()
 
 
 def partition(

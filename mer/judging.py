@@ -15,6 +15,7 @@ from mer.frozen import KeptEmbeddings
 from mer.losses import within
 from mer.material import Material
 from mer.metrics import OUTSIDE, evaluate
+from mer.sharded import ShardedMaterial
 from mer.splits import Split
 from mer.windows import Windows
 
@@ -73,7 +74,7 @@ class Answers:
 
 def judge(
     model: Classifier,
-    material: Material,
+    material: Material | ShardedMaterial,
     split: Split,
     transform: EvalTransform,
     kept: KeptEmbeddings | None,
@@ -102,7 +103,7 @@ def judge(
     return Judged(scores, _rows(material, split.test, found), validation, calibration)
 
 
-def _rows(material: Material, part: Sequence[int], found: Answers) -> list[dict[str, Any]]:
+def _rows(material: Material | ShardedMaterial, part: Sequence[int], found: Answers) -> list[dict[str, Any]]:
     outside = np.zeros(len(part), bool) if found.outside is None else found.outside
     return [
         row | {"windows": counts} | ({"predicted": OUTSIDE} if strange else {})

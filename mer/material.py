@@ -10,9 +10,10 @@ import numpy as np
 from mer.combining import answer_row
 from mer.config import Config
 from mer.controls import CONTROLS, donors, entry
-from mer.datasets import load_dataset
+from mer.datasets import is_sharded, load_dataset
 from mer.datasets.check import Report, check
 from mer.errors import RunError
+from mer.sharded import ShardedMaterial
 from mer.splits import Split, split_clips
 from mer.store import FeatureStore
 from mer.windows import WindowSet
@@ -134,8 +135,15 @@ class Material:
         return split.to_hash(self.report.dataset.clips)
 
 
-def prepare(spec: Spec, *, notify: Notify | None = None, workers: int | None = None) -> Material:
-    """Read, decode and check the data set and fill the feature store; decodes each new clip once."""
+def prepare(
+    spec: Spec, *, notify: Notify | None = None, workers: int | None = None
+) -> Material | ShardedMaterial:
+    """Read, decode and check the data set and fill the feature store; decodes each new clip once.
+
+    A sharded set has all that already and is only opened.
+    """
+    if is_sharded(Path(spec.data)):
+        return ShardedMaterial.open(Path(spec.data), spec.config)
     dataset = load_dataset(
         Path(spec.data), label_column=spec.label_column, song_column=spec.song_column
     ).require_trainable()

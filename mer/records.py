@@ -13,6 +13,7 @@ from mer.cards import Card
 from mer.features import Standardizer
 from mer.judging import Judged
 from mer.material import Material, Spec
+from mer.sharded import ShardedMaterial
 from mer.splits import Split
 from mer.tracking import RunStore
 
@@ -46,7 +47,7 @@ def parameters(model: nn.Module) -> int:
 
 
 def make_card(
-    spec: Spec, material: Material, split: Split, standardizer: Standardizer, judged: Judged
+    spec: Spec, material: Material | ShardedMaterial, split: Split, standardizer: Standardizer, judged: Judged
 ) -> Card:
     """The card of the network that a run trained."""
     return Card(

@@ -1,7 +1,10 @@
 """Work spread over the machines of a Ray cluster, one task for each item."""
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+import os
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from mer.errors import ConfigError, MerError
 from mer.parallel import Progress
@@ -12,14 +15,30 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def _connect() -> object:
-    """The module `ray`, connected to a cluster, or to one that it starts on this machine."""
+def _call(function: Callable[[Item], Result], item: Item) -> Result:
+    return function(item)
+
+
+@contextmanager
+def _connected() -> Iterator[Any]:
+    """The module `ray`, part of the cluster at RAY_ADDRESS (host:port), or of a Ray of this machine alone."""
     try:
         import ray
     except ImportError as error:
-        raise ConfigError("--executor ray needs Ray: pip install ray") from error
-    ray.init(ignore_reinit_error=True, log_to_driver=False, include_dashboard=False)
-    return ray
+        raise ConfigError("--executor ray needs Ray, which is not installed: pip install ray") from error
+    address = os.environ.get("RAY_ADDRESS", "")
+    if not address:  # a Ray of our own answers to nobody else
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    place = {"address": address} if address else {"address": "local", "include_dashboard": False}
+    try:
+        ray.init(**place, logging_level="ERROR", log_to_driver=False)
+    except Exception as error:
+        reason = str(error).splitlines()[0][:160]
+        raise ConfigError(f"no Ray at {address or 'this machine'} ({reason}); see RAY_ADDRESS") from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
 
 
 def over_ray(
@@ -29,19 +48,16 @@ def over_ray(
 
     A task whose machine is lost is done again elsewhere. Raises ConfigError where there is no Ray.
     """
-    ray = _connect()
-    task = ray.remote(num_cpus=1)(function)
-    waiting = {task.remote(item): number for number, item in enumerate(items)}
-    found: list[Result | None] = [None] * len(items)
-    try:
+    with _connected() as ray:
+        task = ray.remote(num_cpus=1)(_call)
+        waiting = {task.remote(function, item): number for number, item in enumerate(items)}
+        found: list[Result | None] = [None] * len(items)
         while waiting:
             (done,), _ = ray.wait(list(waiting), num_returns=1)
-            found[waiting.pop(done)] = ray.get(done)
+            try:
+                found[waiting.pop(done)] = ray.get(done)
+            except ray.exceptions.RayTaskError as error:
+                raise (error.cause if isinstance(error.cause, MerError) else error) from None
             if progress:
                 progress(len(items) - len(waiting), len(items))
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause if isinstance(error.cause, MerError) else error from None
-    finally:
-        for task in waiting:
-            ray.cancel(task)
-    return found
+        return found

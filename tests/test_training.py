@@ -15,16 +15,10 @@ from mer.answers import predict_windows, window_probabilities
 from mer.augment import EvalTransform, TrainTransform
 from mer.config import AugmentConfig
 from mer.errors import RunError
-from mer.feeds import Feed, choose_device
+from mer.feeds import Feed, choose_device, pass_size
 from mer.losses import class_weights
 from mer.resume import load_state, save_state
-from mer.training import (
-    Callback,
-    Stop,
-    epoch_seed,
-    fit,
-    rate_factor,
-)
+from mer.training import Callback, Stop, epoch_seed, fit, rate_factor
 from mer.windows import WindowSet
 from tests.tiny_backbone import (
     SIZE,
@@ -328,21 +322,21 @@ def test_the_frozen_fast_path_gives_what_the_slow_path_gives(head, loss):
 
 
 @pytest.mark.parametrize(
-    ("freeze", "augment", "images"),
+    ("freeze", "augment", "seen"),
     [
-        ("head", AugmentConfig(), 32),  # once, in two passes of 16, the second of which is filled up
+        ("head", AugmentConfig(), 2 * pass_size(torch.device("cpu"))),  # once: 20 windows, filled up
         ("head", AUGMENTED, 4 * 20),
         ("head", AugmentConfig(mixup=0.2), 4 * 20),
         ("last", AugmentConfig(), 4 * 20),
         ("none", AugmentConfig(), 4 * 20),
     ],
 )
-def test_only_a_frozen_body_with_nothing_random_before_it_sees_the_images_once(freeze, augment, images):
+def test_only_a_frozen_body_with_nothing_random_before_it_sees_the_images_once(freeze, augment, seen):
     config = tiny_config(freeze=freeze, epochs=4)
-    model, seen = tiny_model(config), []
-    model.body.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    model, counts = tiny_model(config), []
+    model.body.register_forward_hook(lambda module, inputs, output: counts.append(len(output)))
     tiny_fit(config, model=model, augment=augment)
-    assert sum(seen) == images
+    assert sum(counts) == seen
 
 
 # --- augmentation -----------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Lines", "read_lines"]
 
 AT_ONCE = 2**14  # lines
+BUFFER = 2**20  # bytes of a column; without one a whole group of rows is read, however many it has
 
 
 @dataclass(slots=True)
@@ -43,7 +44,7 @@ def read_lines(path: Path, sources: Sources, *, label_column: str, song_column: 
     from pyarrow import parquet
 
     try:
-        with parquet.ParquetFile(path) as file:
+        with parquet.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER) as file:
             columns = file.schema_arrow.names
             require_columns(path, columns, ["path", label_column, *({song_column} - {"song"})])
             wanted = [name for name in ("path", label_column, song_column, "split") if name in columns]

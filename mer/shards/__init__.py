@@ -10,7 +10,7 @@
     <root>/left_out.parquet  files that gave no clip, and why
 
 Clips lie in the order of hashes, so that neighbours have nothing to do with each other and a few shards are a
-fair sample of all. Images are float16 in dB, as in `mer.store`. `mer.sharding` makes these files.
+fair sample of all. Images are float16 in dB, as in `mer.store`.
 """
 
 from mer.shards.making import Made, make

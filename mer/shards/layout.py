@@ -49,12 +49,17 @@ def read_json(path: Path) -> dict[str, Any]:
     return found
 
 
-def open_names(root: Path) -> "pa.Table":
-    """What the manifest says of each clip, mapped: only what is looked at is read."""
+def open_names(root: Path, *, full: bool = False) -> "pa.Table":
+    """What the manifest says of each clip, mapped: only what is looked at is read.
+
+    A set of others is looked at in `full` once, for Arrow trusts what it maps. Raises DataError.
+    """
     import pyarrow as pa
 
     try:
-        return pa.ipc.open_file(pa.memory_map(str(root / "clips.arrow"))).read_all()
+        table = pa.ipc.open_file(pa.memory_map(str(root / "clips.arrow"))).read_all()
+        table.validate(full=full)
+        return table
     except (pa.ArrowException, OSError) as error:
         raise DataError(
             f"{root / 'clips.arrow'} cannot be read ({str(error).splitlines()[0]}); "

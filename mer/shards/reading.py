@@ -1,6 +1,8 @@
 """Reading a sharded set: its index, and the images of any windows."""
 
+import os
 import zlib
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +17,7 @@ from mer.arrays import is_whole
 from mer.config import AudioConfig, MelConfig
 from mer.datasets.base import PLAN
 from mer.errors import DataError
-from mer.shards.layout import INDEX, damaged, open_names, read_json, record, shard_path
+from mer.shards.layout import INDEX, crc_of, damaged, open_names, read_json, record, shard_path
 from mer.store import VERSION
 from mer.windows import Windows
 
@@ -34,6 +36,7 @@ class ShardWindows(Windows):
         super().__init__(clips["windows"], clips["label"], classes=classes)
         self.root, self.record, self.mark = root, record(size), mark
         self.shard, self.first = clips["shard"].copy(), clips["first"].copy()
+        self._begun: deque[int] = deque(maxlen=2 * BLOCK)
 
     def images(self, indices: np.ndarray) -> np.ndarray:
         """Some windows, float16 (len(indices), size, size); raises DataError where a shard is damaged."""
@@ -70,6 +73,9 @@ class ShardWindows(Windows):
         """Windows of one shard, which is mapped for as long as they are copied."""
         path = shard_path(self.root, shard)
         try:
+            if shard not in self._begun:
+                self._begun.append(shard)
+                self._read_ahead(path, int(self.counts[self.shard == shard].sum()))
             records = np.memmap(path, self.record, "r")[rows]
         except (OSError, ValueError, IndexError) as error:
             raise damaged(path, str(error)) from error
@@ -77,6 +83,12 @@ class ShardWindows(Windows):
             if zlib.crc32(image) != crc:
                 raise damaged(path, "a checksum is wrong")
         return records["image"]
+
+    def _read_ahead(self, path: Path, windows: int) -> None:
+        """Have the kernel begin to read a shard in one piece, if most of it will be wanted."""
+        if hasattr(os, "posix_fadvise") and 2 * windows * self.record.itemsize > path.stat().st_size:
+            with path.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
     def order(self) -> torch.Tensor:
         """All windows, drawn block by block; see `blockwise`."""
@@ -106,6 +118,17 @@ def blockwise(shards: np.ndarray) -> torch.Tensor:
     return torch.cat(found)
 
 
+def _open_index(root: Path) -> np.ndarray:
+    """The index, mapped; raises DataError if it is damaged."""
+    path = root / "index.npy"
+    if not is_whole(path):
+        raise damaged(path, "its checksum is wrong")
+    index = np.load(path, mmap_mode="r", allow_pickle=False)
+    if index.dtype != INDEX or index.ndim != 1:
+        raise damaged(path, "it is no index")
+    return index
+
+
 @dataclass(frozen=True)
 class ShardSet:
     """A finished set."""
@@ -123,10 +146,24 @@ class ShardSet:
             raise DataError(f"{root} was made by another version of mer; prepare it again in a new folder")
         if not (root / "set.json").is_file():
             raise DataError(f"{root} is not finished; go on with the same mer prepare --shards {root}")
-        if not is_whole(root / "index.npy"):
-            raise damaged(root / "index.npy", "its checksum is wrong")
-        index = np.load(root / "index.npy", mmap_mode="r", allow_pickle=False)
-        return cls(root, plan, read_json(root / "set.json"), index)
+        found = cls(root, plan, read_json(root / "set.json"), _open_index(root))
+        found._require_whole()
+        return found
+
+    def _require_whole(self) -> None:
+        """Raise DataError unless the parts belong together, whoever wrote them."""
+        names, index = self.root / "clips.arrow", self.index
+        if crc_of(names) != self.plan.get("crc"):
+            raise DataError(f"{names} is damaged; prepare the set again in a new folder")
+        open_names(self.root, full=True)
+        if len(index) != self.summary.get("clips") or not len(index):
+            raise damaged(self.root / "index.npy", "it is not of this set")
+        limits = {"row": len(self._names), "label": len(self.classes), "shard": 2**31, "first": 2**31}
+        for name, limit in limits.items():
+            if index[name].min() < 0 or index[name].max() >= limit:
+                raise damaged(self.root / "index.npy", f"{name} out of range")
+        if index["windows"].min() < 1:
+            raise damaged(self.root / "index.npy", "clips without windows")
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
     python -m benchmarks.shards --clips 100000 --folder DIR
 
 generates manifests, and shards of small images of noise, in DIR, measures each stage in a process of its own,
-and prints one JSON object. For `--plan-only` clips there are no images: manifest, index, split and scores alone.
+and prints one JSON object. For `--plan-only` clips there are no images, and so no epoch.
 What grows with the clips is the difference between two rows; "idle" is a process that has imported everything
 and done nothing. With `--decode N`, N real WAV files of 10 s are prepared as well; with `--large`, shards of
 256 MB are read from a cold disk.

@@ -22,13 +22,14 @@ def _call(function: Callable[[Item], Result], item: Item) -> Result:
 @contextmanager
 def _connected() -> Iterator[Any]:
     """The module `ray`, part of the cluster at RAY_ADDRESS (host:port), or of a Ray of this machine alone."""
+    address = os.environ.get("RAY_ADDRESS", "")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    if not address:  # a Ray of our own answers to nobody else; it reads this when it is imported
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     try:
         import ray
     except ImportError as error:
         raise ConfigError("--executor ray needs Ray, which is not installed: pip install ray") from error
-    address = os.environ.get("RAY_ADDRESS", "")
-    if not address:  # a Ray of our own answers to nobody else
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     place = {"address": address} if address else {"address": "local", "include_dashboard": False}
     try:
         ray.init(**place, logging_level="ERROR", log_to_driver=False)

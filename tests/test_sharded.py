@@ -25,11 +25,14 @@ from mer.tracking import RunStore
 from mer.training import Callback, Stop
 from tests.run_helpers import tiny_config, write_songs
 from tests.shard_helpers import as_parquet, make_set
+from tests.test_ranks import outcome, train
 
 KINDS = {
     "the whole network": {"keep": "best", "epochs": 2},
-    "a head on a frozen body": {"freeze": "head", "standardize": "window"},
     "bands of a frozen body": {"freeze": "head", "head": "bands"},
+}
+MORE = {
+    "a head on a frozen body": {"freeze": "head", "standardize": "window"},
     "attention over windows": {"freeze": "head", "pool": "attention", "standardize": "window"},
 }
 
@@ -57,9 +60,9 @@ def weights(outcome):
     return load_file(Path(outcome.checkpoint) / "model.safetensors")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *(pytest.param(kind, marks=pytest.mark.slow) for kind in MORE)])
 def test_weights_and_answers_are_those_of_the_ordinary_way(kind, twins, runs_home):
-    ordinary, sharded = (run(data, **KINDS[kind]) for data in twins)
+    ordinary, sharded = (run(data, **(KINDS | MORE)[kind]) for data in twins)
     runs = RunStore.open()
     assert runs.get(ordinary.run_id).data_hash == runs.get(sharded.run_id).data_hash
     assert runs.get(ordinary.run_id).tags["mer.test_hash"] == runs.get(sharded.run_id).tags["mer.test_hash"]
@@ -189,3 +192,15 @@ def test_a_set_tells_what_a_card_needs(sharded, song_parquet):
     ordinary = prepare(Spec(data=str(song_parquet.with_suffix(".csv")), config=tiny_config()))
     assert material.about == ordinary.about | {"name": song_parquet.parent.name}
     assert replace(material, config=tiny_config(epochs=1)).notes == ordinary.notes == ""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("more", [[], ["--freeze", "head"]])
+def test_two_processes_on_one_set_end_with_the_weights_of_one(more, own_home, sharded):
+    words = ["--test", "0.3", *more]
+    both, one = outcome(train(sharded, *words)), outcome(train(sharded, *words, together=False))
+    assert len(RunStore.open().runs()) == 2
+    first, second = (load_file(Path(found["checkpoint"]) / "model.safetensors") for found in (both, one))
+    for name, tensor in first.items():
+        assert torch.allclose(tensor.float(), second[name].float(), atol=1e-3), name

@@ -242,6 +242,7 @@ def test_whatever_step_is_the_last_the_set_ends_as_undisturbed(corpus, tmp_path,
     assert last > 8
 
 
+@pytest.mark.slow
 def test_a_preparation_killed_by_the_kernel_goes_on(corpus, tmp_path):
     manifest, out = as_parquet(corpus), tmp_path / "set"
     words = f"""
@@ -288,6 +289,14 @@ def test_a_damaged_shard_is_noticed_when_it_is_read_and_mended_by_preparing_agai
         list(windows.batches(4))
     make_set(song_parquet, copied)
     assert shard_files(copied) == shard_files(sharded)
+
+
+def test_a_set_whose_mending_was_stopped_is_not_trained_on(copied, song_parquet):
+    flip(shard_path(copied, 2))
+    with pytest.raises(Killed):
+        make_set(song_parquet, copied, spread=some(1))
+    with pytest.raises(DataError, match="is not finished"):
+        ShardSet.open(copied)
 
 
 @pytest.mark.parametrize("name", ["index.npy", "clips.arrow", "plan.json", "set.json"])

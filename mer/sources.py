@@ -16,6 +16,7 @@ __all__ = ["Sources", "is_url"]
 
 MOST_BYTES = 2**30  # of one file; an hour of 16-bit stereo at 44.1 kHz has 635 MB
 SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+ROOTED = re.compile("/|[A-Za-z]:")  # a whole path, of Windows too
 LOCAL = {"file", "local"}  # paths of this machine are given as paths
 
 
@@ -39,13 +40,12 @@ class Sources:
     def require(self, name: str, where: str) -> None:
         """Raise DataError if a manifest may not name that clip."""
         if is_url(name):
-            inside = name.startswith(self.allowed) if self.allowed else False
-            if not inside or _climbs(name):
+            if not name.startswith(self.allowed) or _climbs(name):
                 raise DataError(
                     f"{where}: {name!r} is below no URL that may be read; "
                     f"name it, if you trust this manifest: --from {_beginning(name)}"
                 )
-        elif "\0" in name or name.startswith("/") or ":" in name.partition("/")[0] or _climbs(name):
+        elif "\0" in name or ROOTED.match(name) or _climbs(name):
             raise DataError(
                 f"{where}: {name!r} points outside {self.root}; put the clips beside the manifest"
             )

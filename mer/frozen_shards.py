@@ -5,6 +5,7 @@ then find theirs; nothing is learned from them.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -38,6 +39,11 @@ class _Kept:
         return torch.from_numpy(found)
 
 
+def _further(progress: Progress, before: int, total: int, done: int, _: int) -> None:
+    """Tell of a part as of the whole."""
+    progress(before + done, total)
+
+
 class ShardEmbeddings(KeptEmbeddings):
     """`mer.frozen.embed` for windows in shards: what is not in the store is added shard by shard."""
 
@@ -45,15 +51,13 @@ class ShardEmbeddings(KeptEmbeddings):
         """Embeddings of all windows, to be looked up."""
         windows = feed.windows
         shards = np.unique(windows.shard).tolist()
-        missing = self._missing(windows, shards)
-        if missing:
-            done = len(shards) - len(missing)
-            with self.store.alone(self.lock, lambda: progress(done, len(shards))):
-                missing = self._missing(windows, missing)
-                for number, shard in enumerate(missing):
-                    progress(len(shards) - len(missing) + number, len(shards))
-                    self._compute(model, feed, shard)
-            progress(len(shards), len(shards))
+        if missing := self._missing(windows, shards):
+            sizes = {shard: len(windows.whole(shard)) for shard in shards}
+            total, done = sum(sizes.values()), sum(sizes[shard] for shard in {*shards} - {*missing})
+            with self.store.alone(self.lock, lambda: progress(done, total)):
+                for shard in self._missing(windows, missing):
+                    self._compute(model, feed, shard, partial(_further, progress, done, total))
+                    done += sizes[shard]
         self.shelf.mark_used()
         return _Kept(windows, self.shelf)
 
@@ -61,8 +65,8 @@ class ShardEmbeddings(KeptEmbeddings):
         """Shards of which nothing whole is kept."""
         return [shard for shard in shards if not is_whole(self.shelf.path(windows.name(shard)))]
 
-    def _compute(self, model: Classifier, feed: Feed, shard: int) -> None:
+    def _compute(self, model: Classifier, feed: Feed, shard: int, progress: Progress) -> None:
         """Keep the embeddings of a shard."""
-        windows = feed.windows.whole(shard)
-        found = embed(model, Feed(windows, feed.transform, feed.device), lambda *_: None)
-        write_array(self.shelf.path(feed.windows.name(shard)), found.cpu().numpy())
+        whole = Feed(feed.windows.whole(shard), feed.transform, feed.device)
+        found = embed(model, whole, progress).cpu().numpy()
+        write_array(self.shelf.path(feed.windows.name(shard)), found)

@@ -141,6 +141,22 @@ def test_what_a_frozen_body_makes_is_kept_by_shard_and_never_held(sharded, monke
     assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
 
 
+def test_it_tells_how_far_it_is_in_windows_and_can_be_stopped(sharded):
+    told, total = [], ShardSet.open(sharded).summary["windows"]
+
+    class Watch(Callback):
+        def on_embed(self, done, of):
+            told.append(done)
+            assert of == total
+            if done == 8 and len(told) == 2:
+                raise Stop
+
+    with pytest.raises(Stop):
+        outset(sharded).fit([Watch()])
+    outset(sharded).fit([Watch()])
+    assert told == [4, 8, 8, 12, 16, 20, 24]
+
+
 def test_what_is_damaged_of_it_is_worked_out_again(sharded):
     first = outset(sharded)
     first.fit()

@@ -15,6 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.shards import entries
 from mer.datasets import load_dataset
 from mer.datasets.check import check
 from mer.errors import DataError, SplitError, StorageError
@@ -386,6 +387,15 @@ def test_memory_of_the_windows_grows_by_bytes_a_clip():
     windows = ShardWindows(Path("nowhere"), clips, classes=5, size=224, mark="")
     arrays = [value for value in vars(windows).values() if isinstance(value, np.ndarray)]
     assert sum(array.nbytes for array in arrays) < 100 * len(clips)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_no_stage_takes_a_kilobyte_for_each_clip(tmp_path):
+    few, many = (entries(tmp_path, count, images=True) for count in (4000, 40_000))
+    for stage in ("plan", "index", "split", "epoch"):
+        growth = (many[stage]["peak_mb"] - few[stage]["peak_mb"]) * 2**20 / 36_000
+        assert growth < 1000, stage
 
 
 def test_the_kernel_is_told_to_read_ahead_where_most_of_a_shard_is_wanted(opened, monkeypatch):

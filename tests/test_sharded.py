@@ -103,14 +103,15 @@ def test_a_stopped_run_goes_on_and_ends_as_the_one_that_was_not(sharded, runs_ho
             if step.epoch == 2:
                 raise Stop
 
-    whole = run(sharded)
-    stopped = run(sharded, [StopOnce()])
+    whole = run(sharded, epochs=2)
+    stopped = run(sharded, [StopOnce()], epochs=2)
     assert stopped.status == "stopped"
     resumed = Experiment().resume(stopped.run_id)
     one, two = weights(whole), weights(resumed)
     assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
 
 
+@pytest.mark.slow
 def test_folds_test_each_clip_once(sharded, runs_home):
     outcome = run(sharded, folds=2, freeze="head", standardize="window", epochs=1)
     rows = read_predictions(RunStore.open(), outcome.run_id)

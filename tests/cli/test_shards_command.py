@@ -35,7 +35,7 @@ def mer(capsys, runs_home):
 
 @pytest.fixture
 def manifest(tmp_path):
-    return as_parquet(write_songs(tmp_path / "songs", songs=3))
+    return as_parquet(write_songs(tmp_path / "songs", songs=6))
 
 
 def test_a_set_is_prepared_and_trained_on(mer, manifest, tmp_path):
@@ -43,7 +43,7 @@ def test_a_set_is_prepared_and_trained_on(mer, manifest, tmp_path):
     status, printed, _ = mer("prepare", manifest, "--shards", out, *OPTIONS, "--json")
     found = json.loads(printed)
     assert (status, len(printed.splitlines())) == (0, 1)
-    assert (found["clips"], found["left_out"], found["out"]) == (12, 0, str(out))
+    assert (found["clips"], found["left_out"], found["out"]) == (24, 0, str(out))
     words = [
         "--backbone",
         "mobilenet_v3_small",
@@ -66,7 +66,7 @@ def test_people_are_told_what_was_left_out_and_that_songs_are_not_found_by_sound
     pd.concat([rows, pd.DataFrame({"path": ["none.wav"], "label": ["Sad"]})]).to_parquet(manifest)
     status, printed, _ = mer("prepare", manifest, "--shards", tmp_path / "set", *OPTIONS)
     assert status == 0
-    assert "12 clips of 2 classes, 12 windows, in 1 shards" in printed
+    assert "24 clips of 2 classes, 24 windows, in 1 shards" in printed
     assert "so many are not compared by sound" in printed
     assert "1 files left out, 0 with audio that is there already; see" in printed
     assert "mer train --no-baseline --data" in printed

@@ -10,7 +10,7 @@ from mer.feeds import Feed, looking, passes
 from mer.frozen import Embed, embedded
 from mer.losses import to_probabilities
 from mer.ranks import ALONE, Ranks
-from mer.windows import WindowSet
+from mer.windows import Windows
 
 __all__ = ["autocast", "predict_windows", "window_probabilities"]
 
@@ -41,7 +41,7 @@ def predict_windows(
 
 def window_probabilities(
     model: Classifier,
-    windows: WindowSet,
+    windows: Windows,
     transform: EvalTransform,
     config: TrainConfig,
     *,

@@ -13,12 +13,23 @@ from mer.calibration import LEAST
 from mer.comparison import matched
 from mer.metrics import OUTSIDE, cohen_kappa, confusion_matrix, evaluate
 
-__all__ = ["agreement", "fit_weights", "likelihoods", "mean_rows", "score_rows", "stacked"]
+__all__ = ["agreement", "answer_row", "fit_weights", "likelihoods", "mean_rows", "score_rows", "stacked"]
 
 STEPS = 10_000
 GAP = 1e-5  # nats a clip that other weights could gain at most, once the search ends
 SLIGHT = 1e-4  # a weight below it counts as none
 Row = dict[str, Any]
+
+
+def answer_row(clip: str, song: str | None, label: str, shares: np.ndarray, classes: Sequence[str]) -> Row:
+    """What was answered for a clip, `shares` (classes,), as plain data."""
+    return {
+        "clip": clip,
+        "song": song,
+        "label": label,
+        "predicted": classes[int(shares.argmax())],
+        "probabilities": dict(zip(classes, map(float, shares), strict=True)),
+    }
 
 
 def stacked(members: Sequence[Sequence[Row]], classes: Sequence[str]) -> np.ndarray:
@@ -65,11 +76,8 @@ def mean_rows(
     """
     mean = np.tensordot(np.asarray(weights, dtype=float), stacked(members, classes), axes=1)
     return [
-        {name: row[name] for name in ("clip", "song", "label", "votes") if name in row}
-        | {
-            "predicted": classes[int(shares.argmax())],
-            "probabilities": dict(zip(classes, map(float, shares), strict=True)),
-        }
+        answer_row(row["clip"], row["song"], row["label"], shares, classes)
+        | ({"votes": row["votes"]} if "votes" in row else {})
         for row, shares in zip(members[0], mean, strict=True)
     ]
 

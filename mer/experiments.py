@@ -109,7 +109,7 @@ class Experiment:
             material.split(spec.config)
             new_model(spec.config, material)
             self._describe(run.id, spec, material, run.parent)
-        elif run.data_hash != material.report.content_hash():
+        elif run.data_hash != material.about["hash"]:
             raise RunError(
                 f"run {run.id[:8]}: the clips of {spec.data} have changed since it began; start a new run"
             )
@@ -119,7 +119,7 @@ class Experiment:
 
     def _create(self, spec: Spec, material: Material, parent: str | None = None) -> str:
         config = spec.config
-        name = spec.name(material.report.dataset.name)
+        name = spec.name(material.about["name"])
         if parent:
             name += f" fold {config.split.fold + 1}"
         run_id = self.runs.create(name, spec.to_dict(), parent=parent)
@@ -128,13 +128,13 @@ class Experiment:
 
     def _describe(self, run_id: str, spec: Spec, material: Material, parent: str | None) -> None:
         """Tag a run with what its clips turned out to be."""
-        data, config = material.report, spec.config
+        about, config = material.about, spec.config
         self.runs.tag(
             run_id,
             {
-                "mer.data_hash": data.content_hash(),
-                "mer.data_name": data.dataset.name,
-                "mer.synthetic": str(data.dataset.synthetic),
+                "mer.data_hash": about["hash"],
+                "mer.data_name": about["name"],
+                "mer.synthetic": str(about["synthetic"]),
                 "mer.test_hash": "" if config.split.folds and not parent else self._test_hash(spec, material),
                 "mer.classes": str(len(material.classes)),
                 "mer.versions": json.dumps(versions()),
@@ -143,7 +143,7 @@ class Experiment:
 
     @staticmethod
     def _test_hash(spec: Spec, material: Material) -> str:
-        return material.split(spec.config).to_hash(material.report.dataset.clips)
+        return material.test_hash(material.split(spec.config))
 
     def _go(self, run_id: str, spec: Spec, material: Material) -> Outcome:
         with self.beats.of(run_id):

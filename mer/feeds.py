@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 
@@ -11,9 +12,9 @@ from mer.augment import EvalTransform
 from mer.backbones import Classifier
 from mer.config import TrainConfig
 from mer.machine import keep_memory
-from mer.windows import WindowSet
+from mer.windows import Windows
 
-__all__ = ["Feed", "choose_device", "in_batches", "looking", "pass_size", "passes"]
+__all__ = ["Feed", "OnDisk", "choose_device", "in_batches", "looking", "pass_size", "passes"]
 
 RESIDENT = 0.3  # share of a GPU's free memory that images may take for good
 
@@ -74,14 +75,22 @@ def looking(model: Classifier, seed: int) -> Iterator[None]:
             yield
 
 
+class OnDisk(Protocol):
+    """What is not held in memory, but gives some rows of itself as a tensor would."""
+
+    device: torch.device
+
+    def __getitem__(self, indices: torch.Tensor) -> torch.Tensor: ...
+
+
 @dataclass(slots=True)
 class Feed:
     """Input for a network, or for its head alone where `embeddings` (windows, ...) are given."""
 
-    windows: WindowSet
+    windows: Windows
     transform: EvalTransform
     device: torch.device
-    embeddings: torch.Tensor | None = None
+    embeddings: torch.Tensor | OnDisk | None = None
     _resident: torch.Tensor | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -96,7 +105,8 @@ class Feed:
         Only reading happens ahead. What is random is drawn when its turn has come, in one order always.
         """
         if self.embeddings is not None:
-            yield from (self.embeddings[indices.to(self.embeddings.device)] for indices in batches)
+            for indices in batches:
+                yield self.embeddings[indices.to(self.embeddings.device)].to(self.device)
             return
         with ThreadPoolExecutor(1) as reader:
             coming = reader.submit(self._read, batches[0])

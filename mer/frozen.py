@@ -8,6 +8,7 @@ learning rate; where each window is standardised on its own, all folds and split
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Self
 
 import numpy as np
 import torch
@@ -16,14 +17,14 @@ from mer.arrays import Shelf, read_array, write_array
 from mer.augment import EvalTransform, TrainTransform
 from mer.backbones import Classifier
 from mer.config import AudioConfig, MelConfig
-from mer.feeds import Feed, pass_size
+from mer.feeds import Feed, OnDisk, pass_size
 from mer.parallel import Progress
 from mer.store import VERSION, FeatureStore
-from mer.windows import WindowSet
+from mer.windows import Windows
 
 __all__ = ["Embed", "KeptEmbeddings", "embed", "embedded", "trains_head_alone"]
 
-Embed = Callable[[Classifier, Feed, Progress], torch.Tensor]
+Embed = Callable[[Classifier, Feed, Progress], torch.Tensor | OnDisk]
 
 
 def trains_head_alone(model: Classifier, transform: TrainTransform) -> bool:
@@ -95,7 +96,7 @@ class KeptEmbeddings:
         *,
         audio: AudioConfig,
         mel: MelConfig,
-    ) -> "KeptEmbeddings":
+    ) -> Self:
         """Those of this body, looking at images with these settings."""
         standardizer = transform.standardizer
         settings = {
@@ -117,14 +118,18 @@ class KeptEmbeddings:
         missing = self._fetch(windows, rows, range(len(windows.counts)))
         if missing:
             known = len(windows) - _sum(windows, missing)
-            lock = f"embeddings-{self.shelf.folder.name}"
-            with self.store.alone(lock, lambda: progress(known, len(windows))):
+            with self.store.alone(self.lock, lambda: progress(known, len(windows))):
                 missing = self._fetch(windows, rows, missing)
                 self._compute(model, feed, rows, missing, progress)
         self.shelf.mark_used()
         return rows.all.to(feed.device)
 
-    def _fetch(self, windows: WindowSet, rows: Rows, clips: "range | list[int]") -> list[int]:
+    @property
+    def lock(self) -> str:
+        """The name of the lock that whoever computes some of these holds."""
+        return f"embeddings-{self.shelf.folder.name}"
+
+    def _fetch(self, windows: Windows, rows: Rows, clips: "range | list[int]") -> list[int]:
         """Put what is kept of some clips; returns the clips of which nothing whole is."""
         missing = []
         for clip in clips:
@@ -155,13 +160,13 @@ class KeptEmbeddings:
             progress(done, total)
 
 
-def _span(windows: WindowSet, clip: int) -> torch.Tensor:
+def _span(windows: Windows, clip: int) -> torch.Tensor:
     """Numbers of a clip's windows."""
     start = int(windows.starts[clip])
     return torch.arange(start, start + int(windows.counts[clip]))
 
 
-def _sum(windows: WindowSet, clips: list[int]) -> int:
+def _sum(windows: Windows, clips: list[int]) -> int:
     return int(np.sum(windows.counts[clips]))
 
 

@@ -49,14 +49,24 @@ def launch(runs: RunStore, spec: "Spec") -> str:
     BackboneError, and then nothing is recorded.
     """
     from mer.backbones import get_backbone
-    from mer.datasets import load_dataset
 
-    data = load_dataset(Path(spec.data), label_column=spec.label_column, song_column=spec.song_column)
-    data.require_trainable()
+    name = _data_name(spec)
     get_backbone(spec.config.train.backbone)
-    run_id = runs.create(spec.name(data.name), spec.to_dict())
+    run_id = runs.create(spec.name(name), spec.to_dict())
     _spawn(runs, run_id)
     return run_id
+
+
+def _data_name(spec: "Spec") -> str:
+    """The name of a data set that can be trained on; raises DataError, and ConfigError."""
+    from mer.datasets import is_sharded, load_dataset
+    from mer.sharded import ShardedMaterial
+
+    path = Path(spec.data)
+    if is_sharded(path):
+        return ShardedMaterial.open(path, spec.config).about["name"]
+    data = load_dataset(path, label_column=spec.label_column, song_column=spec.song_column)
+    return data.require_trainable().name
 
 
 def relaunch(runs: RunStore, name: str) -> Run:

@@ -1,5 +1,6 @@
 """A trained network is judged: its temperature by the validation part, its scores by the test part."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,9 @@ from mer.frozen import KeptEmbeddings
 from mer.losses import within
 from mer.material import Material
 from mer.metrics import OUTSIDE, evaluate
+from mer.sharded import ShardedMaterial
 from mer.splits import Split
-from mer.windows import WindowSet
+from mer.windows import Windows
 
 __all__ = ["Answers", "Judged", "judge"]
 
@@ -46,13 +48,13 @@ class Answers:
     more outputs is no class, None where there are no more.
     """
 
-    windows: WindowSet
+    windows: Windows
     probabilities: np.ndarray
     hits: np.ndarray | None
     outside: np.ndarray | None
 
     @classmethod
-    def of(cls, windows: WindowSet, found: np.ndarray, scores: np.ndarray) -> "Answers":
+    def of(cls, windows: Windows, found: np.ndarray, scores: np.ndarray) -> "Answers":
         """Pooled by clip, as the windows' scores (windows,) weigh them."""
         pooled, classes = windows.pool(found, scores), windows.classes
         outside = pooled.argmax(axis=1) >= classes if pooled.shape[1] > classes else None
@@ -72,20 +74,20 @@ class Answers:
 
 def judge(
     model: Classifier,
-    material: Material,
+    material: Material | ShardedMaterial,
     split: Split,
     transform: EvalTransform,
     kept: KeptEmbeddings | None,
 ) -> Judged:
     """Test a network on the test part, with probabilities tempered as the validation part says."""
 
-    def answers(part: tuple[int, ...]) -> tuple[WindowSet, np.ndarray, np.ndarray]:
+    def answers(part: Sequence[int]) -> tuple[Windows, np.ndarray, np.ndarray]:
         windows = material.windows(part)
         found = window_probabilities(model, windows, transform, material.config.train, embed=kept)
         return windows, *found
 
     temperature, validation = 1.0, []
-    if split.validation:
+    if len(split.validation):
         windows, found, scores = answers(split.validation)
         if len(split.validation) >= ENOUGH:
             temperature = fit_temperature(windows.labels, lambda t: windows.pool(tempered(found, t), scores))
@@ -95,13 +97,13 @@ def judge(
     found = Answers.of(windows, tempered(found, temperature), scores)
     groups = material.groups(split.test)
     scores = found.scores(groups=groups, classes=material.classes)
-    if material.report.dataset.order:
+    if material.voted:
         scores["agreement"] = agreement(windows.targets, found.probabilities, groups)
     calibration = {"temperature": temperature, "clips": len(split.validation)}
     return Judged(scores, _rows(material, split.test, found), validation, calibration)
 
 
-def _rows(material: Material, part: tuple[int, ...], found: Answers) -> list[dict[str, Any]]:
+def _rows(material: Material | ShardedMaterial, part: Sequence[int], found: Answers) -> list[dict[str, Any]]:
     outside = np.zeros(len(part), bool) if found.outside is None else found.outside
     return [
         row | {"windows": counts} | ({"predicted": OUTSIDE} if strange else {})

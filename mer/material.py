@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from mer.combining import answer_row
 from mer.config import Config
 from mer.controls import CONTROLS, donors, entry
-from mer.datasets import load_dataset
+from mer.datasets import is_sharded, load_dataset
 from mer.datasets.check import Report, check
 from mer.errors import RunError
+from mer.sharded import ShardedMaterial
 from mer.splits import Split, split_clips
 from mer.store import FeatureStore
 from mer.windows import WindowSet
@@ -69,6 +71,31 @@ class Material:
         return self.report.dataset.classes
 
     @property
+    def about(self) -> dict[str, Any]:
+        """What the clips are, as the card of a model keeps it."""
+        report = self.report
+        return {
+            "name": report.dataset.name,
+            "hash": report.content_hash(),
+            "sound": report.sound_hash(),
+            "synthetic": report.dataset.synthetic,
+            "licence": report.dataset.licence,
+            "clips": len(report.facts),
+            "songs": report.songs(),
+            "grouping": report.grouping.source,
+        }
+
+    @property
+    def notes(self) -> str:
+        """What the labels mean, say."""
+        return self.report.dataset.notes
+
+    @property
+    def voted(self) -> bool:
+        """True where listeners' votes are learned in place of labels."""
+        return bool(self.report.dataset.order)
+
+    @property
     def control(self) -> str:
         """What makes this a control run (see `mer.controls`), or "none"."""
         return self.config.split.control
@@ -82,7 +109,7 @@ class Material:
             [self.classes.index(clips[i].label) for i in indices],
             classes=len(self.classes),
             hashes=[entry(self.control, facts[i].file_hash) for i in indices],
-            votes=[clips[i].votes for i in indices] if self.report.dataset.order else None,
+            votes=[clips[i].votes for i in indices] if self.voted else None,
         )
 
     def groups(self, indices: Sequence[int]) -> list[str]:
@@ -92,16 +119,10 @@ class Material:
 
     def rows(self, indices: Sequence[int], probabilities: np.ndarray) -> list[dict[str, Any]]:
         """What was answered for some clips, (clips, classes), as plain data: a row a clip."""
-        clips, names = self.report.dataset.clips, self.classes
+        clips = self.report.dataset.clips
         return [
-            {
-                "clip": clips[index].id,
-                "song": clips[index].song,
-                "label": clips[index].label,
-                "predicted": names[int(shares.argmax())],
-                "probabilities": dict(zip(names, map(float, shares), strict=True)),
-            }
-            | ({"votes": list(clips[index].votes)} if self.report.dataset.order else {})
+            answer_row(clips[index].id, clips[index].song, clips[index].label, shares, self.classes)
+            | ({"votes": list(clips[index].votes)} if self.voted else {})
             for index, shares in zip(indices, probabilities, strict=True)
         ]
 
@@ -109,9 +130,20 @@ class Material:
         """Train, validation and test clips."""
         return split_clips(self.report.dataset.clips, config.split)
 
+    def test_hash(self, split: Split) -> str:
+        """Hash of the test clips' names: runs with the same hash were judged on the same clips."""
+        return split.to_hash(self.report.dataset.clips)
 
-def prepare(spec: Spec, *, notify: Notify | None = None, workers: int | None = None) -> Material:
-    """Read, decode and check the data set and fill the feature store; decodes each new clip once."""
+
+def prepare(
+    spec: Spec, *, notify: Notify | None = None, workers: int | None = None
+) -> Material | ShardedMaterial:
+    """Read, decode and check the data set and fill the feature store; decodes each new clip once.
+
+    A sharded set has all that already and is only opened.
+    """
+    if is_sharded(Path(spec.data)):
+        return ShardedMaterial.open(Path(spec.data), spec.config)
     dataset = load_dataset(
         Path(spec.data), label_column=spec.label_column, song_column=spec.song_column
     ).require_trainable()

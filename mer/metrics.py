@@ -140,14 +140,19 @@ def bootstrap_interval(
     """
     rng = np.random.default_rng(seed)
     _, index = np.unique(np.asarray(groups), return_inverse=True)
-    members = _members(index)
-    scores = [
-        score(np.concatenate([members[g] for g in rng.integers(0, len(members), len(members))]))
-        for _ in range(resamples)
-    ]
+    sizes = np.bincount(index)
+    order, starts, count = np.argsort(index, kind="stable"), np.cumsum(sizes) - sizes, len(sizes)
+
+    def members(groups: np.ndarray) -> np.ndarray:
+        """The clips of these groups, one group after the other."""
+        drawn = sizes[groups]
+        before = np.cumsum(drawn) - drawn
+        return order[np.arange(drawn.sum()) + np.repeat(starts[groups] - before, drawn)]
+
+    scores = [score(members(rng.integers(0, count, count))) for _ in range(resamples)]
     low, high = np.percentile(scores, [2.5, 97.5])
     if low == high and low in (0, 1):
-        return wilson_interval(float(low), len(members))
+        return wilson_interval(float(low), count)
     return float(low), float(high)
 
 

@@ -11,11 +11,13 @@ from mer.config import Config
 from mer.features import Standardizer
 from mer.feeds import choose_device
 from mer.frozen import KeptEmbeddings, embed, trains_head_alone
+from mer.frozen_shards import ShardEmbeddings
 from mer.material import Material
 from mer.ranks import ALONE, Ranks
+from mer.sharded import ShardedMaterial
 from mer.splits import Split
 from mer.training import Callback, State, fit
-from mer.windows import WindowSet
+from mer.windows import Windows
 
 __all__ = ["Outset", "new_model"]
 
@@ -26,18 +28,18 @@ class Outset:
 
     config: Config
     model: Classifier
-    train: WindowSet
-    validation: WindowSet | None
+    train: Windows
+    validation: Windows | None
     transform: TrainTransform
     kept: KeptEmbeddings | None
 
     @classmethod
-    def of(cls, config: Config, material: Material, split: Split) -> "Outset":
+    def of(cls, config: Config, material: Material | ShardedMaterial, split: Split) -> "Outset":
         """Raises BackboneError and WeightsError."""
         model = new_model(config, material)
         train = material.windows(split.train)
         transform = TrainTransform(_standardizer(config, train), config.augment)
-        validation = material.windows(split.validation) if split.validation else None
+        validation = material.windows(split.validation) if len(split.validation) else None
         kept = _kept_embeddings(model, transform, material)
         return cls(config, model, train, validation, transform, kept)
 
@@ -51,7 +53,7 @@ class Outset:
         )  # fmt: skip
 
 
-def new_model(config: Config, material: Material) -> Classifier:
+def new_model(config: Config, material: Material | ShardedMaterial) -> Classifier:
     """A classifier on its device; its random parts are decided by the seed alone."""
     train = config.train
     torch.manual_seed(train.seed)
@@ -60,7 +62,7 @@ def new_model(config: Config, material: Material) -> Classifier:
     return model.to(choose_device(train.device), memory_format=torch.channels_last)
 
 
-def _standardizer(config: Config, train: WindowSet) -> Standardizer:
+def _standardizer(config: Config, train: Windows) -> Standardizer:
     """What brings images to zero mean and unit variance; it has seen the training part at most."""
     if config.train.standardize == "training":
         return Standardizer.fit(train.batches())
@@ -68,10 +70,11 @@ def _standardizer(config: Config, train: WindowSet) -> Standardizer:
 
 
 def _kept_embeddings(
-    model: Classifier, transform: TrainTransform, material: Material
+    model: Classifier, transform: TrainTransform, material: Material | ShardedMaterial
 ) -> KeptEmbeddings | None:
     """The store's embeddings for this model, if it trains on embeddings at all."""
     if not trains_head_alone(model, transform):
         return None
     config = material.config
-    return KeptEmbeddings.of(material.store, model, transform, audio=config.audio, mel=config.mel)
+    kind = ShardEmbeddings if isinstance(material, ShardedMaterial) else KeptEmbeddings
+    return kind.of(material.store, model, transform, audio=config.audio, mel=config.mel)

@@ -33,11 +33,12 @@ def process_map(
     *,
     workers: int | None = None,
     progress: Progress | None = None,
+    few: int = SMALL,
 ) -> list[Result]:
     """`[function(item) for item in items]` in worker processes of one thread each.
 
-    `function` must be picklable; what it raises is raised here. `workers` defaults to the cores; a
-    few items, or one worker, run in this process. `progress(done, total)` is called after each. Workers
+    `function` must be picklable; what it raises is raised here. `workers` defaults to the cores; up to
+    `few` items, or one worker, run in this process. `progress(done, total)` is called after each. Workers
     end when this process does, however it ends. Raises MerError if a worker is killed.
     """
     total, results = len(items), []
@@ -50,7 +51,7 @@ def process_map(
                 progress(len(results), total)
         return results
 
-    if workers <= 1 or total <= SMALL:
+    if workers <= 1 or total <= few:
         with one_thread():
             return collect(map(function, items))
     chunk = max(1, min(8, total // (4 * workers)))

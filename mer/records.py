@@ -13,6 +13,7 @@ from mer.cards import Card
 from mer.features import Standardizer
 from mer.judging import Judged
 from mer.material import Material, Spec
+from mer.sharded import ShardedMaterial
 from mer.splits import Split
 from mer.tracking import RunStore
 
@@ -46,26 +47,16 @@ def parameters(model: nn.Module) -> int:
 
 
 def make_card(
-    spec: Spec, material: Material, split: Split, standardizer: Standardizer, judged: Judged
+    spec: Spec, material: Material | ShardedMaterial, split: Split, standardizer: Standardizer, judged: Judged
 ) -> Card:
     """The card of the network that a run trained."""
-    report = material.report
     return Card(
         classes=material.classes,
         config=spec.config,
         normalization=standardizer.to_dict(),
-        data={
-            "name": report.dataset.name,
-            "hash": report.content_hash(),
-            "sound": report.sound_hash(),
-            "synthetic": report.dataset.synthetic,
-            "licence": report.dataset.licence,
-            "clips": len(report.facts),
-            "songs": report.songs(),
-            "grouping": report.grouping.source,
-        },
+        data=material.about,
         split={
-            "test_hash": split.to_hash(report.dataset.clips),
+            "test_hash": material.test_hash(split),
             "clips": {name: len(getattr(split, name)) for name in ("train", "validation", "test")},
         },
         metrics=judged.scores,
@@ -73,7 +64,7 @@ def make_card(
         command=spec.command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=versions(),
-        notes=report.dataset.notes,
+        notes=material.notes,
     )
 
 

@@ -7,7 +7,7 @@ data", ECML 2011).
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from math import fsum
@@ -16,21 +16,25 @@ from mer.config import SplitConfig
 from mer.datasets import Clip
 from mer.errors import SplitError
 
-__all__ = ["Split", "partition", "split_clips"]
+__all__ = ["Split", "hash_names", "partition", "require_no_folds", "require_usable", "split_clips"]
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Indices of clips, ascending, in each part."""
+    """Indices of clips, ascending, in each part; arrays where there are very many."""
 
-    train: tuple[int, ...]
-    validation: tuple[int, ...]
-    test: tuple[int, ...]
+    train: Sequence[int]
+    validation: Sequence[int]
+    test: Sequence[int]
 
     def to_hash(self, clips: Sequence[Clip]) -> str:
         """Hash of the test clips' names: runs with the same hash were judged on the same clips."""
-        names = "\n".join(sorted(clips[i].id for i in self.test))
-        return blake2b(names.encode(), digest_size=8).hexdigest()
+        return hash_names(clips[i].id for i in self.test)
+
+
+def hash_names(names: Iterable[str]) -> str:
+    """Hash of some clips' names, in whatever order."""
+    return blake2b("\n".join(sorted(names)).encode(), digest_size=8).hexdigest()
 
 
 def partition(
@@ -91,7 +95,9 @@ def split_clips(clips: Sequence[Clip], config: SplitConfig) -> Split:
             _, test = _divide(clips, everything, [1 - config.test, config.test], config)
         rest = sorted(set(everything) - set(test))
         parts = Split(*_take_validation(clips, rest, config), tuple(test))
-    _require_usable(clips, parts, config)
+    missing = {clip.label for clip in clips} - {clips[i].label for i in parts.train}
+    groups = len(set(_groups(clips, config)))
+    require_usable(parts, missing, clips=len(clips), groups=groups, config=config)
     return parts
 
 
@@ -119,10 +125,7 @@ def _take_validation(
 
 def _given(clips: Sequence[Clip], config: SplitConfig) -> Split:
     """The manifest's own split; a clip without one trains, validation is taken from those if not given."""
-    if config.folds:
-        raise SplitError(
-            f"folds={config.folds}, but the manifest has a split of its own; use folds=0 or empty that column"
-        )
+    require_no_folds(config)
     parts = {"train": [], "validation": [], "test": []}
     for index, clip in enumerate(clips):
         parts[clip.split or "train"].append(index)
@@ -146,16 +149,26 @@ def _require_whole_songs(clips: Sequence[Clip], split: Split, config: SplitConfi
                 )
 
 
-def _require_usable(clips: Sequence[Clip], split: Split, config: SplitConfig) -> None:
+def require_usable(
+    split: Split, missing: Iterable[str], *, clips: int, groups: int, config: SplitConfig
+) -> None:
+    """Raise SplitError if a part is empty that should not be, or classes are `missing` from the training."""
     for name, wanted in (("train", True), ("validation", config.validation > 0), ("test", True)):
-        if wanted and not getattr(split, name):
+        if wanted and not len(getattr(split, name)):
             raise SplitError(
-                f"the {name} part would be empty with {len(clips)} clips in "
-                f"{len(set(_groups(clips, config)))} groups; add clips or songs, or change the shares"
+                f"the {name} part would be empty with {clips} clips in {groups} groups; "
+                "add clips or songs, or change the shares"
             )
-    missing = {clip.label for clip in clips} - {clips[i].label for i in split.train}
-    if missing:
+    if missing := sorted(missing):
         raise SplitError(
-            f"no {', '.join(sorted(missing))} clip in the training part; "
+            f"no {', '.join(missing)} clip in the training part; "
             "add songs of that class, or split without grouping (--no-group-by-song)"
+        )
+
+
+def require_no_folds(config: SplitConfig) -> None:
+    """Raise SplitError if folds are asked for where the manifest has decided."""
+    if config.folds:
+        raise SplitError(
+            f"folds={config.folds}, but the manifest has a split of its own; use folds=0 or empty that column"
         )

@@ -25,7 +25,7 @@ from mer.feeds import Feed, in_batches
 from mer.frozen import Embed, embed, embedded, trains_head_alone
 from mer.losses import class_weights, loss_function, to_probabilities
 from mer.ranks import ALONE, Ranks, joined_norms
-from mer.windows import WindowSet
+from mer.windows import Windows
 
 __all__ = ["Callback", "State", "Step", "Stop", "fit"]
 
@@ -94,9 +94,9 @@ def epoch_seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
 
 
-def _targets(windows: WindowSet, model: Classifier) -> torch.Tensor:
-    """What to learn of each window (windows, outputs); nothing of outputs that are no class."""
-    return F.pad(torch.from_numpy(windows.window_targets), (0, model.outputs - windows.classes))
+def _targets(windows: Windows, model: Classifier) -> torch.Tensor:
+    """What to learn of each clip (clips, outputs); nothing of outputs that are no class."""
+    return F.pad(torch.from_numpy(windows.targets), (0, model.outputs - windows.classes))
 
 
 class _Loop:
@@ -147,9 +147,9 @@ class _Loop:
         """Window numbers of each step of an epoch: drawn one by one, or clip by clip where clips answer."""
         windows, size = self.feed.windows, self.config.batch_size
         if self.model.weigh is None:
-            return in_batches(torch.randperm(len(windows)), size)
+            return in_batches(windows.order(), size)
         clips = len(windows.counts)
-        order = torch.randperm(clips)
+        order = windows.clip_order()
         return [
             torch.from_numpy(windows.of_clips(part.numpy()))
             for part in in_batches(order, max(2, round(size * clips / len(windows))))
@@ -191,13 +191,13 @@ class _Loop:
         total = self.steps * self.config.epochs
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * rate_factor(self.config, done, total)
-        targets = self.targets[indices].to(self.feed.device)
+        clips = self.feed.windows.clip[indices.numpy()]
+        targets = self.targets[clips].to(self.feed.device)
         if self.augment.mixup:
             inputs, targets = mixup(inputs, targets, self.augment.mixup)
         with autocast(self.feed.device, self.config):
             logits, scores = self.feed.answer(self.model, inputs)
             if self.model.weigh:
-                clips = self.feed.windows.clip[indices.numpy()]
                 logits, targets = joined(logits, scores, clips), first_rows(targets, clips)
             loss = self.loss(logits, targets) * share
         self.optimizer.zero_grad(set_to_none=True)
@@ -236,7 +236,9 @@ class _Loop:
         windows, targets = self.validation.windows, _targets(self.validation.windows, self.model)
         clips = windows.pool(to_probabilities(logits, self.config.loss).numpy(), scores.numpy())
         if self.model.weigh:
-            logits, targets = joined(logits, scores, windows.clip), first_rows(targets, windows.clip)
+            logits = joined(logits, scores, windows.clip)
+        else:
+            targets = targets[windows.clip]
         loss = self.loss(logits, targets)
         right = float(np.mean(clips.argmax(axis=1) == windows.labels))
         return {"validation_loss": float(loss), "validation_accuracy": right}
@@ -260,8 +262,8 @@ def _tell(callbacks: Sequence[Callback], done: int, total: int) -> None:
 
 def fit(
     model: Classifier,
-    train: WindowSet,
-    validation: WindowSet | None,
+    train: Windows,
+    validation: Windows | None,
     *,
     transform: TrainTransform,
     config: TrainConfig,

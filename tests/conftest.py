@@ -19,7 +19,7 @@ import pytest
 import soundfile
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.run_helpers", "tests.shared_store"]
+pytest_plugins = ["tests.run_helpers", "tests.shard_helpers", "tests.shared_store"]
 
 RATE = 16_000
 CLASS_CHORDS = {"Happy": (523.25, 659.26, 783.99), "Sad": (110.0, 130.81, 164.81)}

@@ -13,20 +13,20 @@ names probabilities
 errors
 formats
 settings
-banded calibration config controls files machine pace quality tables tensors
+banded calibration config controls files machine pace quality sources tables tensors
 access arrays audio parallel presets stamps
-features
+features spreading
 masking preview store
 augment descriptors
 upkeep
 datasets
 library splits
-bags heads weights
+bags hashed heads weights
 backbones
 deletion gathering metrics losses ranks windows
-agreement comparison feeds gradcam published
+agreement comparison feeds gradcam published shards
 combining frozen
-answers
+answers frozen_shards sharded
 training
 runs schema server
 artifacts connection resume

@@ -3,8 +3,10 @@
 from argparse import Namespace
 
 from mer.cli.output import Bars, emit, table
-from mer.cli.specs import make_spec
+from mer.cli.specs import given_settings, make_spec
+from mer.config import Config
 from mer.datasets import load_dataset
+from mer.errors import ConfigError
 from mer.presets import preset
 
 
@@ -45,12 +47,15 @@ def data_check(arguments: Namespace) -> None:
 
 
 def prepare(arguments: Namespace) -> None:
-    """Fill the feature store."""
+    """Fill the feature store, or a sharded set."""
     from mer.material import prepare as prepare_material
 
-    material = prepare_material(
-        make_spec(arguments, preset(arguments.preset)), notify=Bars(), workers=arguments.workers
-    )
+    config = preset(arguments.preset).updated(**given_settings(arguments))
+    if arguments.shards:
+        _prepare_shards(arguments, config)
+        return
+    _refuse_for_store(arguments)
+    material = prepare_material(make_spec(arguments, config), notify=Bars(), workers=arguments.workers)
     data = {
         "clips": len(material.report.facts),
         "left_out": len(material.report.left_out),
@@ -58,6 +63,51 @@ def prepare(arguments: Namespace) -> None:
     }
     text = f"{data['clips']} clips ready, {data['left_out']} left out; store: {data['store']}"
     emit(data, as_json=arguments.json, text=text)
+
+
+def _refuse_for_store(arguments: Namespace) -> None:
+    """Refuse options that only --shards knows."""
+    if arguments.allowed or arguments.executor != "local":
+        raise ConfigError("--from and --executor ray are for a sharded set; name its folder with --shards")
+
+
+def _prepare_shards(arguments: Namespace, config: Config) -> None:
+    """Make a sharded set of a Parquet manifest."""
+    from mer.shards import make
+    from mer.spreading import over_ray
+
+    bars, out = Bars(), arguments.shards.absolute()
+    made = make(
+        arguments.path.absolute(),
+        out,
+        config,
+        allowed=tuple(arguments.allowed),
+        label_column=arguments.label_column,
+        song_column=arguments.song_column,
+        spread=over_ray if arguments.executor == "ray" else None,
+        workers=arguments.workers,
+        progress=lambda done, total: bars("preparing shards", done, total),
+    )
+    data = made.to_dict() | {"out": str(out)}
+    emit(data, as_json=arguments.json, text=_shards_text(data))
+
+
+def _shards_text(data: dict) -> str:
+    """What a sharded set amounts to, for people."""
+    many = f"{data['clips']} clips of {len(data['classes'])} classes, {data['windows']} windows"
+    known = (
+        f"{data['songs']}, named by the manifest"
+        if data["songs_known"]
+        else "a clip that names none counts as a song of its own; so many are not compared by sound"
+    )
+    twice = f"{data['duplicates']} with audio that is there already"
+    lines = [
+        f"{many}, in {data['shards']} shards of {data['bytes'] / 1e6:.1f} MB in all",
+        f"songs: {known}",
+        f"{data['left_out']} files left out, {twice}; see {data['out']}/left_out.parquet",
+        f"next: mer train --no-baseline --data {data['out']}",
+    ]
+    return "\n".join(lines)
 
 
 def _report_text(report: dict) -> str:

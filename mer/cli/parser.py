@@ -3,13 +3,14 @@
 import argparse
 import dataclasses
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NoReturn
 
 from mer.cli import checks, data, ensembles, explain, ladder, models, runs, serve, store, train, zoo
 from mer.config import AudioConfig, AugmentConfig, MelConfig, SplitConfig, TrainConfig
 from mer.presets import PRESETS
+from mer.settings import Section
 
 __all__ = ["build_parser"]
 
@@ -85,11 +86,21 @@ def _data(top: Group) -> None:
     )
     listing.add_argument("path", type=Path, metavar="PATH")
     _columns(listing)
-    prepare = _add(top, "prepare", data.prepare, "fill the feature store")
+    _prepare(top)
+
+
+def _prepare(top: Group) -> None:
+    prepare = _add(top, "prepare", data.prepare, "fill the feature store, or a sharded set")
     prepare.add_argument("path", type=Path, metavar="PATH")
+    text = "make a sharded set here, of a Parquet manifest of any length"
+    prepare.add_argument("--shards", type=Path, metavar="DIR", help=text)
+    text = "URLs that the manifest may name begin so, such as s3://bucket/music/; may be given again"
+    prepare.add_argument("--from", dest="allowed", action="append", default=[], metavar="URL", help=text)
+    prepare.add_argument("--executor", choices=("local", "ray"), default="local", help="who makes the shards")
     prepare.add_argument("--workers", type=int, metavar="N", help="processes (default: one a core)")
     prepare.add_argument("--preset", choices=PRESETS, default="default")
     _columns(prepare)
+    _settings(prepare, skip=set(), sections=(AudioConfig, MelConfig))
 
 
 def _store(top: Group) -> None:
@@ -135,10 +146,12 @@ def _ladder(top: Group) -> None:
     _settings(command, skip=set())
 
 
-def _settings(command: argparse.ArgumentParser, *, skip: set[str]) -> None:
+def _settings(
+    command: argparse.ArgumentParser, *, skip: set[str], sections: Sequence[type[Section]] = SECTIONS
+) -> None:
     """An option for every setting; only those given override the preset."""
     seen = set(skip) | NOT_OPTIONS
-    for section in SECTIONS:
+    for section in sections:
         group = command.add_argument_group(section.__doc__.rstrip("."))
         hints = typing.get_type_hints(section)
         for field in dataclasses.fields(section):

@@ -1,14 +1,14 @@
-"""Where clips and labels come from: a folder per class, a zip of one, or a CSV manifest."""
+"""Where clips and labels come from: a folder per class, a zip of one, a manifest as CSV or Parquet."""
 
 from pathlib import Path
 
-from mer.datasets.base import AUDIO_SUFFIXES, MER500_CLASSES, Clip, Dataset
+from mer.datasets.base import AUDIO_SUFFIXES, MER500_CLASSES, Clip, Dataset, is_sharded
 from mer.datasets.manifest import read_manifest
 from mer.datasets.tree import read_tree, unwrap
 from mer.datasets.zips import unpack_zip
 from mer.errors import DataError, MerError
 
-__all__ = ["AUDIO_SUFFIXES", "MER500_CLASSES", "Clip", "Dataset", "load_dataset"]
+__all__ = ["AUDIO_SUFFIXES", "MER500_CLASSES", "Clip", "Dataset", "is_sharded", "load_dataset"]
 
 
 def load_dataset(path: Path, *, label_column: str = "label", song_column: str = "song") -> Dataset:
@@ -31,6 +31,10 @@ def _load(path: Path, columns: dict[str, str]) -> Dataset:
         raise DataError(
             f"{path}: no such file or folder; check the path, or make a corpus with: mer data demo"
         )
+    if is_sharded(path):
+        raise DataError(f"{path} is a sharded set, which has no clips; it is for: mer train --data {path}")
+    if path.suffix.lower() == ".parquet":
+        raise DataError(f"{path}: prepare a Parquet manifest first: mer prepare {path} --shards FOLDER")
     if path.is_dir():
         return _load_folder(path, columns)
     if path.suffix.lower() == ".csv":

@@ -6,11 +6,28 @@ from pathlib import Path
 
 from mer.errors import DataError
 
-__all__ = ["AUDIO_SUFFIXES", "LONGEST_NAME", "MER500_CLASSES", "Clip", "Dataset", "is_hidden"]
+__all__ = [
+    "AUDIO_SUFFIXES",
+    "LONGEST_NAME",
+    "MER500_CLASSES",
+    "PLAN",
+    "Clip",
+    "Dataset",
+    "class_order",
+    "is_hidden",
+    "is_sharded",
+    "require_trainable",
+]
 
 MER500_CLASSES = ("Romantic", "Happy", "Sad", "Devotional", "Party")
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd"})
+PLAN = "plan.json"  # in the folder of a sharded set: what was asked for
 LONGEST_NAME = 200  # letters of the name of a class, a song, a data set
+
+
+def is_sharded(path: Path) -> bool:
+    """True for the folder of a sharded set (`mer.shards`), finished or not."""
+    return (path / PLAN).is_file()
 
 
 def is_hidden(relative: Path) -> bool:
@@ -59,10 +76,7 @@ class Dataset:
         """Labels in the order of the network's outputs."""
         if self.order:
             return self.order
-        labels = {clip.label for clip in self.clips}
-        if labels <= set(MER500_CLASSES):
-            return tuple(name for name in MER500_CLASSES if name in labels)
-        return tuple(sorted(labels))
+        return class_order({clip.label for clip in self.clips})
 
     @property
     def songs_known(self) -> bool:
@@ -81,17 +95,28 @@ class Dataset:
 
     def require_trainable(self) -> "Dataset":
         """Return self, or raise DataError if there are < 2 classes or < 2 clips in a class."""
-        counts = self.class_counts()
-        if len(counts) < 2:
-            found = ", ".join(counts) or "none"
-            raise DataError(
-                f"{self.root}: {len(counts)} class with usable clips ({found}); "
-                "at least 2 are needed: one folder (or label) per class"
-            )
-        for label, n in counts.items():
-            if n < 2:
-                raise DataError(
-                    f"{self.root}: class {label!r} has {n} usable clip; "
-                    "at least 2 are needed: add clips or leave the class out"
-                )
+        require_trainable(self.root, self.class_counts())
         return self
+
+
+def class_order(labels: set[str]) -> tuple[str, ...]:
+    """Labels in the order of a network's outputs: MER500's own where they are MER500's, else alphabetical."""
+    if labels <= set(MER500_CLASSES):
+        return tuple(name for name in MER500_CLASSES if name in labels)
+    return tuple(sorted(labels))
+
+
+def require_trainable(root: Path, counts: dict[str, int]) -> None:
+    """Raise DataError unless there are 2 classes or more, with 2 usable clips or more each."""
+    if len(counts) < 2:
+        found = ", ".join(counts) or "none"
+        raise DataError(
+            f"{root}: {len(counts)} class with usable clips ({found}); "
+            "at least 2 are needed: one folder (or label) per class"
+        )
+    for label, n in counts.items():
+        if n < 2:
+            raise DataError(
+                f"{root}: class {label!r} has {n} usable clip; "
+                "at least 2 are needed: add clips or leave the class out"
+            )

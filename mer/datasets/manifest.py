@@ -8,7 +8,7 @@ import csv
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from mer.datasets.votes import Votes, vote_columns, votes_of
 from mer.errors import DataError
 from mer.names import composed, spellings
 
-__all__ = ["read_manifest"]
+__all__ = ["line_fault", "read_manifest", "require_columns", "split_of"]
 
 MAX_BYTES, MAX_LINES = 64 * 2**20, 200_000
 SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test", "": None}
@@ -35,7 +35,7 @@ def read_manifest(path: Path, *, label_column: str = "label", song_column: str =
     columns, rows = _read(path)
     by_vote = vote_columns(label_column, columns)
     needed = by_vote.columns.values() if by_vote else [label_column]
-    _require(path, columns, [*needed, *({song_column} - {"song"})])
+    require_columns(path, columns, [*needed, *({song_column} - {"song"})])
     for line, row in rows:
         where, name = f"{path}, line {line}", _spelt(root, row["path"].strip().replace("\\", "/"))
         votes = votes_of(row, by_vote.columns, where=where) if by_vote else None
@@ -45,7 +45,7 @@ def read_manifest(path: Path, *, label_column: str = "label", song_column: str =
         if reason:
             left_out.append((name, reason))
             continue
-        clip = Clip(name, root / name, label, song, _split(row.get("split"), where), votes and tuple(votes))
+        clip = Clip(name, root / name, label, song, split_of(row.get("split"), where), votes and tuple(votes))
         known = clips.setdefault(name, clip)
         if (known.label, known.votes) != (clip.label, clip.votes):
             raise DataError(f"{path}: {name!r} is {_said(known)} and {_said(clip)}; keep one of the lines")
@@ -81,7 +81,7 @@ def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, restval="")
             columns = list(reader.fieldnames or [])
-            _require(path, columns, ["path"])
+            require_columns(path, columns, ["path"])
             rows = [(reader.line_num, row) for row in islice(reader, MAX_LINES + 1)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a CSV file in UTF-8 ({error}); save it as one") from error
@@ -99,7 +99,8 @@ def _spelt(root: Path, name: str) -> str:
     return name
 
 
-def _require(path: Path, columns: list[str], needed: list[str]) -> None:
+def require_columns(path: Path, columns: list[str], needed: list[str]) -> None:
+    """Raise DataError unless all columns are there that are needed."""
     for column in needed:
         if column not in columns:
             raise DataError(f"{path}: no column {column!r}; it has: {', '.join(columns) or 'none'}")
@@ -111,16 +112,24 @@ def _reason(root: Path, name: str, label: str, song: str | None, *, labelled: bo
         return "no path"
     if not _is_inside(root, name):
         raise DataError(f"{where}: {name!r} points outside {root}; put the clips beside the CSV")
-    if not labelled:
-        return "no label"
-    if max(len(label), len(song or "")) > LONGEST_NAME:
-        return f"its label or song is longer than {LONGEST_NAME} letters"
-    if Path(name).suffix.lower() not in AUDIO_SUFFIXES:
-        return f"not audio ({Path(name).suffix or 'no extension'})"
+    if fault := line_fault(name, label, song, labelled=labelled):
+        return fault
     try:
         return None if (root / name).is_file() else "no such file"
     except OSError as error:
         return f"unreadable: {error.strerror}"
+
+
+def line_fault(name: str, label: str, song: str | None, *, labelled: bool) -> str | None:
+    """Why a line of a manifest gives no clip, as far as its words tell, else None."""
+    if not name:
+        return "no path"
+    if not labelled:
+        return "no label"
+    if max(len(label), len(song or "")) > LONGEST_NAME:
+        return f"its label or song is longer than {LONGEST_NAME} letters"
+    suffix = PurePosixPath(name).suffix
+    return None if suffix.lower() in AUDIO_SUFFIXES else f"not audio ({suffix or 'no extension'})"
 
 
 def _is_inside(root: Path, name: str) -> bool:
@@ -132,7 +141,8 @@ def _is_inside(root: Path, name: str) -> bool:
         return True
 
 
-def _split(value: str | None, where: str) -> str | None:
+def split_of(value: str | None, where: str) -> str | None:
+    """The part that a manifest names, else None; raises DataError for another word."""
     key = (value or "").strip().lower()
     if key not in SPLITS:
         raise DataError(f"{where}: split {value!r} is not one of train, validation, test or empty")

@@ -7,6 +7,7 @@ instead, and `mlflow ui` works on either. Nothing here imports torch.
 import json
 import os
 import re
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -39,7 +40,7 @@ class RunStore:
 
     def __init__(self, client: "MlflowClient", experiment: str, server: Server | None = None) -> None:
         self.client, self.experiment, self.server = client, experiment, server
-        self.artifacts, self.patience = Artifacts(client), 0.0
+        self.artifacts, self.patience = Artifacts(client, shared=server is not None), 0.0
 
     @classmethod
     @guarded
@@ -105,10 +106,10 @@ class RunStore:
         from mlflow.exceptions import MlflowException
 
         now = self.get(run.id)
-        if now.turn != run.turn or now.status not in (*RESUMABLE, "queued"):
+        if now.status not in (*RESUMABLE, "queued"):  # its own process gave a sign of life again
             raise _taken(now)
         try:
-            self.client.log_param(run.id, f"{TURN}{run.turn + 1}", f"{owner()} {self.now():.3f}")
+            self.client.log_param(run.id, f"{TURN}{run.turn + 1}", f"{owner()} {secrets.token_hex(8)}")
         except MlflowException as error:
             if is_away(error):
                 raise

@@ -33,15 +33,18 @@ MARK = "mer.beat"  # runs without it are of a mer that wrote no hashes
 
 
 class Artifacts:
-    """The artifacts of all runs of a store. What cannot be reached raises MLflow's and requests' errors."""
+    """The artifacts of all runs of a store, which a server keeps if it is `shared`.
 
-    def __init__(self, client: "MlflowClient") -> None:
-        self.client = client
+    What cannot be reached raises MLflow's and requests' errors.
+    """
+
+    def __init__(self, client: "MlflowClient", *, shared: bool) -> None:
+        self.client, self.shared = client, shared
 
     def save_folder(self, run_id: str, name: str, write: Callable[[Path], None]) -> None:
         """Have `write` fill a folder of the run's, whole or not at all; replaces an older one."""
         run = self.client.get_run(run_id)
-        if (local := _local(run)) is None:
+        if (local := self._local(run)) is None:
             self._send_folder(run, name, write)
             return
         target = local / name
@@ -49,6 +52,22 @@ class Artifacts:
             _discard(old)
         with new_folder(target) as draft:
             write(draft)
+
+    def _local(self, run: "MlflowRun") -> Path | None:
+        """The run's folder, where it is one of this machine; None where a server takes and gives the files.
+
+        Raises StorageError for a server's own folder, which this machine has not.
+        """
+        uri = urlparse(run.info.artifact_uri)
+        if uri.scheme not in ("", "file"):
+            return None
+        path = Path(unquote(uri.path))
+        if self.shared and not path.parents[2].is_dir():  # of <root>/<experiment>/<run>/artifacts
+            raise StorageError(
+                f"the MLflow server keeps files in {path.parents[2]}, which is not on this machine; start it "
+                "with --serve-artifacts, or mount that folder here"
+            )
+        return path
 
     def _send_folder(self, run: "MlflowRun", name: str, write: Callable[[Path], None]) -> None:
         run_id = run.info.run_id
@@ -77,7 +96,7 @@ class Artifacts:
         run = None
         if not (tags or {}).get(KEPT + name):
             run = self.client.get_run(run_id)
-            if (local := _local(run)) is not None:
+            if (local := self._local(run)) is not None:
                 return local / name if (local / name).is_dir() else None
             tags = run.data.tags
         token = tags.get(KEPT + name, "")
@@ -176,11 +195,6 @@ def _made(folder: Path) -> Path:
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _local(run: "MlflowRun") -> Path | None:
-    uri = urlparse(run.info.artifact_uri)
-    return Path(unquote(uri.path)) if uri.scheme in ("", "file") else None
 
 
 def _state(tags: dict[str, str]) -> dict[str, Any]:

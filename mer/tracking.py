@@ -7,6 +7,7 @@ instead, and `mlflow ui` works on either. Nothing here imports torch.
 import json
 import os
 import re
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -18,6 +19,7 @@ from mer.connection import guarded, open_local, open_uri
 from mer.errors import RunError
 from mer.files import home
 from mer.formats import CURRENT
+from mer.listing import Listing
 from mer.runs import RESUMABLE, STATUS, TURN, Run, TakenError, host_of, is_mine, owner, to_run
 from mer.server import Server, is_away
 
@@ -39,7 +41,8 @@ class RunStore:
 
     def __init__(self, client: "MlflowClient", experiment: str, server: Server | None = None) -> None:
         self.client, self.experiment, self.server = client, experiment, server
-        self.artifacts, self.patience = Artifacts(client), 0.0
+        self.listing = Listing(self._search, self.active, self._whole)
+        self.artifacts, self.patience = Artifacts(client, shared=server is not None), 0.0
 
     @classmethod
     @guarded
@@ -105,10 +108,10 @@ class RunStore:
         from mlflow.exceptions import MlflowException
 
         now = self.get(run.id)
-        if now.turn != run.turn or now.status not in (*RESUMABLE, "queued"):
+        if now.status not in (*RESUMABLE, "queued"):  # its own process gave a sign of life again
             raise _taken(now)
         try:
-            self.client.log_param(run.id, f"{TURN}{run.turn + 1}", f"{owner()} {self.now():.3f}")
+            self.client.log_param(run.id, f"{TURN}{run.turn + 1}", f"{owner()} {secrets.token_hex(8)}")
         except MlflowException as error:
             if is_away(error):
                 raise
@@ -160,7 +163,7 @@ class RunStore:
 
     def runs(self) -> list[Run]:
         """All runs, newest first."""
-        return self._search("")
+        return self.listing.runs() if self.shared else self._search("")
 
     def active(self) -> list[Run]:
         """Runs that are queued, running, stopping or interrupted, newest first."""
@@ -168,17 +171,18 @@ class RunStore:
         return sorted(found, key=lambda run: -run.started)
 
     @guarded
-    def _search(self, condition: str) -> list[Run]:
+    def _search(self, condition: str, most: int | None = None) -> list[Run]:
         from mlflow.entities import ViewType
 
         found, token = [], None
         while True:
+            order = ["attributes.start_time DESC"]
             page = self.client.search_runs(
-                [self.experiment], condition, ViewType.ACTIVE_ONLY, 500, ["attributes.start_time DESC"], token
+                [self.experiment], condition, ViewType.ACTIVE_ONLY, most or 500, order, token
             )
             found += [to_run(run, self.now) for run in page]
             token = page.token
-            if not token:
+            if not token or most:
                 return found
 
     def get(self, name: str) -> Run:
@@ -224,6 +228,7 @@ class RunStore:
     def delete(self, run_id: str) -> None:
         """Hide a run from all listings (MLflow keeps it until `mlflow gc`)."""
         self.client.delete_run(run_id)
+        self.listing.forget(run_id)
 
     @guarded
     def save_folder(self, run_id: str, name: str, write: Callable[[Path], None]) -> None:

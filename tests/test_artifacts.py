@@ -21,11 +21,12 @@ class Client:
 
     def __init__(self, root):
         self.root, self.tags, self.asked = root, {"mer.beat": "1"}, []
+        self.uri = "mlflow-artifacts:/1/run/artifacts"
         self.root.mkdir()
 
     def get_run(self, run_id):
         self.asked.append("get_run")
-        info = SimpleNamespace(run_id=run_id, artifact_uri="mlflow-artifacts:/1/run")
+        info = SimpleNamespace(run_id=run_id, artifact_uri=self.uri)
         return SimpleNamespace(info=info, data=SimpleNamespace(tags=dict(self.tags)))
 
     def set_tag(self, run_id, name, value):
@@ -68,7 +69,7 @@ def client(tmp_path, monkeypatch):
 
 @pytest.fixture
 def kept(client):
-    return Artifacts(client)
+    return Artifacts(client, shared=True)
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def elsewhere(client, tmp_path, monkeypatch):
     def go():
         monkeypatch.setenv("MER_HOME", str(tmp_path / "elsewhere"))
         client.asked.clear()
-        return Artifacts(client)
+        return Artifacts(client, shared=True)
 
     return go
 
@@ -174,6 +175,15 @@ def make(folder, **files):
 def test_a_hash_that_is_none_leads_nowhere(kept, client, token):
     client.tags["mer.kept.checkpoint"] = token
     assert kept.folder(RUN, "checkpoint") is None
+
+
+def test_a_folder_of_the_servers_own_machine_is_not_made_anew_here(kept, client, tmp_path):
+    client.uri = (tmp_path / "srv" / "1" / RUN / "artifacts").as_uri()
+    with pytest.raises(StorageError, match=r"srv, which is not on this machine; start it with"):
+        kept.save_folder(RUN, "checkpoint", writing(a="1"))
+    (tmp_path / "srv").mkdir()  # mounted
+    kept.save_folder(RUN, "checkpoint", writing(a="1"))
+    assert content(kept.folder(RUN, "checkpoint")) == {"a": "1"}
 
 
 def test_a_deleted_run_leaves_nothing_fetched(kept, own_home):

@@ -111,6 +111,15 @@ def test_a_run_is_taken_on_once_for_each_time_it_was_seen_idle(runs):
     assert runs.get(run_id).turn == 2
 
 
+def test_a_run_whose_process_gives_signs_again_is_left_to_it(runs, begun):
+    run_id = begun(SILENCE + 10, **ELSEWHERE)
+    seen = runs.get(run_id)
+    assert seen.status == "interrupted"
+    runs.beat(run_id)
+    with pytest.raises(TakenError, match="was taken on by another process on elsewhere"):
+        runs.take(seen)
+
+
 def test_the_database_itself_refuses_who_comes_a_moment_later(runs, monkeypatch):
     run_id = runs.create("one", {})
     runs.finish(run_id, "failed")

@@ -29,7 +29,7 @@ combining frozen
 answers frozen_shards sharded
 training
 runs schema server
-artifacts connection resume
+artifacts connection listing resume
 tracking cards
 beats callbacks checkpoints material results
 baseline judging ladder outset

@@ -276,4 +276,5 @@ def test_pages_show_what_another_machine_trained(first, second, song_corpus):
         assert not page.exception, name
         if name == "live":
             assert run_id[:8] in str([box.options for box in page.multiselect]) + said(page)
+    assert not list(second.home.rglob(WEIGHTS))  # cards alone, until a network is asked
     runs.delete(run_id)

@@ -269,6 +269,40 @@ make_set(Path({str(manifest)!r}), Path({str(out)!r}))
     assert shard_files(out) == shard_files(tmp_path / "undisturbed")
 
 
+def test_what_a_kill_left_half_written_is_removed_and_nothing_else(corpus, tmp_path):
+    manifest, out = as_parquet(corpus), tmp_path / "set"
+    with pytest.raises(Killed):
+        make_set(manifest, out, spread=some(1))
+    for name in ("shards/.00001.bin.0a1b2c3d", ".index.npy.0a1b2c3d"):
+        (out / name).write_bytes(b"half")
+    (out / ".notes.txt.mine").write_text("mine")
+    make_set(manifest, out)
+    left = {path.name for path in out.rglob(".*")} - {".lock"}
+    assert left == {".notes.txt.mine"}
+
+
+def test_two_processes_do_not_prepare_one_set(corpus, tmp_path):
+    def once_more(function, numbers, progress):
+        with pytest.raises(DataError, match="another process is preparing"):
+            make_set(manifest, out)
+        return [function(number) for number in numbers]
+
+    manifest, out = as_parquet(corpus), tmp_path / "set"
+    assert make_set(manifest, out, spread=once_more).clips == 12
+
+
+def test_a_manifest_that_cannot_be_used_leaves_no_folder(corpus, tmp_path):
+    with pytest.raises(DataError, match="no column"):
+        make_set(as_parquet(corpus), tmp_path / "set", label_column="mood")
+    assert not (tmp_path / "set").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / ".clips.arrow.mine").touch()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    with pytest.raises(DataError, match="holds something else"):
+        make_set(as_parquet(corpus), tmp_path / "mine")
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == [".clips.arrow.mine", "thesis.txt"]
+
+
 @pytest.fixture
 def copied(sharded, tmp_path):
     return Path(shutil.copytree(sharded, tmp_path / "copy"))

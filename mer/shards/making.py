@@ -1,7 +1,8 @@
 """A sharded set from a Parquet manifest: a plan, its shards, their index."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from hashlib import blake2b
@@ -9,19 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from mer.arrays import write_array
 from mer.config import Config
-from mer.datasets.base import class_order, require_trainable
+from mer.datasets.base import PLAN, class_order, require_trainable
 from mer.errors import DataError
-from mer.files import write_atomic
+from mer.files import leftovers, write_atomic, writing
 from mer.parallel import Progress, process_map
 from mer.shards.fill import Filled, fill, read_facts, shards_of
 from mer.shards.layout import INDEX, crc_of, damaged, open_names, shard_path
-from mer.shards.plan import SHARD_BYTES, left_out_table, make_plan
+from mer.shards.plan import PLANNED, SHARD_BYTES, left_out_table, make_plan
 
 __all__ = ["Made", "Spread", "make"]
 
+LOCK = ".lock"
 PIECE = 2**14  # rows of a table that are written at a time
 Spread = Callable[[Callable[[int], Filled], range, Progress | None], list[Filled]]
 
@@ -66,19 +69,51 @@ def make(
     or by `spread(function, numbers, progress)`, which calls the function for each number somewhere. Raises
     DataError and StorageError; what is made by then is kept.
     """
-    plan = make_plan(
-        manifest, out, config, allowed=allowed, label_column=label_column, song_column=song_column,
-        shard_bytes=shard_bytes,
-    )  # fmt: skip
-    if crc_of(out / "clips.arrow") != plan["crc"]:
-        raise DataError(f"{out / 'clips.arrow'} is damaged; prepare the set again in a new folder")
-    (out / "set.json").unlink(missing_ok=True)  # so long as a shard may be made anew, it is not finished
-    here = partial(process_map, workers=workers, few=1)
-    spread = spread or (lambda function, numbers, progress: here(function, numbers, progress=progress))
-    filled = spread(partial(fill, out), shards_of(plan), progress)
-    made = write_index(out, plan, sum(shard.size for shard in filled))
-    write_atomic(out / "set.json", json.dumps(made.to_dict()))
+    with _alone(out):
+        plan = make_plan(
+            manifest, out, config, allowed=allowed, label_column=label_column, song_column=song_column,
+            shard_bytes=shard_bytes,
+        )  # fmt: skip
+        if crc_of(out / "clips.arrow") != plan["crc"]:
+            raise DataError(f"{out / 'clips.arrow'} is damaged; prepare the set again in a new folder")
+        _tidy(out)
+        (out / "set.json").unlink(missing_ok=True)  # so long as a shard may be made anew, it is not finished
+        here = partial(process_map, workers=workers, few=1)
+        spread = spread or (lambda function, numbers, progress: here(function, numbers, progress=progress))
+        filled = spread(partial(fill, out), shards_of(plan), progress)
+        made = write_index(out, plan, sum(shard.size for shard in filled))
+        write_atomic(out / "set.json", json.dumps(made.to_dict()))
     return made
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Hold the lock of a set; where no plan comes of it, leave no trace."""
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise DataError(f"another process is preparing {out}; wait for it, or stop it") from error
+    try:
+        yield
+    finally:
+        lock.release()
+        if not (out / PLAN).exists():
+            (out / LOCK).unlink(missing_ok=True)
+            with suppress(OSError):  # it holds something else
+                out.rmdir()
+
+
+def _tidy(out: Path) -> None:
+    """Remove what a process that was killed left half-written, in a folder that is a set's."""
+    names = (PLAN, *PLANNED, "index.npy", "set.json", "left_out.parquet")
+    for path in (
+        *(path for name in names for path in leftovers(out / name)),
+        *(out / "shards").glob(".*.*.*"),
+    ):
+        path.unlink(missing_ok=True)
 
 
 def write_index(out: Path, plan: dict[str, Any], size: int) -> Made:

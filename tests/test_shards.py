@@ -1,5 +1,6 @@
 """Sharded sets: what is in them, what a kill leaves, what damage does, and in which order they are read."""
 
+import ast
 import json
 import os
 import shutil
@@ -439,6 +440,15 @@ def test_the_kernel_is_told_to_read_ahead_where_most_of_a_shard_is_wanted(opened
     assert len(told) == opened.summary["shards"]
     list(opened.windows(np.arange(0, len(opened.index), CLIPS)).batches(5))
     assert len(told) == opened.summary["shards"]
+
+
+def test_pyarrow_fsspec_and_ray_are_imported_only_once_they_are_asked_for():
+    """So a laptop's commands do without; inside functions, and for types, they may be named."""
+    for path in sorted((ROOT / "mer").rglob("*.py")):
+        for node in ast.parse(path.read_text("utf-8")).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            assert not {name.split(".")[0] for name in names} & {"fsspec", "pyarrow", "ray"}, path
 
 
 # --- splits -------------------------------------------------------------------------------------------

@@ -117,6 +117,21 @@ def test_bad_files_are_in_a_table_with_their_reasons(corpus, tmp_path, write_aud
     assert table["text.wav"].startswith("not audio that can be decoded")
 
 
+def test_a_class_without_a_usable_clip_is_none_and_with_one_too_few(corpus, tmp_path):
+    rows = pd.read_csv(corpus / "manifest.csv")
+    none = pd.DataFrame({"path": ["none.wav"], "label": ["Angry"]})
+    pd.concat([none, rows]).to_parquet(corpus / "manifest.parquet")
+    assert make_set(corpus / "manifest.parquet", tmp_path / "set").classes == ("Happy", "Sad")
+    found = ShardSet.open(tmp_path / "set")
+    assert found.index["label"].tolist() == [
+        found.classes.index(name.split("/")[0]) for name in found.column("name", np.arange(len(rows)))
+    ]
+    rows.loc[0, "label"] = "Angry"
+    rows.to_parquet(corpus / "manifest.parquet")
+    with pytest.raises(DataError, match="class 'Angry' has 1 usable clip; at least 2"):
+        make_set(corpus / "manifest.parquet", tmp_path / "other")
+
+
 def test_the_same_audio_twice_is_kept_once_and_in_two_classes_not_at_all(corpus, tmp_path):
     for name, source in {"copy": "Sad/0a", "again": "Sad/0a", "torn": "Happy/1a"}.items():
         shutil.copy(corpus / f"{source}.wav", corpus / f"{name}.wav")

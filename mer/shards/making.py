@@ -119,19 +119,11 @@ def _tidy(out: Path) -> None:
 def write_index(out: Path, plan: dict[str, Any], size: int) -> Made:
     """Write the index, and the table of what was left out; raises DataError if too little is left."""
     facts = _gather(out, plan)
-    names = open_names(out)
-    label, clip, group, part = (names.column(c).to_numpy() for c in ("label", "clip", "group", "part"))
-    classes = class_order(set(plan["labels"]))
-    codes = np.array([classes.index(name) for name in plan["labels"]], "<i2")
-    index = np.zeros(len(facts), INDEX)
-    for name in ("row", "shard", "first", "windows"):
-        index[name] = facts[name]
-    rows = index["row"]
-    index["label"], index["clip"] = codes[label[rows]], clip[rows]
-    index["group"], index["part"] = group[rows], part[rows]
-    kept, dropped, alike = _once(facts["content"], index["label"], rows)
+    index = _entries(out, facts)
+    kept, dropped, alike = _once(facts["content"], index["label"], index["row"])
     left_out = _write_left_out(out, plan, index, dropped, alike)
     index, content = index[kept], facts["content"][kept]
+    classes = _number(index["label"], plan["labels"])
     counts = np.bincount(index["label"], minlength=len(classes))
     require_trainable(out, dict(zip(classes, counts.tolist(), strict=True)))
     write_array(out / "index.npy", index)
@@ -148,6 +140,24 @@ def write_index(out: Path, plan: dict[str, Any], size: int) -> Made:
         hash=_content_hash(content, index["label"], classes),
         sound=_hash(map(_hex, np.sort(content))),
     )
+
+
+def _entries(out: Path, facts: np.ndarray) -> np.ndarray:
+    """The index of all clips that gave windows, labels yet numbered as in the plan."""
+    index, names = np.zeros(len(facts), INDEX), open_names(out)
+    for name in ("row", "shard", "first", "windows"):
+        index[name] = facts[name]
+    for name in ("label", "part", "clip", "group"):
+        index[name] = names.column(name).to_numpy()[facts["row"]]
+    return index
+
+
+def _number(codes: np.ndarray, labels: list[str]) -> tuple[str, ...]:
+    """Number labels, in place, by the classes that there are; returns these."""
+    found = [labels[code] for code in np.unique(codes)]
+    classes = class_order(set(found))
+    codes[:] = np.array([classes.index(name) if name in found else -1 for name in labels])[codes]
+    return classes
 
 
 def _gather(out: Path, plan: dict[str, Any]) -> np.ndarray:

@@ -25,7 +25,8 @@ def _connected() -> Iterator[Any]:
     address = os.environ.get("RAY_ADDRESS", "")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     if not address:  # a Ray of our own answers to nobody else; it reads this when it is imported
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
         import ray
     except ImportError as error:

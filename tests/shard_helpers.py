@@ -29,8 +29,8 @@ def make_set(manifest: Path, out: Path, *, clips: int = CLIPS, **options):
 
 
 def shard_files(out: Path) -> dict[str, bytes]:
-    """All files of a set by name."""
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*.*"))}
+    """All files of a set by name, but for its lock."""
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("[!.]*.*"))}
 
 
 @pytest.fixture(scope="session")

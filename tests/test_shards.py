@@ -1,5 +1,6 @@
 """Sharded sets: what is in them, what a kill leaves, what damage does, and in which order they are read."""
 
+import ast
 import json
 import os
 import shutil
@@ -114,6 +115,21 @@ def test_bad_files_are_in_a_table_with_their_reasons(corpus, tmp_path, write_aud
     assert table["notes.txt"] == "not audio (.txt)"
     assert table["empty.wav"].startswith("empty")
     assert table["text.wav"].startswith("not audio that can be decoded")
+
+
+def test_a_class_without_a_usable_clip_is_none_and_with_one_too_few(corpus, tmp_path):
+    rows = pd.read_csv(corpus / "manifest.csv")
+    none = pd.DataFrame({"path": ["none.wav"], "label": ["Angry"]})
+    pd.concat([none, rows]).to_parquet(corpus / "manifest.parquet")
+    assert make_set(corpus / "manifest.parquet", tmp_path / "set").classes == ("Happy", "Sad")
+    found = ShardSet.open(tmp_path / "set")
+    assert found.index["label"].tolist() == [
+        found.classes.index(name.split("/")[0]) for name in found.column("name", np.arange(len(rows)))
+    ]
+    rows.loc[0, "label"] = "Angry"
+    rows.to_parquet(corpus / "manifest.parquet")
+    with pytest.raises(DataError, match="class 'Angry' has 1 usable clip; at least 2"):
+        make_set(corpus / "manifest.parquet", tmp_path / "other")
 
 
 def test_the_same_audio_twice_is_kept_once_and_in_two_classes_not_at_all(corpus, tmp_path):
@@ -269,6 +285,40 @@ make_set(Path({str(manifest)!r}), Path({str(out)!r}))
     assert shard_files(out) == shard_files(tmp_path / "undisturbed")
 
 
+def test_what_a_kill_left_half_written_is_removed_and_nothing_else(corpus, tmp_path):
+    manifest, out = as_parquet(corpus), tmp_path / "set"
+    with pytest.raises(Killed):
+        make_set(manifest, out, spread=some(1))
+    for name in ("shards/.00001.bin.0a1b2c3d", ".index.npy.0a1b2c3d"):
+        (out / name).write_bytes(b"half")
+    (out / ".notes.txt.mine").write_text("mine")
+    make_set(manifest, out)
+    left = {path.name for path in out.rglob(".*")} - {".lock"}
+    assert left == {".notes.txt.mine"}
+
+
+def test_two_processes_do_not_prepare_one_set(corpus, tmp_path):
+    def once_more(function, numbers, progress):
+        with pytest.raises(DataError, match="another process is preparing"):
+            make_set(manifest, out)
+        return [function(number) for number in numbers]
+
+    manifest, out = as_parquet(corpus), tmp_path / "set"
+    assert make_set(manifest, out, spread=once_more).clips == 12
+
+
+def test_a_manifest_that_cannot_be_used_leaves_no_folder(corpus, tmp_path):
+    with pytest.raises(DataError, match="no column"):
+        make_set(as_parquet(corpus), tmp_path / "set", label_column="mood")
+    assert not (tmp_path / "set").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / ".clips.arrow.mine").touch()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    with pytest.raises(DataError, match="holds something else"):
+        make_set(as_parquet(corpus), tmp_path / "mine")
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == [".clips.arrow.mine", "thesis.txt"]
+
+
 @pytest.fixture
 def copied(sharded, tmp_path):
     return Path(shutil.copytree(sharded, tmp_path / "copy"))
@@ -405,6 +455,15 @@ def test_the_kernel_is_told_to_read_ahead_where_most_of_a_shard_is_wanted(opened
     assert len(told) == opened.summary["shards"]
     list(opened.windows(np.arange(0, len(opened.index), CLIPS)).batches(5))
     assert len(told) == opened.summary["shards"]
+
+
+def test_pyarrow_fsspec_and_ray_are_imported_only_once_they_are_asked_for():
+    """So a laptop's commands do without; inside functions, and for types, they may be named."""
+    for path in sorted((ROOT / "mer").rglob("*.py")):
+        for node in ast.parse(path.read_text("utf-8")).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            assert not {name.split(".")[0] for name in names} & {"fsspec", "pyarrow", "ray"}, path
 
 
 # --- splits -------------------------------------------------------------------------------------------

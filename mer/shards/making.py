@@ -1,7 +1,8 @@
 """A sharded set from a Parquet manifest: a plan, its shards, their index."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from hashlib import blake2b
@@ -9,19 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from mer.arrays import write_array
 from mer.config import Config
-from mer.datasets.base import class_order, require_trainable
+from mer.datasets.base import PLAN, class_order, require_trainable
 from mer.errors import DataError
-from mer.files import write_atomic
+from mer.files import leftovers, write_atomic, writing
 from mer.parallel import Progress, process_map
 from mer.shards.fill import Filled, fill, read_facts, shards_of
 from mer.shards.layout import INDEX, crc_of, damaged, open_names, shard_path
-from mer.shards.plan import SHARD_BYTES, left_out_table, make_plan
+from mer.shards.plan import PLANNED, SHARD_BYTES, left_out_table, make_plan
 
 __all__ = ["Made", "Spread", "make"]
 
+LOCK = ".lock"
 PIECE = 2**14  # rows of a table that are written at a time
 Spread = Callable[[Callable[[int], Filled], range, Progress | None], list[Filled]]
 
@@ -66,37 +69,61 @@ def make(
     or by `spread(function, numbers, progress)`, which calls the function for each number somewhere. Raises
     DataError and StorageError; what is made by then is kept.
     """
-    plan = make_plan(
-        manifest, out, config, allowed=allowed, label_column=label_column, song_column=song_column,
-        shard_bytes=shard_bytes,
-    )  # fmt: skip
-    if crc_of(out / "clips.arrow") != plan["crc"]:
-        raise DataError(f"{out / 'clips.arrow'} is damaged; prepare the set again in a new folder")
-    (out / "set.json").unlink(missing_ok=True)  # so long as a shard may be made anew, it is not finished
-    here = partial(process_map, workers=workers, few=1)
-    spread = spread or (lambda function, numbers, progress: here(function, numbers, progress=progress))
-    filled = spread(partial(fill, out), shards_of(plan), progress)
-    made = write_index(out, plan, sum(shard.size for shard in filled))
-    write_atomic(out / "set.json", json.dumps(made.to_dict()))
+    with _alone(out):
+        plan = make_plan(
+            manifest, out, config, allowed=allowed, label_column=label_column, song_column=song_column,
+            shard_bytes=shard_bytes,
+        )  # fmt: skip
+        if crc_of(out / "clips.arrow") != plan["crc"]:
+            raise DataError(f"{out / 'clips.arrow'} is damaged; prepare the set again in a new folder")
+        _tidy(out)
+        (out / "set.json").unlink(missing_ok=True)  # so long as a shard may be made anew, it is not finished
+        here = partial(process_map, workers=workers, few=1)
+        spread = spread or (lambda function, numbers, progress: here(function, numbers, progress=progress))
+        filled = spread(partial(fill, out), shards_of(plan), progress)
+        made = write_index(out, plan, sum(shard.size for shard in filled))
+        write_atomic(out / "set.json", json.dumps(made.to_dict()))
     return made
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Hold the lock of a set; where no plan comes of it, leave no trace."""
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise DataError(f"another process is preparing {out}; wait for it, or stop it") from error
+    try:
+        yield
+    finally:
+        lock.release()
+        if not (out / PLAN).exists():
+            (out / LOCK).unlink(missing_ok=True)
+            with suppress(OSError):  # it holds something else
+                out.rmdir()
+
+
+def _tidy(out: Path) -> None:
+    """Remove what a process that was killed left half-written, in a folder that is a set's."""
+    names = (PLAN, *PLANNED, "index.npy", "set.json", "left_out.parquet")
+    for path in (
+        *(path for name in names for path in leftovers(out / name)),
+        *(out / "shards").glob(".*.*.*"),
+    ):
+        path.unlink(missing_ok=True)
 
 
 def write_index(out: Path, plan: dict[str, Any], size: int) -> Made:
     """Write the index, and the table of what was left out; raises DataError if too little is left."""
     facts = _gather(out, plan)
-    names = open_names(out)
-    label, clip, group, part = (names.column(c).to_numpy() for c in ("label", "clip", "group", "part"))
-    classes = class_order(set(plan["labels"]))
-    codes = np.array([classes.index(name) for name in plan["labels"]], "<i2")
-    index = np.zeros(len(facts), INDEX)
-    for name in ("row", "shard", "first", "windows"):
-        index[name] = facts[name]
-    rows = index["row"]
-    index["label"], index["clip"] = codes[label[rows]], clip[rows]
-    index["group"], index["part"] = group[rows], part[rows]
-    kept, dropped, alike = _once(facts["content"], index["label"], rows)
+    index = _entries(out, facts)
+    kept, dropped, alike = _once(facts["content"], index["label"], index["row"])
     left_out = _write_left_out(out, plan, index, dropped, alike)
     index, content = index[kept], facts["content"][kept]
+    classes = _number(index["label"], plan["labels"])
     counts = np.bincount(index["label"], minlength=len(classes))
     require_trainable(out, dict(zip(classes, counts.tolist(), strict=True)))
     write_array(out / "index.npy", index)
@@ -113,6 +140,24 @@ def write_index(out: Path, plan: dict[str, Any], size: int) -> Made:
         hash=_content_hash(content, index["label"], classes),
         sound=_hash(map(_hex, np.sort(content))),
     )
+
+
+def _entries(out: Path, facts: np.ndarray) -> np.ndarray:
+    """The index of all clips that gave windows, labels yet numbered as in the plan."""
+    index, names = np.zeros(len(facts), INDEX), open_names(out)
+    for name in ("row", "shard", "first", "windows"):
+        index[name] = facts[name]
+    for name in ("label", "part", "clip", "group"):
+        index[name] = names.column(name).to_numpy()[facts["row"]]
+    return index
+
+
+def _number(codes: np.ndarray, labels: list[str]) -> tuple[str, ...]:
+    """Number labels, in place, by the classes that there are; returns these."""
+    found = [labels[code] for code in np.unique(codes)]
+    classes = class_order(set(found))
+    codes[:] = np.array([classes.index(name) if name in found else -1 for name in labels])[codes]
+    return classes
 
 
 def _gather(out: Path, plan: dict[str, Any]) -> np.ndarray:

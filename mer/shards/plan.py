@@ -25,9 +25,10 @@ from mer.shards.layout import crc_of, open_names, read_json, record
 from mer.sources import Sources
 from mer.store import VERSION
 
-__all__ = ["SHARD_BYTES", "left_out_table", "make_plan"]
+__all__ = ["PLANNED", "SHARD_BYTES", "left_out_table", "make_plan"]
 
 FORMAT = 1
+PLANNED = ("clips.arrow", "order.npy", "lines.parquet")  # written before the plan
 SHARD_BYTES = 2**28
 PROBES = 32  # clips whose lengths say how many go into a shard
 MOST_CLASSES = 1000
@@ -69,7 +70,7 @@ def make_plan(
                 "choose another --shards, or remove it first"
             )
         return plan
-    if out.exists() and (not out.is_dir() or any(_strangers(out))):
+    if any(_strangers(out)):
         raise DataError(f"{out} exists and holds something else; choose another --shards")
     lines = read_lines(manifest, sources, label_column=label_column, song_column=song_column)
     counted = _write_lines(out, lines)
@@ -81,9 +82,8 @@ def make_plan(
 
 
 def _strangers(out: Path) -> Iterator[Path]:
-    """What is in a folder besides what a plan that was not finished leaves there."""
-    ours = {"clips.arrow", "order.npy", "lines.parquet"}
-    return (path for path in out.iterdir() if path.name not in ours and not path.name.startswith("."))
+    """What is in a folder, if it is there, besides what a plan that was not finished leaves there."""
+    return (path for path in out.glob("*") if path.name not in PLANNED and not path.name.startswith("."))
 
 
 def _file_hash(path: Path) -> str:

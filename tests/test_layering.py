@@ -13,7 +13,7 @@ names probabilities
 errors
 formats
 settings
-banded calibration config controls files machine pace quality tables tensors
+banded calibration cluster config controls files machine pace quality tables tensors
 access arrays audio parallel presets stamps
 features
 masking preview store

@@ -1,7 +1,7 @@
 """A Ray cluster: joining it, what a training asks of it, and whether it will ever have that.
 
-Ray is imported only once a cluster is asked for. Its reports about usage and its dashboard are off; a Ray that
-is started here, for want of a cluster, answers to nobody without a token that is made for it.
+Ray is imported only once a cluster is asked for. Its reports about usage are off. A Ray that is started here,
+for want of a cluster, has no dashboard and answers to nobody without a token made for it.
 """
 
 import json
@@ -14,11 +14,12 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from mer.errors import ConfigError
 
-__all__ = ["Needs", "connect", "hosts", "nodes"]
+__all__ = ["Needs", "connect", "hosts", "nodes", "require"]
 
 GB = 2**30
 OBJECTS = 2**27  # bytes for Ray's own store of objects; what is passed around here is a few words
@@ -100,12 +101,11 @@ def connect() -> Iterator[str]:
     What it started, actors, tasks and reservations, ends with it, and so does a Ray of our own. Raises
     ConfigError if Ray is not installed, nobody answers, or another version does.
     """
+    require()
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     address = os.environ.get("RAY_ADDRESS", "")
-    if address:
-        _require_answer(address)
-    else:
+    if not address:
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     ray = _ray()
     place = {"address": address} if address else {
@@ -126,13 +126,17 @@ def connect() -> Iterator[str]:
         ray.shutdown()
 
 
+def require() -> None:
+    """Raise ConfigError if Ray is not installed, or nobody answers at RAY_ADDRESS where that is set."""
+    if find_spec("ray") is None:
+        raise ConfigError("--executor ray needs Ray, not installed here: pip install -r requirements-ray.txt")
+    if address := os.environ.get("RAY_ADDRESS"):
+        _require_answer(address)
+
+
 def _ray() -> Any:
-    try:
-        import ray
-    except ImportError as error:
-        raise ConfigError(
-            "--executor ray needs Ray, which is not installed: pip install -r requirements-ray.txt"
-        ) from error
+    import ray
+
     return ray
 
 

@@ -5,7 +5,7 @@ interruption or repeated elsewhere.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,7 +18,7 @@ from mer.baseline import baseline_rows, with_baseline
 from mer.callbacks import LogFigures, SaveState, StopOnRequest
 from mer.checkpoints import write_files
 from mer.combining import score_rows
-from mer.errors import MerError, RunError, StorageError
+from mer.errors import LostError, MerError, RunError, StorageError
 from mer.judging import judge
 from mer.material import Material, Notify, Spec, prepare
 from mer.outset import Outset, new_model
@@ -30,7 +30,7 @@ from mer.runs import RESUMABLE, Run, drop_state, state_path
 from mer.tracking import RunStore
 from mer.training import Callback, State, Stop
 
-__all__ = ["Experiment", "Outcome"]
+__all__ = ["Experiment", "Outcome", "finished"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +60,11 @@ class Experiment:
         callbacks: Sequence[Callback] = (),
         notify: Notify | None = None,
         ranks: Ranks = ALONE,
+        retried: bool = False,
     ) -> None:
+        """If it is to be `retried`, a run that lost a process stays as it is for whoever does that."""
         self.open_runs, self.callbacks, self.notify = open_runs, tuple(callbacks), notify
-        self.ranks = ranks
+        self.ranks, self.retried = ranks, retried
 
     @cached_property
     def runs(self) -> RunStore:
@@ -137,6 +139,8 @@ class Experiment:
             self.runs.finish(run_id, "stopped", reason=str(stop) or "stopped by Ctrl-C")
             return Outcome(run_id, "stopped")
         except BaseException as error:
+            if self.retried and isinstance(error, LostError):
+                raise
             reason = str(error) if isinstance(error, MerError) else f"{type(error).__name__}: {error}"
             with suppress(StorageError):  # on a full disk it stays "running", to be found interrupted
                 self.runs.finish(run_id, "failed", reason=reason)
@@ -194,17 +198,24 @@ class Experiment:
 
     def _folds(self, run_id: str, spec: Spec, material: Material) -> Outcome:
         """Every fold as a run of its own below `run_id`; what is finished already is kept."""
-        outcomes = []
         known = {run.spec["config"]["split"]["fold"]: run for run in self.runs.children(run_id)}
-        for fold in range(spec.config.split.folds):
-            part = replace(spec, config=spec.config.updated(fold=fold))
-            outcome = _outcome(self.runs, known.get(fold))
-            if outcome is None:
-                outcome = self._go(self._child(known.get(fold), part, material, run_id), part, material)
-            if outcome.status != "finished":
-                raise Stop(f"stopped in fold {fold + 1} of {spec.config.split.folds}")
+        parts = [replace(spec, config=spec.config.updated(fold=n)) for n in range(spec.config.split.folds)]
+        outcomes = []
+        for outcome in self._each(run_id, parts, known, material):
             outcomes.append(outcome)
+            if outcome.status != "finished":
+                raise Stop(f"stopped in fold {len(outcomes)} of {len(parts)}")
         return self._pool(run_id, material, outcomes)
+
+    def _each(
+        self, run_id: str, parts: list[Spec], known: dict[int, Run], material: Material
+    ) -> Iterable[Outcome]:
+        """Work on the folds, one after the other."""
+        for fold, part in enumerate(parts):
+            run = known.get(fold)
+            yield finished(self.runs, run) or self._go(
+                self._child(run, part, material, run_id), part, material
+            )
 
     def _child(self, run: Run | None, part: Spec, material: Material, parent: str) -> str:
         """The run of a fold: one that was begun before, or a new one."""
@@ -239,7 +250,7 @@ class Experiment:
         return min((value for _, value in self.runs.history(run_id, "validation_loss")), default=np.inf)
 
 
-def _outcome(runs: RunStore, run: Run | None) -> Outcome | None:
+def finished(runs: RunStore, run: Run | None) -> Outcome | None:
     """The outcome of a run that has finished already, else None."""
     if run is None or run.status != "finished":
         return None

@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.nn.functional import all_reduce
 
-from mer.errors import ConfigError, RunError
+from mer.errors import ConfigError, LostError
 
 __all__ = ["ALONE", "Ranks", "joined_norms", "together"]
 
@@ -105,7 +105,7 @@ def _met() -> Iterator[None]:
         yield
     except RuntimeError as error:
         reason = str(error).splitlines()[0][:100]
-        raise RunError(
+        raise LostError(
             f"another process of this training is gone ({reason}); see its message, then: mer runs resume"
         ) from error
 

@@ -100,9 +100,9 @@ class RunStore:
         return run.info.run_id
 
     @_guarded
-    def start(self, run_id: str) -> None:
-        """Mark as running in this process, so that others can tell if the process is gone."""
-        self.tag(run_id, {"mer.owner": owner(), "mer.stop": "", "mer.reason": "", "mer.stage": ""})
+    def start(self, run_id: str, *, by: str | None = None) -> None:
+        """Mark as running in this process, or that of the owner `by`; others can tell if it is gone."""
+        self.tag(run_id, {"mer.owner": by or owner(), "mer.stop": "", "mer.reason": "", "mer.stage": ""})
         self.client.update_run(run_id, status="RUNNING")
 
     @_guarded

@@ -37,6 +37,8 @@ records inference
 ensembles joining
 estimate evaluation experiments explain following landscape leaks portable serving stimuli timeline verdicts
 drawing jobs
+hands
+fleet
 cli
 """
 LEVEL = {name: level for level, line in enumerate(ORDER.strip().splitlines()) for name in line.split()}

@@ -10,9 +10,10 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -121,7 +122,10 @@ def connect() -> Iterator[str]:
         ) from error
     try:
         count = len(nodes())
-        yield f"the Ray cluster at {address} ({count} nodes)" if address else "a Ray of this machine alone"
+        with redirect_stdout(sys.stderr):  # Ray prints what its nodes say; standard output is for results
+            yield (
+                f"the Ray cluster at {address} ({count} nodes)" if address else "a Ray of this machine alone"
+            )
     finally:
         ray.shutdown()
 

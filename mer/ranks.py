@@ -76,6 +76,18 @@ class Ranks:
             parameter.grad.copy_(whole[start:stop].view_as(parameter))
             start = stop
 
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Raise LostError where another process is gone in the midst of a network's own sums (batch-norm)."""
+        try:
+            yield
+        except RuntimeError as error:
+            between = isinstance(error, dist.DistError) or "/gloo/" in str(error)
+            if isinstance(error, LostError) or not between:
+                raise
+            with _met():
+                raise
+
     def tell(self, message: Any) -> None:
         """Have the others `hear` what JSON can hold; from the first alone."""
         if self.size > 1:
@@ -100,7 +112,7 @@ _groups: list[Any] = []
 
 @contextmanager
 def _met() -> Iterator[None]:
-    """Say in words that another process is gone."""
+    """Say in words that another process is gone: what fails here is a message to it."""
     try:
         yield
     except RuntimeError as error:

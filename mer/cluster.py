@@ -10,12 +10,12 @@ import os
 import secrets
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from mer.errors import ConfigError
@@ -122,7 +122,8 @@ def connect() -> Iterator[str]:
         ) from error
     try:
         count = len(nodes())
-        with redirect_stdout(sys.stderr):  # Ray prints what its nodes say; standard output is for results
+        # Workers write to standard error; what is left is what Ray says, hundreds of lines when a node dies.
+        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
             yield (
                 f"the Ray cluster at {address} ({count} nodes)" if address else "a Ray of this machine alone"
             )

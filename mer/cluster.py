@@ -118,7 +118,7 @@ def connect() -> Iterator[str]:
     except Exception as error:
         raise ConfigError(
             f"no Ray at {address or 'this machine'} ({str(error).splitlines()[0][:160]}); "
-            "see RAY_ADDRESS, and 'ray status'"
+            "see RAY_ADDRESS, RAY_AUTH_MODE, and 'ray status'"
         ) from error
     try:
         count = len(nodes())

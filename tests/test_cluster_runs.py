@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
 from mer.checkpoints import load_checkpoint
+from mer.jobs import cancel
 from mer.tracking import RunStore
 from tests.run_helpers import TINY, write_songs
 
@@ -39,10 +41,11 @@ def corpus(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def cluster():
+def cluster(home):
     """A head that does no work, and two nodes with a CPU each."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("MER_HOME", str(home))  # by which their processes are known
         from ray.cluster_utils import Cluster
 
         started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
@@ -52,13 +55,13 @@ def cluster():
         started.shutdown()
 
 
-@pytest.fixture
-def mer(cluster):
-    """Start `mer` as a process on the cluster; what still runs at the end of the test is killed."""
+@contextmanager
+def commands(address, home):
+    """Start `mer` as a process on the cluster; what still runs at the end is killed."""
     started = []
 
-    def start(*words, address=cluster.address):
-        more = {"OMP_NUM_THREADS": "1"} | ({"RAY_ADDRESS": address} if address else {})
+    def start(*words, address=address):
+        more = {"OMP_NUM_THREADS": "1", "MER_HOME": str(home)} | ({"RAY_ADDRESS": address} if address else {})
         process = subprocess.Popen(
             [sys.executable, "-m", "mer", *words, "--json"], cwd=ROOT, env=os.environ | more,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -70,6 +73,21 @@ def mer(cluster):
     for process in started:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def mer(cluster, home):
+    with commands(cluster.address, home) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def calm(cluster, home, corpus):
+    """The same run here, by one worker and by two: what others are held against."""
+    with commands(cluster.address, home) as start:
+        more = {"here": (), "one": ("--executor", "ray"), "two": ("--executor", "ray", "--workers", "2")}
+        processes = {name: start(*asked("train", corpus, *words, epochs=12)) for name, words in more.items()}
+        yield {name: told(process) for name, process in processes.items()}
 
 
 def asked(command, corpus, *more, epochs=3):
@@ -117,39 +135,35 @@ def epochs_of(run):
 
 
 def hands():
-    """The workers' processes on this machine."""
-    processes = psutil.process_iter(["cmdline"])
-    return [one for one in processes if "ray::Hand" in " ".join(one.info["cmdline"] or [])]
+    """The processes of workers, of this module's clusters alone."""
+    found = []
+    for one in psutil.process_iter(["cmdline", "environ"]):
+        ours = (one.info["environ"] or {}).get("MER_HOME") == os.environ["MER_HOME"]
+        if ours and "ray::Hand" in " ".join(one.info["cmdline"] or []):
+            found.append(one)
+    return found
 
 
 def no_hand_is_left():
     return wait_for(lambda: not hands(), 30)
 
 
-def test_workers_on_several_nodes_make_the_network_of_one_process(mer, corpus):
-    here = told(mer(*asked("train", corpus)))
-    one = told(mer(*asked("train", corpus, "--executor", "ray")))
-    both = told(mer(*asked("train", corpus, "--executor", "ray", "--workers", "2")))
+def test_workers_on_several_nodes_make_the_network_of_one_process(calm):
+    here, one, two = calm.values()
     assert difference(one, here) == 0
-    assert difference(both, here) < 1e-3
-    assert both["metrics"].keys() == here["metrics"].keys()
+    assert difference(two, here) < 1e-3
+    assert two["metrics"].keys() == here["metrics"].keys()
     runs = RunStore.open()
-    histories = [dict(runs.history(found["run_id"], "train_loss")) for found in (here, one, both)]
-    assert (
-        histories[0]
-        == histories[1]
-        == {n: pytest.approx(value, abs=1e-4) for n, value in histories[2].items()}
-    )
-    cards = [
-        json.loads((Path(found["checkpoint"]) / "card.json").read_text())["config"] for found in (here, both)
-    ]
-    assert cards[0] == cards[1]
+    histories = [dict(runs.history(found["run_id"], "train_loss")) for found in calm.values()]
+    assert histories[0] == histories[1]
+    assert histories[2] == {n: pytest.approx(value, abs=1e-4) for n, value in histories[0].items()}
+    cards = [json.loads(Path(found["checkpoint"], "card.json").read_text()) for found in (here, two)]
+    assert cards[0]["config"] == cards[1]["config"]
     assert no_hand_is_left()
 
 
-def test_a_node_that_dies_costs_an_epoch_at_most(mer, cluster, corpus):
+def test_a_node_that_dies_costs_an_epoch_at_most(mer, cluster, corpus, calm):
     words = asked("train", corpus, "--executor", "ray", "--workers", "2", epochs=12)
-    calm = told(mer(*words))
     process = mer(*words)
     run = wait_for(lambda: only("running"))
     wait_for(lambda: epochs_of(run) >= 2)
@@ -165,10 +179,11 @@ def test_a_node_that_dies_costs_an_epoch_at_most(mer, cluster, corpus):
     assert "a worker was lost, going on from the last epoch" in err
     shaken = json.loads(out)
     assert shaken["run_id"] == run.id
-    assert difference(shaken, calm) < 1e-3
+    assert difference(shaken, calm["two"]) < 1e-3
     runs = RunStore.open()
     assert dict(runs.history(run.id, "train_loss")) == {
-        epoch: pytest.approx(loss, abs=1e-4) for epoch, loss in runs.history(calm["run_id"], "train_loss")
+        epoch: pytest.approx(loss, abs=1e-4)
+        for epoch, loss in runs.history(calm["two"]["run_id"], "train_loss")
     }
     assert epochs_of(run) == 12
 
@@ -183,11 +198,11 @@ def test_runs_are_cancelled_at_work_and_while_they_wait(mer, corpus):
              RunStore.open().get(waiting.id).tags.get("mer.stage", ""))  # fmt: skip
     assert len(hands()) == 2  # those of the first
     began = time.monotonic()
-    assert told(mer("runs", "cancel", waiting.id))["status"] == "stopped"
+    assert cancel(RunStore.open(), waiting.id).status == "stopped"
     assert told(second, status=130)["status"] == "stopped"
     assert time.monotonic() - began < 60
     assert RunStore.open().get(working.id).status == "running"
-    assert told(mer("runs", "cancel", working.id))["status"] == "stopping"
+    assert cancel(RunStore.open(), working.id).status == "stopping"
     assert told(first, status=130)["status"] == "stopped"
     assert RunStore.open().get(working.id).reason.startswith("stopped on request in epoch")
     assert no_hand_is_left()
@@ -225,7 +240,7 @@ def test_a_sweep_works_on_its_runs_at_once_and_one_failure_stops_no_other(mer, c
     process = mer(
         *asked("sweep", corpus, "--executor", "ray", "--backbones", names, "--batch-sizes", "8,16", epochs=20)
     )
-    assert most_hands(process) == 2  # of four runs, on two CPUs
+    assert 2 <= most_hands(process) <= 3  # of four runs, on two CPUs; one may be about to end
     found = told(process)
     assert [(run["batch_size"], run["status"]) for run in found["runs"]] == [
         (8, "finished"),

@@ -113,7 +113,7 @@ def test_an_accepted_advisory_has_a_date_and_a_reason():
 
 def test_everything_that_the_requirements_install_is_asked_for():
     asked = pinned()
-    for name in ("requirements.txt", "requirements-dev.txt"):
+    for name in ("requirements.txt", "requirements-ray.txt", "requirements-dev.txt"):
         assert {line.lower().replace("_", "-").split("==")[0] for line in pins(ROOT / name)} <= {
             line.split("==")[0] for line in asked
         }

@@ -42,15 +42,15 @@ def test_links_lead_to_files(page):
         assert "://" in target or (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-ray.txt", "requirements-dev.txt"])
 def test_versions_are_pinned_exactly(name):
     for line in (ROOT / name).read_text().splitlines():
-        assert re.fullmatch(r"-r requirements\.txt|[\w-]+==[\d.]+", line), line
+        assert re.fullmatch(r"-r requirements(-ray)?\.txt|[\w-]+==[\d.]+", line), line
 
 
 def test_every_requirement_has_its_reason():
     reasons = (ROOT / "docs" / "dependencies.md").read_text("utf-8")
-    for name in ("requirements.txt", "requirements-dev.txt"):
+    for name in ("requirements.txt", "requirements-ray.txt", "requirements-dev.txt"):
         for package in re.findall(r"^([\w-]+)==", (ROOT / name).read_text(), re.M):
             assert re.search(rf"^\| [^|]*\b{package}\b", reasons, re.M), package
 

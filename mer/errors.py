@@ -46,6 +46,10 @@ class RunError(MerError, RuntimeError):
     """There is no such run, or its state does not allow what was asked."""
 
 
+class LostError(RunError):
+    """Another process that trains along is gone."""
+
+
 class AccessError(MerError, PermissionError):
     """A visitor of the dashboard may not do that, or not now."""
 

@@ -5,7 +5,7 @@ interruption or repeated elsewhere.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,7 +20,7 @@ from mer.beats import Beats
 from mer.callbacks import LogFigures, SaveState, SendState, StopOnRequest, newest_state
 from mer.checkpoints import write_files
 from mer.combining import score_rows
-from mer.errors import DataError, MerError, RunError, StorageError
+from mer.errors import DataError, LostError, MerError, RunError, StorageError
 from mer.judging import judge
 from mer.material import Material, Notify, Spec, prepare
 from mer.outset import Outset, new_model
@@ -31,7 +31,7 @@ from mer.runs import RESUMABLE, Run, TakenError, drop_state, state_path
 from mer.tracking import RunStore
 from mer.training import Callback, State, Stop
 
-__all__ = ["Experiment", "Outcome"]
+__all__ = ["Experiment", "Outcome", "finished"]
 
 PATIENCE = 600.0  # s that a run at work waits for a server that does not answer
 SHARED_PACE = 2.0  # s between two batches of figures, or two looks for a wish to stop, with a server
@@ -64,9 +64,11 @@ class Experiment:
         callbacks: Sequence[Callback] = (),
         notify: Notify | None = None,
         ranks: Ranks = ALONE,
+        retried: bool = False,
     ) -> None:
+        """If it is to be `retried`, a run that lost a process stays as it is for whoever does that."""
         self.open_runs, self.callbacks, self.notify = open_runs, tuple(callbacks), notify
-        self.ranks = ranks
+        self.ranks, self.retried = ranks, retried
 
     @cached_property
     def runs(self) -> RunStore:
@@ -161,6 +163,8 @@ class Experiment:
         except TakenError:
             raise  # what becomes of it is for the other process to say
         except BaseException as error:
+            if self.retried and isinstance(error, LostError):
+                raise
             reason = str(error) if isinstance(error, MerError) else f"{type(error).__name__}: {error}"
             with suppress(StorageError):  # on a full disk it stays "running", to be found interrupted
                 self.runs.finish(run_id, "failed", reason=reason)
@@ -231,17 +235,24 @@ class Experiment:
 
     def _folds(self, run_id: str, spec: Spec, material: Material) -> Outcome:
         """Every fold as a run of its own below `run_id`; what is finished already is kept."""
-        outcomes = []
         known = {run.spec["config"]["split"]["fold"]: run for run in self.runs.children(run_id)}
-        for fold in range(spec.config.split.folds):
-            part = replace(spec, config=spec.config.updated(fold=fold))
-            outcome = _outcome(self.runs, known.get(fold))
-            if outcome is None:
-                outcome = self._go(self._child(known.get(fold), part, material, run_id), part, material)
-            if outcome.status != "finished":
-                raise Stop(f"stopped in fold {fold + 1} of {spec.config.split.folds}")
+        parts = [replace(spec, config=spec.config.updated(fold=n)) for n in range(spec.config.split.folds)]
+        outcomes = []
+        for outcome in self._each(run_id, parts, known, material):
             outcomes.append(outcome)
+            if outcome.status != "finished":
+                raise Stop(f"stopped in fold {len(outcomes)} of {len(parts)}")
         return self._pool(run_id, material, outcomes)
+
+    def _each(
+        self, run_id: str, parts: list[Spec], known: dict[int, Run], material: Material
+    ) -> Iterable[Outcome]:
+        """Work on the folds, one after the other."""
+        for fold, part in enumerate(parts):
+            run = known.get(fold)
+            yield finished(self.runs, run) or self._go(
+                self._child(run, part, material, run_id), part, material
+            )
 
     def _child(self, run: Run | None, part: Spec, material: Material, parent: str) -> str:
         """The run of a fold: one that was begun before, or a new one."""
@@ -286,7 +297,7 @@ def _require_data(run: Run, spec: Spec) -> None:
         )
 
 
-def _outcome(runs: RunStore, run: Run | None) -> Outcome | None:
+def finished(runs: RunStore, run: Run | None) -> Outcome | None:
     """The outcome of a run that has finished already, else None."""
     if run is None or run.status != "finished":
         return None

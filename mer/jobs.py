@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from mer.experiments import Experiment, Outcome
     from mer.material import Spec
 
-__all__ = ["cancel", "delete", "launch", "log_path", "relaunch", "start_mer", "work"]
+__all__ = [
+    "ENDED", "Stage", "cancel", "delete", "enrol", "inspect", "launch", "log_path", "relaunch", "requeue",
+    "start_mer", "work",
+]  # fmt: skip
 
 ENDED = ("finished", "failed", "stopped")
 PATIENCE = 1.0  # s between two looks at the slots
@@ -42,19 +45,40 @@ def log_path(run_id: str) -> Path:
     return home() / "logs" / f"{run_id}.log"
 
 
-def launch(runs: RunStore, spec: "Spec") -> str:
-    """Record a queued run and start its process; returns the run's id at once.
+def launch(runs: RunStore, spec: "Spec", *, needs: str = "") -> str:
+    """Record a queued run and start its process; returns the run's id at once. Raises as `enrol` does."""
+    run_id = enrol(runs, spec, needs=needs)
+    _spawn(runs, run_id)
+    return run_id
 
-    What can be told of the request without decoding audio is checked first: raises DataError or
-    BackboneError, and then nothing is recorded.
+
+def enrol(runs: RunStore, spec: "Spec", *, needs: str = "") -> str:
+    """Record a queued run, for a Ray cluster if it has `needs` (`mer.cluster`); returns its id.
+
+    The request is `inspect`ed first, and nothing is recorded if that raises.
+    """
+    run_id = runs.create(spec.name(inspect(spec)), spec.to_dict())
+    if needs:
+        runs.tag(run_id, {"mer.needs": needs})
+    return run_id
+
+
+def inspect(spec: "Spec") -> str:
+    """What can be told of a request without decoding audio: the data set's name.
+
+    Raises DataError or BackboneError.
     """
     from mer.backbones import get_backbone
 
     name = _data_name(spec)
     get_backbone(spec.config.train.backbone)
+<<<<<<< HEAD
     run_id = runs.create(spec.name(name), spec.to_dict())
     _spawn(runs, run_id)
     return run_id
+=======
+    return data.name
+>>>>>>> ray
 
 
 def _data_name(spec: "Spec") -> str:
@@ -70,13 +94,19 @@ def _data_name(spec: "Spec") -> str:
 
 
 def relaunch(runs: RunStore, name: str) -> Run:
+    """Queue an unfinished run again and start its process; raises RunError if it is not idle."""
+    run = requeue(runs, name)
+    _spawn(runs, run.id)
+    return run
+
+
+def requeue(runs: RunStore, name: str) -> Run:
     """Queue an unfinished run again, to go on where it was; raises RunError if it is not idle."""
     run = runs.get(name)
     if run.status not in RESUMABLE:
         raise RunError(f"run {run.id[:8]} is {run.status}; only an unfinished, idle run can be resumed")
     runs.take(run)
     runs.enqueue(run.id)
-    _spawn(runs, run.id)
     return replace(run, status="queued")
 
 
@@ -109,14 +139,15 @@ def start_mer(*words: str, **options: Any) -> subprocess.Popen:
 def work(experiment: "Experiment", name: str) -> "Outcome":
     """Wait for a slot, then begin or continue a queued run, in this process.
 
-    Raises RunError if the run is not queued or another process works on it. Whatever goes wrong later
-    is recorded with the run.
+    A run for a Ray cluster takes no slot: there Ray has it wait. Raises RunError if the run is not queued or
+    another process works on it. Whatever goes wrong later is recorded with the run.
     """
     from mer.parallel import share_cores
 
     share_cores()
     runs = experiment.runs
     run = runs.get(name)
+<<<<<<< HEAD
     experiment.notify = _Stage(runs, run.id, experiment.beats)
     with _only_worker(run.id), experiment.beats.of(run.id):
         if runs.get(run.id).waits_elsewhere:
@@ -126,6 +157,15 @@ def work(experiment: "Experiment", name: str) -> "Outcome":
         runs.tag(run.id, {"mer.owner": owner(), "mer.stage": "waiting for a free slot"})
         try:
             with _slot(runs, run.id, experiment.beats):
+=======
+    experiment.notify = Stage(runs, run.id)
+    with _only_worker(run.id):
+        runs.tag(run.id, {"mer.owner": owner(), "mer.stage": "waiting for a free slot"})
+        try:
+            if run.needs:
+                return experiment.go_on(run)
+            with _slot(runs, run.id):
+>>>>>>> ray
                 runs.start(run.id)
                 return experiment.go_on(run)
         except BaseException as error:
@@ -136,13 +176,14 @@ def work(experiment: "Experiment", name: str) -> "Outcome":
             raise
 
 
-class _Stage:
+class Stage:
     """Records what a run is doing before it trains, about once a second; stops it there if asked to."""
 
     def __init__(self, runs: RunStore, run_id: str, beats: "Beats") -> None:
         self.runs, self.run_id, self.beats, self.told, self.pace = runs, run_id, beats, 0.0, Pace()
 
     def __call__(self, title: str, done: int, total: int) -> None:
+        """Tell how far it is; raises KeyboardInterrupt if the run was cancelled."""
         words = self.pace(title, done, total)
         if time.monotonic() - self.told < 1:
             return
@@ -186,7 +227,11 @@ def _slot(runs: RunStore, run_id: str, beats: "Beats") -> Iterator[None]:
 
 def _is_next(runs: RunStore, run_id: str) -> bool:
     """True if no run that is waiting came before this one."""
+<<<<<<< HEAD
     waiting = [run for run in runs.active() if run.waits_here]
+=======
+    waiting = [run for run in runs.runs() if run.waits_here and not run.needs]
+>>>>>>> ray
     return not waiting or min(waiting, key=lambda run: (run.started, run.id)).id == run_id
 
 

@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.nn.functional import all_reduce
 
-from mer.errors import ConfigError, RunError
+from mer.errors import ConfigError, LostError
 
 __all__ = ["ALONE", "Ranks", "joined_norms", "together"]
 
@@ -76,6 +76,18 @@ class Ranks:
             parameter.grad.copy_(whole[start:stop].view_as(parameter))
             start = stop
 
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Raise LostError where another process is gone in the midst of a network's own sums (batch-norm)."""
+        try:
+            yield
+        except RuntimeError as error:
+            between = isinstance(error, dist.DistError) or "/gloo/" in str(error)
+            if isinstance(error, LostError) or not between:
+                raise
+            with _met():
+                raise
+
     def tell(self, message: Any) -> None:
         """Have the others `hear` what JSON can hold; from the first alone."""
         if self.size > 1:
@@ -100,12 +112,12 @@ _groups: list[Any] = []
 
 @contextmanager
 def _met() -> Iterator[None]:
-    """Say in words that another process is gone."""
+    """Say in words that another process is gone: what fails here is a message to it."""
     try:
         yield
     except RuntimeError as error:
         reason = str(error).splitlines()[0][:100]
-        raise RunError(
+        raise LostError(
             f"another process of this training is gone ({reason}); see its message, then: mer runs resume"
         ) from error
 

@@ -134,6 +134,11 @@ class Run:
         return host_of(self.tags)
 
     @property
+    def needs(self) -> str:
+        """What it asks of a Ray cluster, as `mer.cluster` wrote it; empty if this machine works on it."""
+        return self.tags.get("mer.needs", "")
+
+    @property
     def control(self) -> str:
         """What makes it a control run (see `mer.controls`), in words; empty for any other."""
         try:

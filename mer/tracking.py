@@ -93,10 +93,10 @@ class RunStore:
         return run.info.run_id
 
     @guarded
-    def start(self, run_id: str) -> None:
-        """Mark as running in this process, so that others can tell if the process is gone."""
+    def start(self, run_id: str, *, by: str | None = None) -> None:
+        """Mark as running in this process, or that of the owner `by`; others can tell if it is gone."""
         tags = dict.fromkeys(("mer.stop", "mer.reason", "mer.stage"), "")
-        self.tag(run_id, tags | {"mer.owner": owner(), "mer.beat": self._beat()})
+        self.tag(run_id, tags | {"mer.owner": by or owner(), "mer.beat": self._beat()})
         self.client.update_run(run_id, status="RUNNING")
 
     @guarded

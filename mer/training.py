@@ -292,4 +292,5 @@ def fit(
     loop = _Loop(model, feed, held_out, config, transform.config, callbacks, ranks)
     if resume:
         loop.resume(resume)
-    return loop.run()
+    with ranks.training():
+        return loop.run()

@@ -13,7 +13,7 @@ names probabilities
 errors
 formats
 settings
-banded calibration config controls files machine pace quality sources tables tensors
+banded calibration cluster config controls files machine pace quality sources tables tensors
 access arrays audio parallel presets stamps
 features spreading
 masking preview store
@@ -37,6 +37,8 @@ records inference
 ensembles joining
 estimate evaluation experiments explain following landscape leaks portable serving stimuli timeline verdicts
 drawing jobs
+hands
+fleet
 cli
 """
 LEVEL = {name: level for level, line in enumerate(ORDER.strip().splitlines()) for name in line.split()}

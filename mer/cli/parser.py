@@ -129,11 +129,25 @@ def _training(top: Group) -> None:
         _columns(command)
         _settings(command, skip=skipped.get(command, set()))
     for command in (one, many):
-        command.add_argument("--executor", choices=("local", "ray"), default="local")
+        _executor(command)
     one.add_argument("--detach", action="store_true", help=DETACH)
     _ladder(top)
     many.add_argument("--backbones", default="all", metavar="all|A,B")
     many.add_argument("--batch-sizes", default="", metavar="N,N", help="default: the preset's")
+
+
+def _executor(command: argparse.ArgumentParser) -> None:
+    """Who does the work; what a cluster's workers are to have."""
+    text = "this machine (default), or a Ray cluster: that of RAY_ADDRESS, or one started here"
+    command.add_argument("--executor", choices=("local", "ray"), default="local", help=text)
+    group = command.add_argument_group("on a Ray cluster")
+    text = "processes that train a network together (default: 1)"
+    group.add_argument("--workers", type=int, metavar="N", help=text)
+    for name, unit, text in (
+        ("cpus", "X", "CPUs (default: 1)"), ("gpus", "0|1", "GPUs (default: 0)"),
+        ("memory", "GB", "GB of memory to reserve"),
+    ):  # fmt: skip
+        group.add_argument(f"--{name}-per-worker", type=float, metavar=unit, help=text)
 
 
 def _ladder(top: Group) -> None:

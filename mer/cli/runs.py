@@ -67,24 +67,33 @@ def runs_cancel(arguments: Namespace) -> None:
 
 def runs_resume(arguments: Namespace) -> int:
     """Go on with an unfinished run."""
-    from mer.cli.train import run_together
-    from mer.jobs import relaunch
+    from mer.cli.cluster import work_on_cluster
+    from mer.cli.train import run_together, show_outcome
+    from mer.jobs import relaunch, requeue
 
     if arguments.detach:
         run = relaunch(RunStore.open(), arguments.name)
         data, text = {"run_id": run.id, "status": run.status}, f"run {run.id[:8]} is {run.status}"
         emit(data, as_json=arguments.json, text=text)
         return 0
+    runs = RunStore.open()
+    if runs.get(arguments.name).needs:
+        run = requeue(runs, arguments.name)
+        return show_outcome(work_on_cluster(run), as_json=arguments.json)
     return run_together(lambda experiment: experiment.resume(arguments.name), as_json=arguments.json)
 
 
 def runs_work(arguments: Namespace) -> int:
     """Work on a queued run: what a launched process does."""
+    from mer.cli.cluster import work_on_cluster
     from mer.cli.epochs import EpochBar
     from mer.cli.train import show_outcome
     from mer.experiments import Experiment
     from mer.jobs import work
 
+    run = RunStore.open().get(arguments.name)
+    if run.needs:
+        return show_outcome(work_on_cluster(run), as_json=arguments.json)
     outcome = work(Experiment(RunStore.open, callbacks=[EpochBar()]), arguments.name)
     return show_outcome(outcome, as_json=arguments.json)
 

@@ -3,28 +3,26 @@
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
+from mer.cli.cluster import asked_needs, sweep_on_cluster, train_on_cluster
 from mer.cli.output import Bars, emit, table
 from mer.cli.specs import asked_config, make_spec
 from mer.errors import ConfigError, MerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from mer.experiments import Experiment, Outcome
     from mer.material import Spec
 
 
-def _refuse_unavailable(arguments: Namespace) -> None:
-    if arguments.executor != "local":
-        raise ConfigError(f"--executor {arguments.executor} is not available yet; use --executor local")
-
-
 def train(arguments: Namespace) -> int:
     """Train one network, or k for a cross-validation."""
-    _refuse_unavailable(arguments)
+    needs = asked_needs(arguments)
     spec = make_spec(arguments, asked_config(arguments))
     if arguments.detach:
-        return _launch(spec, as_json=arguments.json)
+        return _launch(spec, needs.to_json() if needs else "", as_json=arguments.json)
+    if needs:
+        return show_outcome(train_on_cluster(spec, needs), as_json=arguments.json)
     return run_together(lambda experiment: experiment.train(spec), as_json=arguments.json)
 
 
@@ -46,11 +44,11 @@ def run_together(work: "Callable[[Experiment], Outcome]", *, as_json: bool) -> i
     return show_outcome(outcome, as_json=as_json)
 
 
-def _launch(spec: "Spec", *, as_json: bool) -> int:
+def _launch(spec: "Spec", needs: str, *, as_json: bool) -> int:
     from mer.jobs import launch, log_path
     from mer.tracking import RunStore
 
-    run_id = launch(RunStore.open(), spec)
+    run_id = launch(RunStore.open(), spec, needs=needs)
     data = {"run_id": run_id, "status": "queued", "metrics": {}, "checkpoint": None}
     text = f"run {run_id[:8]} is queued; see: mer runs list; its log: {log_path(run_id)}"
     emit(data, as_json=as_json, text=text)
@@ -96,34 +94,46 @@ def _outcome_text(outcome: "Outcome") -> str:
 
 
 def sweep(arguments: Namespace) -> int:
-    """Train each backbone with each batch size, one after the other; one failure does not stop the rest."""
+    """Train each backbone with each batch size; one failure does not stop the rest."""
     from mer.backbones import ZOO, get_backbone
-    from mer.cli.epochs import EpochBar
-    from mer.experiments import Experiment
-    from mer.tracking import RunStore
 
-    _refuse_unavailable(arguments)
+    needs = asked_needs(arguments)
     names = list(ZOO) if arguments.backbones == "all" else arguments.backbones.split(",")
     for name in names:
         get_backbone(name)
     base = asked_config(arguments)
-    experiment = Experiment(RunStore.open, callbacks=[EpochBar()], notify=Bars())
+    sizes = _sizes(arguments.batch_sizes) or [base.train.batch_size]
+    settings = [{"backbone": name, "batch_size": size} for name in names for size in sizes]
+    specs = [make_spec(arguments, base.updated(**setting)) for setting in settings]
+    outcomes = sweep_on_cluster(specs, needs) if needs else _one_by_one(specs)
     done, failed = [], []
-    for name in names:
-        for size in _sizes(arguments.batch_sizes) or [base.train.batch_size]:
-            setting = {"backbone": name, "batch_size": size}
-            try:
-                outcome = experiment.train(make_spec(arguments, base.updated(**setting)))
-            except MerError as error:
-                failed.append(setting | {"error": str(error)})
-            else:
-                done.append(setting | outcome.to_dict())
-                if outcome.status != "finished":
-                    break
+    for setting, outcome in zip(settings, outcomes, strict=False):
+        if isinstance(outcome, MerError):
+            failed.append(setting | {"error": str(outcome)})
+        else:
+            done.append(setting | outcome.to_dict())
     emit({"runs": done, "failed": failed}, as_json=arguments.json, text=_sweep_text(done, failed))
     if not done:
         raise MerError(failed[0]["error"])
     return 0
+
+
+def _one_by_one(specs: "list[Spec]") -> "Iterator[Outcome | MerError]":
+    """Train one after the other, up to one that is stopped."""
+    from mer.cli.epochs import EpochBar
+    from mer.experiments import Experiment
+    from mer.tracking import RunStore
+
+    experiment = Experiment(RunStore.open, callbacks=[EpochBar()], notify=Bars())
+    for spec in specs:
+        try:
+            outcome = experiment.train(spec)
+        except MerError as error:
+            yield error
+        else:
+            yield outcome
+            if outcome.status != "finished":
+                return
 
 
 def _sizes(text: str) -> list[int]:

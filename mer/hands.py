@@ -1,0 +1,107 @@
+"""One worker of a training on a Ray cluster: an actor in a process of its own, on some node.
+
+It is told its rank and where the workers meet as torchrun tells it, so `mer.ranks` joins them in the one way
+there is. Nothing here imports torch before the environment is set.
+"""
+
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mer.errors import LostError, MerError
+from mer.files import home
+from mer.tracking import RunStore
+
+if TYPE_CHECKING:
+    from mer.training import Callback
+
+__all__ = ["Hand", "surroundings"]
+
+PASSED_ON = ("MER_", "MLFLOW_", "OMP_WAIT_POLICY", "TORCH_HOME")  # beginnings of variables' names
+
+
+def surroundings() -> dict[str, str]:
+    """What of this process's environment its workers are to have too."""
+    mine = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
+    return mine | {"MER_HOME": str(home())}
+
+
+class Hand:
+    """Worker `rank` of `size` on one run."""
+
+    def __init__(self, environment: dict[str, str], run_id: str, rank: int, size: int, cpus: float) -> None:
+        os.environ |= environment
+        runs_here = int((os.cpu_count() or 1) // max(cpus, 1))  # it is to use its share of the cores
+        os.environ["MER_SLOTS"] = str(max(1, runs_here))
+        self.run_id, self.rank, self.size = run_id, rank, size
+        sys.stdout = sys.stderr  # the driver's standard output is for results
+
+    def __repr__(self) -> str:
+        """What Ray puts before each line of its output."""
+        return f"run {self.run_id[:8]}" + (f" worker {self.rank}" if self.size > 1 else "")
+
+    def place(self) -> tuple[str, int]:
+        """Address and free port of this node, for all to meet at."""
+        import ray
+
+        with socket.socket() as free:
+            free.bind(("", 0))
+            return ray.util.get_node_ip_address(), free.getsockname()[1]
+
+    def work(
+        self, place: tuple[str, int] | None, sign: str, owner: str, callbacks: "Sequence[Callback]"
+    ) -> dict[str, Any]:
+        """Begin or go on with the run, as one of its processes; `owner` is the driver's.
+
+        What became of it, as `Outcome.to_dict` has it, or {"error": text}; with {"lost": True} if another
+        worker is gone.
+        """
+        if not Path(sign).exists():
+            return {
+                "error": f"the node {socket.gethostname()} does not see MER_HOME={home()} of this machine; "
+                "keep it on a folder that all nodes share"
+            }
+        if place:
+            words = {"RANK": self.rank, "WORLD_SIZE": self.size, "LOCAL_RANK": 0}
+            words |= {"MASTER_ADDR": place[0], "MASTER_PORT": place[1]}
+            os.environ |= {name: str(value) for name, value in words.items()}
+        try:
+            return self._work(owner, callbacks)
+        except LostError as error:
+            return {"error": str(error), "lost": True}
+        except KeyboardInterrupt:  # asked to stop while the clips were prepared
+            return {"run_id": self.run_id, "status": "stopped"}
+        except MerError as error:
+            return {"error": str(error)}
+        except Exception as error:  # noqa: BLE001 - the driver is told; the log has all of it
+            traceback.print_exc()
+            return {"error": f"{type(error).__name__}: {error}"}
+
+    def _work(self, owner: str, callbacks: "Sequence[Callback]") -> dict[str, Any]:
+        from mer.experiments import Experiment
+        from mer.following import follow
+        from mer.jobs import Stage
+        from mer.parallel import share_cores
+        from mer.ranks import together
+
+        share_cores()
+        with together() as ranks:
+            if not ranks.first:
+                follow(ranks)
+                return {}
+            runs = RunStore.open()
+            run = runs.get(self.run_id)
+            if run.status == "queued":
+                runs.start(run.id, by=owner)
+            elif run.status not in ("running", "stopping"):
+                return {"run_id": run.id, "status": run.status}  # cancelled in the meantime
+            experiment = Experiment(
+                lambda: runs, callbacks=callbacks, notify=Stage(runs, run.id), ranks=ranks, retried=True
+            )
+            outcome = experiment.go_on(run)
+            ranks.tell(None)
+            return outcome.to_dict()

@@ -11,9 +11,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from mer.beats import Beats
 from mer.cluster import Needs, connect, hosts, nodes
 from mer.errors import ConfigError, RunError
 from mer.experiments import Experiment, Outcome, finished
@@ -204,7 +205,7 @@ class Fleet:
         sys.stderr.write(f"{words}\n")
         sys.stderr.flush()
 
-    def work(self, run_ids: Sequence[str], *, parent: str | None = None) -> list[Outcome]:
+    def work(self, run_ids: Sequence[str], beats: Beats, *, parent: str | None = None) -> list[Outcome]:
         """Work on queued runs, all at once; a request to stop `parent` stops them all.
 
         Raises RunError when all have ended, if one failed.
@@ -213,12 +214,7 @@ class Fleet:
             self.runs.tag(run_id, {"mer.owner": owner(), "mer.needs": self.needs.to_json()})
         teams = [Team(self, run_id, [parent] if parent else []) for run_id in run_ids]
         try:
-            while open_teams := [team for team in teams if team.outcome is None]:
-                for team in open_teams:
-                    team.look()
-                    if team.outcome:
-                        self._record(team.outcome)
-                time.sleep(LOOK)
+            self._attend(teams, beats)
         except BaseException:
             for team in teams:
                 if team.outcome is None:
@@ -229,6 +225,19 @@ class Fleet:
         if wrong:
             raise RunError(wrong[0])
         return [self._outcome(team.outcome) for team in teams]
+
+    def _attend(self, teams: Sequence[Team], beats: Beats) -> None:
+        """Look after them until all have an outcome, and tell that those live which wait."""
+        with ExitStack() as stack:
+            for team in teams:
+                stack.enter_context(beats.of(team.run_id))
+            while unfinished := [team for team in teams if team.outcome is None]:
+                for team in unfinished:
+                    team.look()
+                    if team.outcome:
+                        self._record(team.outcome)
+                beats.give()
+                time.sleep(LOOK)
 
     def _record(self, outcome: dict[str, Any]) -> None:
         """Note the end of a run that its workers could not note themselves."""
@@ -254,7 +263,7 @@ class OnCluster(Experiment):
         """Begin a queued run, or continue an unfinished one."""
         if Spec.from_dict(run.spec).config.split.folds and not run.parent:
             return super().go_on(run)
-        return self.fleet.work([run.id])[0]
+        return self.fleet.work([run.id], self.beats)[0]
 
     def _each(
         self, run_id: str, parts: list[Spec], known: dict[int, Run], material: Material
@@ -268,5 +277,5 @@ class OnCluster(Experiment):
         }
         for child in todo.values():
             self.runs.enqueue(child)
-        done |= dict(zip(todo, self.fleet.work(list(todo.values()), parent=run_id), strict=True))
+        done |= dict(zip(todo, self.fleet.work(list(todo.values()), self.beats, parent=run_id), strict=True))
         return [done[fold] for fold in range(len(parts))]

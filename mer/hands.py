@@ -94,14 +94,14 @@ class Hand:
                 follow(ranks)
                 return {}
             runs = RunStore.open()
+            runs.acts_for = owner
             run = runs.get(self.run_id)
             if run.status == "queued":
-                runs.start(run.id, by=owner)
+                runs.start(run.id)
             elif run.status not in ("running", "stopping"):
                 return {"run_id": run.id, "status": run.status}  # cancelled in the meantime
-            experiment = Experiment(
-                lambda: runs, callbacks=callbacks, notify=Stage(runs, run.id), ranks=ranks, retried=True
-            )
+            experiment = Experiment(lambda: runs, callbacks=callbacks, ranks=ranks, retried=True)
+            experiment.notify = Stage(runs, run.id, experiment.beats)
             outcome = experiment.go_on(run)
             ranks.tell(None)
             return outcome.to_dict()

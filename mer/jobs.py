@@ -72,13 +72,7 @@ def inspect(spec: "Spec") -> str:
 
     name = _data_name(spec)
     get_backbone(spec.config.train.backbone)
-<<<<<<< HEAD
-    run_id = runs.create(spec.name(name), spec.to_dict())
-    _spawn(runs, run_id)
-    return run_id
-=======
-    return data.name
->>>>>>> ray
+    return name
 
 
 def _data_name(spec: "Spec") -> str:
@@ -147,8 +141,7 @@ def work(experiment: "Experiment", name: str) -> "Outcome":
     share_cores()
     runs = experiment.runs
     run = runs.get(name)
-<<<<<<< HEAD
-    experiment.notify = _Stage(runs, run.id, experiment.beats)
+    experiment.notify = Stage(runs, run.id, experiment.beats)
     with _only_worker(run.id), experiment.beats.of(run.id):
         if runs.get(run.id).waits_elsewhere:
             raise TakenError(
@@ -156,21 +149,16 @@ def work(experiment: "Experiment", name: str) -> "Outcome":
             )
         runs.tag(run.id, {"mer.owner": owner(), "mer.stage": "waiting for a free slot"})
         try:
-            with _slot(runs, run.id, experiment.beats):
-=======
-    experiment.notify = Stage(runs, run.id)
-    with _only_worker(run.id):
-        runs.tag(run.id, {"mer.owner": owner(), "mer.stage": "waiting for a free slot"})
-        try:
             if run.needs:
                 return experiment.go_on(run)
-            with _slot(runs, run.id):
->>>>>>> ray
+            with _slot(runs, run.id, experiment.beats):
                 runs.start(run.id)
                 return experiment.go_on(run)
         except BaseException as error:
             now = runs.get(run.id)
-            if now.status not in ENDED and is_mine(now.tags):  # it happened before the training began
+            if now.status not in ENDED and is_mine(
+                now.tags, owner()
+            ):  # it happened before the training began
                 stopped = isinstance(error, KeyboardInterrupt)
                 runs.finish(run.id, "stopped" if stopped else "failed", reason=str(error))
             raise
@@ -227,11 +215,7 @@ def _slot(runs: RunStore, run_id: str, beats: "Beats") -> Iterator[None]:
 
 def _is_next(runs: RunStore, run_id: str) -> bool:
     """True if no run that is waiting came before this one."""
-<<<<<<< HEAD
-    waiting = [run for run in runs.active() if run.waits_here]
-=======
-    waiting = [run for run in runs.runs() if run.waits_here and not run.needs]
->>>>>>> ray
+    waiting = [run for run in runs.active() if run.waits_here and not run.needs]
     return not waiting or min(waiting, key=lambda run: (run.started, run.id)).id == run_id
 
 

@@ -187,15 +187,15 @@ def host_of(tags: dict[str, str]) -> str:
     return str(known.get("host", ""))
 
 
-def is_mine(tags: dict[str, str]) -> bool:
-    """True unless another process has taken on the run with these tags."""
+def is_mine(tags: dict[str, str], me: str) -> bool:
+    """True unless another process than `me`, an `owner`, has taken on the run with these tags."""
     known = _owner(tags)
     if not known:
         return True
-    me = json.loads(owner())
-    same = all(known.get(key) == me[key] for key in ("host", "pid"))
+    mine = json.loads(me)
+    same = all(known.get(key) == mine.get(key) for key in ("host", "boot", "pid"))
     try:
-        return same and _is_here(known) and abs(known["born"] - me["born"]) < 1
+        return same and abs(known["born"] - mine["born"]) < 1
     except (KeyError, TypeError):
         return False
 

@@ -36,13 +36,15 @@ class RunStore:
     """All reading and writing of runs. Methods raise StorageError where the store cannot be used.
 
     `patience` is for how many seconds a server that does not answer is asked again; 0 is for whoever only
-    looks, who is told at once.
+    looks, who is told at once. `acts_for` is the owner of the runs that this process works on, if that is not
+    itself.
     """
 
     def __init__(self, client: "MlflowClient", experiment: str, server: Server | None = None) -> None:
         self.client, self.experiment, self.server = client, experiment, server
         self.listing = Listing(self._search, self.active, self._whole)
         self.artifacts, self.patience = Artifacts(client, shared=server is not None), 0.0
+        self.acts_for = ""
 
     @classmethod
     @guarded
@@ -93,10 +95,10 @@ class RunStore:
         return run.info.run_id
 
     @guarded
-    def start(self, run_id: str, *, by: str | None = None) -> None:
-        """Mark as running in this process, or that of the owner `by`; others can tell if it is gone."""
+    def start(self, run_id: str) -> None:
+        """Mark as running in this process, or for whom it acts; others can tell if that one is gone."""
         tags = dict.fromkeys(("mer.stop", "mer.reason", "mer.stage"), "")
-        self.tag(run_id, tags | {"mer.owner": by or owner(), "mer.beat": self._beat()})
+        self.tag(run_id, tags | {"mer.owner": self.acts_for or owner(), "mer.beat": self._beat()})
         self.client.update_run(run_id, status="RUNNING")
 
     @guarded
@@ -216,7 +218,7 @@ class RunStore:
     def stop_requested(self, run_id: str) -> bool:
         """True if someone asked this run to stop; raises TakenError if another process took it on."""
         tags = self.client.get_run(run_id).data.tags
-        if not is_mine(tags):
+        if not is_mine(tags, self.acts_for or owner()):
             raise TakenError(f"run {run_id[:8]} was taken on by {host_of(tags)}; it goes on there alone")
         return tags.get("mer.stop") == "1"
 

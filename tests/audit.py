@@ -57,11 +57,7 @@ def pinned() -> list[str]:
 
     But for pip, which installs them and is the machine's own.
     """
-<<<<<<< HEAD
     packages = installed(*ROOT.glob("requirements*.txt"))
-=======
-    packages = installed(*(ROOT / f"requirements{part}.txt" for part in ("", "-ray", "-dev")))
->>>>>>> ray
     versions = {name: Version(package.version).public for name, package in packages.items()}
     return [f"{name}=={version}" for name, version in versions.items() if name != "pip"]
 

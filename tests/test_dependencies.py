@@ -113,13 +113,8 @@ def test_an_accepted_advisory_has_a_date_and_a_reason():
 
 def test_everything_that_the_requirements_install_is_asked_for():
     asked = pinned()
-<<<<<<< HEAD
     for path in ROOT.glob("requirements*.txt"):
         assert {line.lower().replace("_", "-").split("==")[0] for line in pins(path)} <= {
-=======
-    for name in ("requirements.txt", "requirements-ray.txt", "requirements-dev.txt"):
-        assert {line.lower().replace("_", "-").split("==")[0] for line in pins(ROOT / name)} <= {
->>>>>>> ray
             line.split("==")[0] for line in asked
         }
     assert not any(line.startswith("pip==") for line in asked)

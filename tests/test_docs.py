@@ -43,26 +43,15 @@ def test_links_lead_to_files(page):
         assert "://" in target or (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("name", REQUIREMENTS)
 def test_versions_are_pinned_exactly(name):
     for line in (ROOT / name).read_text().splitlines():
         assert re.fullmatch(r"-r requirements(-\w+)?\.txt|[\w-]+==[\d.]+", line), line
-=======
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-ray.txt", "requirements-dev.txt"])
-def test_versions_are_pinned_exactly(name):
-    for line in (ROOT / name).read_text().splitlines():
-        assert re.fullmatch(r"-r requirements(-ray)?\.txt|[\w-]+==[\d.]+", line), line
->>>>>>> ray
 
 
 def test_every_requirement_has_its_reason():
     reasons = (ROOT / "docs" / "dependencies.md").read_text("utf-8")
-<<<<<<< HEAD
     for name in REQUIREMENTS:
-=======
-    for name in ("requirements.txt", "requirements-ray.txt", "requirements-dev.txt"):
->>>>>>> ray
         for package in re.findall(r"^([\w-]+)==", (ROOT / name).read_text(), re.M):
             assert re.search(rf"^\| [^|]*\b{package}\b", reasons, re.M), package
 

@@ -107,7 +107,8 @@ def connect() -> Iterator[str]:
         os.environ.setdefault(name, value)
     address = os.environ.get("RAY_ADDRESS", "")
     if not address:
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # read once, when Ray is imported
     ray = _ray()
     place = {"address": address} if address else {
         "address": "local", "include_dashboard": False, "object_store_memory": OBJECTS

@@ -156,9 +156,7 @@ def work(experiment: "Experiment", name: str) -> "Outcome":
                 return experiment.go_on(run)
         except BaseException as error:
             now = runs.get(run.id)
-            if now.status not in ENDED and is_mine(
-                now.tags, owner()
-            ):  # it happened before the training began
+            if now.status not in ENDED and is_mine(now.tags, owner()):  # it did not begin to train
                 stopped = isinstance(error, KeyboardInterrupt)
                 runs.finish(run.id, "stopped" if stopped else "failed", reason=str(error))
             raise

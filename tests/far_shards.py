@@ -1,0 +1,31 @@
+"""Makes a small sharded set by tasks of a Ray of its own. A process does it, since Ray reads settings once.
+
+`python -m tests.far_shards MANIFEST OUT` prints one JSON object.
+"""
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+
+from mer.errors import StorageError
+from mer.shards.fill import fill
+from mer.spreading import over_ray
+from tests.shard_helpers import make_set
+
+
+def main() -> None:
+    """Make it, then try a folder that is not there, on a second Ray."""
+    manifest, out = map(Path, sys.argv[1:])
+    told: list[tuple[int, int]] = []
+    make_set(manifest, out, spread=over_ray, progress=lambda done, total: told.append((done, total)))
+    try:
+        over_ray(partial(fill, out / "nowhere"), [0])
+        said = "nothing"
+    except StorageError as error:
+        said = str(error)
+    sys.stdout.write(json.dumps({"told": told, "said": said}))
+
+
+if __name__ == "__main__":
+    main()

@@ -130,7 +130,8 @@ def work(experiment: "Experiment", name: str) -> "Outcome":
     run = runs.get(name)
     experiment.notify = Stage(runs, run.id)
     with _only_worker(run.id):
-        runs.tag(run.id, {"mer.owner": owner(), "mer.stage": "waiting for a free slot"})
+        stage = "" if run.needs else "waiting for a free slot"
+        runs.tag(run.id, {"mer.owner": owner(), "mer.stage": stage})
         try:
             if run.needs:
                 return experiment.go_on(run)

@@ -29,7 +29,6 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",  # lines of several workers would be joined, and late
     "RAY_COLOR_PREFIX": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a worker that asked for no GPU sees none
 }
 
 
@@ -121,15 +120,14 @@ def connect() -> Iterator[str]:
             f"no Ray at {address or 'this machine'} ({str(error).splitlines()[0][:160]}); "
             "see RAY_ADDRESS, RAY_AUTH_MODE, and 'ray status'"
         ) from error
-    try:
-        count = len(nodes())
-        # Workers write to standard error; what is left is what Ray says, hundreds of lines when a node dies.
-        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
-            yield (
-                f"the Ray cluster at {address} ({count} nodes)" if address else "a Ray of this machine alone"
-            )
-    finally:
-        ray.shutdown()
+    here = "a Ray of this machine alone"
+    which = f"the Ray cluster at {address}, {len(nodes())} nodes" if address else here
+    # Workers write to standard error; what is left is what Ray says, hundreds of lines when a node dies.
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        try:
+            yield which
+        finally:
+            ray.shutdown()
 
 
 def require() -> None:

@@ -10,13 +10,14 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from mer.beats import Beats
 from mer.cluster import Needs, connect, hosts, nodes
-from mer.errors import ConfigError, RunError
+from mer.errors import ConfigError, RunError, StorageError
 from mer.experiments import Experiment, Outcome, finished
 from mer.files import home, write_atomic
 from mer.hands import Hand, surroundings
@@ -26,7 +27,7 @@ from mer.runs import Run, owner, state_path
 from mer.tracking import RunStore
 from mer.training import Callback
 
-__all__ = ["Fleet", "OnCluster"]
+__all__ = ["Fleet", "OnCluster", "require_shared_runs"]
 
 GRACE = 30.0  # s for a working run to stop at its next step when it is asked to
 LEAVE = 30.0  # s for Ray to end what is left of a run
@@ -68,15 +69,16 @@ class Team:
 
     def _stopping(self) -> bool:
         """True if it is to be ended now: it was asked to stop and does not, or cannot, by itself."""
-        if self.until is None and any(self.fleet.runs.stop_requested(name) for name in self.asked):
-            self.fleet.runs.request_stop(self.run_id)
+        if self.until is None and self.fleet.asked_to_stop(self.asked):
+            if self.hands:
+                self.fleet.runs.request_stop(self.run_id)
             self.until = time.monotonic() + (GRACE if self.hands else 0)
         return self.fleet.leaving.is_set() or (self.until is not None and time.monotonic() >= self.until)
 
     def _has_room(self) -> bool:
         from ray.util import placement_group_table
 
-        return placement_group_table(self.group)["state"] == "CREATED"
+        return placement_group_table(self.group).get("state") == "CREATED"
 
     def _begin(self) -> None:
         import ray
@@ -90,7 +92,7 @@ class Team:
                 num_cpus=needs.cpus, num_gpus=needs.gpus, memory=needs.bundle.get("memory"),
                 scheduling_strategy=place,
             )  # fmt: skip
-            self.hands.append(actor.remote(surroundings(), self.run_id, rank, needs.workers, needs.cpus))
+            self.hands.append(actor.remote(surroundings(), self.run_id, rank, needs))
         meet = self.hands[0].place.remote() if needs.workers > 1 else None
         told = (meet, str(self.fleet.sign), owner(), self.fleet.callbacks)
         self.work = [hand.work.remote(*told) for hand in self.hands]
@@ -152,7 +154,7 @@ class Team:
             if time.monotonic() > until:
                 self.fleet.say(
                     f"run {self.run_id[:8]}: after {LEAVE:.0f} s Ray still has {len(rest)} of its workers "
-                    f"(reservation: {state}); see 'ray list actors' and 'ray list placement-groups'"
+                    f"(reservation: {state}); see 'ray status'"
                 )
                 break
             time.sleep(0.1)
@@ -168,36 +170,53 @@ def _answer(ref: Any) -> dict[str, Any]:
     except ray.exceptions.RayTaskError as error:
         return {"error": str(error.cause).splitlines()[0]}
     except ray.exceptions.RayError as error:
-        return {"error": f"{type(error).__name__}: {str(error).splitlines()[0]}", "lost": True}
+        first, *_, last = [*str(error).splitlines(), ""]
+        return {"error": f"{type(error).__name__}: {first[:160]} {last.strip()[:160]}".strip(), "lost": True}
+
+
+def require_shared_runs(machines: int) -> None:
+    """Raise ConfigError if so many machines would write to one SQLite."""
+    if machines > 1 and not os.environ.get("MLFLOW_TRACKING_URI"):
+        raise ConfigError(
+            f"the cluster is on {machines} machines, and SQLite serves one: "
+            "run 'mlflow server' and set MLFLOW_TRACKING_URI to it"
+        )
 
 
 class Fleet:
-    """Works on runs, as the driver of a Ray cluster; to be used in a `with`."""
+    """Works on runs, as the driver of a Ray cluster that it has `joined`.
 
-    def __init__(self, runs: RunStore, needs: Needs, *, callbacks: Sequence[Callback] = ()) -> None:
-        self.runs, self.needs, self.callbacks = runs, needs, tuple(callbacks)
+    `sign` is a file in MER_HOME by which workers see that theirs is the same.
+    """
+
+    def __init__(self, runs: RunStore, needs: Needs, sign: Path, callbacks: Sequence[Callback]) -> None:
+        self.runs, self.needs, self.sign, self.callbacks = runs, needs, sign, tuple(callbacks)
         self.leaving = threading.Event()
 
     @classmethod
     @contextmanager
-    def joined(cls, open_runs: Any, needs: Needs, *, callbacks: Sequence[Callback] = ()) -> Iterator["Fleet"]:
+    def joined(
+        cls, open_runs: Callable[[], RunStore], needs: Needs, *, callbacks: Sequence[Callback] = ()
+    ) -> Iterator["Fleet"]:
         """Join the cluster; raises ConfigError if it cannot hold the workers or not reach the run store."""
         with connect() as words:
             needs.require_room([node["Resources"] for node in nodes()])
-            if len(hosts()) > 1 and not os.environ.get("MLFLOW_TRACKING_URI"):
-                raise ConfigError(
-                    f"the cluster is on {len(hosts())} machines, and SQLite serves one: "
-                    "run 'mlflow server' and set MLFLOW_TRACKING_URI to it"
-                )
-            fleet = cls(open_runs(), needs, callbacks=callbacks)
+            require_shared_runs(len(hosts()))
+            sign = home() / "locks" / f"fleet-{secrets.token_hex(4)}"
+            fleet = cls(open_runs(), needs, sign, callbacks)
             fleet.say(f"using {words}")
-            fleet.sign = home() / "locks" / f"fleet-{secrets.token_hex(4)}"
-            write_atomic(fleet.sign, "", durable=False)
+            write_atomic(sign, "", durable=False)
             try:
                 yield fleet
             finally:
                 fleet.leaving.set()
-                fleet.sign.unlink(missing_ok=True)
+                sign.unlink(missing_ok=True)
+
+    def asked_to_stop(self, run_ids: Sequence[str]) -> bool:
+        """True if someone asked one of these runs to stop; a store that is away for a while asks nothing."""
+        with suppress(StorageError):
+            return any(self.runs.stop_requested(run_id) for run_id in run_ids)
+        return False
 
     @staticmethod
     def say(words: str) -> None:

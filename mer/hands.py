@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mer.cluster import Needs
 from mer.errors import LostError, MerError
 from mer.files import home
 from mer.tracking import RunStore
@@ -31,13 +32,15 @@ def surroundings() -> dict[str, str]:
 
 
 class Hand:
-    """Worker `rank` of `size` on one run."""
+    """Worker `rank` of those that one run needs."""
 
-    def __init__(self, environment: dict[str, str], run_id: str, rank: int, size: int, cpus: float) -> None:
+    def __init__(self, environment: dict[str, str], run_id: str, rank: int, needs: Needs) -> None:
         os.environ |= environment
-        runs_here = int((os.cpu_count() or 1) // max(cpus, 1))  # it is to use its share of the cores
+        runs_here = int((os.cpu_count() or 1) // max(needs.cpus, 1))  # it is to use its share of the cores
         os.environ["MER_SLOTS"] = str(max(1, runs_here))
-        self.run_id, self.rank, self.size = run_id, rank, size
+        if not needs.gpus:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # those of the node are for who asked for them
+        self.run_id, self.rank, self.size = run_id, rank, needs.workers
         sys.stdout = sys.stderr  # the driver's standard output is for results
 
     def __repr__(self) -> str:

@@ -147,7 +147,8 @@ def work(experiment: "Experiment", name: str) -> "Outcome":
             raise TakenError(
                 f"run {run.id[:8]} waits for its turn on {run.host}; cancel it first to have it here"
             )
-        runs.tag(run.id, {"mer.owner": owner(), "mer.stage": "waiting for a free slot"})
+        stage = "" if run.needs else "waiting for a free slot"
+        runs.tag(run.id, {"mer.owner": owner(), "mer.stage": stage})
         try:
             if run.needs:
                 return experiment.go_on(run)

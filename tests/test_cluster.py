@@ -1,5 +1,6 @@
 """What a training asks of a Ray cluster, and how it is refused; no Ray is started here."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from mer import cluster
 from mer.cluster import GB, Needs, require
 from mer.errors import ConfigError, LostError
 from mer.experiments import Experiment
+from mer.fleet import require_shared_runs
 from mer.hands import Hand, surroundings
 from mer.jobs import enrol, requeue
 from mer.material import Spec
@@ -114,6 +116,15 @@ def test_ray_is_not_imported_before_it_is_asked_for():
     assert done.stdout == "set()\n", done.stderr
 
 
+def test_one_sqlite_serves_one_machine(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    require_shared_runs(1)
+    with pytest.raises(ConfigError, match=r"on 2 machines, and SQLite serves one: .* MLFLOW_TRACKING_URI"):
+        require_shared_runs(2)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://10.0.0.1:5000")
+    require_shared_runs(2)
+
+
 @pytest.fixture
 def runs(runs_home):
     return RunStore.open()
@@ -146,9 +157,11 @@ def test_a_run_that_lost_a_worker_stays_as_it_is_for_who_tries_again(runs, spec,
 
 
 def test_a_worker_that_does_not_see_the_drivers_home_says_so(tmp_path, monkeypatch):
-    monkeypatch.setenv("MER_SLOTS", "1")
+    for name in ("MER_SLOTS", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.setenv(name, "1")
     monkeypatch.setattr(sys, "stdout", sys.stdout)
-    hand = Hand(surroundings(), "abc", 0, 1, 1.0)
+    hand = Hand(surroundings(), "abc", 0, Needs())
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
     told = hand.work(None, str(tmp_path / "no sign"), "{}", [])
     assert "does not see MER_HOME=" in told["error"]
     assert "lost" not in told

@@ -86,7 +86,7 @@ def calm(cluster, home, corpus):
     """The same run here, by one worker and by two: what others are held against."""
     with commands(cluster.address, home) as start:
         more = {"here": (), "one": ("--executor", "ray"), "two": ("--executor", "ray", "--workers", "2")}
-        processes = {name: start(*asked("train", corpus, *words, epochs=12)) for name, words in more.items()}
+        processes = {name: start(*asked("train", corpus, *words, epochs=20)) for name, words in more.items()}
         yield {name: told(process) for name, process in processes.items()}
 
 
@@ -109,9 +109,10 @@ def weights(outcome):
 
 
 def difference(one, other):
-    return max(float((a.float() - b.float()).abs().max()) for a, b in
-               ((value, weights(other)[name]) for name, value in weights(one).items()
-                if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))))  # fmt: skip
+    """The largest between the weights of two outcomes, but for what batch-norm counted."""
+    mine, theirs = weights(one), weights(other)
+    counted = ("running_mean", "running_var", "num_batches_tracked")
+    return max(float((mine[n] - theirs[n]).abs().max()) for n in mine if not n.endswith(counted))
 
 
 def wait_for(look, seconds=120):
@@ -151,7 +152,7 @@ def no_hand_is_left():
 def test_workers_on_several_nodes_make_the_network_of_one_process(calm):
     here, one, two = calm.values()
     assert difference(one, here) == 0
-    assert difference(two, here) < 1e-3
+    assert difference(two, here) < 5e-3  # after 40 steps of Adam
     assert two["metrics"].keys() == here["metrics"].keys()
     runs = RunStore.open()
     histories = [dict(runs.history(found["run_id"], "train_loss")) for found in calm.values()]
@@ -163,14 +164,12 @@ def test_workers_on_several_nodes_make_the_network_of_one_process(calm):
 
 
 def test_a_node_that_dies_costs_an_epoch_at_most(mer, cluster, corpus, calm):
-    words = asked("train", corpus, "--executor", "ray", "--workers", "2", epochs=12)
-    process = mer(*words)
+    cluster.add_node(num_cpus=1)  # to go on with
+    process = mer(*asked("train", corpus, "--executor", "ray", "--workers", "2", epochs=20))
     run = wait_for(lambda: only("running"))
     wait_for(lambda: epochs_of(run) >= 2)
-    spare = cluster.add_node(num_cpus=1)
     victim = next(
-        node for node in cluster.worker_nodes if node is not spare
-        and any("ray::Hand" in " ".join(one.cmdline()) for one in
+        node for node in cluster.worker_nodes if any("ray::Hand" in " ".join(one.cmdline()) for one in
                 psutil.Process(node.all_processes["raylet"][0].process.pid).children())
     )  # fmt: skip
     cluster.remove_node(victim, allow_graceful=False)
@@ -179,13 +178,13 @@ def test_a_node_that_dies_costs_an_epoch_at_most(mer, cluster, corpus, calm):
     assert "a worker was lost, going on from the last epoch" in err
     shaken = json.loads(out)
     assert shaken["run_id"] == run.id
-    assert difference(shaken, calm["two"]) < 1e-3
+    assert difference(shaken, calm["two"]) < 5e-3
     runs = RunStore.open()
+    losses = dict(runs.history(calm["two"]["run_id"], "train_loss"))
     assert dict(runs.history(run.id, "train_loss")) == {
-        epoch: pytest.approx(loss, abs=1e-4)
-        for epoch, loss in runs.history(calm["two"]["run_id"], "train_loss")
+        epoch: pytest.approx(loss, abs=1e-4) for epoch, loss in losses.items()
     }
-    assert epochs_of(run) == 12
+    assert epochs_of(run) == 20
 
 
 def test_runs_are_cancelled_at_work_and_while_they_wait(mer, corpus):

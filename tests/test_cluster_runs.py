@@ -276,7 +276,10 @@ def test_a_ray_of_our_own_lets_nobody_in_without_its_token(mer, corpus):
     )
     address = words.split("--gcs-address=")[1].split()[0]
     code = f"import ray; ray.init(address='{address}')"
-    stranger = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    stranger = subprocess.run(  # of the same user, and so with the token that Ray keeps in the home folder
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=100, env=plain
+    )
     assert stranger.returncode
     assert "token" in stranger.stderr
     process.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Measure runs on a Ray cluster of this machine: a sweep on one CPU and two, a network by one worker and two.
+"""Measure runs on a Ray cluster of this machine: a sweep on one CPU and two, a network by one process or two.
 
 `python -m benchmarks.cluster` prints one JSON object. `--trainer` measures instead what a waiting run and a
 start cost with Ray Train's TorchTrainer, beside our own workers.
@@ -46,9 +46,9 @@ def cluster(cpus: int) -> Iterator[None]:
         started.shutdown()
 
 
-def mer(*words: str) -> dict:
-    """What a command prints."""
-    command = [sys.executable, "-m", "mer", *words, "--json"]
+def mer(*words: str, through: tuple[str, ...] = ()) -> dict:
+    """What a command prints, maybe started by another module."""
+    command = [sys.executable, "-m", *through, "mer", *words, "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         sys.exit(done.stderr[-2000:])
@@ -73,19 +73,23 @@ def sweep(data: str, runs: int, epochs: int) -> dict:
 
 
 def data_parallel(data: str, epochs: int) -> dict:
-    """Median seconds of an epoch, the first left out, by one worker and by two."""
-    words = ["train", "--data", data, "--executor", "ray", "--backbone", "mobilenet_v3_small"]
-    words += ["--batch-size", "32", "--epochs", str(epochs), *SETTINGS]
-    found = {}
+    """Median seconds of an epoch, the first left out, by one process of one thread and by two."""
+    words = ["train", "--data", data, "--backbone", "efficientnet_lite0", "--batch-size", "16"]
+    words += ["--epochs", str(epochs), *SETTINGS, "--image-size", "224"]
+
+    def epoch(*more: str, through: tuple[str, ...] = ()) -> float:
+        run = mer(*words, *more, through=through)["run_id"]
+        return median([value for _, value in RunStore.open().history(run, "epoch_seconds")][1:])
+
+    def joined(count: int) -> tuple[str, ...]:
+        return ("torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m")
+
+    alone = epoch()
+    found = {"one_process": alone, "torchrun_2": epoch(through=joined(2))}
     with cluster(2):
-        for workers in (1, 2):
-            run = mer(*words, "--workers", str(workers))["run_id"]
-            found[workers] = median([value for _, value in RunStore.open().history(run, "epoch_seconds")][1:])
-    return {
-        "epoch_seconds_1_worker": round(found[1], 2),
-        "epoch_seconds_2_workers": round(found[2], 2),
-        "ratio": round(found[1] / found[2], 2),
-    }
+        found["ray_2_workers"] = epoch("--executor", "ray", "--workers", "2")
+    ratios = {f"ratio_{name}": round(alone / value, 2) for name, value in found.items() if value != alone}
+    return {f"epoch_seconds_{name}": round(value, 2) for name, value in found.items()} | ratios
 
 
 def trainer() -> dict:
@@ -141,10 +145,9 @@ def main() -> None:
             os.environ["MER_HOME"] = str(Path(place, "home"))
             data = str(Path(place, "data"))
             mer("data", "demo", "--out", data, "--clips-per-class", str(options.clips))
-            found = {
-                "sweep": sweep(data, options.runs, options.epochs),
-                "data_parallel": data_parallel(data, options.epochs),
-            }
+            found = {"data_parallel": data_parallel(data, options.epochs)}
+            if options.runs:
+                found["sweep"] = sweep(data, options.runs, options.epochs)
     sys.stdout.write(json.dumps(found) + "\n")
 
 

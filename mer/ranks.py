@@ -18,11 +18,10 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.nn.functional import all_reduce
 
 from mer.errors import ConfigError, LostError
 
-__all__ = ["ALONE", "Ranks", "joined_norms", "together"]
+__all__ = ["ALONE", "Ranks", "together"]
 
 PATIENCE = timedelta(hours=2)  # for the first to prepare what the others then read
 
@@ -153,50 +152,3 @@ def together() -> Iterator[Ranks]:
     finally:
         _groups.clear()
         dist.destroy_process_group()
-
-
-class JoinedNorm(nn.modules.batchnorm._BatchNorm):
-    """Batch-norm over the batches of all processes, on any device; torch's own needs a GPU.
-
-    Statistics are weighed by how many values each process has, and gradients go through them.
-    """
-
-    def _check_input_dim(self, x: torch.Tensor) -> None:
-        """Any."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """As batch-norm."""
-        if not (self.training or self.running_mean is None):
-            return super().forward(x)
-        axes = [0, *range(2, x.ndim)]
-        count = x.new_tensor([x.numel() / x.shape[1]])
-        sums = all_reduce(torch.cat([x.sum(axes), x.square().sum(axes), count]))
-        total, width = sums[-1].detach(), x.shape[1]
-        mean = sums[:width] / total
-        variance = (sums[width:-1] / total - mean.square()).clamp_min(0)
-        if self.track_running_stats and self.running_mean is not None:
-            with torch.no_grad():
-                unbiased = variance * total / (total - 1).clamp_min(1)
-                self.running_mean.lerp_(mean, self.momentum)
-                self.running_var.lerp_(unbiased, self.momentum)
-                self.num_batches_tracked += 1
-        shape = (1, -1, *[1] * (x.ndim - 2))
-        x = (x - mean.view(shape)) * (variance + self.eps).rsqrt().view(shape)
-        return x * self.weight.view(shape) + self.bias.view(shape) if self.affine else x
-
-
-def joined_norms(model: nn.Module) -> nn.Module:
-    """The same network whose batch-norms see the batches of all processes; names and values stay."""
-    for name, child in model.named_children():
-        if isinstance(child, nn.modules.batchnorm._BatchNorm):
-            joined = JoinedNorm(
-                child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats
-            )
-            joined.load_state_dict(child.state_dict(), strict=False)
-            joined.train(child.training)
-            for own, other in zip(joined.parameters(), child.parameters(), strict=True):
-                own.requires_grad = other.requires_grad
-            setattr(model, name, joined.to(next(iter(child.state_dict().values()), torch.empty(0)).device))
-        else:
-            joined_norms(child)
-    return model

@@ -24,7 +24,8 @@ from mer.errors import RunError
 from mer.feeds import Feed, in_batches
 from mer.frozen import Embed, embed, embedded, trains_head_alone
 from mer.losses import class_weights, loss_function, to_probabilities
-from mer.ranks import ALONE, Ranks, joined_norms
+from mer.norms import joined_norms
+from mer.ranks import ALONE, Ranks
 from mer.windows import Windows
 
 __all__ = ["Callback", "State", "Step", "Stop", "fit"]

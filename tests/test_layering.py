@@ -23,7 +23,7 @@ datasets
 library splits
 bags hashed heads weights
 backbones
-deletion gathering metrics losses ranks windows
+deletion gathering metrics losses norms ranks windows
 agreement comparison feeds gradcam published shards
 combining frozen
 answers frozen_shards sharded

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mer.checkpoints import load_checkpoint
-from mer.ranks import ALONE, Ranks, joined_norms, together
+from mer.ranks import ALONE, Ranks, together
 from mer.tracking import RunStore
 from tests.run_helpers import TINY
 
@@ -56,19 +56,6 @@ def test_one_process_alone_shares_with_nobody():
         assert ranks is ALONE
 
 
-def test_joined_norms_keep_names_values_and_what_trains():
-    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4, momentum=0.3)).eval()
-    net[1].running_mean.fill_(2.0)
-    net[1].weight.requires_grad = False
-    before, x = net.state_dict(), torch.randn(2, 3, 5, 5)
-    wanted = net(x)
-    joined = joined_norms(net)
-    assert joined.state_dict().keys() == before.keys()
-    assert torch.equal(joined(x), wanted)
-    assert [p.requires_grad for p in joined[1].parameters()] == [False, True]
-    assert (joined[1].momentum, joined[1].training) == (0.3, False)
-
-
 def environment(**more):
     return os.environ | {"OMP_NUM_THREADS": "1"} | more
 
@@ -83,7 +70,7 @@ def test_two_processes_end_with_the_weights_of_one():
     assert found.pop("stopped")
     for name, figures in found.items():
         assert figures["alike"], name
-        assert figures["weights"] < 1e-3, name
+        assert figures["weights"] < 3e-4, name
         assert figures["loss"] < 1e-5, name
         assert figures["moved"] > 0.1, name
 

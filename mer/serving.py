@@ -5,6 +5,7 @@ measured while it comes, and given up on where it comes too slowly.
 """
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
 from mer.audio import load
-from mer.errors import AudioError
+from mer.errors import AudioError, ConfigError
 from mer.gathering import Gatherer
 from mer.inference import Listener, Prediction
 from mer.parallel import one_thread
@@ -214,6 +215,17 @@ def application(listener: Listener, limits: Limits) -> FastAPI:
         return await loop.run_in_executor(app.state.pool, _answer, listener, content, name, limits.seconds)
 
     return app
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that listens at that address; raises ConfigError."""
+    try:
+        place = socket.create_server((host, port), backlog=128)
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"cannot listen on {host}:{port} ({error}); choose another --port") from error
+    # Else the end of an answer waits 40 ms on a kept line, until the client has acknowledged its beginning.
+    place.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return place
 
 
 def _answer(listener: Listener, content: bytes, name: str, seconds: float) -> Answer:

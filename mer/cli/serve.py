@@ -1,12 +1,10 @@
 """`mer serve`."""
 
-import socket
 import sys
 from argparse import Namespace
 from contextlib import suppress
 
 from mer.cli.output import emit
-from mer.errors import ConfigError
 
 
 def serve(arguments: Namespace) -> None:
@@ -15,7 +13,7 @@ def serve(arguments: Namespace) -> None:
 
     from mer.ensembles import open_predictor
     from mer.machine import cores
-    from mer.serving import Limits, application
+    from mer.serving import Limits, application, bound
 
     listener = open_predictor(arguments.checkpoint)
     limits = Limits(
@@ -24,7 +22,7 @@ def serve(arguments: Namespace) -> None:
         batch_window=arguments.batch_window / 1000,
     )
     app = application(listener, limits)
-    with _bound(arguments.host, arguments.port) as place:
+    with bound(arguments.host, arguments.port) as place:
         url = f"http://{arguments.host}:{place.getsockname()[1]}"
         data = {"url": url, "model": listener.card.title, "classes": list(listener.card.classes)}
         emit(data, as_json=arguments.json, text=f"{listener.card.title}: {url}/predict, {url}/docs")
@@ -32,11 +30,3 @@ def serve(arguments: Namespace) -> None:
         config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=10)
         with suppress(KeyboardInterrupt):  # uvicorn raises the signal again that it ended on
             uvicorn.Server(config).run(sockets=[place])
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    """A socket at that address; raises ConfigError."""
-    try:
-        return socket.create_server((host, port), backlog=128)
-    except (OSError, OverflowError) as error:
-        raise ConfigError(f"cannot listen on {host}:{port} ({error}); choose another --port") from error

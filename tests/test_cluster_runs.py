@@ -267,7 +267,12 @@ def test_more_than_the_cluster_has_is_refused_before_a_run_is_recorded(mer, corp
     assert len(RunStore.open().runs()) == before
 
 
-def test_a_ray_of_our_own_lets_nobody_in_without_its_token(mer, corpus):
+def test_a_ray_of_our_own_lets_nobody_in_without_its_token(mer, corpus, tmp_path, monkeypatch):
+    monkeypatch.setenv(
+        "HOME", str(tmp_path)
+    )  # where Ray keeps the token of this user, for all that he starts
+    token = [sys.executable, "-m", "ray.scripts.scripts", "get-auth-token", "--generate"]
+    subprocess.run(token, check=True, capture_output=True)
     process = mer(*asked("train", corpus, "--executor", "ray", *LONG), address="")
     run = wait_for(lambda: only("running"))
     wait_for(lambda: epochs_of(run))
@@ -277,11 +282,12 @@ def test_a_ray_of_our_own_lets_nobody_in_without_its_token(mer, corpus):
     address = words.split("--gcs-address=")[1].split()[0]
     code = f"import ray; ray.init(address='{address}')"
     plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
-    stranger = subprocess.run(  # of the same user, and so with the token that Ray keeps in the home folder
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=100, env=plain
-    )
-    assert stranger.returncode
-    assert "token" in stranger.stderr
+    for mode in ({}, {"RAY_AUTH_MODE": "token"}):  # without a token, and with that of the home folder
+        stranger = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=100, env=plain | mode
+        )
+        assert stranger.returncode, mode
+        assert "token" in stranger.stderr
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert RunStore.open().get(run.id).status == "stopped"

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+from urllib.parse import unquote
 
 from mer.errors import AudioError, DataError
 from mer.names import spellings
@@ -92,8 +93,8 @@ class Sources:
 
 def _climbs(name: str) -> bool:
     """True for what leads out of the place that it seems to be in, or chains file systems."""
-    parts = re.sub("%2e", ".", name, flags=re.IGNORECASE).split("/")
-    return ".." in parts or "::" in name or "\\" in name
+    plain = unquote(unquote(name))  # a proxy may take one layer of it off, a server the next
+    return ".." in re.split(r"[/\\]", plain) or "::" in name or "\\" in name
 
 
 def _beginning(name: str) -> str:

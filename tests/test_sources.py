@@ -29,6 +29,8 @@ def test_a_url_below_what_was_named_is_read(bucket, tmp_path):
         "memory://bucket/music-of-others/b.wav",
         "memory://bucket/music/../../other/b.wav",
         "memory://bucket/music/%2E%2e/b.wav",
+        "memory://bucket/music/..%2fb.wav",
+        "memory://bucket/music/%252e%252e%5Cb.wav",
         "memory://bucket/music/a.zip::file:///etc/passwd",
         "simplecache::memory://other/b.wav",
         "file:///etc/passwd",

@@ -245,16 +245,20 @@ def test_a_database_takes_its_name_only_when_whole_and_half_of_one_is_made_anew(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_fifty_runs_killed_at_any_moment_end_as_undisturbed_ones():
-    command = [sys.executable, "-m", "tests.killing", "50", "--seed", "0"]
+@pytest.mark.parametrize("count", [12, pytest.param(50, marks=pytest.mark.long)])
+def test_runs_killed_at_any_moment_end_as_undisturbed_ones(count):
+    command = [sys.executable, "-m", "tests.killing", str(count), "--seed", "0"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["wrong"] == []
-    assert found["runs"] == 50
-    assert found["ended"] >= 40  # some runs are done before the moment comes
-    assert {"preparing data", "training", "writing the state", "writing a checkpoint"} <= set(found["while"])
+    assert found["runs"] == count
+    assert found["ended"] >= 0.75 * count  # some runs are done before the moment comes
+    if count == 50:
+        assert {"preparing data", "training", "writing the state", "writing a checkpoint"} <= set(
+            found["while"]
+        )
 
 
 LAUNCH = """

@@ -11,6 +11,7 @@ SUBJECTS = ("agreement", "arrays", "calibration", "config", "metrics", "splits",
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_properties_hold_for_five_hundred_random_examples():
     """As `pytest --hypothesis-profile thorough` runs them, but always the same ones: CI is no lottery."""

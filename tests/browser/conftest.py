@@ -128,11 +128,12 @@ STILL = """() => {
     const app = document.querySelector('[data-testid=stApp]');
     const charts = [...document.querySelectorAll('[data-testid=stPlotlyChart]')];
     const busy = app.getAttribute('data-test-script-state') !== 'notRunning'
+        || document.querySelector('[data-testid=stMain] [data-testid=stSkeleton]')
         || charts.some(chart => !chart.querySelector('.main-svg'));
     const now = Date.now();
     if (busy || charts.length !== window.still?.charts) window.still = {charts: charts.length, since: now};
     return !busy && now - window.still.since > 1000;
-}"""  # charts are put up by scripts that come after the page, some later than others
+}"""  # charts are put up by scripts that come after the page, and skeletons stand where these are awaited
 
 
 def settle(page) -> None:
@@ -141,6 +142,11 @@ def settle(page) -> None:
     page.get_by_test_id("stSidebar").get_by_text("at a time").wait_for(state="attached")  # comes last
     page.evaluate("() => { delete window.still }")
     page.wait_for_function(STILL)
+
+
+def shows(page, count: int, what: str) -> None:
+    """Wait until the page has exactly so many elements of a kind, by CSS."""
+    page.wait_for_function("([what, n]) => document.querySelectorAll(what).length === n", arg=[what, count])
 
 
 def text_of(page) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.browser.conftest import settle, text_of
+from tests.browser.conftest import settle, shows, text_of
 
 EMOTIONS = "Romantic|Happy|Sad|Devotional|Party"
 
@@ -58,7 +58,7 @@ def test_an_uploaded_clip_is_heard_over_time_and_can_be_taken_home(server, page,
     page.locator("input[type=file]").set_input_files(str(melody))
     assert verdict(page)
     settle(page)
-    assert "Emotion over time" in text_of(page)  # 12 s are more than one window
+    page.get_by_text("Emotion over time").wait_for()  # 12 s are more than one window
     with page.expect_download() as download:
         page.get_by_role("button", name="CSV").click()
     rows = download.value.path().read_text("utf-8").splitlines()
@@ -89,11 +89,11 @@ def test_what_a_network_heard_and_the_rest_can_be_played(server, page, melody):
     page.locator("input[type=file]").set_input_files(str(melody))
     assert verdict(page)
     settle(page)
-    assert page.locator("audio").count() == 1
+    shows(page, 1, "audio")
     page.get_by_text("Explain", exact=True).click()
     page.get_by_text("The rest").wait_for()
     settle(page)
-    assert page.locator("audio").count() == 3
+    shows(page, 3, "audio")
     assert "What speaks for" in text_of(page)
     assert "area under the curve" in text_of(page)
     for number in (1, 2):
@@ -128,7 +128,7 @@ def test_a_click_on_a_confusion_cell_lists_its_clips(server, page):
     page.mouse.click(x, y)
     page.get_by_text(re.compile(rf"{count:.0f} clips? of {true} taken for {said}")).wait_for()
     settle(page)
-    assert page.locator("audio").count() == min(count, 5)
+    shows(page, min(count, 5), "audio")
     assert f"true={true}" in page.url
     assert f"said={said}" in page.url
     loaded = page.locator("audio").first.evaluate(

@@ -1,4 +1,4 @@
-"""Twenty visitors for two minutes beside a training run, twice."""
+"""Twenty visitors for a while beside a training run, twice."""
 
 import pytest
 
@@ -27,14 +27,15 @@ def witness(page):
 
 
 @pytest.mark.timeout(1500)
-def test_twenty_visitors_for_two_minutes_beside_a_training_run(own_home, witness, record_property):
-    found = measure(own_home, sessions=20, seconds=120, witness=witness)
+@pytest.mark.parametrize("seconds", [40, pytest.param(120, marks=pytest.mark.long)])
+def test_twenty_visitors_beside_a_training_run(own_home, witness, record_property, seconds):
+    found = measure(own_home, sessions=20, seconds=seconds, witness=witness)
     record_property("figures", found)
     first, second = found["loads"]
     for load in (first, second):
         assert (load["errors"], load["dropped"]) == ([], 0)
-        assert load["acts"]["predict"]["n"] >= 20
-        assert load["acts"]["look"]["n"] >= 100
+        assert load["acts"]["predict"]["n"] >= seconds / 6
+        assert load["acts"]["look"]["n"] >= 0.8 * seconds
         assert load["acts"]["predict"]["p95"] < 30
         # Dashboard and run share the cores with those who ask and draw: half of what the two have is fair.
         assert load["cores"]["training"] > 0.4 * (load["cores"]["training"] + load["cores"]["server"])

@@ -19,6 +19,9 @@ import pytest
 import soundfile
 from hypothesis import HealthCheck, settings
 
+# Networks here are so small that a second thread costs more than it gives; read when torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 pytest_plugins = ["tests.run_helpers", "tests.shard_helpers", "tests.shared_store"]
 
 RATE = 16_000

@@ -271,6 +271,7 @@ def test_a_command_that_fails_says_its_last_line(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_quick_run_measures_every_row_that_needs_no_browser():
     script = Path(run.__file__)

@@ -261,7 +261,9 @@ def measure(
     MER_HOME must name `home`. `witness` is called with the server's address again and again meanwhile.
     """
     data = furnish(home)
-    server = Server(home).start()
+    server = Server(home)
+    server.settings.pop("OMP_NUM_THREADS", None)  # what the tests set: here all cores are fought for
+    server.start()
     memory, training = Memory(server.process.pid), Training(server, data)
     look = witness and (lambda: witness(server.url))
     try:

@@ -116,6 +116,7 @@ def test_a_click_on_a_confusion_cell_lists_its_clips(server, page):
     page.goto(f"{server.url}/confusion")
     settle(page)
     plot = page.locator(".js-plotly-plot").first
+    page.wait_for_function("() => document.querySelector('.js-plotly-plot')?._fullData?.[0]?.z")
     cells = plot.evaluate(
         "plot => plot._fullData[0].z.flatMap((row, i) => Array.from(row).map((n, j) =>"
         " [n, plot._fullData[0].y[i], plot._fullData[0].x[j], i, j]))"

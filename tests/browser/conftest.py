@@ -124,22 +124,31 @@ def page(browsing):
         yield fresh
 
 
-STILL = """() => {
+BUSY = """() => {
     const app = document.querySelector('[data-testid=stApp]');
     const charts = [...document.querySelectorAll('[data-testid=stPlotlyChart]')];
-    const busy = app.getAttribute('data-test-script-state') !== 'notRunning'
+    return app.getAttribute('data-test-script-state') !== 'notRunning'
         || document.querySelector('[data-testid=stMain] [data-testid=stSkeleton]')
         || charts.some(chart => !chart.querySelector('.main-svg'));
-    const now = Date.now();
-    if (busy || charts.length !== window.still?.charts) window.still = {charts: charts.length, since: now};
-    return !busy && now - window.still.since > 1000;
 }"""  # charts are put up by scripts that come after the page, and skeletons stand where these are awaited
+STILL = f"""() => {{
+    const charts = document.querySelectorAll('[data-testid=stPlotlyChart]').length, now = Date.now();
+    const busy = ({BUSY})();
+    if (busy || charts !== window.still?.charts) window.still = {{charts, since: now}};
+    return !busy && now - window.still.since > 1000;
+}}"""
+
+
+def arrive(page) -> None:
+    """Wait until the page has come and its charts are drawn; it may go on asking the server, as Live does."""
+    page.wait_for_selector("[data-testid=stApp]")
+    page.get_by_test_id("stSidebar").get_by_text("at a time").wait_for(state="attached")  # comes last
+    page.wait_for_function(f"() => !({BUSY})()")
 
 
 def settle(page) -> None:
     """Wait until the server has nothing more to send and the browser has drawn its charts, for a second."""
-    page.wait_for_selector("[data-testid=stApp]")
-    page.get_by_test_id("stSidebar").get_by_text("at a time").wait_for(state="attached")  # comes last
+    arrive(page)
     page.evaluate("() => { delete window.still }")
     page.wait_for_function(STILL)
 

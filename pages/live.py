@@ -72,9 +72,10 @@ with page("Live"):
         st.page_link(page_file("train"), label="Train a network", icon=":material/fitness_center:")
     else:
         names = {run.id: f"{titled(run)} · {run.status}" for run in runs}
-        active = {run.id: run.status for run in active_runs()}
+        # From the same look as what is drawn: were one older, a run could end between the two and go unseen.
+        active = {run.id: run.status for run in runs if run.status in ACTIVE}
         moving = any(status != "interrupted" for status in active.values())
-        first = [run.id for run in runs if run.status in ACTIVE] or [runs[0].id]
+        first = list(active) or [runs[0].id]
         left, right = st.columns([4, 1])
         with left:
             chosen("run", list(names), default=first[:4], many=CURVES)

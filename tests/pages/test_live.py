@@ -12,7 +12,7 @@ from mer.errors import RunError
 from mer.jobs import log_path
 from mer.material import Spec
 from mer.runs import Run
-from pages._ui import actions, running
+from pages._ui import actions, data, running
 from pages._ui.running import progress_of
 from tests.page_helpers import by_label, errors, opened, page_at, said
 from tests.run_helpers import tiny_config
@@ -115,6 +115,21 @@ def test_a_run_that_was_interrupted_alone_is_not_polled_for(lab, begun, polled):
     begun("running", tags={"mer.owner": GONE})
     opened("live")
     assert set(polled) == {("poll", None)}
+
+
+def test_a_run_that_ends_while_the_page_is_drawn_is_seen_to_have_ended(lab, begun, monkeypatch):
+    ending, read = begun("running", tags={"mer.stop": "1"}), data.all_runs
+
+    def read_before_it_ends():
+        found = read()
+        if any(run.id == ending and run.status == "stopping" for run in found):
+            lab.runs.finish(ending, "stopped", reason="as asked")
+        return found
+
+    monkeypatch.setattr(data, "all_runs", read_before_it_ends)
+    app = opened("live", run=ending[:8])
+    assert "stopped]" in said(app)
+    assert buttons(app, ending) == ["Resume", "Delete for good"]
 
 
 def test_a_run_that_waits_says_for_what(lab, begun):

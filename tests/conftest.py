@@ -22,6 +22,15 @@ from hypothesis import HealthCheck, settings
 # Networks here are so small that a second thread costs more than it gives; read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+WORKERS = 4  # of up to 2 GB each
+
+
+def pytest_xdist_auto_num_workers(config) -> int:
+    """The default tests are shared out; slow ones measure, and what is picked by hand is sooner done here."""
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.keyword
+    return min(os.cpu_count() or 1, WORKERS) if whole and config.option.markexpr == "not slow" else 0
+
+
 pytest_plugins = ["tests.run_helpers", "tests.shard_helpers", "tests.shared_store"]
 
 RATE = 16_000

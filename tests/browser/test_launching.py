@@ -75,20 +75,13 @@ def process_of(run_id):
     return [p for p in psutil.process_iter(["cmdline"]) if run_id in (p.info["cmdline"] or [])]
 
 
-def test_the_curve_of_a_launched_run_grows_in_the_same_chart(launched, page):
+def test_a_curve_grows_in_the_same_chart_which_stays_as_it_was_zoomed(launched, page):
     training(page)
     page.evaluate(
         "() => { document.querySelector('[data-testid=stVegaLiteChart] svg').dataset.mark = 'the same' }"
     )
     first = ink(page)
     wait_until(lambda: ink(page) > first)
-    assert page.evaluate(
-        "() => document.querySelector('[data-testid=stVegaLiteChart] svg').dataset.mark === 'the same'"
-    )
-
-
-def test_a_chart_that_was_zoomed_stays_so_while_the_run_goes_on(launched, page):
-    training(page)
     whole = labels(page)
     box = page.locator("[data-testid=stVegaLiteChart] svg").first.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 100)
@@ -99,6 +92,9 @@ def test_a_chart_that_was_zoomed_stays_so_while_the_run_goes_on(launched, page):
     wait_until(lambda: text_of(page) != steps)  # the run has gone on
     page.wait_for_timeout(2000)
     assert labels(page) == zoomed
+    assert page.evaluate(
+        "() => document.querySelector('[data-testid=stVegaLiteChart] svg').dataset.mark === 'the same'"
+    )
 
 
 def test_a_run_survives_kill_9_of_the_server_and_is_found_again(server, launched, page):

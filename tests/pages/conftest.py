@@ -7,6 +7,7 @@ busy                          the same while a run is running
 """
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,12 @@ from tests.run_helpers import tiny_config, write_songs
 def no_search(monkeypatch):
     """AppTest searches all installed packages for components each time, 0.15 s; there are none of ours."""
     monkeypatch.setattr(BidiComponentManager, "discover_and_register_components", lambda self, **how: None)
+
+
+@pytest.fixture(autouse=True)
+def own_main(monkeypatch):
+    """Streamlit puts each page in the place of `__main__`, which new processes would look for in vain."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 @pytest.fixture(autouse=True)

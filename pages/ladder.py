@@ -5,7 +5,7 @@ from datetime import datetime
 import streamlit as st
 
 from mer.ladder import climbed, ladders
-from mer.runs import ACTIVE, Run
+from mer.runs import Run
 from pages._ui.actions import acted, show_outcome
 from pages._ui.data import all_runs
 from pages._ui.datasets import pick_data
@@ -14,6 +14,7 @@ from pages._ui.frame import guarded, page, page_file
 from pages._ui.ladder import ask_ladder, show_published, show_steps, show_work
 from pages._ui.links import chosen, remember
 from pages._ui.permission import shown
+from pages._ui.running import moving
 from pages._ui.style import plain
 
 POLL = 2.0  # s
@@ -26,11 +27,6 @@ def title(runs: list[Run]) -> str:
     data = first.tags.get("mer.data_name", "data not read yet")
     began = datetime.fromtimestamp(first.started).astimezone().strftime("%Y-%m-%d %H:%M")
     return f"{network} · {data}{' (synthetic)' if first.synthetic else ''} · {began}"
-
-
-def moving(runs: list[Run]) -> bool:
-    """True while a run of the ladder has a process that works on it or waits."""
-    return any(run.status in ACTIVE and run.status != "interrupted" for run in runs)
 
 
 def show_ladder(name: str, moved: bool) -> None:

@@ -12,7 +12,7 @@ from pages._ui.data import active_runs, all_runs
 from pages._ui.frame import page, page_file
 from pages._ui.links import chosen, remember
 from pages._ui.permission import refusal, shown
-from pages._ui.running import show_run
+from pages._ui.running import moving, show_run
 from pages._ui.style import plain, titled
 
 POLL = 1.0  # s
@@ -73,12 +73,10 @@ with page("Live"):
     else:
         names = {run.id: f"{titled(run)} · {run.status}" for run in runs}
         # From the same look as what is drawn: were one older, a run could end between the two and go unseen.
-        active = {run.id: run.status for run in runs if run.status in ACTIVE}
-        moving = any(status != "interrupted" for status in active.values())
-        first = list(active) or [runs[0].id]
+        active = [run.id for run in runs if run.status in ACTIVE]
         left, right = st.columns([4, 1])
         with left:
-            chosen("run", list(names), default=first[:4], many=CURVES)
+            chosen("run", list(names), default=active[:4] or [runs[0].id], many=CURVES)
             picked = st.multiselect(
                 "Curves of", list(names), format_func=names.__getitem__, key="run", max_selections=CURVES
             )
@@ -87,7 +85,7 @@ with page("Live"):
             chosen("by", ["step", "epoch"])
             by = st.segmented_control("By", ["step", "epoch"], key="by", required=True)
             remember("by", by)
-        st.fragment(poll, run_every=POLL if moving else None)(
+        st.fragment(poll, run_every=POLL if moving(runs) else None)(
             picked, by, set(active), {run.id: run for run in runs}.get
         )
         if picked and not refusal() and st.toggle("Show the log", key="log"):

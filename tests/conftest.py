@@ -27,8 +27,8 @@ WORKERS = 4  # of up to 2 GB each
 
 def pytest_xdist_auto_num_workers(config) -> int:
     """The default tests are shared out; slow ones measure, and what is picked by hand is sooner done here."""
-    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.keyword
-    return min(os.cpu_count() or 1, WORKERS) if whole and config.option.markexpr == "not slow" else 0
+    picked = config.args_source is not pytest.Config.ArgsSource.TESTPATHS or config.option.keyword
+    return 0 if picked or config.option.markexpr != "not slow" else min(os.cpu_count() or 1, WORKERS)
 
 
 pytest_plugins = ["tests.run_helpers", "tests.shard_helpers", "tests.shared_store"]

@@ -1,15 +1,22 @@
-"""The state of one run in a row: what it is doing, how far it is, what can be done."""
+"""The state of runs: whether any is at work; and in a row what one does, how far it is, what can be done."""
+
+from collections.abc import Iterable
 
 import streamlit as st
 
 from mer.pace import duration
-from mer.runs import Run
+from mer.runs import ACTIVE, Run
 from pages._ui.actions import run_buttons
 from pages._ui.data import all_runs
 from pages._ui.permission import shown
 from pages._ui.style import STATUS, members_of, percent, plain, score
 
-__all__ = ["progress_of", "show_run"]
+__all__ = ["moving", "progress_of", "show_run"]
+
+
+def moving(runs: Iterable[Run]) -> bool:
+    """True while one of the runs has a process that works on it or waits."""
+    return any(run.status in ACTIVE and run.status != "interrupted" for run in runs)
 
 
 def progress_of(run: Run) -> tuple[float, str]:

@@ -32,7 +32,7 @@ from mer.tables import as_csv
 if TYPE_CHECKING:
     from mer.inference import Listener, Prediction
 
-__all__ = ["PEAK", "Stimulus", "candidates", "common_loudness", "export", "match"]
+__all__ = ["PEAK", "Stimulus", "candidates", "common_loudness", "export", "match", "measure"]
 
 PEAK = -1.0  # dBFS
 
@@ -105,7 +105,7 @@ def _common_classes(models: Sequence["Listener"]) -> tuple[str, ...]:
 
 
 def _measured(chosen: list[Stimulus]) -> list[Stimulus]:
-    figures = process_map(_measure, [one.clip.path for one in chosen])
+    figures = process_map(measure, [one.clip.path for one in chosen])
     return [
         replace(one, seconds=seconds, loudness=loudness, peak=peak, tempo=tempo)
         for one, (seconds, loudness, peak, tempo) in zip(chosen, figures, strict=True)
@@ -113,7 +113,7 @@ def _measured(chosen: list[Stimulus]) -> list[Stimulus]:
     ]
 
 
-def _measure(path: Path) -> tuple[float, float, float, float]:
+def measure(path: Path) -> tuple[float, float, float, float]:
     """Seconds, LUFS, dBFS and beats per minute of a file."""
     import librosa  # these two take a second to import
     import pyloudnorm

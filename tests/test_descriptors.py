@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mer import descriptors as module
-from mer.descriptors import SIZE, describe, descriptors
+from mer.descriptors import SIZE, count_onsets, describe, descriptors
 from mer.errors import AudioError
 from mer.store import FeatureStore
 from tests.conftest import chord, noise, silence, tone
@@ -52,6 +52,24 @@ def test_a_click_each_beat_is_an_onset_and_gives_the_tempo(beats, octaves):
     onsets, tempo = descriptors(wave)[-2:]
     assert tempo == pytest.approx(octaves, abs=0.06)
     assert onsets == pytest.approx(beats / 60, abs=0.11)
+
+
+@pytest.mark.parametrize(
+    ("strength", "onsets"),
+    [
+        ([0, 0, 0, 0], 0),
+        ([0, 0, 9, 0, 0], 1),
+        ([9, 0, 0, 0, 0], 1),  # the first frame has none before it
+        ([0, 0, 9, 9, 0, 0], 1),  # the second is next to the first
+        ([0, 0, 9, 0, 9, 0, 0], 2),
+        ([0, 0, 9, 8, 0, 0], 1),  # falling already
+        ([5, 5, 5.1, 5, 5], 1),  # the scale is that of the clip
+        ([0, 9, 9.2, 8.8, 9.3, 9, 9, 9, 9], 2),  # the highest of three in a row may be passed over
+        (np.arange(9.0), 2),  # a slope is not above what is around it, but for its end
+    ],
+)
+def test_onsets_rise_above_what_is_around_them(strength, onsets):
+    assert count_onsets(np.asarray(strength, np.float32)) == onsets
 
 
 @pytest.fixture

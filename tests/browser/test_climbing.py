@@ -11,6 +11,7 @@ from tests.browser.conftest import settle, text_of
 MINUTES = 15  # on two cores that others use too; six or so on idle ones
 
 
+@pytest.mark.long
 @pytest.mark.timeout(60 * (MINUTES + 3))
 def test_a_ladder_is_launched_watched_and_read(server, page):
     page.goto(f"{server.url}/ladder?network=mobilenet_v3_small&weights=none")

@@ -7,10 +7,9 @@ interruption or repeated elsewhere.
 import json
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from mer.combining import score_rows
 from mer.errors import DataError, LostError, MerError, RunError, StorageError
 from mer.judging import judge
 from mer.material import Material, Notify, Spec, prepare
+from mer.outcomes import Outcome, finished
 from mer.outset import Outset, new_model
 from mer.ranks import ALONE, Ranks
 from mer.records import headline, make_card, parameters, save_evaluation, versions
@@ -31,27 +31,10 @@ from mer.runs import RESUMABLE, Run, TakenError, drop_state, state_path
 from mer.tracking import RunStore
 from mer.training import Callback, State, Stop
 
-__all__ = ["Experiment", "Outcome", "finished"]
+__all__ = ["Experiment"]
 
 PATIENCE = 600.0  # s that a run at work waits for a server that does not answer
 SHARED_PACE = 2.0  # s between two batches of figures, or two looks for a wish to stop, with a server
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a run. `status` is "finished" or "stopped"."""
-
-    run_id: str
-    status: str
-    metrics: dict[str, float] = field(default_factory=dict)
-    checkpoint: str | None = None
-    folds: tuple["Outcome", ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; `folds` only where there are some."""
-        keys = ("run_id", "status", "metrics", "checkpoint")
-        data = {key: getattr(self, key) for key in keys}
-        return data | ({"folds": [fold.to_dict() for fold in self.folds]} if self.folds else {})
 
 
 class Experiment:
@@ -295,11 +278,3 @@ def _require_data(run: Run, spec: Spec) -> None:
             f"{spec.data}, the clips of run {run.id[:8]}, is not on this machine (it was begun{place}); "
             "put a copy or a link there, or resume the run where they are"
         )
-
-
-def finished(runs: RunStore, run: Run | None) -> Outcome | None:
-    """The outcome of a run that has finished already, else None."""
-    if run is None or run.status != "finished":
-        return None
-    folder = runs.folder(run.id, "checkpoint")
-    return Outcome(run.id, "finished", run.metrics, str(folder) if folder else None)

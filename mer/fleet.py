@@ -18,11 +18,12 @@ from typing import Any
 from mer.beats import Beats
 from mer.cluster import Needs, connect, hosts, nodes
 from mer.errors import ConfigError, RunError, StorageError
-from mer.experiments import Experiment, Outcome, finished
+from mer.experiments import Experiment
 from mer.files import home, write_atomic
 from mer.hands import Hand, surroundings
 from mer.jobs import ENDED
 from mer.material import Material, Spec
+from mer.outcomes import Outcome, finished
 from mer.runs import Run, owner, state_path
 from mer.tracking import RunStore
 from mer.training import Callback

@@ -28,8 +28,9 @@ from mer.tracking import RunStore
 
 if TYPE_CHECKING:
     from mer.beats import Beats
-    from mer.experiments import Experiment, Outcome
+    from mer.experiments import Experiment
     from mer.material import Spec
+    from mer.outcomes import Outcome
 
 __all__ = [
     "ENDED", "Stage", "cancel", "delete", "enrol", "inspect", "launch", "log_path", "relaunch", "requeue",

@@ -31,7 +31,7 @@ training
 runs schema server
 artifacts connection listing resume
 tracking cards
-beats callbacks checkpoints material results
+beats callbacks checkpoints material outcomes results
 baseline judging ladder outset
 records inference
 ensembles joining

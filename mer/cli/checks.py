@@ -9,7 +9,7 @@ from mer.cli.specs import asked_config, asked_preset, command_for, make_spec
 from mer.controls import CONTROLS
 
 if TYPE_CHECKING:
-    from mer.experiments import Outcome
+    from mer.outcomes import Outcome
 
 FOUND = 1  # exit status of a check that found something
 

@@ -10,9 +10,9 @@ from mer.cluster import Needs, require
 from mer.errors import ConfigError, MerError
 
 if TYPE_CHECKING:
-    from mer.experiments import Outcome
     from mer.fleet import Fleet
     from mer.material import Spec
+    from mer.outcomes import Outcome
     from mer.runs import Run
 
 OPTIONS = ("workers", "cpus_per_worker", "gpus_per_worker", "memory_per_worker")

@@ -11,8 +11,9 @@ from mer.errors import ConfigError, MerError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mer.experiments import Experiment, Outcome
+    from mer.experiments import Experiment
     from mer.material import Spec
+    from mer.outcomes import Outcome
 
 
 def train(arguments: Namespace) -> int:

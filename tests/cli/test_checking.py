@@ -44,7 +44,8 @@ def test_a_score_above_guessing_is_told_and_is_the_exit_status(mer, monkeypatch)
 
 
 def test_a_check_that_is_stopped_says_nothing(mer, monkeypatch):
-    from mer.experiments import Experiment, Outcome
+    from mer.experiments import Experiment
+    from mer.outcomes import Outcome
 
     monkeypatch.setattr(Experiment, "train", lambda self, spec: Outcome("abc", "stopped"))
     assert mer("controls") == (130, "")

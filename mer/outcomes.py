@@ -1,0 +1,34 @@
+"""What became of a run that was worked on."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from mer.runs import Run
+from mer.tracking import RunStore
+
+__all__ = ["Outcome", "finished"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a run. `status` is "finished" or "stopped"."""
+
+    run_id: str
+    status: str
+    metrics: dict[str, float] = field(default_factory=dict)
+    checkpoint: str | None = None
+    folds: tuple["Outcome", ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; `folds` only where there are some."""
+        keys = ("run_id", "status", "metrics", "checkpoint")
+        data = {key: getattr(self, key) for key in keys}
+        return data | ({"folds": [fold.to_dict() for fold in self.folds]} if self.folds else {})
+
+
+def finished(runs: RunStore, run: Run | None) -> Outcome | None:
+    """The outcome of a run that has finished already, else None."""
+    if run is None or run.status != "finished":
+        return None
+    folder = runs.folder(run.id, "checkpoint")
+    return Outcome(run.id, "finished", run.metrics, str(folder) if folder else None)

@@ -179,7 +179,7 @@ class Experiment:
             "epochs": float(state.epoch),
             "parameters": float(parameters(model)),
         }
-        return Outcome(run_id, "finished", metrics, str(self.runs.folder(run_id, "checkpoint")))
+        return Outcome.of(self.runs, run_id, metrics)
 
     def _fit(self, run_id: str, spec: Spec, outset: Outset) -> State:
         path, pace = state_path(run_id), {"every": SHARED_PACE} if self.runs.shared else {}

@@ -265,11 +265,10 @@ class Fleet:
             self.runs.finish(outcome["run_id"], outcome["status"], reason=outcome.get("error", "cancelled"))
 
     def _outcome(self, told: dict[str, Any]) -> Outcome:
-        """The checkpoint's folder is where this machine has it."""
+        """What the first worker told."""
         if told["status"] != "finished":
             return Outcome(told["run_id"], told["status"])
-        folder = self.runs.folder(told["run_id"], "checkpoint")
-        return Outcome(told["run_id"], "finished", told["metrics"], str(folder))
+        return Outcome.of(self.runs, told["run_id"], told["metrics"])
 
 
 class OnCluster(Experiment):

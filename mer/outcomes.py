@@ -19,6 +19,12 @@ class Outcome:
     checkpoint: str | None = None
     folds: tuple["Outcome", ...] = ()
 
+    @classmethod
+    def of(cls, runs: RunStore, run_id: str, metrics: dict[str, float]) -> "Outcome":
+        """That of a finished run; the checkpoint's folder is where this machine has it."""
+        folder = runs.folder(run_id, "checkpoint")
+        return cls(run_id, "finished", metrics, str(folder) if folder else None)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; `folds` only where there are some."""
         keys = ("run_id", "status", "metrics", "checkpoint")
@@ -28,7 +34,4 @@ class Outcome:
 
 def finished(runs: RunStore, run: Run | None) -> Outcome | None:
     """The outcome of a run that has finished already, else None."""
-    if run is None or run.status != "finished":
-        return None
-    folder = runs.folder(run.id, "checkpoint")
-    return Outcome(run.id, "finished", run.metrics, str(folder) if folder else None)
+    return Outcome.of(runs, run.id, run.metrics) if run and run.status == "finished" else None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mer.errors import ConfigError
 
-__all__ = ["cores", "gpus", "hand_back", "keep_memory", "slots", "wait_asleep", "wait_briefly"]
+__all__ = ["cores", "gpus", "hand_back", "keep_memory", "processors", "slots", "wait_asleep", "wait_briefly"]
 
 # Parameters of glibc's malloc (mallopt(3)) and what they are set to, bytes.
 ALLOCATOR = {-1: 2**30, -3: 2**28}  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
@@ -31,10 +31,15 @@ def gpus() -> int:
     return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
 
 
+def processors() -> list[int]:
+    """Those that this process may use, by number."""
+    mine = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    return sorted(mine)
+
+
 def cores() -> int:
     """Number of processors for one run: those this process may use, divided by the slots; at least 1."""
-    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, mine // slots())
+    return max(1, len(processors()) // slots())
 
 
 def keep_memory() -> bool:

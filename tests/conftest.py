@@ -19,29 +19,25 @@ import pytest
 import soundfile
 from hypothesis import HealthCheck, settings
 
+from mer.machine import processors
+
 # Networks here are so small that a second thread costs more than it gives; read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 WORKERS = 4  # of up to 2 GB each
 
 
-def cores() -> list[int]:
-    """Those that this process may use."""
-    mine = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    return sorted(mine)
-
-
 def pytest_xdist_auto_num_workers(config) -> int:
     """The default tests are shared out; slow ones measure, and what is picked by hand is sooner done here."""
     picked = config.args_source is not pytest.Config.ArgsSource.TESTPATHS or config.option.keyword
-    return 0 if picked or config.option.markexpr != "not slow" else min(len(cores()), WORKERS)
+    return 0 if picked or config.option.markexpr != "not slow" else min(len(processors()), WORKERS)
 
 
 def pytest_configure(config):
     """Of several workers each has cores of its own; with one core, a few clips need no further processes."""
     worker = getattr(config, "workerinput", None)
     if worker and hasattr(os, "sched_setaffinity"):
-        number, mine = int(worker["workerid"].removeprefix("gw")), cores()
+        number, mine = int(worker["workerid"].removeprefix("gw")), processors()
         os.sched_setaffinity(0, mine[number % len(mine) :: worker["workercount"]])
 
 

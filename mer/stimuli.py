@@ -114,7 +114,7 @@ def _measured(chosen: list[Stimulus]) -> list[Stimulus]:
 
 
 def measure(path: Path) -> tuple[float, float, float, float]:
-    """Seconds, LUFS, dBFS and beats per minute of a file."""
+    """Seconds, LUFS, dBFS and beats per minute of a file; raises AudioError if it cannot be read."""
     import librosa  # these two take a second to import
     import pyloudnorm
 

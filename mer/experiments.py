@@ -49,7 +49,7 @@ class Experiment:
         ranks: Ranks = ALONE,
         retried: bool = False,
     ) -> None:
-        """If it is to be `retried`, a run that lost a process stays as it is for whoever does that."""
+        """If it is to be `retried`, a run that loses a process stays as it is for whoever does that."""
         self.open_runs, self.callbacks, self.notify = open_runs, tuple(callbacks), notify
         self.ranks, self.retried = ranks, retried
 
@@ -146,7 +146,7 @@ class Experiment:
         except TakenError:
             raise  # what becomes of it is for the other process to say
         except BaseException as error:
-            if self.retried and isinstance(error, LostError):
+            if self.retried and isinstance(error, (LostError, SystemExit)):  # Ray ends a worker by SystemExit
                 raise
             reason = str(error) if isinstance(error, MerError) else f"{type(error).__name__}: {error}"
             with suppress(StorageError):  # on a full disk it stays "running", to be found interrupted

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mer.cluster import Needs
-from mer.errors import LostError, MerError
+from mer.errors import LostError, MerError, RunError
 from mer.files import home
+from mer.outcomes import Outcome, finished
+from mer.runs import Run
 from mer.tracking import RunStore
 
 if TYPE_CHECKING:
@@ -101,10 +103,17 @@ class Hand:
             run = runs.get(self.run_id)
             if run.status == "queued":
                 runs.start(run.id)
-            elif run.status not in ("running", "stopping"):
-                return {"run_id": run.id, "status": run.status}  # cancelled in the meantime
+            elif run.status not in ("running", "stopping"):  # cancelled, or another worker ended it
+                return _ended(runs, run)
             experiment = Experiment(lambda: runs, callbacks=callbacks, ranks=ranks, retried=True)
             experiment.notify = Stage(runs, run.id, experiment.beats)
             outcome = experiment.go_on(run)
             ranks.tell(None)
             return outcome.to_dict()
+
+
+def _ended(runs: RunStore, run: Run) -> dict[str, Any]:
+    """What became of a run that has ended; raises RunError if it failed."""
+    if run.status == "failed":
+        raise RunError(run.reason)
+    return (finished(runs, run) or Outcome(run.id, run.status)).to_dict()

@@ -144,27 +144,55 @@ def test_what_a_run_asks_is_kept_and_changes_no_setting(runs, spec):
     assert Needs.from_json(runs.get(requeue(runs, far).id).needs) == Needs(2)
 
 
-def test_a_run_that_lost_a_worker_stays_as_it_is_for_who_tries_again(runs, spec, monkeypatch):
+@pytest.mark.parametrize("end", [LostError("gone"), SystemExit(1)], ids=["another lost", "ended by Ray"])
+def test_a_run_that_lost_a_worker_stays_as_it_is_for_who_tries_again(runs, spec, monkeypatch, end):
     def lose(*arguments):
-        raise LostError("gone")
+        raise end
 
     monkeypatch.setattr(Experiment, "_fold", lose)
     for retried, status in ((True, "running"), (False, "failed")):
         run_id = enrol(runs, spec)
-        with pytest.raises(LostError):
+        with pytest.raises(type(end)):
             Experiment(lambda: runs, retried=retried).go_on(runs.get(run_id))
         assert runs.get(run_id).status == status
 
 
-def test_a_worker_that_does_not_see_the_drivers_home_says_so(tmp_path, monkeypatch):
+@pytest.fixture
+def hand_of(monkeypatch):
+    """The only worker of a run, in this process, whose environment it changes meanwhile."""
     for name in ("MER_SLOTS", "CUDA_VISIBLE_DEVICES"):
         monkeypatch.setenv(name, "1")
     monkeypatch.setattr(sys, "stdout", sys.stdout)
-    hand = Hand(surroundings(), "abc", 0, Needs())
+    return lambda run_id: Hand(surroundings(), run_id, 0, Needs())
+
+
+def test_a_worker_that_does_not_see_the_drivers_home_says_so(tmp_path, hand_of):
+    hand = hand_of("abc")
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
     told = hand.work(None, str(tmp_path / "no sign"), "{}", [])
     assert "does not see MER_HOME=" in told["error"]
     assert "lost" not in told
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [
+        ("finished", {"status": "finished", "metrics": {"test_accuracy": 0.5}, "checkpoint": None}),
+        ("stopped", {"status": "stopped", "metrics": {}, "checkpoint": None}),
+        ("failed", {"error": "the reason"}),
+    ],
+)
+def test_a_worker_that_finds_the_run_ended_tells_how_as_the_one_did_not_that_was_lost(
+    runs, spec, hand_of, tmp_path, status, answer
+):
+    run_id = enrol(runs, spec)
+    runs.start(run_id)
+    runs.log(run_id, [(0, answer.get("metrics", {}))])
+    runs.finish(run_id, status, reason="the reason")
+    sign = tmp_path / "sign"
+    sign.touch()
+    told = hand_of(run_id).work(None, str(sign), "{}", [])
+    assert told == answer | ({} if "error" in answer else {"run_id": run_id})
 
 
 def test_of_the_environment_workers_have_what_is_ours_alone(monkeypatch, own_home):

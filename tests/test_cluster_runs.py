@@ -187,6 +187,17 @@ def test_a_node_that_dies_costs_an_epoch_at_most(mer, cluster, corpus, calm):
     assert epochs_of(run) == 20
 
 
+def test_a_worker_that_ray_ends_is_no_failure_of_the_run(mer, corpus, calm):
+    process = mer(*asked("train", corpus, "--executor", "ray", epochs=20))
+    run = wait_for(lambda: only("running"))
+    wait_for(lambda: epochs_of(run) >= 2)
+    hands()[0].terminate()  # as on a node that is drained, and when the run is stopped from outside
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err[-3000:]
+    assert "a worker was lost, going on from the last epoch" in err
+    assert difference(json.loads(out), calm["one"]) == 0
+
+
 def test_runs_are_cancelled_at_work_and_while_they_wait(mer, corpus):
     first = mer(*asked("train", corpus, "--executor", "ray", "--workers", "2", *LONG))
     working = wait_for(lambda: only("running"))
@@ -289,6 +300,7 @@ def test_a_ray_of_our_own_lets_nobody_in_without_its_token(mer, corpus, tmp_path
         assert stranger.returncode, mode
         assert "token" in stranger.stderr
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
-    assert RunStore.open().get(run.id).status == "stopped"
+    _, err = process.communicate(timeout=60)
+    ended = RunStore.open().get(run.id)
+    assert (ended.status, ended.reason) == ("stopped", "cancelled"), err[-3000:]
     assert no_hand_is_left()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mer.cluster import Needs
 from mer.errors import LostError, MerError, RunError
 from mer.files import home
+from mer.machine import processors
 from mer.outcomes import Outcome, finished
 from mer.runs import Run
 from mer.tracking import RunStore
@@ -38,7 +39,7 @@ class Hand:
 
     def __init__(self, environment: dict[str, str], run_id: str, rank: int, needs: Needs) -> None:
         os.environ |= environment
-        runs_here = int((os.cpu_count() or 1) // max(needs.cpus, 1))  # it is to use its share of the cores
+        runs_here = int(len(processors()) // max(needs.cpus, 1))  # it is to use its share of the cores
         os.environ["MER_SLOTS"] = str(max(1, runs_here))
         if not needs.gpus:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # those of the node are for who asked for them

@@ -16,6 +16,7 @@ from mer.experiments import Experiment
 from mer.fleet import require_shared_runs
 from mer.hands import Hand, surroundings
 from mer.jobs import enrol, requeue
+from mer.machine import cores
 from mer.material import Spec
 from mer.tracking import RunStore
 from tests.run_helpers import tiny_config
@@ -163,7 +164,7 @@ def hand_of(monkeypatch):
     for name in ("MER_SLOTS", "CUDA_VISIBLE_DEVICES"):
         monkeypatch.setenv(name, "1")
     monkeypatch.setattr(sys, "stdout", sys.stdout)
-    return lambda run_id: Hand(surroundings(), run_id, 0, Needs())
+    return lambda run_id, **needs: Hand(surroundings(), run_id, 0, Needs(**needs))
 
 
 def test_a_worker_that_does_not_see_the_drivers_home_says_so(tmp_path, hand_of):
@@ -172,6 +173,14 @@ def test_a_worker_that_does_not_see_the_drivers_home_says_so(tmp_path, hand_of):
     told = hand.work(None, str(tmp_path / "no sign"), "{}", [])
     assert "does not see MER_HOME=" in told["error"]
     assert "lost" not in told
+
+
+def test_a_worker_uses_its_share_of_the_cores_it_may_use(monkeypatch, hand_of):
+    """As where a batch system gives a node's processes eight of its 64."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    hand_of("abc", cpus=4)
+    assert cores() == 4
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ than that, Streamlit shows a placeholder first and keeps it for half a second.
 """
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,10 +101,10 @@ def guarded(said: set[str] | None = None) -> Iterator[None]:
 
 def _machine() -> None:
     """One line of state: where it computes, how many at once, and what is active."""
-    from mer.machine import gpus, slots
+    from mer.machine import gpus, processors, slots
     from pages._ui.data import active_runs
 
-    device = f"{gpus()} GPU" if gpus() else f"CPU, {os.cpu_count()} cores"
+    device = f"{gpus()} GPU" if gpus() else f"CPU, {counted(len(processors()), 'core')}"
     st.caption(f"{device} · {counted(slots(), 'run')} at a time")
     for run in active_runs()[:5]:
         icon, _ = STATUS[run.status]

@@ -156,6 +156,12 @@ def test_an_empty_folder_is_filled(brief, tmp_path):
     assert len(audio_of(write_demo(tmp_path / "set", clips_per_class=2, workers=1))) == 10
 
 
+def test_songs_are_shared_out_to_the_cores_this_process_may_use(brief, tmp_path, monkeypatch):
+    monkeypatch.setattr(corpus, "processors", lambda: [3])
+    monkeypatch.setattr(corpus, "ProcessPoolExecutor", None)  # one core works by itself
+    assert len(audio_of(write_demo(tmp_path / "set", clips_per_class=2))) == 10
+
+
 def test_nothing_is_left_behind_when_a_song_fails(tmp_path, monkeypatch):
     calls = []
 

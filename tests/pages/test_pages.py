@@ -104,6 +104,12 @@ def test_a_setting_that_makes_no_sense_is_named_and_the_page_stays(name, monkeyp
     assert "MER_SLOTS='many' should be a whole number" in said(app.sidebar)
 
 
+def test_the_sidebar_counts_the_cores_that_runs_may_use(monkeypatch):
+    monkeypatch.setattr("mer.machine.processors", lambda: [0, 2, 5])
+    monkeypatch.setattr("mer.machine.gpus", lambda: 0)
+    assert "CPU, 3 cores" in said(opened("home").sidebar)
+
+
 @pytest.mark.parametrize("name", TITLES)
 def test_damaged_files_leave_each_page_whole(name, spoiled):
     assert whole(opened(name), name)

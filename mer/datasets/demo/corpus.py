@@ -19,6 +19,7 @@ from mer.datasets.demo.band import play
 from mer.datasets.demo.styles import draw_song
 from mer.datasets.demo.voices import SR
 from mer.errors import DataError, StorageError
+from mer.machine import processors
 
 __all__ = ["GENERATOR", "SECONDS", "write_demo"]
 
@@ -51,7 +52,7 @@ def write_demo(
     (path, label, song) and dataset.json; it must not exist, or be empty. A song has up to four
     excerpts, and a class at least five songs where it has five clips. `progress` is called with (clips
     written, clips in all). The same seed gives the same bytes whatever the number of `workers` (None:
-    one per core; 1: in this process).
+    one per core it may use; 1: in this process).
 
     Workers are started afresh and import the main script, so a script without a main guard, or a page,
     passes workers=1 or leaves the work to a process of its own.
@@ -64,7 +65,7 @@ def write_demo(
     tasks = _tasks(clips_per_class)
     with _appearing(out) as folder:
         rows: list[tuple[str, str, str]] = []
-        for done in _run(folder, seed, tasks, workers or os.cpu_count() or 1):
+        for done in _run(folder, seed, tasks, workers or len(processors())):
             rows += done
             if progress:
                 progress(len(rows), clips_per_class * len(MER500_CLASSES))

@@ -105,6 +105,7 @@ class Hand:
             if run.status == "queued":
                 runs.start(run.id)
             elif run.status not in ("running", "stopping"):  # cancelled, or another worker ended it
+                ranks.tell(None)
                 return _ended(runs, run)
             experiment = Experiment(lambda: runs, callbacks=callbacks, ranks=ranks, retried=True)
             experiment.notify = Stage(runs, run.id, experiment.beats)

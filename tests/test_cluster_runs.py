@@ -13,9 +13,11 @@ import psutil
 import pytest
 
 from mer.checkpoints import load_checkpoint
-from mer.jobs import cancel
+from mer.cluster import Needs
+from mer.jobs import cancel, enrol
+from mer.material import Spec
 from mer.tracking import RunStore
-from tests.run_helpers import TINY, write_songs
+from tests.run_helpers import TINY, tiny_config, write_songs
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install -r requirements-ray.txt")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
@@ -216,6 +218,19 @@ def test_runs_are_cancelled_at_work_and_while_they_wait(mer, corpus):
     assert told(first, status=130)["status"] == "stopped"
     assert RunStore.open().get(working.id).reason.startswith("stopped on request in epoch")
     assert no_hand_is_left()
+
+
+def test_all_workers_leave_a_run_as_it_is_that_ended_before_they_began(mer, corpus):
+    runs = RunStore.open()
+    spec = Spec(data=str(corpus), config=tiny_config())
+    run_id = enrol(runs, spec, needs=Needs(2).to_json())
+    process = mer("runs", "work", run_id)
+    wait_for(lambda: runs.get(run_id).tags.get("mer.owner"))  # its workers look a little later
+    runs.finish(run_id, "stopped", reason="somebody's wish")
+    out, err = process.communicate(timeout=100)
+    assert json.loads(out)["status"] == "stopped"
+    assert "lost" not in err
+    assert runs.get(run_id).reason == "somebody's wish"
 
 
 def test_a_killed_driver_takes_its_workers_along_and_the_run_can_go_on(mer, corpus):

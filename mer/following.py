@@ -1,18 +1,37 @@
 """What the other processes do while the first works on a run: train along, and nothing else."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from mer.material import Material, Spec, prepare
 from mer.outset import Outset
-from mer.ranks import Ranks
+from mer.ranks import Ranks, together
 from mer.resume import load_state
 from mer.runs import state_path
 from mer.training import Stop
 
-__all__ = ["follow"]
+__all__ = ["lead_or_follow"]
+
+T = TypeVar("T")
 
 
-def follow(ranks: Ranks) -> None:
+def lead_or_follow(lead: Callable[[Ranks], T]) -> T | None:
+    """Have the first of all processes that torchrun started `lead`, the others train along.
+
+    What `lead` gives in the first, None in the others; these are let go once it is through. Raises as `lead`
+    does, in the others LostError.
+    """
+    with together() as ranks:
+        if not ranks.first:
+            _follow(ranks)
+            return None
+        result = lead(ranks)
+        ranks.tell(None)
+        return result
+
+
+def _follow(ranks: Ranks) -> None:
     """Train along with each run, or fold, that the first process tells of, until it tells of none."""
     known: dict[Path, Material] = {}
     while order := ranks.hear():

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mer.cluster import Needs
-from mer.errors import LostError, MerError, RunError
+from mer.errors import LostError, MerError
 from mer.files import home
 from mer.machine import processors
 from mer.outcomes import Outcome, finished
@@ -21,6 +21,7 @@ from mer.runs import Run
 from mer.tracking import RunStore
 
 if TYPE_CHECKING:
+    from mer.ranks import Ranks
     from mer.training import Callback
 
 __all__ = ["Hand", "surroundings"]
@@ -88,34 +89,31 @@ class Hand:
             return {"error": f"{type(error).__name__}: {error}"}
 
     def _work(self, owner: str, callbacks: "Sequence[Callback]") -> dict[str, Any]:
-        from mer.experiments import Experiment
-        from mer.following import follow
-        from mer.jobs import Stage
+        from mer.following import lead_or_follow
         from mer.parallel import share_cores
-        from mer.ranks import together
 
         share_cores()
-        with together() as ranks:
-            if not ranks.first:
-                follow(ranks)
-                return {}
-            runs = RunStore.open()
-            runs.acts_for = owner
-            run = runs.get(self.run_id)
-            if run.status == "queued":
-                runs.start(run.id)
-            elif run.status not in ("running", "stopping"):  # cancelled, or another worker ended it
-                ranks.tell(None)
-                return _ended(runs, run)
-            experiment = Experiment(lambda: runs, callbacks=callbacks, ranks=ranks, retried=True)
-            experiment.notify = Stage(runs, run.id, experiment.beats)
-            outcome = experiment.go_on(run)
-            ranks.tell(None)
-            return outcome.to_dict()
+        return lead_or_follow(lambda ranks: self._lead(ranks, owner, callbacks)) or {}
+
+    def _lead(self, ranks: "Ranks", owner: str, callbacks: "Sequence[Callback]") -> dict[str, Any]:
+        """Work on the run, as the first of its processes."""
+        from mer.experiments import Experiment
+        from mer.jobs import Stage
+
+        runs = RunStore.open()
+        runs.acts_for = owner
+        run = runs.get(self.run_id)
+        if run.status == "queued":
+            runs.start(run.id)
+        elif run.status not in ("running", "stopping"):  # cancelled, or another worker ended it
+            return _ended(runs, run)
+        experiment = Experiment(lambda: runs, callbacks=callbacks, ranks=ranks, retried=True)
+        experiment.notify = Stage(runs, run.id, experiment.beats)
+        return experiment.go_on(run).to_dict()
 
 
 def _ended(runs: RunStore, run: Run) -> dict[str, Any]:
-    """What became of a run that has ended; raises RunError if it failed."""
+    """What became of a run that has ended, as `Hand.work` tells it."""
     if run.status == "failed":
-        raise RunError(run.reason)
+        return {"error": run.reason}
     return (finished(runs, run) or Outcome(run.id, run.status)).to_dict()

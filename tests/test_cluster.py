@@ -191,9 +191,7 @@ def test_a_worker_uses_its_share_of_the_cores_it_may_use(monkeypatch, hand_of):
         ("failed", {"error": "the reason"}),
     ],
 )
-def test_a_worker_that_finds_the_run_ended_tells_how_as_the_one_did_not_that_was_lost(
-    runs, spec, hand_of, tmp_path, status, answer
-):
+def test_a_worker_that_finds_its_run_ended_tells_how(runs, spec, hand_of, tmp_path, status, answer):
     run_id = enrol(runs, spec)
     runs.start(run_id)
     runs.log(run_id, [(0, answer.get("metrics", {}))])

@@ -31,18 +31,13 @@ def run_together(work: "Callable[[Experiment], Outcome]", *, as_json: bool) -> i
     """Work on a run, with all processes that torchrun started, if it did; show what became of it."""
     from mer.cli.epochs import EpochBar
     from mer.experiments import Experiment
-    from mer.following import follow
-    from mer.ranks import together
+    from mer.following import lead_or_follow
     from mer.tracking import RunStore
 
-    with together() as ranks:
-        if not ranks.first:
-            follow(ranks)
-            return 0
-        experiment = Experiment(RunStore.open, callbacks=[EpochBar()], notify=Bars(), ranks=ranks)
-        outcome = work(experiment)
-        ranks.tell(None)
-    return show_outcome(outcome, as_json=as_json)
+    outcome = lead_or_follow(
+        lambda ranks: work(Experiment(RunStore.open, callbacks=[EpochBar()], notify=Bars(), ranks=ranks))
+    )
+    return show_outcome(outcome, as_json=as_json) if outcome else 0
 
 
 def _launch(spec: "Spec", needs: str, *, as_json: bool) -> int:

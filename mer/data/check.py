@@ -15,11 +15,11 @@ from mer.data.clips import Clip, Dataset
 from mer.utils.errors import DataError
 from mer.utils.files import home, write_atomic
 from mer.utils.parallel import process_map
+from mer.utils.progress import Notify
 
 __all__ = ["Grouping", "Report", "check", "group_by_sound"]
 
 GROUPS_VERSION = 2
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def check(
     group: bool = True,
     trainable: bool = True,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: Notify | None = None,
 ) -> Report:
     """Decode every clip once, drop what cannot be used, and find the songs where none are given.
 
@@ -135,7 +135,7 @@ def check(
     return group_by_sound(report, workers=workers, progress=progress)
 
 
-def _named(progress: Progress | None, title: str) -> Callable[[int, int], None] | None:
+def _named(progress: Notify | None, title: str) -> Callable[[int, int], None] | None:
     return (lambda done, total: progress(title, done, total)) if progress else None
 
 
@@ -165,7 +165,7 @@ def _fingerprint(path: Path) -> Any:
     return fingerprint(load(path, AudioConfig()), AudioConfig().sample_rate)
 
 
-def group_by_sound(report: Report, *, workers: int | None = None, progress: Progress | None = None) -> Report:
+def group_by_sound(report: Report, *, workers: int | None = None, progress: Notify | None = None) -> Report:
     """Give clips without a song the group of clips that share audio or sound alike.
 
     The result is kept under MER_HOME by content, so it is worked out once for the same audio. A song
@@ -201,7 +201,7 @@ def group_by_sound(report: Report, *, workers: int | None = None, progress: Prog
     )
 
 
-def _find_groups(report: Report, workers: int | None, progress: Progress | None) -> dict[str, Any]:
+def _find_groups(report: Report, workers: int | None, progress: Notify | None) -> dict[str, Any]:
     from mer.data.similarity import SAME_AUDIO, SOUNDS_ALIKE, group
 
     hashes = [fact.content_hash for fact in report.facts]

@@ -16,10 +16,11 @@ import numpy as np
 from mer.data.cache.controls import entry
 from mer.data.cache.descriptors import SETTINGS, SIZE, describe
 from mer.data.splits import Split, partition
-from mer.experiments.prepared import Material, Notify
+from mer.experiments.prepared import Material
 from mer.metrics.predictions import score_rows
 from mer.metrics.probabilities import softmax
 from mer.utils.files import home, write_atomic
+from mer.utils.progress import Notify
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline

@@ -16,7 +16,7 @@ import numpy as np
 from mer.audio.transforms import EvalTransform
 from mer.experiments.baseline import baseline_rows, with_baseline
 from mer.experiments.callbacks import LogFigures, SaveState, SendState, StopOnRequest, newest_state
-from mer.experiments.prepared import Material, Notify, Spec, prepare
+from mer.experiments.prepared import Material, Spec, prepare
 from mer.experiments.records import headline, make_card, parameters, save_evaluation, versions
 from mer.experiments.setup import Outset, new_model
 from mer.experiments.testing import judge
@@ -30,6 +30,7 @@ from mer.runs.store import RunStore
 from mer.training.distributed import ALONE, Ranks
 from mer.training.loop import Callback, State, Stop
 from mer.utils.errors import DataError, LostError, MerError, RunError, StorageError
+from mer.utils.progress import Notify
 
 __all__ = ["Experiment"]
 

@@ -1,6 +1,6 @@
 """What a run is asked to do, and the checked clips and features that it works on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,9 @@ from mer.data.windows import WindowSet
 from mer.experiments.prepared_shards import ShardedMaterial
 from mer.metrics.predictions import answer_row
 from mer.utils.errors import RunError
+from mer.utils.progress import Notify
 
-__all__ = ["Material", "Notify", "Spec", "prepare"]
-
-Notify = Callable[[str, int, int], None]
+__all__ = ["Material", "Spec", "prepare"]
 
 
 @dataclass(frozen=True, slots=True)

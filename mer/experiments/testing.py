@@ -12,14 +12,13 @@ from mer.data.windows import Windows
 from mer.experiments.prepared import Material
 from mer.experiments.prepared_shards import ShardedMaterial
 from mer.metrics.calibration import fit_temperature, tempered
-from mer.metrics.scores import OUTSIDE, evaluate
+from mer.metrics.scores import OUTSIDE
 from mer.metrics.votes import agreement
 from mer.models.zoo import Classifier
 from mer.training.embeddings import KeptEmbeddings
-from mer.training.losses import within
-from mer.training.predict import window_probabilities
+from mer.training.predict import Answers, window_probabilities
 
-__all__ = ["Answers", "Judged", "judge"]
+__all__ = ["Judged", "judge"]
 
 ENOUGH = 20  # validation clips; fewer say little about a temperature
 
@@ -37,39 +36,6 @@ class Judged:
     rows: list[dict[str, Any]]
     validation: list[dict[str, Any]]
     calibration: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What a network says of some clips, from what it gives for their windows, (windows, outputs).
-
-    `probabilities` (clips, classes) are shares of the classes alone; `hits` (clips, 2) counts windows that
-    are right, and all, None for several networks together; `outside` (clips,) is true where the likeliest of
-    more outputs is no class, None where there are no more.
-    """
-
-    windows: Windows
-    probabilities: np.ndarray
-    hits: np.ndarray | None
-    outside: np.ndarray | None
-
-    @classmethod
-    def of(cls, windows: Windows, found: np.ndarray, scores: np.ndarray) -> "Answers":
-        """Pooled by clip, as the windows' scores (windows,) weigh them."""
-        pooled, classes = windows.pool(found, scores), windows.classes
-        outside = pooled.argmax(axis=1) >= classes if pooled.shape[1] > classes else None
-        return cls(windows, within(pooled, classes), windows.hits(found), outside)
-
-    def scores(self, *, groups: list[str], classes: tuple[str, ...]) -> dict[str, Any]:
-        """Those of `mer.metrics.scores.evaluate`."""
-        return evaluate(
-            self.windows.labels,
-            self.probabilities,
-            groups=groups,
-            classes=classes,
-            windows=self.hits,
-            outside=self.outside,
-        )
 
 
 def judge(

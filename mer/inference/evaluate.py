@@ -11,12 +11,12 @@ from mer.data.check import Report, check
 from mer.data.clips import Dataset
 from mer.data.load import load_dataset
 from mer.data.windows import WindowSet
-from mer.experiments.prepared import Notify
-from mer.experiments.testing import Answers
 from mer.inference.ensemble import open_predictor
 from mer.inference.predictor import Predictor
 from mer.metrics.votes import agreement
+from mer.training.predict import Answers
 from mer.utils.errors import DataError
+from mer.utils.progress import Notify
 
 __all__ = ["evaluate_checkpoint"]
 

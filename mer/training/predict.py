@@ -1,18 +1,55 @@
 """What a network answers to windows, without learning from them."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import torch
 
 from mer.audio.transforms import EvalTransform
 from mer.config.sections import TrainConfig
 from mer.data.windows import Windows
+from mer.metrics.scores import evaluate
 from mer.models.zoo import Classifier
 from mer.training.distributed import ALONE, Ranks
 from mer.training.embeddings import Embed, embedded
 from mer.training.feed import Feed, looking, passes
-from mer.training.losses import to_probabilities
+from mer.training.losses import to_probabilities, within
 
-__all__ = ["autocast", "predict_windows", "window_probabilities"]
+__all__ = ["Answers", "autocast", "predict_windows", "window_probabilities"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a network says of some clips, from what it gives for their windows, (windows, outputs).
+
+    `probabilities` (clips, classes) are shares of the classes alone; `hits` (clips, 2) counts windows that
+    are right, and all, None for several networks together; `outside` (clips,) is true where the likeliest of
+    more outputs is no class, None where there are no more.
+    """
+
+    windows: Windows
+    probabilities: np.ndarray
+    hits: np.ndarray | None
+    outside: np.ndarray | None
+
+    @classmethod
+    def of(cls, windows: Windows, found: np.ndarray, scores: np.ndarray) -> "Answers":
+        """Pooled by clip, as the windows' scores (windows,) weigh them."""
+        pooled, classes = windows.pool(found, scores), windows.classes
+        outside = pooled.argmax(axis=1) >= classes if pooled.shape[1] > classes else None
+        return cls(windows, within(pooled, classes), windows.hits(found), outside)
+
+    def scores(self, *, groups: list[str], classes: tuple[str, ...]) -> dict[str, Any]:
+        """Those of `mer.metrics.scores.evaluate`."""
+        return evaluate(
+            self.windows.labels,
+            self.probabilities,
+            groups=groups,
+            classes=classes,
+            windows=self.hits,
+            outside=self.outside,
+        )
 
 
 def autocast(device: torch.device, config: TrainConfig) -> torch.autocast:

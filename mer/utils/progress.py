@@ -1,8 +1,11 @@
 """How far long work is and how long it will still take, in words."""
 
 import time
+from collections.abc import Callable
 
-__all__ = ["Pace", "duration"]
+__all__ = ["Notify", "Pace", "duration"]
+
+Notify = Callable[[str, int, int], None]  # what is being done, how much of it is done, how much there is
 
 
 def duration(seconds: float | None) -> str:

@@ -12,75 +12,124 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import torchaudio
+from torch import nn
 
 from mer.audio.decode import windows
-from mer.audio.signal import Band, bands, times
+from mer.audio.signal import bands, times
 from mer.config.sections import AudioConfig, MelConfig
 
-__all__ = ["Standardizer", "analysis", "as_input", "images", "log_mel", "mel_frequencies"]
+__all__ = ["LogMel", "Standardizer", "as_input", "images", "log_mel", "mel_frequencies"]
 
 LEAST_SPREAD = 1.0  # dB: a window of less, near silence, is not blown up
 POWER_FLOOR = 1e-10  # -100 dB: below the noise of 16-bit audio, keeps the logarithm finite
+SILENCE = float(10.0 * torch.log10(torch.tensor(POWER_FLOOR)))  # the level of that floor, dB
 
 
-def analysis(sample_rate: int, config: MelConfig) -> tuple[torch.Tensor, torch.Tensor]:
-    """Hann window (n_fft,) and mel filters (n_mels, n_fft // 2 + 1)."""
-    filters = torchaudio.functional.melscale_fbanks(
-        n_freqs=config.n_fft // 2 + 1,
-        f_min=config.f_min,
-        f_max=config.f_max,
-        n_mels=config.n_mels,
-        sample_rate=sample_rate,
-        norm="slaney" if config.scale == "slaney" else None,
-        mel_scale=config.scale,
-    )
-    return torch.hann_window(config.n_fft), filters.T.contiguous()
+class LogMel(nn.Module):
+    """Windows of sound to log-mel images, in dB.
+
+    The images in the store, those of a prediction and those of an exported model all come from here.
+
+    Parameters
+    ----------
+    sample_rate
+        Samples per second of the windows, Hz.
+    config
+        Settings of the Fourier transform, the mel bands and the image.
+
+    References
+    ----------
+    Slaney, "Auditory Toolbox", 1998, for the mel scale; `scale="htk"` is that of the HTK book.
+    """
+
+    def __init__(self, sample_rate: int, config: MelConfig) -> None:
+        super().__init__()
+        self.config = config
+        filters = torchaudio.functional.melscale_fbanks(
+            n_freqs=config.n_fft // 2 + 1,
+            f_min=config.f_min,
+            f_max=config.f_max,
+            n_mels=config.n_mels,
+            sample_rate=sample_rate,
+            norm="slaney" if config.scale == "slaney" else None,
+            mel_scale=config.scale,
+        )
+        self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
+        self.starts = []
+        for number, (first, band) in enumerate(bands(filters.T.contiguous())):
+            self.starts.append(first)
+            self.register_buffer(f"band_{number}", band, persistent=False)
+
+    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+        """Waveforms float32 (n, samples) to images float16 (n, size, size)."""
+        return self.images(self.levels(windows))
+
+    def levels(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """Waveforms (..., samples) to log-mel spectrograms in dB (..., n_mels, 1 + samples // hop_length)."""
+        config, samples = self.config, waveforms.shape[-1]
+        short = config.n_fft // 2 + 1 - samples  # reflection at the ends needs more samples than that
+        spectrum = torch.stft(
+            F.pad(waveforms, (0, short)) if short > 0 else waveforms,
+            config.n_fft,
+            config.hop_length,
+            window=self.window,
+            pad_mode="reflect",
+            return_complex=True,
+        )
+        # Of |spectrum|^2 torch's `abs` would take the root first, which costs four times as much.
+        power = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
+        parts = [(first, getattr(self, f"band_{number}")) for number, first in enumerate(self.starts)]
+        frames = 1 + samples // config.hop_length
+        level = 10.0 * torch.log10(times(parts, power[..., :frames]).clamp_min(POWER_FLOOR))
+        if config.reference == "max":
+            loudest = level.amax(dim=(-2, -1), keepdim=True)
+            level = level - torch.where(loudest > SILENCE, loudest, 0.0)
+        return level.clamp_min(-config.top_db)
+
+    def images(self, levels: torch.Tensor) -> torch.Tensor:
+        """Spectrograms (n, n_mels, frames) to images float16 (n, size, size); row 0 is the lowest band.
+
+        float16 resolves 1/16 dB at -80 dB, far below what is audible.
+        """
+        size = (self.config.image_size, self.config.image_size)
+        resized = F.interpolate(levels[:, None], size=size, mode="bilinear", antialias=True)
+        return resized[:, 0].to(torch.float16)
 
 
 @lru_cache(maxsize=8)
-def _banded_analysis(sample_rate: int, config: MelConfig) -> tuple[torch.Tensor, tuple[Band, ...]]:
-    window, filters = analysis(sample_rate, config)
-    return window, bands(filters)
+def _log_mel(sample_rate: int, config: MelConfig) -> LogMel:
+    return LogMel(sample_rate, config)
 
 
 def log_mel(waveform: np.ndarray, *, sample_rate: int, config: MelConfig) -> torch.Tensor:
-    """Log-mel spectrogram in dB, float32 of shape (n_mels, 1 + samples // hop_length).
+    """Log-mel spectrogram in dB.
 
-    With `reference="max"` 0 dB is the loudest point of this waveform; with "absolute" it is a power
-    of 1. Either way no value is more than `top_db` below 0 dB. Silence is all at that lower end.
+    Parameters
+    ----------
+    waveform
+        Samples, float32 of shape (samples,).
+    sample_rate
+        Samples per second, Hz.
+    config
+        With `reference="max"` 0 dB is the loudest point of this waveform, with "absolute" a power of 1.
+        Either way no value is more than `top_db` below 0 dB. Silence is all at that lower end.
+
+    Returns
+    -------
+    torch.Tensor
+        float32 of shape (n_mels, 1 + samples // hop_length).
     """
     with torch.inference_mode():
-        window, filters = _banded_analysis(sample_rate, config)
-        samples = torch.from_numpy(np.ascontiguousarray(waveform))
-        short = config.n_fft // 2 + 1 - len(samples)  # reflection at the ends needs more samples than that
-        spectrum = torch.stft(
-            F.pad(samples, (0, short)) if short > 0 else samples,
-            config.n_fft,
-            config.hop_length,
-            window=window,
-            pad_mode="reflect",
-            return_complex=True,
-        )[:, : 1 + len(samples) // config.hop_length]
-        # Of |spectrum|^2 torch's `abs` would take the root first, which costs four times as much.
-        power = times(filters, torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag))
-        level = 10.0 * torch.log10(power.clamp_min(POWER_FLOOR))
-        if config.reference == "max" and power.max() > POWER_FLOOR:
-            level = level - level.max()
-        return level.clamp_min(-config.top_db)
+        return _log_mel(sample_rate, config).levels(torch.from_numpy(np.ascontiguousarray(waveform)))
 
 
 def images(waveform: np.ndarray, *, audio: AudioConfig, mel: MelConfig) -> np.ndarray:
-    """Log-mel images of all windows of a clip: float16 dB of shape (windows, size, size).
-
-    Row 0 is the lowest band. float16 resolves 1/16 dB at -80 dB, far below what is audible.
-    """
-    size = (mel.image_size, mel.image_size)
-    levels = torch.stack(
-        [log_mel(w, sample_rate=audio.sample_rate, config=mel) for w in windows(waveform, audio)]
-    )
+    """Log-mel images of all windows of a clip: float16 dB of shape (windows, size, size)."""
     with torch.inference_mode():
-        resized = F.interpolate(levels[:, None], size=size, mode="bilinear", antialias=True)
-    return resized[:, 0].to(torch.float16).numpy()
+        module = _log_mel(audio.sample_rate, mel)
+        # Window by window, since the spectra of all windows of a long clip would fill the memory.
+        levels = [module.levels(torch.from_numpy(window)) for window in windows(waveform, audio)]
+        return module.images(torch.stack(levels)).numpy()
 
 
 def mel_frequencies(config: MelConfig) -> np.ndarray:
@@ -129,7 +178,7 @@ class Standardizer:
         if not self.per_window:
             return values.sub_(self.mean).div_(self.std)
         std, mean = torch.std_mean(values, dim=(-2, -1), correction=0, keepdim=True)
-        return values.sub_(mean).div_(std.clamp_min_(LEAST_SPREAD))
+        return values.sub_(mean).div_(std.clamp_min(LEAST_SPREAD))
 
     def to_dict(self) -> dict[str, float]:
         """What a card keeps of it."""

@@ -4,6 +4,8 @@ A mel filter covers a few of hundreds of frequencies, one phase of a resampling 
 samples. Cut into bands of rows that need nearly the same columns, the product skips most zeros.
 """
 
+from collections.abc import Sequence
+
 import torch
 
 __all__ = ["Band", "bands", "times"]
@@ -24,6 +26,6 @@ def bands(matrix: torch.Tensor) -> tuple[Band, ...]:
     return tuple(found)
 
 
-def times(matrix: tuple[Band, ...], values: torch.Tensor) -> torch.Tensor:
-    """The matrix times values (columns, n): (rows, n)."""
-    return torch.cat([band @ values[first : first + band.shape[1]] for first, band in matrix])
+def times(matrix: Sequence[Band], values: torch.Tensor) -> torch.Tensor:
+    """The matrix times values (..., columns, n): (..., rows, n)."""
+    return torch.cat([band @ values[..., first : first + band.shape[1], :] for first, band in matrix], dim=-2)

@@ -7,9 +7,41 @@ import torch
 
 from mer.data.cache.arrays import ArrayFile
 
-__all__ = ["WindowSet", "Windows"]
+__all__ = ["WindowSet", "Windows", "pool", "window_weights"]
 
 IN_MEMORY = 2**29  # bytes of float16 images that are gathered into memory; more is read when it is needed
+
+
+def pool(rows: np.ndarray, scores: np.ndarray | None = None, clips: np.ndarray | None = None) -> np.ndarray:
+    """Weighted mean of the windows of each clip.
+
+    Parameters
+    ----------
+    rows
+        One row per window, such as its probabilities; shape (windows, columns).
+    scores
+        What each window counts for, before a softmax over its clip; shape (windows,). Default: all the same.
+    clips
+        The number of each window's clip, from 0; shape (windows,). Default: all windows are of one clip.
+
+    Returns
+    -------
+    np.ndarray
+        float64 of shape (clips, columns).
+    """
+    clips = np.zeros(len(rows), int) if clips is None else clips
+    weights = window_weights(np.zeros(len(rows)) if scores is None else scores, clips)
+    total = np.zeros((int(clips.max()) + 1, rows.shape[1]))
+    np.add.at(total, clips, rows * weights[:, None])
+    return total
+
+
+def window_weights(scores: np.ndarray, clips: np.ndarray) -> np.ndarray:
+    """The softmax of the `scores` (windows,) over each clip; see `pool`."""
+    top = np.full(int(clips.max()) + 1, -np.inf)
+    np.maximum.at(top, clips, scores)
+    weights = np.exp(scores - top[clips])
+    return weights / np.bincount(clips, weights)[clips]
 
 
 class Windows:
@@ -69,20 +101,9 @@ class Windows:
         """Numbers of all windows of some clips, one clip after the other."""
         return np.concatenate([np.arange(self.starts[c], self.starts[c] + self.counts[c]) for c in clips])
 
-    def pool(self, probabilities: np.ndarray, scores: np.ndarray | None = None) -> np.ndarray:
-        """Mean over the windows of each clip: (windows, classes) -> (clips, classes).
-
-        With `scores` (windows,) a window counts for its share in their softmax over the clip.
-        """
-        if scores is None:
-            scores = np.zeros(len(self))
-        top = np.full(len(self.counts), -np.inf)
-        np.maximum.at(top, self.clip, scores)
-        shares = np.exp(scores - top[self.clip])
-        shares /= np.bincount(self.clip, shares, minlength=len(self.counts))[self.clip]
-        total = np.zeros((len(self.labels), probabilities.shape[1]))
-        np.add.at(total, self.clip, probabilities * shares[:, None])
-        return total
+    def pool(self, rows: np.ndarray, scores: np.ndarray | None = None) -> np.ndarray:
+        """Rows of windows (windows, columns) to those of clips (clips, columns); see `pool`."""
+        return pool(rows, scores, self.clip)
 
     def hits(self, probabilities: np.ndarray) -> np.ndarray:
         """Of each clip how many windows are answered rightly, and how many there are, int64 (clips, 2)."""

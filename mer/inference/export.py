@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from mer.audio.mel import LEAST_SPREAD, POWER_FLOOR, Standardizer, analysis
+from mer.audio.mel import LogMel, Standardizer, as_input
 from mer.inference.predictor import Predictor
 from mer.models.card import Card
 from mer.models.checkpoint import load_checkpoint
+from mer.models.outputs import to_probabilities
 from mer.models.zoo import Classifier
 from mer.utils.errors import CheckpointError
 from mer.utils.files import atomic_path
@@ -36,42 +36,14 @@ class Portable(nn.Module):
 
     def __init__(self, model: Classifier, standardizer: Standardizer, card: Card) -> None:
         super().__init__()
-        self.model, self.standardizer = model, standardizer
-        self.mel, self.loss, self.temperature = card.config.mel, card.config.train.loss, card.temperature
-        window, filters = analysis(card.config.audio.sample_rate, self.mel)
-        self.register_buffer("window", window, persistent=False)
-        self.register_buffer("filters", filters, persistent=False)
+        self.model, self.standardizer, self.card = model, standardizer, card
+        self.log_mel = LogMel(card.config.audio.sample_rate, card.config.mel)
 
     def forward(self, windows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See the class."""
-        images = self.standardized(self.images(windows))
-        logits, scores = self.model.answer(self.model.embed(images.expand(-1, 3, -1, -1)))
-        logits = logits if self.loss == "ce" else F.logsigmoid(logits)
-        return (logits / self.temperature).softmax(dim=1), scores
-
-    def images(self, windows: torch.Tensor) -> torch.Tensor:
-        """What `mer.audio.mel.images` makes of windows: in dB, (n, 1, size, size)."""
-        mel = self.mel
-        spectrum = torch.stft(
-            windows, mel.n_fft, mel.hop_length, window=self.window, pad_mode="reflect", return_complex=True
-        )
-        power = self.filters @ (spectrum.real.square() + spectrum.imag.square())
-        level = 10 * torch.log10(power.clamp_min(POWER_FLOOR))
-        if mel.reference == "max":
-            loudest = level.amax(dim=(1, 2), keepdim=True)
-            silence = 10 * torch.log10(torch.tensor(POWER_FLOOR))
-            level = level - torch.where(loudest > silence, loudest, torch.zeros_like(loudest))
-        size = (mel.image_size, mel.image_size)
-        level = level.clamp_min(-mel.top_db)[:, None]
-        return F.interpolate(level, size=size, mode="bilinear", antialias=True).to(torch.float16).float()
-
-    def standardized(self, images: torch.Tensor) -> torch.Tensor:
-        """What a `Standardizer` makes of images."""
-        if not self.standardizer.per_window:
-            return (images - self.standardizer.mean) / self.standardizer.std
-        centred = images - images.mean(dim=(2, 3), keepdim=True)
-        spread = centred.square().mean(dim=(2, 3), keepdim=True).sqrt()
-        return centred / spread.clamp_min(LEAST_SPREAD)
+        inputs = as_input(self.standardizer(self.log_mel(windows)))
+        logits, scores = self.model.answer(self.model.embed(inputs))
+        return to_probabilities(logits, self.card.config.train.loss, self.card.temperature), scores
 
 
 def convert(checkpoint: Path, out: Path) -> dict[str, Any]:

@@ -19,13 +19,12 @@ from mer.audio.mel import images
 from mer.audio.quality import remarks
 from mer.audio.transforms import EvalTransform
 from mer.data.clips import AUDIO_SUFFIXES
-from mer.metrics.calibration import tempered
-from mer.metrics.probabilities import softmax
+from mer.data.windows import pool, window_weights
 from mer.models.card import Card
 from mer.models.checkpoint import load_checkpoint
 from mer.models.gradcam import grad_cam
+from mer.models.outputs import to_probabilities, within
 from mer.training.feed import choose_device, looking, pass_size, passes
-from mer.training.losses import to_probabilities, within
 from mer.utils.errors import AudioError, DataError
 from mer.utils.machine import cores
 from mer.utils.parallel import one_thread
@@ -169,10 +168,10 @@ class Predictor(Listener):
         """See `Listener`."""
         looked = list(self._over(waveform, window_starts(len(waveform), self.card.config.audio)))
         scores = np.array([score for *_, score in looked])
-        weights = softmax(scores)  # what each window counts for
-        whole = weights[None] @ np.array([row for _, row, _ in looked])
+        whole = pool(np.array([row for _, row, _ in looked]), scores)
         windows = tuple(window for window, *_ in looked)
         if self.model.weigh:
+            weights = window_weights(scores, np.zeros(len(scores), int))
             windows = tuple(replace(w, weight=float(own)) for w, own in zip(windows, weights, strict=True))
         mean = self._named(within(whole, len(self.card.classes))[0])
         found = remarks(waveform, sample_rate=self.card.config.audio.sample_rate)
@@ -212,7 +211,7 @@ class Predictor(Listener):
     def respond(self, inputs: torch.Tensor) -> np.ndarray:
         """What the network sees of one clip -> its answer, probabilities (1, classes), as `predict` gives."""
         rows, _, scores = self.look(inputs)
-        return within(softmax(scores)[None] @ rows, len(self.card.classes))
+        return within(pool(rows, scores), len(self.card.classes))
 
     def look(self, inputs: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Probabilities (n, outputs), attention (n, time), maybe of no columns, and scores (n,)."""
@@ -227,8 +226,8 @@ class Predictor(Listener):
         logits, attention, scores = (
             torch.cat([part.float().cpu() for part in parts])[:size] for parts in zip(*found, strict=True)
         )
-        rows = to_probabilities(logits, train.loss).numpy().astype(float)
-        return tempered(rows, self.card.temperature), attention.numpy(), scores.numpy()
+        rows = to_probabilities(logits.double(), train.loss, self.card.temperature).numpy()
+        return rows, attention.numpy(), scores.numpy()
 
     def evidence(self, inputs: torch.Tensor, target: int) -> torch.Tensor:
         """What the network sees -> where it sees class number `target`; see `mer.models.gradcam`."""

@@ -1,15 +1,15 @@
-"""Clips as bags of windows: one answer from those to the windows, weighed by their scores.
+"""A clip's logits from those of its windows, for the loss; `mer.data.windows.pool` pools probabilities.
 
-`clips` (windows,) has the clip of each window, those of one clip side by side.
+`clips` (windows,) is the clip of each window. Windows of a clip are adjacent.
 """
 
 import numpy as np
 import torch
 
-__all__ = ["first_rows", "joined"]
+__all__ = ["first_rows", "pool_logits"]
 
 
-def joined(logits: torch.Tensor, scores: torch.Tensor, clips: np.ndarray) -> torch.Tensor:
+def pool_logits(logits: torch.Tensor, scores: torch.Tensor, clips: np.ndarray) -> torch.Tensor:
     """Logits (windows, classes) and scores (windows,) -> log-probabilities (clips, classes).
 
     A clip's probabilities are the mean of its windows', weighed by the softmax of their scores.

@@ -18,12 +18,13 @@ import torch.nn.functional as F
 from mer.audio.transforms import EvalTransform, TrainTransform, mixup
 from mer.config.sections import AugmentConfig, TrainConfig
 from mer.data.windows import Windows
-from mer.models.pooling import first_rows, joined
+from mer.models.outputs import to_probabilities
+from mer.models.pooling import first_rows, pool_logits
 from mer.models.zoo import Classifier
 from mer.training.distributed import ALONE, Ranks
 from mer.training.embeddings import Embed, embed, embedded, trains_head_alone
 from mer.training.feed import Feed, in_batches
-from mer.training.losses import class_weights, loss_function, to_probabilities
+from mer.training.losses import class_weights, loss_function
 from mer.training.norms import joined_norms
 from mer.training.predict import autocast, predict_windows
 from mer.utils.errors import RunError
@@ -199,7 +200,7 @@ class _Loop:
         with autocast(self.feed.device, self.config):
             logits, scores = self.feed.answer(self.model, inputs)
             if self.model.weigh:
-                logits, targets = joined(logits, scores, clips), first_rows(targets, clips)
+                logits, targets = pool_logits(logits, scores, clips), first_rows(targets, clips)
             loss = self.loss(logits, targets) * share
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -237,7 +238,7 @@ class _Loop:
         windows, targets = self.validation.windows, _targets(self.validation.windows, self.model)
         clips = windows.pool(to_probabilities(logits, self.config.loss).numpy(), scores.numpy())
         if self.model.weigh:
-            logits = joined(logits, scores, windows.clip)
+            logits = pool_logits(logits, scores, windows.clip)
         else:
             targets = targets[windows.clip]
         loss = self.loss(logits, targets)

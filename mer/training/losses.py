@@ -1,4 +1,4 @@
-"""Losses against target distributions, and the probabilities that go with each."""
+"""Losses of logits against target distributions."""
 
 from collections.abc import Callable
 
@@ -8,25 +8,7 @@ import torch.nn.functional as F
 
 from mer.config.sections import TrainConfig
 
-__all__ = ["class_weights", "loss_function", "to_probabilities", "within"]
-
-LEAST = 1e-12  # of a probability, so that it can be rescaled
-
-
-def to_probabilities(logits: torch.Tensor, loss: str) -> torch.Tensor:
-    """Logits (n, classes) -> distributions: softmax for "ce"; sigmoids scaled to sum 1 for "bce".
-
-    The softmax of log-sigmoids is just that, and stays finite where every sigmoid vanishes.
-    """
-    return (logits if loss == "ce" else F.logsigmoid(logits)).softmax(dim=1)
-
-
-def within(probabilities: np.ndarray, classes: int) -> np.ndarray:
-    """Distributions over more outputs than classes (n, outputs) -> over the classes alone (n, classes)."""
-    if probabilities.shape[1] == classes:
-        return probabilities
-    shares = np.maximum(probabilities[:, :classes].astype(float), LEAST)
-    return shares / shares.sum(axis=1, keepdims=True)
+__all__ = ["class_weights", "loss_function"]
 
 
 def class_weights(labels: np.ndarray, classes: int) -> torch.Tensor:

@@ -10,11 +10,11 @@ from mer.audio.transforms import EvalTransform
 from mer.config.sections import TrainConfig
 from mer.data.windows import Windows
 from mer.metrics.scores import evaluate
+from mer.models.outputs import to_probabilities, within
 from mer.models.zoo import Classifier
 from mer.training.distributed import ALONE, Ranks
 from mer.training.embeddings import Embed, embedded
 from mer.training.feed import Feed, looking, passes
-from mer.training.losses import to_probabilities, within
 
 __all__ = ["Answers", "autocast", "predict_windows", "window_probabilities"]
 

@@ -17,7 +17,7 @@ from mer.audio.transforms import EvalTransform
 from mer.inference.predictor import Prediction, Predictor, audio_files
 from mer.metrics.calibration import tempered
 from mer.models.checkpoint import load_checkpoint, save_checkpoint
-from mer.training.losses import to_probabilities
+from mer.models.outputs import to_probabilities
 from mer.utils.errors import AudioError, CheckpointError, DataError
 from tests.tiny_backbone import tiny_card, tiny_config, tiny_fit, tiny_zoo
 

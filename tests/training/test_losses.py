@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from mer.config.sections import TrainConfig
-from mer.training.losses import class_weights, loss_function, to_probabilities
+from mer.models.outputs import to_probabilities
+from mer.training.losses import class_weights, loss_function
 from tests.tiny_backbone import one_thread
 
 LOGITS = arrays(np.float32, (4, 3), elements=st.floats(-200, 200, width=32))

@@ -13,7 +13,7 @@ from mer.audio.transforms import TrainTransform
 from mer.config.presets import preset
 from mer.data.windows import WindowSet
 from mer.experiments.callbacks import LogFigures, SaveState, StopOnRequest
-from mer.models.zoo import configured_classifier
+from mer.models.build import configured_classifier
 from mer.runs.run import state_path
 from mer.runs.store import RunStore
 from mer.training.loop import fit

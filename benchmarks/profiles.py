@@ -20,8 +20,8 @@ from mer.audio.transforms import TrainTransform
 from mer.config.presets import preset
 from mer.data.cache.store import FeatureStore
 from mer.data.windows import WindowSet
-from mer.models.zoo import configured_classifier
-from mer.training.feed import choose_device
+from mer.models.build import configured_classifier
+from mer.models.forward import choose_device
 from mer.training.loop import fit
 from mer.utils.parallel import one_thread
 
@@ -44,7 +44,7 @@ FIRST_PASS: Steps = {
     ],
 }
 FINE_TUNE: Steps = {
-    "forward": [("mer/models/zoo.py", "embed"), ("mer/models/zoo.py", "answer")],
+    "forward": [("mer/models/classifier.py", "embed"), ("mer/models/classifier.py", "answer")],
     "backward": [("torch/_tensor.py", "backward")],
     "optimizer": [("torch/optim/adam.py", "step")],
     "reading and augmenting": [("mer/training/feed.py", "stream")],

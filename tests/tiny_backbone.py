@@ -14,9 +14,10 @@ from mer.audio.mel import Standardizer
 from mer.audio.transforms import TrainTransform
 from mer.config.sections import AugmentConfig, Config, TrainConfig
 from mer.data.windows import WindowSet
+from mer.models.build import configured_classifier
 from mer.models.card import Card
 from mer.models.weights import TorchvisionWeights
-from mer.models.zoo import ZOO, Backbone, configured_classifier
+from mer.models.zoo import ZOO, Backbone
 from mer.training.loop import fit
 
 SIZE = 16

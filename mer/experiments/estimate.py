@@ -24,9 +24,10 @@ from mer.config.sections import Config
 from mer.data.cache.descriptors import LONGEST, RATE, SIZE, descriptors
 from mer.data.windows import WindowSet
 from mer.experiments.baseline import ENOUGH, fitted
-from mer.models.zoo import Classifier, configured_classifier
+from mer.models.build import configured_classifier
+from mer.models.classifier import Classifier
+from mer.models.forward import choose_device
 from mer.training.embeddings import trains_head_alone
-from mer.training.feed import choose_device
 from mer.training.loop import Callback, State, Step, fit
 from mer.training.predict import window_probabilities
 from mer.training.state import save_state

@@ -12,10 +12,11 @@ from mer.data.splits import Split
 from mer.data.windows import Windows
 from mer.experiments.prepared import Material
 from mer.experiments.prepared_shards import ShardedMaterial
-from mer.models.zoo import Classifier, configured_classifier
+from mer.models.build import configured_classifier
+from mer.models.classifier import Classifier
+from mer.models.forward import choose_device
 from mer.training.distributed import ALONE, Ranks
 from mer.training.embeddings import KeptEmbeddings, embed, trains_head_alone
-from mer.training.feed import choose_device
 from mer.training.loop import Callback, State, fit
 from mer.training.shard_embeddings import ShardEmbeddings
 

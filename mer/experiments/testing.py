@@ -14,7 +14,7 @@ from mer.experiments.prepared_shards import ShardedMaterial
 from mer.metrics.calibration import fit_temperature, tempered
 from mer.metrics.scores import OUTSIDE
 from mer.metrics.votes import agreement
-from mer.models.zoo import Classifier
+from mer.models.classifier import Classifier
 from mer.training.embeddings import KeptEmbeddings
 from mer.training.predict import Answers, window_probabilities
 

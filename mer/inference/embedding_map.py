@@ -16,8 +16,9 @@ from mer.audio.transforms import EvalTransform
 from mer.data.cache.store import FeatureStore
 from mer.data.windows import WindowSet
 from mer.models.checkpoint import load_checkpoint
+from mer.models.forward import choose_device
 from mer.training.embeddings import KeptEmbeddings
-from mer.training.feed import Feed, choose_device
+from mer.training.feed import Feed
 from mer.utils.errors import DataError
 from mer.utils.parallel import Progress
 

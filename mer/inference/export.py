@@ -19,8 +19,9 @@ from mer.audio.mel import LogMel, Standardizer, as_input
 from mer.inference.predictor import Predictor
 from mer.models.card import Card
 from mer.models.checkpoint import load_checkpoint
+from mer.models.classifier import Classifier
 from mer.models.outputs import to_probabilities
-from mer.models.zoo import Classifier
+from mer.models.released import ReleasedClassifier
 from mer.utils.errors import CheckpointError
 from mer.utils.files import atomic_path
 
@@ -57,7 +58,7 @@ def convert(checkpoint: Path, out: Path) -> dict[str, Any]:
     if out.suffix not in writers:
         raise CheckpointError(f"{out}: converting gives .onnx or .pt2; choose one of these endings")
     model, standardizer, card = load_checkpoint(checkpoint)
-    if model.always_training or model.outputs != len(card.classes):
+    if isinstance(model, ReleasedClassifier):
         raise CheckpointError(f"{checkpoint} keeps ImageNet's outputs or no evaluation mode; train another")
     portable = Portable(model, standardizer, card).eval()
     noises, network = _noises(card), Predictor(checkpoint, device="cpu")

@@ -22,9 +22,9 @@ from mer.data.clips import AUDIO_SUFFIXES
 from mer.data.windows import pool, window_weights
 from mer.models.card import Card
 from mer.models.checkpoint import load_checkpoint
+from mer.models.forward import choose_device, pass_size
 from mer.models.gradcam import grad_cam
 from mer.models.outputs import to_probabilities, within
-from mer.training.feed import choose_device, looking, pass_size, passes
 from mer.utils.errors import AudioError, DataError
 from mer.utils.machine import cores
 from mer.utils.parallel import one_thread
@@ -152,7 +152,7 @@ class Predictor(Listener):
         self._transform = EvalTransform(standardizer)
         # A GPU does one thing after the other; threads in turn there take no more of its memory than one. And
         # what is drawn at random comes from one generator for all threads.
-        alone = self.device.type != "cpu" or self.model.always_training
+        alone = self.device.type != "cpu" or not self.model.answers_alone
         self._turn = Lock() if alone else nullcontext()
 
     @property
@@ -217,8 +217,8 @@ class Predictor(Listener):
         """Probabilities (n, outputs), attention (n, time), maybe of no columns, and scores (n,)."""
         train, size = self.card.config.train, len(inputs)
         found = []
-        with self._turn, looking(self.model, train.seed):
-            for part in passes(self.model, size, train):
+        with self._turn, self.model.testing(train.seed):
+            for part in self.model.test_batches(size, train.batch_size):
                 alone = part[0] == part[-1]  # then it may come twice; else a view will do
                 seen = self.model.embed(inputs[part] if alone else inputs[part[0] : part[-1] + 1])
                 logits, scores = self.model.answer(seen)

@@ -178,7 +178,7 @@ def application(listener: Listener, limits: Limits) -> FastAPI:
     figures = Figures()
     if limits.batch_window:
         for network in listener.networks:
-            if not network.model.always_training:  # else an answer would depend on who else asks
+            if network.model.answers_alone:  # else an answer would depend on who else asks
                 network.look = Gatherer(network.look, limits.batch_window)
 
     @asynccontextmanager

@@ -5,9 +5,11 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "build": ["build_classifier"],
         "card": ["Card", "load_card"],
         "checkpoint": ["load_checkpoint", "save_checkpoint"],
+        "classifier": ["Classifier"],
         "heads": ["HEADS"],
-        "zoo": ["Backbone", "Classifier", "ZOO", "build_classifier", "get_backbone"],
+        "zoo": ["Backbone", "ZOO", "get_backbone"],
     },
 )

@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 
 from mer.audio.mel import Standardizer
+from mer.models.build import configured_classifier
 from mer.models.card import CARD, PAGE, WEIGHTS, Card, load_card, member_folders, page
+from mer.models.classifier import Classifier
 from mer.models.tensors import load_tensors, save_tensors
-from mer.models.zoo import Classifier, configured_classifier
 from mer.utils.errors import CheckpointError, MerError
 from mer.utils.files import new_folder
 

@@ -8,8 +8,9 @@ from threading import get_ident
 
 import torch
 
+from mer.models.classifier import Classifier
 from mer.models.heads import GRUHead
-from mer.models.zoo import ZOO, Classifier
+from mer.models.zoo import ZOO
 from mer.utils.errors import BackboneError
 
 __all__ = ["grad_cam"]

@@ -20,7 +20,7 @@ __all__ = [
     "AverageHead",
     "BandsHead",
     "GRUHead",
-    "KeptHead",
+    "Head",
     "WindowAttention",
     "make_head",
     "take_output",
@@ -63,14 +63,6 @@ class AverageHead(Head):
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(features, classes)
-
-
-class KeptHead(Head):
-    """A network's own end, dropout and output layer: embedding (n, features) -> logits (n, outputs)."""
-
-    def __init__(self, output: nn.Linear, dropout: float) -> None:
-        super().__init__()
-        self.dropout, self.linear = nn.Dropout(dropout), output
 
 
 class BandsHead(Head):

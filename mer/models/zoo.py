@@ -1,4 +1,4 @@
-"""The zoo: one registry of networks pretrained on ImageNet, and the classifier made of one.
+"""The zoo: one registry of networks pretrained on ImageNet.
 
 An entry says how to build the network, where its weights come from, which linear layer the new head
 replaces, how to reach its feature map, and which parameters count as its last stage.
@@ -7,8 +7,6 @@ replaces, how to reach its feature map, and which parameters count as its last s
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import timm
 import torch
@@ -16,18 +14,12 @@ import torch.nn.functional as F
 import torchvision.models
 from torch import nn
 
-from mer.config.sections import TrainConfig
-from mer.models.heads import HEADS, KeptHead, WindowAttention, make_head, take_output
-from mer.models.weights import LITE0, PackagedWeights, TorchvisionWeights, fill, load_weights_file
+from mer.models.weights import LITE0, PackagedWeights, TorchvisionWeights
 from mer.utils.errors import BackboneError
 
-__all__ = ["ZOO", "Backbone", "Classifier", "build_classifier", "configured_classifier", "get_backbone"]
+__all__ = ["ZOO", "Backbone", "get_backbone", "register"]
 
 FeatureMap = Callable[[nn.Module, torch.Tensor], torch.Tensor]
-
-# Some networks (MobileNetV3, MNASNet) renew 1% or less of their batch-norm statistics per step: after the few
-# hundred steps of a fine-tuning, evaluation would still use those of ImageNet. All renew this share.
-BATCH_NORM_MOMENTUM = 0.1
 
 # These give several outputs in training, or (RegNet) cannot be built on the meta device.
 UNSUITABLE = ("googlenet", "inception", "regnet")
@@ -149,146 +141,3 @@ def _any_torchvision(name: str) -> Backbone:
     body = [path for path in owners if not path.startswith(linear[-1] + ".")]
     last = body[-1].rsplit(".", 1)[0].split(".")
     return _torchvision(name, linear[-1], (".".join(last[:2]),))
-
-
-class Classifier(nn.Module):
-    """A backbone without its ImageNet output, and a new head.
-
-    Images (n, 3, height, width) -> logits (n, classes). `embed` gives what the head sees: (n, features)
-    for the head `avg`, (n, features, time) for heads over time, (n, features, rows) for `bands`. Frozen parts
-    stay in evaluation mode (batch-norm statistics, dropout), so their output is the same in every epoch. With
-    `depth="short"` the last stage is left out: the head reads the map before it.
-
-    Two switches are there to show what goes wrong without them. With `outputs="imagenet"` the head is the
-    network's own output layer, of 1000 logits, with the dropout before it. With `always_training` there is no
-    evaluation mode: batch-norm normalises by the batch at hand, and dropout drops.
-    """
-
-    def __init__(self, backbone: Backbone, body: nn.Module, *, classes: int, config: TrainConfig) -> None:
-        super().__init__()
-        self.backbone, self.body, self.freeze = backbone, body, config.freeze
-        self.always_training = config.always_training
-        output, own_dropout = take_output(body, backbone.output)
-        width, left_out = output.in_features, backbone.last if config.depth == "short" else ()
-        _cut(body, left_out)
-        if HEADS[config.head].sees != "embeddings":
-            width = _map_width(backbone, left_out, config.head)
-            setattr(body, backbone.output.partition(".")[0], nn.Identity())  # its own pooling is not used
-        if config.outputs == "imagenet":
-            self.head, self.outputs = KeptHead(output, own_dropout), output.out_features
-        else:
-            self.head = make_head(config.head, features=width, classes=classes, dropout=config.dropout)
-            self.outputs = classes
-        self.weigh = WindowAttention(self.head.linear.in_features) if config.pool == "attention" else None
-        for name, parameter in body.named_parameters():
-            parameter.requires_grad = self._trains(name)
-        for module in body.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = BATCH_NORM_MOMENTUM
-                module.track_running_stats = not self.always_training  # none are used: none change
-
-    def _trains(self, name: str) -> bool:
-        if self.freeze == "last":
-            return any(name == prefix or name.startswith(prefix + ".") for prefix in self.backbone.last)
-        if self.freeze == "classifier":
-            return name.startswith(self.backbone.output.partition(".")[0] + ".")
-        return self.freeze == "none"
-
-    @property
-    def body_changes(self) -> bool:
-        """True unless the body makes the same of an image in every epoch."""
-        return self.always_training or any(p.requires_grad for p in self.body.parameters())
-
-    def train(self, mode: bool = True) -> "Classifier":
-        """Training mode for what trains; evaluation mode for what is frozen."""
-        super().train(mode or self.always_training)
-        if mode and self.freeze != "none" and not self.always_training:
-            self.body.eval()
-            for name, module in self.body.named_modules():
-                if name and self._trains(name):
-                    module.train()
-        return self
-
-    def embed(self, images: torch.Tensor) -> torch.Tensor:
-        """What the head sees of each image."""
-        if self.head.sees == "embeddings":
-            return self.body(images)
-        return self.backbone.feature_map(self.body, images).mean(dim=2 if self.head.sees == "time" else 3)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits (n, classes)."""
-        return self.head(self.embed(images))
-
-    def answer(self, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the head sees -> logits (n, outputs) and scores (n,), all 0 where no window counts more."""
-        vector = self.head.vector(seen)
-        scores = (
-            self.weigh(vector) if self.weigh else vector.new_zeros(vector.shape[:1])
-        )  # `len` could not be exported
-        return self.head.answer(vector), scores
-
-    def require_input(self, size: int) -> None:
-        """Raise BackboneError if the network cannot take images of `size` x `size` pixels."""
-        device = next(self.parameters()).device
-        image = torch.zeros(2, 3, size, size, device=device)  # two, for a batch-norm that goes by the batch
-        self.eval()
-        try:
-            with torch.inference_mode():
-                self(image)
-        except (RuntimeError, AssertionError) as error:
-            raise BackboneError(
-                f"{self.backbone.name} does not take images of image_size={size}; use 224, as all take"
-            ) from error
-
-    def trainable_state(self) -> dict[str, torch.Tensor]:
-        """Copies, on the CPU, of the tensors that training changes: what a run must keep to go on."""
-        return {
-            name: tensor.detach().cpu().clone()
-            for name, tensor in self.state_dict().items()
-            if name.startswith(("head.", "weigh.")) or self._trains(name.removeprefix("body."))
-        }
-
-    def parameter_groups(self, *, lr: float, backbone_lr: float) -> list[dict]:
-        """Optimizer groups of what trains: the head at `lr`, the body at `lr * backbone_lr`."""
-        body = [p for p in self.body.parameters() if p.requires_grad]
-        ends = [*self.head.parameters(), *(self.weigh.parameters() if self.weigh else ())]
-        groups = [{"params": ends, "lr": lr}]
-        return groups + ([{"params": body, "lr": lr * backbone_lr}] if body else [])
-
-
-def _cut(body: nn.Module, paths: tuple[str, ...]) -> None:
-    """Take some modules out of a network: each passes on what it is given."""
-    for path in paths:
-        body.set_submodule(path, nn.Identity())
-
-
-def _map_width(backbone: Backbone, left_out: tuple[str, ...], head: str) -> int:
-    """Channels of the feature map, found without computing it; raises BackboneError if there is none."""
-    if backbone.feature_map is None:
-        raise BackboneError(
-            f"head {head!r} needs a feature map; {backbone.name!r} has none: use --head avg --depth full"
-        )
-    with torch.device("meta"):
-        body = backbone.build()
-        _cut(body, left_out)
-        return backbone.feature_map(body, torch.empty(1, 3, 224, 224)).shape[1]
-
-
-def build_classifier(name: str, *, classes: int, weights: str, **settings: Any) -> Classifier:
-    """A classifier of that backbone; `settings` are those of TrainConfig, whose defaults fill the rest."""
-    return configured_classifier(TrainConfig(backbone=name, weights=weights, **settings), classes=classes)
-
-
-def configured_classifier(config: TrainConfig, *, classes: int, weights: str | None = None) -> Classifier:
-    """The classifier that a run's settings describe; `weights` overrides where they start from.
-
-    That is ImageNet ("imagenet"), chance ("none"), or a file with the state dict of the network with its
-    ImageNet output. Raises BackboneError, WeightsError.
-    """
-    backbone, weights = get_backbone(config.backbone), weights or config.weights
-    body = backbone.build()
-    if weights == "imagenet":
-        backbone.source.into(body)
-    elif weights != "none":
-        fill(body, load_weights_file(Path(weights)), weights)
-    return Classifier(backbone, body, classes=classes, config=config)

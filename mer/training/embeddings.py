@@ -18,8 +18,9 @@ from mer.config.sections import AudioConfig, MelConfig
 from mer.data.cache.arrays import Shelf, read_array, write_array
 from mer.data.cache.store import VERSION, FeatureStore
 from mer.data.windows import Windows
-from mer.models.zoo import Classifier
-from mer.training.feed import Feed, OnDisk, pass_size
+from mer.models.classifier import Classifier
+from mer.models.forward import pass_size
+from mer.training.feed import Feed, OnDisk
 from mer.utils.parallel import Progress
 
 __all__ = ["Embed", "KeptEmbeddings", "embed", "embedded", "trains_head_alone"]

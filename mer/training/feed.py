@@ -2,77 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 
 from mer.audio.transforms import EvalTransform
-from mer.config.sections import TrainConfig
 from mer.data.windows import Windows
-from mer.models.zoo import Classifier
-from mer.utils.machine import keep_memory
+from mer.models.classifier import Classifier
 
-__all__ = ["Feed", "OnDisk", "choose_device", "in_batches", "looking", "pass_size", "passes"]
+__all__ = ["Feed", "OnDisk"]
 
 RESIDENT = 0.3  # share of a GPU's free memory that images may take for good
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto` prefers CUDA, then Apple's MPS, then the CPU.
-
-    This process is made ready for it: CUDA may use TF32 and choose its kernels by trial, a CPU keeps memory.
-    """
-    if name == "auto":
-        kinds = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-        name = next((kind for kind, is_there in kinds.items() if is_there()), "cpu")
-    device = torch.device(name)
-    if device.type == "cuda":
-        torch.set_float32_matmul_precision("high")
-        torch.backends.cudnn.benchmark = True
-    elif device.type == "cpu":
-        keep_memory()
-    return device
-
-
-def pass_size(device: torch.device) -> int:
-    """Windows that pass through a network at once where nothing is learned: on a CPU few, for its cache."""
-    return 16 if device.type == "cpu" else 64
-
-
-def in_batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
-    """Cut an order into batches; a last one of a single window joins its neighbour (batch-norm)."""
-    parts = list(order.split(size))
-    if len(parts) > 1 and len(parts[-1]) == 1:
-        parts[-2:] = [torch.cat(parts[-2:])]
-    return parts
-
-
-def passes(model: Classifier, count: int, config: TrainConfig) -> list[torch.Tensor]:
-    """Numbers of `count` windows, in order, as they pass through a network that is tested.
-
-    Where there is no evaluation mode, what a window gives depends on its batch: then it is that of training,
-    and a window that is alone comes twice, since batch-norm needs more than one value.
-    """
-    order = torch.arange(count)
-    if not model.always_training:
-        return list(order.split(pass_size(next(model.parameters()).device)))
-    return in_batches(order, config.batch_size) if count > 1 else [order.repeat(2)]
-
-
-@contextmanager
-def looking(model: Classifier, seed: int) -> Iterator[None]:
-    """The model ready to be tested: in evaluation mode or, if it has none, with dropout decided by `seed`."""
-    model.eval()
-    with torch.inference_mode():
-        if not model.always_training:
-            yield
-            return
-        device = next(model.parameters()).device
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(seed)
-            yield
 
 
 class OnDisk(Protocol):

@@ -18,12 +18,13 @@ import torch.nn.functional as F
 from mer.audio.transforms import EvalTransform, TrainTransform, mixup
 from mer.config.sections import AugmentConfig, TrainConfig
 from mer.data.windows import Windows
+from mer.models.classifier import Classifier
+from mer.models.forward import in_batches
 from mer.models.outputs import to_probabilities
 from mer.models.pooling import first_rows, pool_logits
-from mer.models.zoo import Classifier
 from mer.training.distributed import ALONE, Ranks
 from mer.training.embeddings import Embed, embed, embedded, trains_head_alone
-from mer.training.feed import Feed, in_batches
+from mer.training.feed import Feed
 from mer.training.losses import class_weights, loss_function
 from mer.training.norms import joined_norms
 from mer.training.predict import autocast, predict_windows

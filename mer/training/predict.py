@@ -10,11 +10,11 @@ from mer.audio.transforms import EvalTransform
 from mer.config.sections import TrainConfig
 from mer.data.windows import Windows
 from mer.metrics.scores import evaluate
+from mer.models.classifier import Classifier
 from mer.models.outputs import to_probabilities, within
-from mer.models.zoo import Classifier
 from mer.training.distributed import ALONE, Ranks
 from mer.training.embeddings import Embed, embedded
-from mer.training.feed import Feed, looking, passes
+from mer.training.feed import Feed
 
 __all__ = ["Answers", "autocast", "predict_windows", "window_probabilities"]
 
@@ -65,10 +65,10 @@ def predict_windows(
     Several processes each look at a share of the batches, and all get the whole.
     """
     count = len(feed.windows)
-    batches = passes(model, count, config)
+    batches = model.test_batches(count, config.batch_size)
     found = torch.zeros(max(count, len(batches[-1])), model.outputs + 1, device=feed.device)
     mine = batches[ranks.rank :: ranks.size]
-    with looking(model, config.seed), autocast(feed.device, config):
+    with model.testing(config.seed), autocast(feed.device, config):
         for indices, inputs in zip(mine, feed.stream(mine) if mine else (), strict=True):
             logits, scores = feed.answer(model, inputs)
             found[indices] = torch.cat([logits.float(), scores.float()[:, None]], dim=1)

@@ -12,7 +12,7 @@ import torch
 
 from mer.data.cache.arrays import ArrayFile, Shelf, is_whole, write_array
 from mer.data.shards.read import ShardWindows
-from mer.models.zoo import Classifier
+from mer.models.classifier import Classifier
 from mer.training.embeddings import KeptEmbeddings, embed
 from mer.training.feed import Feed
 from mer.utils.parallel import Progress

@@ -10,7 +10,7 @@ from mer.experiments import estimate as module
 from mer.experiments.estimate import Estimate, estimate
 from mer.experiments.experiment import Experiment
 from mer.experiments.prepared import Spec
-from mer.models.zoo import Classifier
+from mer.models.classifier import Classifier
 from mer.utils.errors import BackboneError
 from tests.run_helpers import tiny_config, write_songs
 from tests.tiny_backbone import tiny_zoo

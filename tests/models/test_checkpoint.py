@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from mer.models.build import build_classifier
 from mer.models.card import CARD, PAGE, WEIGHTS, load_card, page
 from mer.models.checkpoint import load_checkpoint, save_checkpoint
 from mer.models.heads import HEADS
-from mer.models.zoo import build_classifier
 from mer.utils.errors import CheckpointError, StorageError
 from tests.tiny_backbone import STANDARDIZER, tiny_card, tiny_config, tiny_fit, tiny_model, tiny_zoo
 

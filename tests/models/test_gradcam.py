@@ -5,9 +5,10 @@ import threading
 import pytest
 import torch
 
+from mer.models.build import build_classifier
 from mer.models.gradcam import grad_cam
 from mer.models.heads import HEADS
-from mer.models.zoo import ZOO, build_classifier
+from mer.models.zoo import ZOO
 from mer.utils.errors import BackboneError
 from tests.tiny_backbone import TINY, one_thread
 

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
+from mer.models.build import build_classifier
 from mer.models.weights import LITE0, TorchvisionWeights, fetch, load_weights_file
-from mer.models.zoo import ZOO, build_classifier, get_backbone
+from mer.models.zoo import ZOO, get_backbone
 from mer.utils.errors import StorageError, WeightsError
 from tests.tiny_backbone import one_thread
 

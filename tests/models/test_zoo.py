@@ -14,8 +14,9 @@ from torch import nn
 
 from mer.config.sections import TrainConfig
 from mer.models import zoo as backbones
+from mer.models.build import build_classifier
 from mer.models.heads import HEADS
-from mer.models.zoo import ZOO, build_classifier, get_backbone, register
+from mer.models.zoo import ZOO, get_backbone, register
 from mer.utils.errors import BackboneError, ConfigError
 from tests.tiny_backbone import TINY, one_thread, tiny_config, tiny_model, tiny_zoo
 

@@ -15,7 +15,7 @@ from mer.experiments.experiment import Experiment
 from mer.experiments.prepared import Spec
 from mer.inference.evaluate import evaluate_checkpoint
 from mer.inference.predictor import Predictor
-from mer.models.zoo import configured_classifier
+from mer.models.build import configured_classifier
 from mer.runs.results import read_predictions, read_scores
 from mer.runs.store import RunStore
 from mer.training.embeddings import KeptEmbeddings, embed, trains_head_alone

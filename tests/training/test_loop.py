@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from mer.audio.transforms import EvalTransform, TrainTransform
 from mer.config.sections import AugmentConfig
 from mer.data.windows import WindowSet
-from mer.training.feed import Feed, choose_device, pass_size
+from mer.models.forward import choose_device, pass_size
+from mer.training.feed import Feed
 from mer.training.loop import Callback, Stop, epoch_seed, fit, rate_factor
 from mer.training.losses import class_weights
 from mer.training.predict import predict_windows, window_probabilities

@@ -19,8 +19,9 @@ from mer.experiments.testing import Answers
 from mer.inference.evaluate import evaluate_checkpoint
 from mer.inference.predictor import Predictor
 from mer.metrics.scores import OUTSIDE, columns, evaluate, with_outside
+from mer.models.build import build_classifier, configured_classifier
 from mer.models.outputs import within
-from mer.models.zoo import ZOO, build_classifier, configured_classifier
+from mer.models.zoo import ZOO
 from mer.runs.results import read_predictions, read_scores
 from mer.runs.store import RunStore
 from mer.training.embeddings import trains_head_alone

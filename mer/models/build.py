@@ -1,0 +1,34 @@
+"""From settings to a classifier with its weights."""
+
+from pathlib import Path
+from typing import Any
+
+from mer.config.sections import TrainConfig
+from mer.models.classifier import Classifier
+from mer.models.released import ReleasedClassifier
+from mer.models.weights import fill, load_weights_file
+from mer.models.zoo import get_backbone
+
+__all__ = ["build_classifier", "configured_classifier"]
+
+
+def build_classifier(name: str, *, classes: int, weights: str, **settings: Any) -> Classifier:
+    """A classifier of that backbone; `settings` are those of TrainConfig, whose defaults fill the rest."""
+    return configured_classifier(TrainConfig(backbone=name, weights=weights, **settings), classes=classes)
+
+
+def configured_classifier(config: TrainConfig, *, classes: int, weights: str | None = None) -> Classifier:
+    """The classifier that a run's settings describe; `weights` overrides where they start from.
+
+    That is ImageNet ("imagenet"), chance ("none"), or a file with the state dict of the network with its
+    ImageNet output. Raises BackboneError, WeightsError.
+    """
+    backbone, weights = get_backbone(config.backbone), weights or config.weights
+    body = backbone.build()
+    if weights == "imagenet":
+        backbone.source.into(body)
+    elif weights != "none":
+        fill(body, load_weights_file(Path(weights)), weights)
+    released = config.outputs == "imagenet" or config.always_training
+    kind = ReleasedClassifier if released else Classifier
+    return kind(backbone, body, classes=classes, config=config)

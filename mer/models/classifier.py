@@ -1,0 +1,154 @@
+"""The classifier: a backbone of the zoo with a new head."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from mer.config.sections import TrainConfig
+from mer.models.forward import pass_size
+from mer.models.heads import HEADS, Head, WindowAttention, make_head, take_output
+from mer.models.zoo import Backbone
+from mer.utils.errors import BackboneError
+
+__all__ = ["Classifier"]
+
+# Some networks (MobileNetV3, MNASNet) renew 1% or less of their batch-norm statistics per step: after the few
+# hundred steps of a fine-tuning, evaluation would still use those of ImageNet. All renew this share.
+BATCH_NORM_MOMENTUM = 0.1
+
+
+class Classifier(nn.Module):
+    """A backbone without its ImageNet output, and a new head.
+
+    Images (n, 3, height, width) -> logits (n, classes). `embed` gives what the head sees: (n, features)
+    for the head `avg`, (n, features, time) for heads over time, (n, features, rows) for `bands`. Frozen parts
+    stay in evaluation mode (batch-norm statistics, dropout), so their output is the same in every epoch. With
+    `depth="short"` the last stage is left out: the head reads the map before it.
+    """
+
+    answers_alone = True  # what a window gives does not depend on the other windows of its batch
+
+    def __init__(self, backbone: Backbone, body: nn.Module, *, classes: int, config: TrainConfig) -> None:
+        super().__init__()
+        self.backbone, self.body, self.freeze = backbone, body, config.freeze
+        output, own_dropout = take_output(body, backbone.output)
+        width, left_out = output.in_features, backbone.last if config.depth == "short" else ()
+        _cut(body, left_out)
+        if HEADS[config.head].sees != "embeddings":
+            width = _map_width(backbone, left_out, config.head)
+            setattr(body, backbone.output.partition(".")[0], nn.Identity())  # its own pooling is not used
+        self.head = self._head(output, own_dropout, width, classes, config)
+        self.weigh = WindowAttention(self.head.linear.in_features) if config.pool == "attention" else None
+        for name, parameter in body.named_parameters():
+            parameter.requires_grad = self._trains(name)
+        for module in body.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = BATCH_NORM_MOMENTUM
+
+    def _head(self, output: nn.Linear, dropout: float, width: int, classes: int, config: TrainConfig) -> Head:  # noqa: ARG002
+        """The new head; `output` and `dropout` are the network's own end, which it replaces."""
+        return make_head(config.head, features=width, classes=classes, dropout=config.dropout)
+
+    def _trains(self, name: str) -> bool:
+        if self.freeze == "last":
+            return any(name == prefix or name.startswith(prefix + ".") for prefix in self.backbone.last)
+        if self.freeze == "classifier":
+            return name.startswith(self.backbone.output.partition(".")[0] + ".")
+        return self.freeze == "none"
+
+    @property
+    def outputs(self) -> int:
+        """Number of logits."""
+        return self.head.linear.out_features
+
+    @property
+    def body_changes(self) -> bool:
+        """True unless the body makes the same of an image in every epoch."""
+        return any(parameter.requires_grad for parameter in self.body.parameters())
+
+    def train(self, mode: bool = True) -> "Classifier":
+        """Training mode for what trains; evaluation mode for what is frozen."""
+        super().train(mode)
+        if mode and self.freeze != "none":
+            self.body.eval()
+            for name, module in self.body.named_modules():
+                if name and self._trains(name):
+                    module.train()
+        return self
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """What the head sees of each image."""
+        if self.head.sees == "embeddings":
+            return self.body(images)
+        return self.backbone.feature_map(self.body, images).mean(dim=2 if self.head.sees == "time" else 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits (n, classes)."""
+        return self.head(self.embed(images))
+
+    def answer(self, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the head sees -> logits (n, outputs) and scores (n,), all 0 where no window counts more."""
+        vector = self.head.vector(seen)
+        scores = (
+            self.weigh(vector) if self.weigh else vector.new_zeros(vector.shape[:1])
+        )  # `len` could not be exported
+        return self.head.answer(vector), scores
+
+    @contextmanager
+    def testing(self, seed: int) -> Iterator[None]:  # noqa: ARG002 - for a network that draws at random
+        """Evaluation mode, without gradients."""
+        self.eval()
+        with torch.inference_mode():
+            yield
+
+    def test_batches(self, count: int, batch_size: int) -> list[torch.Tensor]:  # noqa: ARG002 - see above
+        """Numbers of `count` windows, in order, as they pass through the network in a test."""
+        return list(torch.arange(count).split(pass_size(next(self.parameters()).device)))
+
+    def require_input(self, size: int) -> None:
+        """Raise BackboneError if the network cannot take images of `size` x `size` pixels."""
+        device = next(self.parameters()).device
+        image = torch.zeros(2, 3, size, size, device=device)  # two, for a batch-norm that goes by the batch
+        self.eval()
+        try:
+            with torch.inference_mode():
+                self(image)
+        except (RuntimeError, AssertionError) as error:
+            raise BackboneError(
+                f"{self.backbone.name} does not take images of image_size={size}; use 224, as all take"
+            ) from error
+
+    def trainable_state(self) -> dict[str, torch.Tensor]:
+        """Copies, on the CPU, of the tensors that training changes: what a run must keep to go on."""
+        return {
+            name: tensor.detach().cpu().clone()
+            for name, tensor in self.state_dict().items()
+            if name.startswith(("head.", "weigh.")) or self._trains(name.removeprefix("body."))
+        }
+
+    def parameter_groups(self, *, lr: float, backbone_lr: float) -> list[dict]:
+        """Optimizer groups of what trains: the head at `lr`, the body at `lr * backbone_lr`."""
+        body = [p for p in self.body.parameters() if p.requires_grad]
+        ends = [*self.head.parameters(), *(self.weigh.parameters() if self.weigh else ())]
+        groups = [{"params": ends, "lr": lr}]
+        return groups + ([{"params": body, "lr": lr * backbone_lr}] if body else [])
+
+
+def _cut(body: nn.Module, paths: tuple[str, ...]) -> None:
+    """Take some modules out of a network: each passes on what it is given."""
+    for path in paths:
+        body.set_submodule(path, nn.Identity())
+
+
+def _map_width(backbone: Backbone, left_out: tuple[str, ...], head: str) -> int:
+    """Channels of the feature map, found without computing it; raises BackboneError if there is none."""
+    if backbone.feature_map is None:
+        raise BackboneError(
+            f"head {head!r} needs a feature map; {backbone.name!r} has none: use --head avg --depth full"
+        )
+    with torch.device("meta"):
+        body = backbone.build()
+        _cut(body, left_out)
+        return backbone.feature_map(body, torch.empty(1, 3, 224, 224)).shape[1]

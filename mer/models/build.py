@@ -13,15 +13,27 @@ __all__ = ["build_classifier", "configured_classifier"]
 
 
 def build_classifier(name: str, *, classes: int, weights: str, **settings: Any) -> Classifier:
-    """A classifier of that backbone; `settings` are those of TrainConfig, whose defaults fill the rest."""
+    """A classifier of the backbone `name`; `settings` are those of TrainConfig."""
     return configured_classifier(TrainConfig(backbone=name, weights=weights, **settings), classes=classes)
 
 
 def configured_classifier(config: TrainConfig, *, classes: int, weights: str | None = None) -> Classifier:
-    """The classifier that a run's settings describe; `weights` overrides where they start from.
+    """The classifier that the settings of a run describe.
 
-    That is ImageNet ("imagenet"), chance ("none"), or a file with the state dict of the network with its
-    ImageNet output. Raises BackboneError, WeightsError.
+    Parameters
+    ----------
+    config
+        Settings of the network and of its training.
+    classes
+        Number of classes.
+    weights
+        "imagenet", "none" (random), or a file with the state dict of the network with its ImageNet output.
+        Default: `config.weights`.
+
+    Raises
+    ------
+    BackboneError, WeightsError
+        If there is no such network, or no such weights.
     """
     backbone, weights = get_backbone(config.backbone), weights or config.weights
     body = backbone.build()

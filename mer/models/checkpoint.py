@@ -1,4 +1,4 @@
-"""A trained model as a folder: weights as safetensors beside their card. Nothing is ever unpickled."""
+"""A checkpoint: a folder with weights as safetensors, and a card. Nothing is ever unpickled."""
 
 import json
 from collections.abc import Sequence
@@ -19,9 +19,9 @@ __all__ = ["copy_checkpoint", "load_checkpoint", "save_checkpoint", "write_ensem
 
 
 def save_checkpoint(folder: Path, model: Classifier, card: Card) -> Path:
-    """Write weights and card into a new folder that appears only when whole; floats in `card.dtype`.
+    """Write weights and card into a new folder, which appears only when it is complete.
 
-    Raises StorageError if the folder is not empty or cannot be written.
+    Floats are saved as `card.dtype`. Raises StorageError if the folder is not empty or cannot be written.
     """
     with new_folder(folder) as draft:
         write_files(draft, model, card)
@@ -29,7 +29,7 @@ def save_checkpoint(folder: Path, model: Classifier, card: Card) -> Path:
 
 
 def write_files(folder: Path, model: Classifier, card: Card) -> None:
-    """The files of a checkpoint, into an existing folder."""
+    """Write the files of a checkpoint into an existing folder."""
     dtype = getattr(torch, card.dtype)
     tensors = {
         name: (t.to(dtype) if t.is_floating_point() else t).cpu() for name, t in model.state_dict().items()
@@ -44,10 +44,10 @@ def _write_card(folder: Path, card: Card) -> None:
 
 
 def write_ensemble(folder: Path, members: Sequence[Path], card: Card) -> None:
-    """The files of an ensemble, into an existing folder: copies of its members in order, and its card.
+    """Write the files of an ensemble into an existing folder: copies of its members in order, and its card.
 
-    The members' floats are kept as `card.dtype` says where that is less. Raises CheckpointError if a member
-    is damaged or cannot be one.
+    With `card.dtype` float16 the members are saved as float16 too. Raises CheckpointError if a member is
+    damaged or does not fit the ensemble.
     """
     for source, place in zip(members, member_folders(folder, card), strict=True):
         model, _, own = load_checkpoint(source)
@@ -58,10 +58,28 @@ def write_ensemble(folder: Path, members: Sequence[Path], card: Card) -> None:
 
 
 def copy_checkpoint(source: Path, out: Path, *, half: bool = False, notes: str = "") -> Card:
-    """Copy a checkpoint into a new folder, with `notes` before its own, and as float16 if `half`.
+    """Copy a checkpoint into a new folder.
 
-    Returns the card of the copy. Raises CheckpointError if it is damaged, and StorageError as
-    `save_checkpoint` does.
+    Parameters
+    ----------
+    source, out
+        The checkpoint, and the folder of the copy.
+    half
+        Save floats as float16.
+    notes
+        Text that is put before the card's own notes.
+
+    Returns
+    -------
+    Card
+        The card of the copy.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint is damaged.
+    StorageError
+        If `out` is not empty or cannot be written.
     """
     card = load_card(source)
     card = replace(card, notes=f"{notes}\n\n{card.notes}".strip(), dtype="float16" if half else card.dtype)
@@ -74,9 +92,9 @@ def copy_checkpoint(source: Path, out: Path, *, half: bool = False, notes: str =
 
 
 def load_checkpoint(folder: Path) -> tuple[Classifier, Standardizer, Card]:
-    """Model in evaluation mode on the CPU, its standardiser, and the card.
+    """The model in evaluation mode on the CPU, its standardiser, and its card.
 
-    Raises CheckpointError if card and tensors disagree, or for an ensemble (see `mer.inference.ensemble`).
+    Raises CheckpointError if card and tensors disagree, and for an ensemble (see `mer.inference.ensemble`).
     """
     card = load_card(folder)
     if card.members:

@@ -22,13 +22,23 @@ BATCH_NORM_MOMENTUM = 0.1
 class Classifier(nn.Module):
     """A backbone without its ImageNet output, and a new head.
 
-    Images (n, 3, height, width) -> logits (n, classes). `embed` gives what the head sees: (n, features)
-    for the head `avg`, (n, features, time) for heads over time, (n, features, rows) for `bands`. Frozen parts
-    stay in evaluation mode (batch-norm statistics, dropout), so their output is the same in every epoch. With
-    `depth="short"` the last stage is left out: the head reads the map before it.
+    Images (n, 3, height, width) -> logits (n, classes). Frozen parts stay in evaluation mode (batch-norm
+    statistics, dropout), so their output is the same in every epoch. With `depth="short"` the last stage is
+    removed and the head reads the feature map before it.
+
+    Parameters
+    ----------
+    backbone
+        The entry of the zoo.
+    body
+        The network that `backbone.build` made, with its weights. It is changed in place.
+    classes
+        Number of classes.
+    config
+        Settings of the head, of what trains, and of pooling.
     """
 
-    answers_alone = True  # what a window gives does not depend on the other windows of its batch
+    answers_alone = True  # the output of a window does not depend on the rest of its batch
 
     def __init__(self, backbone: Backbone, body: nn.Module, *, classes: int, config: TrainConfig) -> None:
         super().__init__()
@@ -48,7 +58,7 @@ class Classifier(nn.Module):
                 module.momentum = BATCH_NORM_MOMENTUM
 
     def _head(self, output: nn.Linear, dropout: float, width: int, classes: int, config: TrainConfig) -> Head:  # noqa: ARG002
-        """The new head; `output` and `dropout` are the network's own end, which it replaces."""
+        """The head. `output` and `dropout` are the network's own end, which it replaces."""
         return make_head(config.head, features=width, classes=classes, dropout=config.dropout)
 
     def _trains(self, name: str) -> bool:
@@ -65,11 +75,11 @@ class Classifier(nn.Module):
 
     @property
     def body_changes(self) -> bool:
-        """True unless the body makes the same of an image in every epoch."""
+        """False if the body gives the same output for an image in every epoch."""
         return any(parameter.requires_grad for parameter in self.body.parameters())
 
     def train(self, mode: bool = True) -> "Classifier":
-        """Training mode for what trains; evaluation mode for what is frozen."""
+        """Training mode for the parts that train, evaluation mode for frozen parts."""
         super().train(mode)
         if mode and self.freeze != "none":
             self.body.eval()
@@ -79,7 +89,7 @@ class Classifier(nn.Module):
         return self
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
-        """What the head sees of each image."""
+        """The input of the head, (n, features) or (n, features, time or rows); see `Head.sees`."""
         if self.head.sees == "embeddings":
             return self.body(images)
         return self.backbone.feature_map(self.body, images).mean(dim=2 if self.head.sees == "time" else 3)
@@ -89,7 +99,7 @@ class Classifier(nn.Module):
         return self.head(self.embed(images))
 
     def answer(self, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the head sees -> logits (n, outputs) and scores (n,), all 0 where no window counts more."""
+        """Output of `embed` -> logits (n, outputs), and scores (n,) for pooling (0: all the same)."""
         vector = self.head.vector(seen)
         scores = (
             self.weigh(vector) if self.weigh else vector.new_zeros(vector.shape[:1])
@@ -110,18 +120,18 @@ class Classifier(nn.Module):
     def require_input(self, size: int) -> None:
         """Raise BackboneError if the network cannot take images of `size` x `size` pixels."""
         device = next(self.parameters()).device
-        image = torch.zeros(2, 3, size, size, device=device)  # two, for a batch-norm that goes by the batch
+        image = torch.zeros(2, 3, size, size, device=device)  # two, since batch-norm may need more than one
         self.eval()
         try:
             with torch.inference_mode():
                 self(image)
         except (RuntimeError, AssertionError) as error:
             raise BackboneError(
-                f"{self.backbone.name} does not take images of image_size={size}; use 224, as all take"
+                f"{self.backbone.name} does not accept images of image_size={size}; use 224, which all accept"
             ) from error
 
     def trainable_state(self) -> dict[str, torch.Tensor]:
-        """Copies, on the CPU, of the tensors that training changes: what a run must keep to go on."""
+        """Copies on the CPU of the tensors that training changes, which a run needs to resume."""
         return {
             name: tensor.detach().cpu().clone()
             for name, tensor in self.state_dict().items()
@@ -129,7 +139,7 @@ class Classifier(nn.Module):
         }
 
     def parameter_groups(self, *, lr: float, backbone_lr: float) -> list[dict]:
-        """Optimizer groups of what trains: the head at `lr`, the body at `lr * backbone_lr`."""
+        """Optimizer groups: the head at `lr`, the trained part of the body at `lr * backbone_lr`."""
         body = [p for p in self.body.parameters() if p.requires_grad]
         ends = [*self.head.parameters(), *(self.weigh.parameters() if self.weigh else ())]
         groups = [{"params": ends, "lr": lr}]
@@ -137,16 +147,17 @@ class Classifier(nn.Module):
 
 
 def _cut(body: nn.Module, paths: tuple[str, ...]) -> None:
-    """Take some modules out of a network: each passes on what it is given."""
+    """Replace modules of a network by ones that return their input."""
     for path in paths:
         body.set_submodule(path, nn.Identity())
 
 
 def _map_width(backbone: Backbone, left_out: tuple[str, ...], head: str) -> int:
-    """Channels of the feature map, found without computing it; raises BackboneError if there is none."""
+    """Channels of the feature map, found without computing it. Raises BackboneError if it is unknown."""
     if backbone.feature_map is None:
         raise BackboneError(
-            f"head {head!r} needs a feature map; {backbone.name!r} has none: use --head avg --depth full"
+            f"head {head!r} needs a feature map, which is unknown for {backbone.name!r}; "
+            "use --head avg --depth full"
         )
     with torch.device("meta"):
         body = backbone.build()

@@ -8,9 +8,10 @@ __all__ = ["choose_device", "in_batches", "pass_size"]
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` prefers CUDA, then Apple's MPS, then the CPU.
+    """The torch device for a setting; "auto" takes CUDA, else Apple's MPS, else the CPU.
 
-    This process is made ready for it: CUDA may use TF32 and choose its kernels by trial, a CPU keeps memory.
+    It also configures this process: CUDA may use TF32 and benchmarks its kernels, and on a CPU freed memory
+    is kept for reuse.
     """
     if name == "auto":
         kinds = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
@@ -25,12 +26,12 @@ def choose_device(name: str) -> torch.device:
 
 
 def pass_size(device: torch.device) -> int:
-    """Windows that pass through a network at once where nothing is learned: on a CPU few, for its cache."""
+    """Windows in one forward pass without learning: few on a CPU, so that they fit its cache."""
     return 16 if device.type == "cpu" else 64
 
 
 def in_batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
-    """Cut an order into batches; a last one of a single window joins its neighbour (batch-norm)."""
+    """Split an order into batches. A last batch of one window joins the one before it, for batch-norm."""
     parts = list(order.split(size))
     if len(parts) > 1 and len(parts[-1]) == 1:
         parts[-2:] = [torch.cat(parts[-2:])]

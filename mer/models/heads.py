@@ -1,11 +1,14 @@
-"""From what a backbone sees to logits: one linear layer, or pooling over the time axis first.
+"""Heads: from what a backbone computes to logits.
 
-Every head first makes one vector of a window, then a linear layer makes logits of it. `WindowAttention` says,
-from those vectors, what each window of a clip counts for.
+Every head first makes one vector per window; a linear layer then makes logits of it. The feature map of a
+spectrogram keeps time along its width and frequency along its height:
 
-The feature map of a spectrogram image keeps time along its width and frequency along its height. `avg` trusts
-the backbone's own pooling; `bands` averages over time alone; `attention` weighs moments by how telling they
-are (Bahdanau et al., 2015, in the form of Yang et al., 2016); `gru` reads them in order (Cho et al., 2014).
+- `avg` uses the backbone's own pooling.
+- `bands` averages over time and keeps frequency bands apart.
+- `attention` is a weighted mean over time (Bahdanau et al., 2015, in the form of Yang et al., 2016).
+- `gru` reads the columns in order (Cho et al., 2014).
+
+`WindowAttention` computes from these vectors how much each window of a clip counts.
 """
 
 import torch
@@ -33,18 +36,18 @@ BANDS = 7  # rows of the feature map of an image of 224 pixels, in most networks
 class Head(nn.Module):
     """Base of all heads.
 
-    `sees` is what they are given: "embeddings" (n, features), or the feature map averaged over frequency,
-    "time" (n, features, columns), or over time, "bands" (n, features, rows).
+    `sees` is the kind of input: "embeddings" (n, features); "time" (n, features, columns), the feature map
+    averaged over frequency; or "bands" (n, features, rows), the feature map averaged over time.
     """
 
     sees = "embeddings"
 
     def vector(self, seen: torch.Tensor) -> torch.Tensor:
-        """What the last layer is given, (n, width)."""
+        """The input of the last layer, (n, width)."""
         return seen
 
     def answer(self, vector: torch.Tensor) -> torch.Tensor:
-        """Logits (n, outputs) of such vectors."""
+        """Logits (n, outputs) of vectors (n, width)."""
         return self.linear(self.dropout(vector))
 
     def forward(self, seen: torch.Tensor) -> torch.Tensor:
@@ -52,7 +55,7 @@ class Head(nn.Module):
         return self.answer(self.vector(seen))
 
     def weights(self, seen: torch.Tensor) -> torch.Tensor:
-        """What each moment counts for, (n, time), summing to 1; without columns where none is chosen."""
+        """Weight of each moment, (n, time), with sum 1; (n, 0) if the head does not weight moments."""
         return seen.new_zeros(len(seen), 0)
 
 
@@ -66,11 +69,11 @@ class AverageHead(Head):
 
 
 class BandsHead(Head):
-    """Rows (n, features, rows) -> logits (n, classes), with weights of its own for each band of frequency.
+    """Rows (n, features, rows) -> logits (n, classes), with separate weights for each frequency band.
 
-    Averaging over the whole map, as networks for photographs do, forgets at which pitch a pattern was seen.
-    Each number is standardised over the training windows. The weights start at zero, so that weight decay and
-    few epochs keep them small, which so many features need.
+    The average over the whole map, which networks for photographs use, loses the pitch of a pattern. Each
+    feature is standardised over the training windows. Weights start at zero: together with weight decay and
+    few epochs this keeps them small, which so many features need.
     """
 
     sees = "bands"
@@ -100,16 +103,16 @@ class AttentionHead(Head):
         self.linear = nn.Linear(features, classes)
 
     def weights(self, sequence: torch.Tensor) -> torch.Tensor:
-        """Attention (n, time), non-negative, summing to 1 over time."""
+        """Attention (n, time), at least 0, with sum 1 over time."""
         return self.score(sequence.transpose(1, 2)).squeeze(-1).softmax(dim=-1)
 
     def vector(self, sequence: torch.Tensor) -> torch.Tensor:
-        """The weighted mean of the moments, (n, features)."""
+        """The weighted mean over time, (n, features)."""
         return torch.einsum("nft,nt->nf", sequence, self.weights(sequence))
 
 
 class GRUHead(Head):
-    """Sequence (n, features, time) -> logits (n, classes), by a two-way GRU averaged over time."""
+    """Sequence (n, features, time) -> logits (n, classes), by a bidirectional GRU averaged over time."""
 
     sees = "time"
 
@@ -120,22 +123,22 @@ class GRUHead(Head):
         self.linear = nn.Linear(2 * hidden, classes)
 
     def vector(self, sequence: torch.Tensor) -> torch.Tensor:
-        """The mean of what was read at each moment, (n, 2 * hidden)."""
+        """The mean of the GRU's states over time, (n, 2 * hidden)."""
         states, _ = self.gru(sequence.transpose(1, 2))
         return states.mean(dim=1)
 
 
 class WindowAttention(nn.Module):
-    """Vectors of windows (n, width) -> scores (n,): what each counts for before the softmax over its clip.
+    """Vectors of windows (n, width) -> scores (n,). Their softmax over a clip weights its windows.
 
-    Gated attention for learning from bags of instances (Ilse, Tomczak and Welling, 2018).
+    Gated attention for multiple-instance learning (Ilse, Tomczak and Welling, 2018).
     """
 
     def __init__(self, width: int, hidden: int = 128) -> None:
         super().__init__()
         self.what, self.gate = nn.Linear(width, hidden), nn.Linear(width, hidden)
         self.score = nn.Linear(hidden, 1)
-        nn.init.zeros_(self.score.weight)  # at first all windows count alike
+        nn.init.zeros_(self.score.weight)  # at first all windows count the same
         nn.init.zeros_(self.score.bias)
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
@@ -147,16 +150,16 @@ HEADS = {"avg": AverageHead, "bands": BandsHead, "attention": AttentionHead, "gr
 
 
 def make_head(name: str, *, features: int, classes: int, dropout: float) -> nn.Module:
-    """A new head with random weights; raises BackboneError that lists the valid names."""
+    """A new head with random weights. Raises BackboneError, which lists the valid names."""
     if name not in HEADS:
-        raise BackboneError(f"unknown head {name!r}; there are: {', '.join(HEADS)}")
+        raise BackboneError(f"unknown head {name!r}; choose one of: {', '.join(HEADS)}")
     return HEADS[name](features, classes, dropout)
 
 
 def take_output(body: nn.Module, path: str) -> tuple[nn.Linear, float]:
-    """Take the output layer, and a dropout right before it, out of a network.
+    """Remove the output layer, and a dropout directly before it, from a network.
 
-    Returns the layer, and the share that the dropout drops.
+    Returns the layer and the rate of that dropout, 0 if there is none.
     """
     parent_path, _, name = path.rpartition(".")
     parent = body.get_submodule(parent_path)

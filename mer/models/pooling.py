@@ -12,7 +12,7 @@ __all__ = ["first_rows", "pool_logits"]
 def pool_logits(logits: torch.Tensor, scores: torch.Tensor, clips: np.ndarray) -> torch.Tensor:
     """Logits (windows, classes) and scores (windows,) -> log-probabilities (clips, classes).
 
-    A clip's probabilities are the mean of its windows', weighed by the softmax of their scores.
+    A clip's probabilities are the mean over its windows, weighted by the softmax of their scores.
     """
     sizes = _sizes(clips)
     parts = zip(logits.log_softmax(dim=1).split(sizes), scores.split(sizes), strict=True)
@@ -25,6 +25,6 @@ def first_rows(rows: torch.Tensor, clips: np.ndarray) -> torch.Tensor:
 
 
 def _sizes(clips: np.ndarray) -> list[int]:
-    """How many windows side by side are of one clip."""
+    """Number of adjacent windows of each clip."""
     ends = np.flatnonzero(np.diff(clips)) + 1
     return np.diff([0, *ends, len(clips)]).tolist()

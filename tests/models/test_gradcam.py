@@ -116,5 +116,7 @@ def test_what_another_thread_computes_meanwhile_is_not_caught():
 
 
 def test_a_network_whose_feature_map_is_not_known_is_refused_with_those_that_can():
-    with pytest.raises(BackboneError, match=r"'mobilenet_v2' cannot be explained; these can: alexnet, vgg16"):
+    with pytest.raises(
+        BackboneError, match=r"'mobilenet_v2' cannot be explained; choose one of: alexnet, vgg16"
+    ):
         grad_cam(network("mobilenet_v2"), torch.rand(1, 3, 32, 32), 0)

@@ -113,5 +113,5 @@ def test_the_average_head_is_one_linear_layer():
 
 
 def test_an_unknown_head_is_named_with_the_valid_ones():
-    with pytest.raises(BackboneError, match=r"unknown head 'max'; there are: avg, bands, attention, gru"):
+    with pytest.raises(BackboneError, match=r"unknown head 'max'; choose one of: avg, bands, attention, gru"):
         make_head("max", features=6, classes=3, dropout=0.0)

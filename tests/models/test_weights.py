@@ -144,13 +144,13 @@ def test_the_file_names_of_the_whole_zoo_carry_a_hash():
 def test_a_truncated_file_is_named_with_the_remedy():
     content = to_bytes(random_weights("mobilenet_v3_small"))
     path = put(get_backbone("mobilenet_v3_small").source.path(), content[: len(content) // 2])
-    with pytest.raises(WeightsError, match=rf"{path} is no whole file of weights \(.+\); fetch it again"):
+    with pytest.raises(WeightsError, match=rf"{path} is not a complete weights file \(.+\); fetch it again"):
         build_classifier("mobilenet_v3_small", classes=3, weights="imagenet")
 
 
 def test_weights_of_another_network_do_not_fit():
     path = put(RESNET.path(), to_bytes(random_weights("mobilenet_v3_small")))
-    message = rf"{path} does not fit the network \(.*conv1\.weight.*\); give the file made for it"
+    message = rf"{path} does not fit the network \(.*conv1\.weight.*\); give a file made for this network"
     with pytest.raises(WeightsError, match=message):
         build_classifier("resnet18", classes=3, weights="imagenet")
 
@@ -168,7 +168,7 @@ def test_without_file_and_network_the_error_names_address_place_and_remedies():
     message = str(caught.value)
     assert "\n" not in message
     for part in (
-        "weights of resnet18 are not here and cannot be fetched (Name or service not known)",
+        "weights of resnet18 cannot be downloaded (Name or service not known)",
         "put https://download.pytorch.org/models/resnet18-f37072fd.pth at ",
         f"at {RESNET.path()},",
         "run 'mer zoo fetch resnet18' where there is a network",
@@ -180,7 +180,7 @@ def test_without_file_and_network_the_error_names_address_place_and_remedies():
 def test_a_cache_that_cannot_be_written_is_an_error_with_the_reason(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "file"))
-    with pytest.raises(WeightsError, match=r"cannot be fetched \(.*Not a directory"):
+    with pytest.raises(WeightsError, match=r"cannot be downloaded \(.*Not a directory"):
         RESNET.state_dict()
 
 
@@ -213,7 +213,7 @@ def test_a_second_fetch_needs_no_network(serve, published):
 def test_a_download_that_is_not_what_its_name_says_is_refused_and_not_kept(serve, published):
     url = published(b"", name_of=b"the real thing")
     serve(to_bytes(SMALL))
-    with pytest.raises(WeightsError, match=rf"cannot be fetched \(invalid hash value.*put {url} at"):
+    with pytest.raises(WeightsError, match=rf"cannot be downloaded \(invalid hash value.*put {url} at"):
         fetch(RESNET)
     assert not RESNET.available()
     assert list(RESNET.path().parent.iterdir()) == []
@@ -364,7 +364,7 @@ class Bomb:
 def test_nothing_in_a_file_is_ever_run(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     for content in (pickle.dumps(Bomb()), to_bytes({"a": Bomb()}), to_bytes(Bomb())):
-        with pytest.raises(WeightsError, match="is no whole file of weights"):
+        with pytest.raises(WeightsError, match="is not a complete weights file"):
             load_weights_file(put(tmp_path / name, content))
     assert not (tmp_path / "exploded").exists()
 
@@ -376,7 +376,7 @@ def test_nothing_in_a_file_is_ever_run(tmp_path, monkeypatch, name):
 )
 def test_other_things_than_named_tensors_are_refused(tmp_path, content):
     path = put(tmp_path / "w.pth", to_bytes(content))
-    with pytest.raises(WeightsError, match="something other than named tensors; give a plain state dict"):
+    with pytest.raises(WeightsError, match="does not hold named tensors; give a plain state dict"):
         load_weights_file(path)
 
 
@@ -386,7 +386,7 @@ def test_other_things_than_named_tensors_are_refused(tmp_path, content):
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
 def test_files_that_are_no_weights_are_named_with_the_remedy(tmp_path, name, content):
     path = put(tmp_path / name, content)
-    with pytest.raises(WeightsError, match=rf"{path} is no whole file of weights \(.+\); fetch it again"):
+    with pytest.raises(WeightsError, match=rf"{path} is not a complete weights file \(.+\); fetch it again"):
         load_weights_file(path)
 
 
@@ -395,7 +395,7 @@ def test_a_download_cut_anywhere_is_an_error_of_one_line(tmp_path, legacy):
     content = to_bytes(SMALL, _use_new_zipfile_serialization=not legacy)
     for length in {*range(0, len(content), 13), *range(40), len(content) - 1}:
         path = put(tmp_path / "w.pth", content[:length])
-        with pytest.raises(WeightsError, match="is no whole file of weights") as caught:
+        with pytest.raises(WeightsError, match="is not a complete weights file") as caught:
             load_weights_file(path)
         assert "\n" not in str(caught.value)
 

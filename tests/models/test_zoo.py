@@ -242,7 +242,7 @@ def test_bands_of_frequency_are_told_apart_and_moments_are_not():
 @pytest.mark.parametrize("head", ["bands", "attention", "gru"])
 def test_heads_that_read_the_map_need_one(head):
     with pytest.raises(
-        BackboneError, match=rf"head '{head}' needs a feature map; 'mobilenet_v2' .*--head avg"
+        BackboneError, match=rf"head '{head}' needs a feature map, .* 'mobilenet_v2'; use --head avg"
     ):
         on_meta("mobilenet_v2", head=head)
 
@@ -268,7 +268,7 @@ def test_a_name_can_be_registered_only_once(monkeypatch):
     monkeypatch.setattr(backbones, "ZOO", zoo := {"alexnet": ZOO["alexnet"]})
     register(TINY)
     assert list(zoo) == ["alexnet", "tiny"]
-    with pytest.raises(BackboneError, match="'alexnet' is registered already; choose another name"):
+    with pytest.raises(BackboneError, match="'alexnet' is already registered; choose another name"):
         register(ZOO["alexnet"])
 
 
@@ -344,7 +344,7 @@ def test_the_same_seed_gives_the_same_network(tiny):
 @pytest.mark.parametrize(("name", "size"), [("alexnet", 32), ("vit_b_16", 128)])
 def test_images_of_a_size_that_the_network_cannot_take_are_refused(name, size):
     model = build_classifier(name, classes=2, weights="none", freeze="none")
-    with pytest.raises(BackboneError, match=f"{name} does not take images of image_size={size}; use 224"):
+    with pytest.raises(BackboneError, match=f"{name} does not accept images of image_size={size}; use 224"):
         model.require_input(size)
 
 

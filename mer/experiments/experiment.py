@@ -20,6 +20,7 @@ from mer.experiments.prepared import Material, Spec, prepare
 from mer.experiments.records import headline, make_card, parameters, save_evaluation, versions
 from mer.experiments.setup import Outset, new_model
 from mer.experiments.testing import judge
+from mer.experiments.verify import require_same_answers
 from mer.metrics.predictions import score_rows
 from mer.models.checkpoint import write_files
 from mer.runs.heartbeat import Beats
@@ -169,10 +170,15 @@ class Experiment:
         svm = baseline_rows(material, split, self._watch(run_id)) if config.split.baseline else []
         judged = replace(judged, scores=with_baseline(judged.scores, svm, material.classes))
         card = make_card(spec, material, split, standardizer, judged)
+
+        def write(folder: Path) -> None:
+            write_files(folder, model, card)
+            require_same_answers(folder, material, split.test, judged.rows)
+
         evaluation = {"scores": judged.scores, "predictions": judged.rows, "history": state.history}
         evaluation |= {"validation": judged.validation} if judged.validation else {}
         with self.beats.by_itself():
-            self.runs.save_folder(run_id, "checkpoint", lambda folder: write_files(folder, model, card))
+            self.runs.save_folder(run_id, "checkpoint", write)
             save_evaluation(self.runs, run_id, evaluation | ({"svm": svm} if svm else {}))
         metrics = headline(judged.scores) | {
             "epochs": float(state.epoch),

@@ -9,7 +9,7 @@ import numpy as np
 
 from mer.config.sections import Config
 from mer.data.cache.controls import CONTROLS, donors, entry
-from mer.data.cache.store import FeatureStore
+from mer.data.cache.store import FeatureStore, hash_file
 from mer.data.check import Report, check
 from mer.data.clips import is_sharded
 from mer.data.load import load_dataset
@@ -111,6 +111,16 @@ class Material:
             hashes=[entry(self.control, facts[i].file_hash) for i in indices],
             votes=[clips[i].votes for i in indices] if self.voted else None,
         )
+
+    def content(self, index: int) -> bytes | None:
+        """The bytes of a clip's file; None if they are not what was prepared, as in a control run."""
+        if self.control in ("silence", "noise"):
+            return None
+        try:
+            content = self.report.dataset.clips[index].path.read_bytes()
+        except OSError:
+            return None
+        return content if hash_file(content) == self.report.facts[index].file_hash else None
 
     def groups(self, indices: Sequence[int]) -> list[str]:
         """Song of each clip, or the clip itself where no song is known."""

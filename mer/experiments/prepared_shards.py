@@ -62,6 +62,10 @@ class ShardedMaterial:
         """The windows of some clips."""
         return self.shards.windows(indices)
 
+    def content(self, index: int) -> bytes | None:  # noqa: ARG002 - there is no sound
+        """None: see `mer.experiments.prepared.Material`."""
+        return None
+
     def groups(self, indices: Sequence[int]) -> list[str]:
         """Song of each clip, or the clip itself where no song is known."""
         both = (self.shards.column(name, indices) for name in ("song", "name"))

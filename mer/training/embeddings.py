@@ -6,8 +6,10 @@ learning rate; where each window is standardised on its own, all folds and split
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
 from typing import Self
 
 import numpy as np
@@ -107,6 +109,7 @@ class KeptEmbeddings:
             "standardizer": "window" if standardizer.per_window else list(standardizer.to_dict().values()),
             "backbone": model.backbone.name,
             "body": _hash(model.body),
+            "structure": structure(model.body),
             "sees": model.head.sees,
             "device": next(model.parameters()).device.type,  # TF32 differs in the fourth digit
         }
@@ -171,8 +174,23 @@ def _sum(windows: Windows, clips: list[int]) -> int:
     return int(np.sum(windows.counts[clips]))
 
 
+def structure(body: torch.nn.Module) -> str:
+    """Hash of what a network computes: its modules with their settings, and the libraries they are from.
+
+    Two networks may have the same tensors and compute different things, such as one without its activations.
+    """
+    found = sha256()
+    for path, module in body.named_modules():
+        kind = type(module)
+        library = kind.__module__.partition(".")[0]
+        found.update(f"{path} {kind.__module__}.{kind.__qualname__}({module.extra_repr()}) ".encode())
+        with suppress(PackageNotFoundError):  # a class of our own
+            found.update(version(library).encode())
+    return found.hexdigest()[:32]
+
+
 def _hash(body: torch.nn.Module) -> str:
-    """Hash of all that a body computes with."""
+    """Hash of the tensors of a network."""
     found = sha256()
     for name, tensor in body.state_dict().items():
         found.update(name.encode())

@@ -8,6 +8,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -290,10 +291,9 @@ def fit(
         progress = partial(_tell, callbacks)
         feed = embedded(model, feed, embed, progress)
         held_out = held_out and embedded(model, held_out, embed, progress)
-    if ranks.size > 1:
-        model = joined_norms(model)
     loop = _Loop(model, feed, held_out, config, transform.config, callbacks, ranks)
     if resume:
         loop.resume(resume)
-    with ranks.training():
+    model.train()  # it decides which norms are joined
+    with ranks.training(), joined_norms(model) if ranks.size > 1 else nullcontext():
         return loop.run()

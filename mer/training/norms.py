@@ -6,15 +6,27 @@ Computing Sample Variances", 1979); the gradient is that of Ioffe and Szegedy, "
 2015, its two sums taken over all.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from timm.layers import BatchNormAct2d
 from torch import nn
+
+from mer.utils.errors import BackboneError
 
 __all__ = ["joined_norms"]
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
+# What each kind does after it has normalised: the names of its parts, in order.
+KNOWN: dict[type[nn.Module], tuple[str, ...]] = {
+    nn.BatchNorm1d: (),
+    nn.BatchNorm2d: (),
+    nn.BatchNorm3d: (),
+    BatchNormAct2d: ("drop", "act"),
+}
 
 
 def gathered(values: torch.Tensor) -> torch.Tensor:
@@ -71,37 +83,72 @@ class _Joined(torch.autograd.Function):
 
 
 class JoinedNorm(_BatchNorm):
-    """Batch-norm over the batches of all processes, each weighed by how many values it has, on any device."""
+    """Batch-norm over the batches of all processes, each weighted by its number of values, on any device.
+
+    It shares the parameters and buffers of the norm that it replaces, and does what else that norm does.
+    """
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__(
+            norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats, device="meta"
+        )
+        self._parameters, self._buffers = norm._parameters, norm._buffers
+        self._modules = norm._modules  # under the same names, so that a state dict has the same keys
+        self.then = KNOWN[type(norm)]
+        self.training = norm.training
 
     def _check_input_dim(self, x: torch.Tensor) -> None:
         """Any."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """As batch-norm; all processes must call it alike."""
+        """As the norm that it replaces; all processes must call it alike."""
+        x = self._norm(x)
+        for name in self.then:
+            x = self._modules[name](x)
+        return x
+
+    def _norm(self, x: torch.Tensor) -> torch.Tensor:
         if not (self.training or self.running_mean is None):
             return super().forward(x)
         out, mean, variance, total = _Joined.apply(x, self.weight, self.bias, self.eps)
         if self.track_running_stats and self.running_mean is not None:
             with torch.no_grad():
-                self.num_batches_tracked += 1
+                self.num_batches_tracked.add_(1)
                 part = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
                 self.running_mean.lerp_(mean, part)
                 self.running_var.lerp_(variance * total / (total - 1).clamp_min(1), part)
         return out
 
 
-def joined_norms(model: nn.Module) -> nn.Module:
-    """The same network whose batch-norms see the batches of all processes; names and values stay."""
-    for name, child in model.named_children():
-        if isinstance(child, _BatchNorm):
-            joined = JoinedNorm(
-                child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats
+@contextmanager
+def joined_norms(model: nn.Module) -> Iterator[None]:
+    """Have the batch-norms of a network that are in training mode use the batches of all processes.
+
+    Norms in evaluation mode stay: they do not look at the batch. Afterwards the network has its own norms
+    again, with what they learned.
+
+    Raises
+    ------
+    BackboneError
+        If a batch-norm is of a kind that this module does not know.
+    """
+    found = [
+        (parent, name, child)
+        for parent in model.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, _BatchNorm) and child.training
+    ]
+    for _, _, norm in found:
+        if type(norm) not in KNOWN:
+            kind = f"{type(norm).__module__}.{type(norm).__qualname__}"
+            raise BackboneError(
+                f"a batch-norm of kind {kind} cannot be trained by several processes; train in one process"
             )
-            joined.load_state_dict(child.state_dict(), strict=False)
-            joined.train(child.training)
-            for own, other in zip(joined.parameters(), child.parameters(), strict=True):
-                own.requires_grad = other.requires_grad
-            setattr(model, name, joined.to(next(iter(child.state_dict().values()), torch.empty(0)).device))
-        else:
-            joined_norms(child)
-    return model
+    for parent, name, norm in found:
+        setattr(parent, name, JoinedNorm(norm))
+    try:
+        yield
+    finally:
+        for parent, name, norm in found:
+            norm.train(getattr(parent, name).training)
+            setattr(parent, name, norm)

@@ -68,6 +68,7 @@ def test_two_processes_end_with_the_weights_of_one():
     found = json.loads(done.stdout.splitlines()[-1])
     assert found.pop("size") == 2
     assert found.pop("stopped")
+    assert found.pop("default_network") < 1e-9
     for name, figures in found.items():
         assert figures["alike"], name
         assert figures["weights"] < 3e-4, name

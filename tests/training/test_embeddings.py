@@ -1,5 +1,6 @@
 """Embeddings of a frozen body: the same as without the store, computed once, shared by all that may share."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -163,6 +164,34 @@ def test_what_the_embeddings_depend_on_has_a_shelf_of_its_own(store, model):
         kept(store, model, audio=AudioConfig(hop_seconds=2.0)),
     ]
     assert len({work.shelf.folder for work in shelves}) == len(shelves)
+
+
+def without(model, kind):
+    """The same network and the same tensors, without the modules of one kind."""
+    changed = copy.deepcopy(model)
+    for path, module in list(changed.body.named_modules()):
+        if isinstance(module, kind):
+            changed.body.set_submodule(path, torch.nn.Identity())
+    return changed
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: without(model, torch.nn.ReLU),
+        lambda model: without(model, torch.nn.Dropout),
+        lambda model: setattr(model.body.features[4], "padding", (2, 2)),
+        lambda model: setattr(model.body.features[1], "eps", 0.1),
+    ],
+    ids=["no activations", "no dropout", "another padding", "another epsilon"],
+)
+def test_a_network_with_the_same_tensors_that_computes_something_else_has_a_shelf_of_its_own(
+    store, model, change
+):
+    changed = copy.deepcopy(model)
+    changed = change(changed) or changed
+    assert changed.body.state_dict().keys() == model.body.state_dict().keys()
+    assert kept(store, changed).shelf.folder != kept(store, model).shelf.folder
 
 
 def test_what_they_do_not_depend_on_shares_the_shelf(store, model):

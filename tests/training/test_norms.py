@@ -5,12 +5,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
+from timm.layers import BatchNormAct2d
 from torch import nn
 
+from mer.models.zoo import ZOO
 from mer.training import norms
 from mer.training.norms import joined_norms
+from mer.utils.errors import BackboneError
 
 NORMS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d}
 
@@ -48,9 +52,9 @@ def together(norm, shares, pulls):
     def one(number):
         meeting.rank.number = number
         model = nn.Sequential(type(norm)(norm.num_features, norm.eps, norm.momentum, norm.affine))
-        model[0].load_state_dict(norm.state_dict())
-        model = joined_norms(model).to(norm.running_mean.dtype)
-        return stepped(model[0], shares[number], pulls[number])
+        model.to(norm.running_mean.dtype).load_state_dict(nn.Sequential(norm).state_dict())
+        with joined_norms(model):
+            return stepped(model[0], shares[number], pulls[number])
 
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(len(shares)) as pool:
         patch.setattr(norms, "gathered", meeting.gathered)
@@ -99,14 +103,82 @@ def test_half_precision_stays_what_it_is_beside_whole_weights():
     torch.testing.assert_close(found[0][3], buffers, atol=1e-3, rtol=1e-3)
 
 
+@pytest.fixture
+def one_process():
+    """A group of this process alone."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+def both_ways(net, x):
+    """The output of a network with its own norms, and with joined ones; the same numbers are drawn."""
+    for module in net.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = 0.0  # so that the first pass changes nothing that the second uses
+    with torch.no_grad():
+        torch.manual_seed(0)
+        own = net(x)
+        torch.manual_seed(0)
+        with joined_norms(net):
+            return own, net(x)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_every_network_of_the_zoo_computes_the_same_with_joined_norms(name, one_process):
+    torch.manual_seed(1)
+    net = ZOO[name].build()
+    torch.nn.init.normal_(net.get_submodule(ZOO[name].output).weight)  # so that outputs are not all alike
+    x = torch.randn(3, 3, 96, 96)
+    for training in (True, False):
+        own, joined = both_ways(net.train(training), x)
+        assert own.std() > 0
+        torch.testing.assert_close(joined, own, rtol=1e-3, atol=1e-3 * float(own.abs().max()))
+
+
+def test_a_joined_norm_drops_and_activates_as_the_norm_that_it_replaces(one_process):
+    net = nn.Sequential(BatchNormAct2d(4, act_layer=nn.ReLU6, drop_layer=lambda: nn.Dropout(0.5)))
+    own, joined = both_ways(net, torch.randn(8, 4, 6, 6))
+    torch.testing.assert_close(joined, own)
+    assert own.min() == 0
+
+
+def test_an_unknown_kind_of_batch_norm_is_refused_and_nothing_is_changed():
+    class Doubled(nn.BatchNorm2d):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    net = nn.Sequential(nn.BatchNorm2d(4), Doubled(4))
+    with pytest.raises(BackboneError, match=r"a batch-norm of kind .*Doubled cannot be"), joined_norms(net):
+        pass
+    assert type(net[0]) is nn.BatchNorm2d
+
+
 def test_joined_norms_keep_names_values_and_what_trains():
-    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4, momentum=0.3)).eval()
-    net[1].running_mean.fill_(2.0)
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4, momentum=0.3))
     net[1].weight.requires_grad = False
-    before, x = net.state_dict(), torch.randn(2, 3, 5, 5)
-    wanted = net(x)
-    joined = joined_norms(net)
-    assert joined.state_dict().keys() == before.keys()
-    assert torch.equal(joined(x), wanted)
-    assert [p.requires_grad for p in joined[1].parameters()] == [False, True]
-    assert (joined[1].momentum, joined[1].training) == (0.3, False)
+    before = net.state_dict()
+    with joined_norms(net):
+        assert net.state_dict().keys() == before.keys()
+        assert [p.requires_grad for p in net[1].parameters()] == [False, True]
+        assert (net[1].momentum, net[1].training) == (0.3, True)
+        assert net[1].weight is before["1.weight"] or torch.equal(net[1].weight, before["1.weight"])
+
+
+def test_afterwards_a_network_has_its_own_norms_with_what_they_learned(one_process):
+    net = nn.Sequential(nn.BatchNorm2d(4))
+    own = net[0]
+    with joined_norms(net):
+        net(torch.randn(8, 4, 5, 5) + 3)
+        net.eval()
+    assert net[0] is own
+    assert not own.training
+    assert own.num_batches_tracked == 1
+    assert own.running_mean.mean() > 0.2
+
+
+def test_norms_in_evaluation_mode_stay_as_they_are():
+    net = nn.Sequential(nn.BatchNorm2d(4).eval(), nn.BatchNorm2d(4))
+    with joined_norms(net):
+        assert type(net[0]) is nn.BatchNorm2d
+        assert type(net[1]) is not nn.BatchNorm2d

@@ -99,7 +99,7 @@ def _settings(kind: str, about: Path) -> dict[str, Any] | None:
         found = json.loads(about.read_text("utf-8"))
         if kind == "descriptors":
             return found if found == SETTINGS else None
-        needed = ("audio", "mel", *(("backbone", "sees") if kind == "embeddings" else ()))
+        needed = ("audio", "mel", *(("backbone", "sees", "structure") if kind == "embeddings" else ()))
         return found if found["version"] == VERSION and all(found[name] for name in needed) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

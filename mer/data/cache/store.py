@@ -32,7 +32,7 @@ from mer.utils.errors import AudioError
 from mer.utils.files import home, write_atomic, writing
 from mer.utils.parallel import Progress, process_map
 
-__all__ = ["VERSION", "Facts", "FeatureStore"]
+__all__ = ["VERSION", "Facts", "FeatureStore", "hash_file"]
 
 Settings = tuple[AudioConfig, MelConfig, str]  # the last is the control, or "none"
 
@@ -185,6 +185,11 @@ def _facts_from(data: dict[str, Any], file_hash: str) -> Facts:
     return facts
 
 
+def hash_file(content: bytes) -> str:
+    """The name under which the store keeps what it computes from a file with this content."""
+    return sha256(content).hexdigest()[:40]
+
+
 def _make(store: FeatureStore, settings: Settings | None, path: Path) -> tuple[Facts, Stamp | None]:
     """The facts of one file, with its images where settings ask for them, and its stamp when it was read."""
     seen = stamp(path)
@@ -194,7 +199,7 @@ def _make(store: FeatureStore, settings: Settings | None, path: Path) -> tuple[F
         return Facts(file_hash="", reason=f"unreadable: {error.strerror}"), None
     if not content:
         return Facts(file_hash="", reason="empty file, 0 bytes"), None
-    file_hash = sha256(content).hexdigest()[:40]
+    file_hash = hash_file(content)
     found = store._look_up(file_hash, settings)
     if found is None:
         with store.lock(file_hash[:2]):  # another process may be making it: then wait, and find it there

@@ -30,7 +30,7 @@ def store(tmp_path, clips, monkeypatch):
     made = FeatureStore(tmp_path / "store")
     for mel in (SMALL, FINE):
         facts = made.prepare(clips, audio=AUDIO, mel=mel)
-    settings = made.images(AUDIO, SMALL).settings | {"backbone": "vgg16", "sees": "time"}
+    settings = made.images(AUDIO, SMALL).settings | {"backbone": "vgg16", "sees": "time", "structure": "a"}
     shelf = Shelf.of(made.root / "embeddings", settings)
     shelf.mark_used()
     for fact in facts[:2]:

@@ -13,8 +13,8 @@ names probabilities
 errors
 formats
 settings
-banded calibration cluster config controls files machine pace quality sources tables tensors
-access arrays audio parallel presets stamps
+admission banded calibration cluster config controls files machine pace quality sources tables tensors
+access arrays audio parallel presets sockets stamps
 features spreading
 masking preview store
 augment descriptors

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from mer.backbones import Classifier, configured_classifier
 from mer.cards import CARD, PAGE, WEIGHTS, Card, load_card, member_folders, page
 from mer.errors import CheckpointError, MerError
 from mer.features import Standardizer
-from mer.files import new_folder
+from mer.files import as_path, new_folder
 from mer.tensors import load_tensors, save_tensors
 
 __all__ = ["copy_checkpoint", "load_checkpoint", "save_checkpoint", "write_ensemble", "write_files"]
@@ -72,11 +73,12 @@ def copy_checkpoint(source: Path, out: Path, *, half: bool = False, notes: str =
     return card
 
 
-def load_checkpoint(folder: Path) -> tuple[Classifier, Standardizer, Card]:
+def load_checkpoint(folder: str | PathLike) -> tuple[Classifier, Standardizer, Card]:
     """Model in evaluation mode on the CPU, its standardiser, and the card.
 
     Raises CheckpointError if card and tensors disagree, or for an ensemble (see `mer.ensembles`).
     """
+    folder = as_path(folder, "checkpoint")
     card = load_card(folder)
     if card.members:
         raise CheckpointError(

@@ -16,6 +16,7 @@ import torchaudio
 from mer.audio import windows
 from mer.banded import Band, bands, times
 from mer.config import AudioConfig, MelConfig
+from mer.waveforms import as_rate, as_samples
 
 __all__ = ["Standardizer", "analysis", "as_input", "images", "log_mel", "mel_frequencies"]
 
@@ -43,12 +44,19 @@ def _banded_analysis(sample_rate: int, config: MelConfig) -> tuple[torch.Tensor,
     return window, bands(filters)
 
 
-def log_mel(waveform: np.ndarray, *, sample_rate: int, config: MelConfig) -> torch.Tensor:
+def log_mel(
+    waveform: np.ndarray, *, sample_rate: int, config: MelConfig, checked: bool = False
+) -> torch.Tensor:
     """Log-mel spectrogram in dB, float32 of shape (n_mels, 1 + samples // hop_length).
 
     With `reference="max"` 0 dB is the loudest point of this waveform; with "absolute" it is a power
     of 1. Either way no value is more than `top_db` below 0 dB. Silence is all at that lower end.
+
+    `waveform` is what `mer.waveforms.as_samples` takes; with `checked` it has been there already. Raises
+    AudioError, and ConfigError for the rate.
     """
+    if not checked:
+        waveform, sample_rate = as_samples(waveform), as_rate(sample_rate)
     with torch.inference_mode():
         window, filters = _banded_analysis(sample_rate, config)
         samples = torch.from_numpy(np.ascontiguousarray(waveform))
@@ -69,14 +77,21 @@ def log_mel(waveform: np.ndarray, *, sample_rate: int, config: MelConfig) -> tor
         return level.clamp_min(-config.top_db)
 
 
-def images(waveform: np.ndarray, *, audio: AudioConfig, mel: MelConfig) -> np.ndarray:
+def images(waveform: np.ndarray, *, audio: AudioConfig, mel: MelConfig, checked: bool = False) -> np.ndarray:
     """Log-mel images of all windows of a clip: float16 dB of shape (windows, size, size).
 
     Row 0 is the lowest band. float16 resolves 1/16 dB at -80 dB, far below what is audible.
+
+    `waveform` is what `mer.waveforms.as_samples` takes; with `checked` it has been there already. Raises
+    AudioError.
     """
+    waveform = waveform if checked else as_samples(waveform)
     size = (mel.image_size, mel.image_size)
     levels = torch.stack(
-        [log_mel(w, sample_rate=audio.sample_rate, config=mel) for w in windows(waveform, audio)]
+        [
+            log_mel(window, sample_rate=audio.sample_rate, config=mel, checked=True)
+            for window in windows(waveform, audio, checked=True)
+        ]
     )
     with torch.inference_mode():
         resized = F.interpolate(levels[:, None], size=size, mode="bilinear", antialias=True)

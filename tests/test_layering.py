@@ -13,8 +13,9 @@ names probabilities
 errors
 formats
 settings
-admission banded calibration cluster config controls files machine pace quality sources tables tensors
-access arrays audio parallel presets sockets stamps
+admission banded calibration cluster config controls files machine pace sources tables tensors
+waveforms
+access arrays audio parallel presets quality sockets stamps
 features spreading
 masking preview store
 augment descriptors

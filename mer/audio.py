@@ -5,7 +5,6 @@ and AU; torchaudio resamples (windowed sinc interpolation, Smith, "Digital Audio
 """
 
 import io
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -54,6 +53,7 @@ Source = str | PathLike | bytes  # a path, or the bytes of a file
 AT_ONCE = 2**24  # samples over all channels that are read in one go; a header may lie about their number
 MANY_PHASES = 32
 MOST_SAMPLES = 2**32
+DAY = 86_400.0  # s
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +85,10 @@ def decode(source: Source, *, name: str | None = None, max_seconds: float = MAX_
     samples that are not numbers, or nothing louder than -80 dBFS; ConfigError for `max_seconds` out of range.
     """
     source = as_source(source)
-    max_seconds = as_number(max_seconds, "max_seconds", low=MIN_SECONDS, high=math.inf, unit=" s")
+    max_seconds = as_number(max_seconds, "max_seconds", low=MIN_SECONDS, high=DAY, unit=" s")
     if name is None:
         name = str(source) if isinstance(source, Path) else "clip"
-    if isinstance(source, Path) and not source.is_file():
-        raise AudioError(f"{name}: no such file; check the path")
-    if not (source if isinstance(source, bytes) else source.stat().st_size):
+    if not (source if isinstance(source, bytes) else _size(source, name)):
         raise AudioError(f"{name}: empty, 0 bytes; record or export it again")
     try:
         with soundfile.SoundFile(_Bytes(source) if isinstance(source, bytes) else source) as file:
@@ -105,6 +103,17 @@ def decode(source: Source, *, name: str | None = None, max_seconds: float = MAX_
     waveform = _mix(samples)
     check_heard(waveform, name)
     return Audio(waveform, rate, channels)
+
+
+def _size(path: Path, name: str) -> int:
+    """Bytes of a file; raises AudioError if there is none."""
+    try:
+        if path.is_file():
+            return path.stat().st_size
+    except OSError as error:  # a folder that may not be entered, or too long a name
+        reason = f"cannot be read ({error.strerror}); check its name and permissions"
+        raise AudioError(f"{name}: {reason}") from error
+    raise AudioError(f"{name}: no such file; check the path")
 
 
 def _read(file: soundfile.SoundFile) -> np.ndarray:

@@ -120,7 +120,10 @@ def as_number(value: Any, name: str, *, low: float, high: float, unit: str = "")
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real | Integral):
         raise ConfigError(f"{name} is a {type(value).__name__}, not a number: {wanted}")
     if not low <= value <= high:  # so is NaN
-        shown = f"{value:g}" if math.isnan(value) or abs(value) < 2**1000 else "a huge number"
+        try:
+            shown = f"{value:g}"
+        except OverflowError:  # a whole number that no float can hold
+            shown = "a huge number"
         raise ConfigError(f"{name}={shown}{unit} is out of range: {wanted}")
     return float(value)
 
@@ -171,7 +174,7 @@ def _short(frames: int, least: int) -> str:
 def _array(sound: Any, name: str) -> np.ndarray:
     """A tensor or array of numbers, of one or two dimensions, as an array; nothing is converted yet."""
     kind = type(sound).__name__
-    if hasattr(sound, "detach"):  # a tensor; torch need not be imported for that
+    if hasattr(sound, "is_floating_point"):  # a tensor; torch need not be imported for that
         try:
             tensor = sound.detach().cpu()
             sound = (tensor.float() if tensor.is_floating_point() else tensor).numpy()

@@ -25,13 +25,13 @@ POWER_FLOOR = 1e-10  # -100 dB: below the noise of 16-bit audio, keeps the logar
 
 
 def analysis(sample_rate: int, config: MelConfig) -> tuple[torch.Tensor, torch.Tensor]:
-    """Hann window (n_fft,) and mel filters (n_mels, n_fft // 2 + 1)."""
+    """Hann window (n_fft,) and mel filters (n_mels, n_fft // 2 + 1); raises ConfigError for the rate."""
     filters = torchaudio.functional.melscale_fbanks(
         n_freqs=config.n_fft // 2 + 1,
         f_min=config.f_min,
         f_max=config.f_max,
         n_mels=config.n_mels,
-        sample_rate=sample_rate,
+        sample_rate=as_rate(sample_rate),
         norm="slaney" if config.scale == "slaney" else None,
         mel_scale=config.scale,
     )

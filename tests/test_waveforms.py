@@ -291,6 +291,7 @@ def test_the_beginning_is_taken_of_bytes_alone(clip):
 
 NUMBERS = {
     "sample_rate of log_mel": lambda n: features.log_mel(wave(), sample_rate=n, config=MEL),
+    "sample_rate of analysis": lambda n: features.analysis(n, MEL),
     "sample_rate of remarks": lambda n: quality.remarks(wave(), sample_rate=n),
     "sample_rate of divide": lambda n: masking.divide(wave(), MASK, sample_rate=n, config=MEL),
     "rate of as_wav": lambda n: masking.as_wav(wave(), n),

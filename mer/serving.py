@@ -100,10 +100,7 @@ ERRORS = {
 def application(listener: Listener, limits: Limits) -> FastAPI:
     """The app; `listener` is asked by several threads at once. `state.inside` knows the requests inside."""
     inside = Inside()
-    if limits.batch_window:
-        for network in listener.networks:
-            if not network.model.always_training:  # else an answer would depend on who else asks
-                network.look = Gatherer(network.look, limits.batch_window)
+    _gather(listener, limits.batch_window)
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -142,6 +139,13 @@ def application(listener: Listener, limits: Limits) -> FastAPI:
     return app
 
 
+def _gather(listener: Listener, patience: float) -> None:
+    """Have the networks look at several requests together, after so many seconds; 0 for never."""
+    for network in listener.networks if patience else ():
+        if not network.model.always_training:  # else an answer would depend on who else asks
+            network.look = Gatherer(network.look, patience)
+
+
 async def _upload(request: Request) -> tuple[bytes, str]:
     """The file of a form, and its name. What else was sent is never quoted: it may be the file itself."""
     try:
@@ -166,7 +170,7 @@ async def _in_turn(request: Request, listener: Listener, content: bytes, name: s
             raise ClientDisconnect
         return await work
     except asyncio.CancelledError:
-        job.cancel()
+        work.cancel()  # and with it the job
         raise
     finally:
         leaving.cancel()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import soundfile
 
-from mer.serving import Limits, application, bound, server
+from mer.inference.serve import Limits, application, bound, server
 
 SHIPPED = Path(__file__).parents[1] / "checkpoints" / "demo_mobilenet_v3_small"
 

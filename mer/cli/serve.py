@@ -9,9 +9,9 @@ from mer.cli.output import emit
 
 def serve(arguments: Namespace) -> None:
     """Serve a checkpoint over HTTP until stopped."""
-    from mer.ensembles import open_predictor
-    from mer.machine import cores
-    from mer.serving import Limits, application, bound, server
+    from mer.inference.ensemble import open_predictor
+    from mer.inference.serve import Limits, application, bound, server
+    from mer.utils.machine import cores
 
     listener = open_predictor(arguments.checkpoint)
     limits = Limits(

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,19 @@ import torch.nn.functional as F
 import torchaudio
 
 from mer.audio.signal import Band, bands
+from mer.audio.waveforms import (
+    MAX_CHANNELS,
+    MAX_FRAMES,
+    MAX_SECONDS,
+    MIN_SECONDS,
+    RATE_RANGE,
+    as_number,
+    as_samples,
+    as_source,
+    as_whole,
+    check_heard,
+    check_samples,
+)
 from mer.config.sections import AudioConfig
 from mer.utils.errors import AudioError
 
@@ -25,6 +39,7 @@ __all__ = [
     "MAX_CHANNELS",
     "MIN_SECONDS",
     "Audio",
+    "Source",
     "beginning",
     "decode",
     "load",
@@ -33,15 +48,12 @@ __all__ = [
     "windows",
 ]
 
-MIN_SECONDS = 0.5  # a shorter clip is left out; a shorter uncovered tail gets no window of its own
-MAX_CHANNELS = 8
-MAX_SECONDS = 3600.0  # longer is refused unread, and so are
-MAX_FRAMES = 2**28  # 1 GB of mono float32, an hour up to 74 kHz; a small FLAC file can hold ten times that
+Source = str | PathLike | bytes  # a path, or the bytes of a file
+
 AT_ONCE = 2**24  # samples over all channels that are read in one go; a header may lie about their number
-RATE_RANGE = (1000, 768_000)
 MANY_PHASES = 32
-SILENCE_PEAK = 1e-4  # -80 dBFS
-LOUDEST = 2.0**32  # more than any integer scale written as floats; powers of such samples stay finite
+MOST_SAMPLES = 2**32
+DAY = 86_400.0  # s
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +77,18 @@ class Audio:
         return blake2b(pcm.data, digest_size=16, salt=str(self.rate).encode()).hexdigest()
 
 
-def decode(source: Path | bytes, *, name: str | None = None, max_seconds: float = MAX_SECONDS) -> Audio:
-    """Decode a file or its bytes to mono at the file's own sample rate.
+def decode(source: Source, *, name: str | None = None, max_seconds: float = MAX_SECONDS) -> Audio:
+    """Decode a file, by its path, or its bytes to mono at the file's own sample rate.
 
     `name` is what error messages call the clip (default: the path). Raises AudioError if the clip is
     missing, not audio, empty, shorter than 0.5 s, longer than `max_seconds`, has over 8 channels,
-    samples that are not numbers, or nothing louder than -80 dBFS.
+    samples that are not numbers, or nothing louder than -80 dBFS; ConfigError for `max_seconds` out of range.
     """
+    source = as_source(source)
+    max_seconds = as_number(max_seconds, "max_seconds", low=MIN_SECONDS, high=DAY, unit=" s")
     if name is None:
         name = str(source) if isinstance(source, Path) else "clip"
-    if isinstance(source, Path) and not source.is_file():
-        raise AudioError(f"{name}: no such file; check the path")
-    if not (source if isinstance(source, bytes) else source.stat().st_size):
+    if not (source if isinstance(source, bytes) else _size(source, name)):
         raise AudioError(f"{name}: empty, 0 bytes; record or export it again")
     try:
         with soundfile.SoundFile(_Bytes(source) if isinstance(source, bytes) else source) as file:
@@ -87,11 +99,21 @@ def decode(source: Path | bytes, *, name: str | None = None, max_seconds: float 
         raise AudioError(
             f"{name}: not audio that can be decoded ({_reason(error)}); use WAV, FLAC, Ogg, MP3, AIFF or AU"
         ) from error
-    _check_samples(samples, rate, name)
+    check_samples(samples, rate, name)
     waveform = _mix(samples)
-    if _peak(waveform) < SILENCE_PEAK:
-        raise AudioError(f"{name}: silent, nothing above -80 dBFS; check the recording")
+    check_heard(waveform, name)
     return Audio(waveform, rate, channels)
+
+
+def _size(path: Path, name: str) -> int:
+    """Bytes of a file; raises AudioError if there is none."""
+    try:
+        if path.is_file():
+            return path.stat().st_size
+    except OSError as error:  # a folder that may not be entered, or too long a name
+        reason = f"cannot be read ({error.strerror}); check its name and permissions"
+        raise AudioError(f"{name}: {reason}") from error
+    raise AudioError(f"{name}: no such file; check the path")
 
 
 def _read(file: soundfile.SoundFile) -> np.ndarray:
@@ -121,11 +143,6 @@ def _mix(samples: np.ndarray) -> np.ndarray:
         wave += samples[:, 1]
     wave *= np.float32(1 / (channels * full_scale))  # a power of two: exact
     return wave
-
-
-def _peak(samples: np.ndarray) -> float:
-    """Largest absolute value; not finite if any value is not."""
-    return max(float(samples.max()), -float(samples.min()))
 
 
 class _Bytes(io.BytesIO):
@@ -160,25 +177,15 @@ def _check_header(file: soundfile.SoundFile, name: str, max_seconds: float) -> N
         )
 
 
-def _check_samples(samples: np.ndarray, rate: int, name: str) -> None:
-    """Refuse samples, shape (frames, channels), that are no sound."""
-    if len(samples) == 0:
-        raise AudioError(f"{name}: empty, 0 samples; record or export it again")
-    peak = _peak(samples)
-    if not np.isfinite(peak):
-        raise AudioError(f"{name}: NaN or infinite samples; export it again")
-    if samples.dtype == np.float32 and peak > LOUDEST:
-        raise AudioError(f"{name}: samples up to {peak:.0e}, where 1 is full scale; export it again")
-    seconds = len(samples) / rate
-    if seconds < MIN_SECONDS:
-        raise AudioError(f"{name}: {seconds:.2f} s, shorter than {MIN_SECONDS} s; use a longer excerpt")
-
-
 def beginning(content: bytes, seconds: float) -> bytes:
     """The first seconds of a recording as a WAV file, or the recording itself if it is no longer.
 
-    What cannot be decoded is handed back as it is, for `decode` to say why.
+    What cannot be decoded is handed back as it is, for `decode` to say why. Raises AudioError for what is not
+    bytes, ConfigError for `seconds` out of range.
     """
+    seconds = as_number(seconds, "seconds", low=0, high=MAX_SECONDS, unit=" s")
+    if not isinstance(content := as_source(content), bytes):
+        raise AudioError(f"{content}: a path; give the bytes of the recording, those of Path.read_bytes")
     try:
         with soundfile.SoundFile(_Bytes(content)) as file:
             low, high = RATE_RANGE
@@ -224,7 +231,7 @@ def resample(waveform: np.ndarray, *, rate: int, target: int) -> np.ndarray:
 
 
 def load(
-    source: Path | bytes, config: AudioConfig, *, name: str | None = None, max_seconds: float = MAX_SECONDS
+    source: Source, config: AudioConfig, *, name: str | None = None, max_seconds: float = MAX_SECONDS
 ) -> np.ndarray:
     """Decode and resample: waveform of shape (samples,) at `config.sample_rate`. Raises AudioError."""
     audio = decode(source, name=name, max_seconds=max_seconds)
@@ -240,8 +247,9 @@ def window_starts(n_samples: int, config: AudioConfig) -> list[int]:
 
     Windows start every `hop_seconds`; where they leave more than 0.5 s at the end uncovered, one more
     window ends flush with the clip. A clip no longer than a window has one window, from 0; with `only_first`
-    every clip has.
+    every clip has. Raises ConfigError for a number of samples that no clip has.
     """
+    n_samples = as_whole(n_samples, "n_samples", low=0, high=MOST_SAMPLES)
     if config.only_first:
         return [0]
     size, hop = _window_samples(config), round(config.hop_seconds * config.sample_rate)
@@ -259,9 +267,13 @@ def _pad(waveform: np.ndarray, size: int, mode: str) -> np.ndarray:
     return np.pad(waveform, (0, size - len(waveform)))
 
 
-def windows(waveform: np.ndarray, config: AudioConfig) -> Iterator[np.ndarray]:
-    """The windows of a clip, each float32 of shape (window_seconds * sample_rate,)."""
+def windows(waveform: np.ndarray, config: AudioConfig, *, checked: bool = False) -> Iterator[np.ndarray]:
+    """The windows of a clip, each float32 of shape (window_seconds * sample_rate,).
+
+    `waveform` is what `as_samples` takes; with `checked` it has been there already. Raises
+    AudioError.
+    """
+    waveform = waveform if checked else as_samples(waveform)
     size = _window_samples(config)
     padded = _pad(waveform, size, config.pad)
-    for start in window_starts(len(waveform), config):
-        yield padded[start : start + size]
+    return (padded[start : start + size] for start in window_starts(len(waveform), config))

@@ -16,6 +16,7 @@ from torch import nn
 
 from mer.audio.decode import windows
 from mer.audio.signal import bands, times
+from mer.audio.waveforms import as_rate, as_samples
 from mer.config.sections import AudioConfig, MelConfig
 
 __all__ = ["LogMel", "Standardizer", "as_input", "images", "log_mel", "mel_frequencies"]
@@ -50,7 +51,7 @@ class LogMel(nn.Module):
             f_min=config.f_min,
             f_max=config.f_max,
             n_mels=config.n_mels,
-            sample_rate=sample_rate,
+            sample_rate=as_rate(sample_rate),
             norm="slaney" if config.scale == "slaney" else None,
             mel_scale=config.scale,
         )
@@ -101,34 +102,52 @@ def _log_mel(sample_rate: int, config: MelConfig) -> LogMel:
     return LogMel(sample_rate, config)
 
 
-def log_mel(waveform: np.ndarray, *, sample_rate: int, config: MelConfig) -> torch.Tensor:
+def log_mel(
+    waveform: np.ndarray, *, sample_rate: int, config: MelConfig, checked: bool = False
+) -> torch.Tensor:
     """Log-mel spectrogram in dB.
 
     Parameters
     ----------
     waveform
-        Samples, float32 of shape (samples,).
+        Samples; see `mer.audio.waveforms.as_samples`.
     sample_rate
         Samples per second, Hz.
     config
         With `reference="max"` 0 dB is the loudest point of this waveform, with "absolute" a power of 1.
         Either way no value is more than `top_db` below 0 dB. Silence is all at that lower end.
+    checked
+        True if `as_samples` has already been called.
 
     Returns
     -------
     torch.Tensor
         float32 of shape (n_mels, 1 + samples // hop_length).
+
+    Raises
+    ------
+    AudioError, ConfigError
+        For a waveform or a rate that cannot be used.
     """
+    if not checked:
+        waveform, sample_rate = as_samples(waveform), as_rate(sample_rate)
     with torch.inference_mode():
         return _log_mel(sample_rate, config).levels(torch.from_numpy(np.ascontiguousarray(waveform)))
 
 
-def images(waveform: np.ndarray, *, audio: AudioConfig, mel: MelConfig) -> np.ndarray:
-    """Log-mel images of all windows of a clip: float16 dB of shape (windows, size, size)."""
+def images(waveform: np.ndarray, *, audio: AudioConfig, mel: MelConfig, checked: bool = False) -> np.ndarray:
+    """Log-mel images of all windows of a clip: float16 dB of shape (windows, size, size).
+
+    `waveform` is what `mer.audio.waveforms.as_samples` accepts; with `checked` that was already called.
+    Raises AudioError.
+    """
+    waveform = waveform if checked else as_samples(waveform)
     with torch.inference_mode():
         module = _log_mel(audio.sample_rate, mel)
         # Window by window, since the spectra of all windows of a long clip would fill the memory.
-        levels = [module.levels(torch.from_numpy(window)) for window in windows(waveform, audio)]
+        levels = [
+            module.levels(torch.from_numpy(window)) for window in windows(waveform, audio, checked=True)
+        ]
         return module.images(torch.stack(levels)).numpy()
 
 

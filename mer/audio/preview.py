@@ -1,17 +1,18 @@
 """The steps from a file to what the network sees, one by one, for people to look at."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from mer.audio.decode import Audio, decode, resample, window_starts, windows
+from mer.audio.decode import Audio, Source, decode, resample, window_starts, windows
 from mer.audio.mel import Standardizer, images, log_mel
+from mer.audio.waveforms import as_whole
 from mer.config.sections import AudioConfig, MelConfig
 
 __all__ = ["Steps", "frequency_ticks", "steps"]
 
+MOST_WINDOWS = 10**9  # more than any clip has
 TICKS = (125, 250, 500, 1000, 2000, 4000, 8000)  # Hz
 
 
@@ -45,7 +46,7 @@ class Steps:
 
 
 def steps(
-    source: Path | bytes,
+    source: Source,
     *,
     audio: AudioConfig,
     mel: MelConfig,
@@ -56,14 +57,15 @@ def steps(
     """All steps of the window of that number, from 0; the last one if there are fewer.
 
     Without a `standardizer` the clip's own statistics stand in for those of a training part. Raises
-    AudioError.
+    AudioError, and ConfigError for a number below 0.
     """
+    window = as_whole(window, "window", low=0, high=MOST_WINDOWS)
     raw = decode(source, name=name)
     resampled = resample(raw.waveform, rate=raw.rate, target=audio.sample_rate)
     starts = window_starts(len(resampled), audio)
     number = min(window, len(starts) - 1)
-    cut = list(windows(resampled, audio))[number]
-    pictures = images(resampled, audio=audio, mel=mel)
+    cut = list(windows(resampled, audio, checked=True))[number]
+    pictures = images(resampled, audio=audio, mel=mel, checked=True)
     standardizer = standardizer or Standardizer.fit([pictures])
     picture = pictures[number].astype(np.float32)
     start = starts[number] / audio.sample_rate
@@ -74,7 +76,7 @@ def steps(
         start=start,
         padding=max(0.0, audio.window_seconds - len(resampled) / audio.sample_rate),
         n_windows=len(starts),
-        level=log_mel(cut, sample_rate=audio.sample_rate, config=mel).numpy(),
+        level=log_mel(cut, sample_rate=audio.sample_rate, config=mel, checked=True).numpy(),
         image=picture,
         standardizer=standardizer,
         standardized=standardizer(torch.from_numpy(picture)).numpy(),

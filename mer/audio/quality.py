@@ -6,6 +6,8 @@ of Emotify (Aljanabi, Wiering & Veltkamp, 2016) and on synthetic noise; `remarks
 
 import numpy as np
 
+from mer.audio.waveforms import as_rate, as_samples
+
 __all__ = ["remarks"]
 
 LEAST_SECONDS = 1.0  # half a bar or so: no harmony and no rhythm fits into less
@@ -32,8 +34,11 @@ STEADY_DB = 1.4  # spread of the bands' levels in time; noise has at most 1.15, 
 MOST_SPECTRA = 512  # a minute of sound; of longer clips this many moments are looked at
 
 
-def remarks(waveform: np.ndarray, *, sample_rate: int) -> tuple[str, ...]:
+def remarks(waveform: np.ndarray, *, sample_rate: int, checked: bool = False) -> tuple[str, ...]:
     """Plain sentences on a waveform, float of shape (samples,) in [-1, 1]; none if nothing is amiss.
+
+    `waveform` is what `as_samples` takes, also of no samples; with `checked` it has been there
+    already. Raises AudioError, and ConfigError for the rate.
 
     It is remarked on if shorter than 1 s, over 80% silent, below -40 dBFS, clipped in over 1% of its
     samples, like noise, or steady like a hum. At `sample_rate` 16 kHz, "noise" and "steady" together are
@@ -41,6 +46,8 @@ def remarks(waveform: np.ndarray, *, sample_rate: int) -> tuple[str, ...]:
     of 100 demo clips; and of all noises of 2 to 10 s that are white, pink, brown, in a band, like a crowd, or
     mixed with a mains hum.
     """
+    if not checked:
+        waveform, sample_rate = as_samples(waveform, least=0), as_rate(sample_rate)
     seconds = len(waveform) / sample_rate
     if seconds < LEAST_SECONDS:
         return (f"It is {seconds:.1f} s long, too short to tell music by.", *_levels(waveform, sample_rate))

@@ -9,10 +9,8 @@ from mer.cli.output import emit
 
 def serve(arguments: Namespace) -> None:
     """Serve a checkpoint over HTTP until stopped."""
-    import uvicorn
-
     from mer.inference.ensemble import open_predictor
-    from mer.inference.serve import Limits, application, bound
+    from mer.inference.serve import Limits, application, bound, server
     from mer.utils.machine import cores
 
     listener = open_predictor(arguments.checkpoint)
@@ -21,12 +19,11 @@ def serve(arguments: Namespace) -> None:
         workers=arguments.workers or cores(),
         batch_window=arguments.batch_window / 1000,
     )
-    app = application(listener, limits)
+    web = server(application(listener, limits), limits)
     with bound(arguments.host, arguments.port) as place:
         url = f"http://{arguments.host}:{place.getsockname()[1]}"
         data = {"url": url, "model": listener.card.title, "classes": list(listener.card.classes)}
         emit(data, as_json=arguments.json, text=f"{listener.card.title}: {url}/predict, {url}/docs")
         sys.stdout.flush()  # whoever started it may read from a pipe
-        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=10)
         with suppress(KeyboardInterrupt):  # uvicorn raises the signal again that it ended on
-            uvicorn.Server(config).run(sockets=[place])
+            web.run(sockets=[place])

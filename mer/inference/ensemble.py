@@ -5,13 +5,14 @@ A linear opinion pool (Stone, 1961): what the networks err in differently is ave
 """
 
 from collections.abc import Sequence
-from pathlib import Path
+from os import PathLike
 
 import numpy as np
 
 from mer.inference.predictor import Listener, Prediction, Predictor, Window
 from mer.metrics.calibration import tempered
 from mer.models.card import load_card, member_folders
+from mer.utils.files import as_path
 
 __all__ = ["Ensemble", "open_predictor"]
 
@@ -19,7 +20,8 @@ __all__ = ["Ensemble", "open_predictor"]
 class Ensemble(Listener):
     """The members of an ensemble's checkpoint, asked together; one without weight is not asked."""
 
-    def __init__(self, checkpoint: Path, *, device: str = "auto") -> None:
+    def __init__(self, checkpoint: str | PathLike, *, device: str = "auto") -> None:
+        checkpoint = as_path(checkpoint, "checkpoint")
         self.card = load_card(checkpoint)
         asked = [
             (member.weight, place)
@@ -33,13 +35,13 @@ class Ensemble(Listener):
         """Their weighted mean, tempered as the ensemble's own card says."""
         return tempered(np.tensordot(self.weights, np.stack(answers), axes=1), self.card.temperature)
 
-    def predict_waveform(self, waveform: np.ndarray) -> Prediction:
+    def answer(self, waveform: np.ndarray) -> Prediction:
         """The mean over the networks' answers to the clip.
 
         Windows are those of the first network asked; what another says of one lies on the line between its
         own windows before and after, by their middles.
         """
-        found = [network.predict_waveform(waveform) for network in self.networks]
+        found = [network.answer(waveform) for network in self.networks]
         windows = found[0].windows
         at = [(window.start + window.end) / 2 for window in windows]
         clip = self.joined([self._rows([prediction]) for prediction in found])[0]
@@ -64,6 +66,6 @@ class Ensemble(Listener):
         return np.stack([np.interp(at, middles, values) for values in self._rows(windows).T], axis=1)
 
 
-def open_predictor(checkpoint: Path, *, device: str = "auto") -> Listener:
+def open_predictor(checkpoint: str | PathLike, *, device: str = "auto") -> Listener:
     """The predictor of a checkpoint, whether of one network or of an ensemble. Raises CheckpointError."""
     return (Ensemble if load_card(checkpoint).members else Predictor)(checkpoint, device=device)

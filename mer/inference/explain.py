@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from mer.audio.decode import load, window_starts
+from mer.audio.decode import Source, load, window_starts
 from mer.audio.mel import as_input, images, log_mel, mel_frequencies
+from mer.audio.waveforms import as_source, as_whole
 from mer.config.sections import AudioConfig, Config
 from mer.inference.deletion import Deletion, deletion
 from mer.inference.masking import divide
@@ -58,7 +58,7 @@ class Explanation:
 
 def explain(
     listener: Listener,
-    source: Path | bytes,
+    source: Source,
     *,
     name: str | None = None,
     emotion: str | None = None,
@@ -75,9 +75,10 @@ def explain(
     config, classes = _common_settings(listener), listener.card.classes
     if emotion not in (None, *classes):
         raise ConfigError(f"emotion {emotion!r} is none of this checkpoint's: {', '.join(classes)}")
+    source = as_source(source)
     clip = load(source, config.audio, name=name)
-    part = _part(clip, config.audio, window, name or (str(source) if isinstance(source, Path) else "clip"))
-    pictures = images(clip, audio=config.audio, mel=config.mel)
+    part = _part(clip, config.audio, window, name or ("clip" if isinstance(source, bytes) else str(source)))
+    pictures = images(clip, audio=config.audio, mel=config.mel, checked=True)
     answer = classes[int(_respond(listener, _seen(listener, pictures)).argmax())]
     target = classes.index(emotion or answer)
     seen = _seen(listener, pictures[part.windows])
@@ -92,7 +93,7 @@ def explain(
         start=part.begin / rate,
         end=(part.begin + len(sound)) / rate,
         relevance=relevance,
-        level=log_mel(sound, sample_rate=rate, config=config.mel).numpy(),
+        level=log_mel(sound, sample_rate=rate, config=config.mel, checked=True).numpy(),
         seconds=(part.begin + np.arange(relevance.shape[1]) * config.mel.hop_length) / rate,
         hertz=mel_frequencies(config.mel),
         heard=heard,
@@ -155,6 +156,7 @@ def _part(clip: np.ndarray, audio: AudioConfig, window: int | None, name: str) -
                 f"or cut it to {LONGEST:.0f} s"
             )
         return _Part(list(range(len(starts))), starts, 0, len(clip))
+    window = as_whole(window, "window")
     if not 0 <= window < len(starts):
         raise ConfigError(f"window {window}: {name} has windows 0 to {len(starts) - 1}")
     begin = starts[window]

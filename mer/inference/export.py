@@ -8,6 +8,7 @@ the mean over its windows, weighed by the softmax of their scores.
 import json
 import warnings
 from collections.abc import Callable
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from mer.models.classifier import Classifier
 from mer.models.outputs import to_probabilities
 from mer.models.released import ReleasedClassifier
 from mer.utils.errors import CheckpointError
-from mer.utils.files import atomic_path
+from mer.utils.files import as_path, atomic_path
 
 __all__ = ["TOLERANCE", "Portable", "convert"]
 
@@ -47,13 +48,14 @@ class Portable(nn.Module):
         return to_probabilities(logits, self.card.config.train.loss, self.card.temperature), scores
 
 
-def convert(checkpoint: Path, out: Path) -> dict[str, Any]:
+def convert(checkpoint: str | PathLike, out: str | PathLike) -> dict[str, Any]:
     """Write `out`, as ONNX (`.onnx`) or a program of torch.export (`.pt2`), held against the checkpoint.
 
     Returns {file, size, classes, sample_rate, window_seconds, difference}: the largest of a probability, on
     noises. Raises CheckpointError for an ensemble, for a network without an evaluation mode or of
     ImageNet's outputs, for another suffix, or where the difference is over 0.001: then nothing is written.
     """
+    checkpoint, out = as_path(checkpoint, "checkpoint"), as_path(out, "out")
     writers: dict[str, Callable[..., Callable]] = {".onnx": _onnx, ".pt2": _program}
     if out.suffix not in writers:
         raise CheckpointError(f"{out}: converting gives .onnx or .pt2; choose one of these endings")

@@ -11,7 +11,9 @@ import soundfile
 import torch
 
 from mer.audio.mel import mel_frequencies
+from mer.audio.waveforms import as_rate, as_samples
 from mer.config.sections import MelConfig
+from mer.utils.errors import ConfigError
 
 __all__ = ["as_wav", "divide"]
 
@@ -25,10 +27,14 @@ def divide(
 
     `mask` is (n_mels, frames) in [0, 1] over the log-mel spectrogram that `config` makes of the waveform. It
     is interpolated between the centres of bands and frames; frequencies outside of `f_min` to `f_max`, of
-    which the spectrogram knows nothing, belong to the rest.
+    which the spectrogram knows nothing, belong to the rest. Raises AudioError for a sound of less than 0.04 s
+    or what `mer.audio.waveforms.as_samples` refuses, ConfigError for another mask or rate.
     """
+    sample_rate = as_rate(sample_rate)
     n_fft = 2 ** round(np.log2(SPECTRUM_SECONDS * sample_rate))
-    window, sound = torch.hann_window(n_fft), torch.from_numpy(np.ascontiguousarray(waveform))
+    samples = as_samples(waveform, least=n_fft // 2 + 1)
+    _check_mask(mask, config)
+    window, sound = torch.hann_window(n_fft), torch.from_numpy(samples)
     settings = {"n_fft": n_fft, "hop_length": n_fft // 4, "window": window}
     with torch.inference_mode():
         spectrum = torch.stft(sound, **settings, return_complex=True)
@@ -40,6 +46,14 @@ def divide(
             for part in (through, 1 - through)
         )
     return heard, rest
+
+
+def _check_mask(mask: np.ndarray, config: MelConfig) -> None:
+    shape = getattr(mask, "shape", ())
+    if len(shape) != 2 or shape[0] != config.n_mels or not shape[1]:
+        raise ConfigError(f"a mask of shape {shape} does not fit; give an array ({config.n_mels}, frames)")
+    if not (np.min(mask) >= 0 and np.max(mask) <= 1):  # so is NaN
+        raise ConfigError("the mask has values out of range; use 0 to 1")
 
 
 def _on_spectrum(
@@ -58,7 +72,10 @@ def _on_spectrum(
 
 
 def as_wav(samples: np.ndarray, rate: int) -> bytes:
-    """A WAV file of float32 samples (samples,): no value is rounded or clipped."""
+    """A WAV file of float32 samples (samples,): no value is rounded or clipped.
+
+    Raises AudioError for what `mer.audio.waveforms.as_samples` refuses, ConfigError for the rate.
+    """
     file = io.BytesIO()
-    soundfile.write(file, samples, rate, format="WAV", subtype="FLOAT")
+    soundfile.write(file, as_samples(samples), as_rate(rate, "rate"), format="WAV", subtype="FLOAT")
     return file.getvalue()

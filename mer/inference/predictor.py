@@ -14,10 +14,11 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 import torch
 
-from mer.audio.decode import load, window_starts
+from mer.audio.decode import Source, load, window_starts
 from mer.audio.mel import images
 from mer.audio.quality import remarks
 from mer.audio.transforms import EvalTransform
+from mer.audio.waveforms import as_clip, as_samples, as_whole
 from mer.data.clips import AUDIO_SUFFIXES
 from mer.data.windows import pool, window_weights
 from mer.models.card import Card
@@ -26,6 +27,7 @@ from mer.models.forward import choose_device, pass_size
 from mer.models.gradcam import grad_cam
 from mer.models.outputs import to_probabilities, within
 from mer.utils.errors import AudioError, DataError
+from mer.utils.files import as_path
 from mer.utils.machine import cores
 from mer.utils.parallel import one_thread
 
@@ -34,6 +36,7 @@ __all__ = ["Listener", "Prediction", "Predictor", "Window", "audio_files"]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+MOST_WORKERS = 1024
 AT_ONCE = 64  # windows whose images are in memory
 UNSURE = 0.10  # lead of the first emotion over the second below which neither is the answer
 
@@ -104,29 +107,43 @@ class Listener(ABC):
     weights: np.ndarray
 
     @abstractmethod
-    def predict_waveform(self, waveform: np.ndarray) -> Prediction:
-        """Predict what `load` gives with the card's settings: float32 (samples,) at its sample rate."""
+    def answer(self, waveform: np.ndarray) -> Prediction:
+        """Predict what `load` gives with the card's settings, float32 (samples,); nothing is checked."""
 
     @abstractmethod
     def joined(self, answers: Sequence[np.ndarray]) -> np.ndarray:
         """One answer from that of each network: probabilities, each (rows, classes)."""
 
-    def predict(self, source: Path | bytes, *, name: str | None = None) -> Prediction:
-        """Predict a file or its bytes; `name` is what errors call it. Raises AudioError."""
-        return self.predict_waveform(load(source, self.card.config.audio, name=name))
+    def predict_waveform(self, waveform: np.ndarray) -> Prediction:
+        """Predict a waveform at the sample rate of the card, `card.config.audio.sample_rate`.
+
+        `waveform` is what `as_samples` takes: floats or integers, mono or up to 8 channels, of
+        numpy or torch. Raises AudioError for what is no sound, is silent, shorter than 0.5 s or longer than
+        an hour.
+        """
+        return self.answer(as_clip(waveform, rate=self.card.config.audio.sample_rate))
+
+    def predict(self, source: Source, *, name: str | None = None) -> Prediction:
+        """Predict a file, by its path, or its bytes; `name` is what errors call it. Raises AudioError."""
+        return self.answer(load(source, self.card.config.audio, name=name))
 
     def predict_many(
-        self, paths: Sequence[Path], *, workers: int | None = None
-    ) -> Iterator[tuple[Path, Prediction | AudioError]]:
+        self, paths: Sequence[Source], *, workers: int | None = None
+    ) -> Iterator[tuple[Source, Prediction | AudioError]]:
         """Predict files in the order given, several at once; a file that cannot be used comes as its error.
 
         `workers` threads (default: one a core) of one torch thread each are at most twice as many files
         ahead, so memory does not grow with their number. Closing the iterator waits only for the files
-        that are being predicted. One file, or one worker, has all of torch's threads.
+        that are being predicted. One file, or one worker, has all of torch's threads. Raises AudioError for
+        a single path, ConfigError for `workers` out of range.
         """
+        if isinstance(paths, str | bytes | os.PathLike):
+            raise AudioError(f"{paths!r:.80}: a single clip; give a list of paths, or call predict")
+        if workers is not None:
+            workers = as_whole(workers, "workers", low=1, high=MOST_WORKERS)
         return _side_by_side(self._attempt, paths, min(workers or cores(), len(paths)))
 
-    def _attempt(self, path: Path) -> Prediction | AudioError:
+    def _attempt(self, path: Source) -> Prediction | AudioError:
         try:
             return self.predict(path)
         except AudioError as error:
@@ -145,7 +162,7 @@ class Predictor(Listener):
 
     weights = np.ones(1)
 
-    def __init__(self, checkpoint: Path, *, device: str = "auto") -> None:
+    def __init__(self, checkpoint: str | os.PathLike, *, device: str = "auto") -> None:
         model, standardizer, self.card = load_checkpoint(checkpoint)
         self.device = choose_device(device)
         self.model = model.to(self.device, memory_format=torch.channels_last)
@@ -164,7 +181,7 @@ class Predictor(Listener):
         """The only answer."""
         return answers[0]
 
-    def predict_waveform(self, waveform: np.ndarray) -> Prediction:
+    def answer(self, waveform: np.ndarray) -> Prediction:
         """See `Listener`."""
         looked = list(self._over(waveform, window_starts(len(waveform), self.card.config.audio)))
         scores = np.array([score for *_, score in looked])
@@ -174,13 +191,18 @@ class Predictor(Listener):
             weights = window_weights(scores, np.zeros(len(scores), int))
             windows = tuple(replace(w, weight=float(own)) for w, own in zip(windows, weights, strict=True))
         mean = self._named(within(whole, len(self.card.classes))[0])
-        found = remarks(waveform, sample_rate=self.card.config.audio.sample_rate)
+        found = remarks(waveform, sample_rate=self.card.config.audio.sample_rate, checked=True)
         if whole.argmax() >= len(self.card.classes):
             found += (f"The likeliest of the network's {whole.size} outputs is none of the emotions.",)
         return Prediction(max(mean, key=mean.get), mean, windows, found)
 
     def windows(self, waveform: np.ndarray, starts: Sequence[int]) -> Iterator[Window]:
-        """The windows of a waveform that begin at the samples `starts`, some in memory at a time."""
+        """The windows of a waveform that begin at the samples `starts`, some in memory at a time.
+
+        Raises AudioError for what is no waveform, ConfigError for a start outside of it.
+        """
+        waveform = as_samples(waveform)
+        starts = [as_whole(start, "start", low=0, high=len(waveform) - 1) for start in starts]
         return (window for window, *_ in self._over(waveform, starts))
 
     def _over(
@@ -191,7 +213,8 @@ class Predictor(Listener):
         rate, length = audio.sample_rate, audio.window_seconds
         size = round(length * rate)
         for group in (starts[first : first + AT_ONCE] for first in range(0, len(starts), AT_ONCE)):
-            parts = [images(waveform[start : start + size], audio=audio, mel=mel) for start in group]
+            cuts = [waveform[start : start + size] for start in group]
+            parts = [images(cut, audio=audio, mel=mel, checked=True) for cut in cuts]
             rows, attention, scores = self.look(self.inputs(np.concatenate(parts)))
             shares = within(rows, len(self.card.classes))
             for start, share, weights, row, score in zip(group, shares, attention, rows, scores, strict=True):
@@ -267,12 +290,13 @@ def _first(ahead: deque[tuple[Item, Future]]) -> tuple[Item, Any]:
     return item, future.result()
 
 
-def audio_files(folder: Path) -> list[Path]:
+def audio_files(folder: str | os.PathLike) -> list[Path]:
     """Every audio file below a folder, by path; hidden ones are left out.
 
     Links to folders are not followed, nor are links to files outside `folder`. Raises DataError if there
     is no audio, or a folder cannot be read.
     """
+    folder = as_path(folder, "folder")
     root, found = folder.resolve(), []
     try:
         for parent, folders, names in os.walk(folder, onerror=_raise):

@@ -1,51 +1,56 @@
 """A checkpoint behind HTTP: `POST /predict` with an audio file, `GET /health`, `/metrics`, `/docs`.
 
-Never a pile-up: so many requests are let in, the next is told at once to come again (429). A body is
-measured while it comes, and given up on where it comes too slowly.
+What is let in is decided in `mer.inference.admission`, who may stay connected in `mer.inference.sockets`.
 """
 
 import asyncio
-import socket
-import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Annotated, Any
+from contextlib import asynccontextmanager, suppress
 
-from fastapi import FastAPI, File, HTTPException, Request, Response, UploadFile
+from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException as AnyHTTPException
+from starlette.requests import ClientDisconnect
 
 from mer.audio.decode import load
+from mer.inference.admission import FORM, MB, Admission, Inside, Limits, error_response
 from mer.inference.batching import Gatherer
 from mer.inference.predictor import Listener, Prediction
-from mer.utils.errors import AudioError, ConfigError
+from mer.inference.sockets import bound, server
+from mer.utils.errors import AudioError
 from mer.utils.parallel import one_thread
 
-__all__ = ["Limits", "application"]
+__all__ = ["MB", "Limits", "application", "bound", "server"]
 
-MB = 2**20
-FORM = 2**14  # bytes that a form may add to its file
-SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)  # bounds of the histogram
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What is taken: requests at once, `megabytes` and `seconds` of sound each, `patience` s for a body.
-
-    `workers` threads work on them, of one torch thread each; `batch_window` s are waited for others to look
-    at together, 0 for none.
-    """
-
-    inside: int = 32
-    megabytes: float = 50.0
-    seconds: float = 900.0
-    patience: float = 30.0
-    workers: int = 2
-    batch_window: float = 0.0
+FIELDS = 8  # parts of a form beside its file, which are not looked at
+NAME = 80  # characters of a file's name that errors quote
+SEND = "send a form (multipart/form-data) with one part `file` that has a file name: curl -F file=@clip.wav"
+PLACES = "POST a file to /predict, or GET /health, /metrics or /docs"
+REMEDIES = {400: SEND, 404: PLACES, 405: PLACES}
+FORM_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "WAV, FLAC, Ogg, MP3, AIFF or AU",
+                        }
+                    },
+                }
+            }
+        },
+    }
+}
 
 
 class WindowAnswer(BaseModel):
@@ -76,110 +81,26 @@ class Health(BaseModel):
     limit: int
 
 
-class Figures:
-    """What `/metrics` tells, in Prometheus' text format."""
+class Problem(BaseModel):
+    """Why there is no answer, in one line, with what to do about it."""
 
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        own = {"registry": self.registry}
-        self.requests = Counter("mer_requests", "Requests to predict, by HTTP status", ["status"], **own)
-        self.seconds = Histogram(
-            "mer_request_seconds", "Time from the first byte to the answer", buckets=SECONDS, **own
-        )
-        self.inside = Gauge("mer_requests_inside", "Requests that are being worked on or wait", **own)
-
-        self.now = 0
-
-    def moved(self, by: int) -> None:
-        """Count requests that come in, or go."""
-        self.now += by
-        self.inside.set(self.now)
-
-    def text(self) -> bytes:
-        """All of them."""
-        return generate_latest(self.registry)
+    error: str
 
 
-class Door:
-    """ASGI middleware that lets in so many POST requests at once, each of limited size and slowness."""
-
-    def __init__(self, app: Any, limits: Limits, figures: Figures) -> None:
-        self.app, self.limits, self.figures = app, limits, figures
-        self.most = int(limits.megabytes * MB) + FORM
-
-    async def __call__(self, scope: dict, receive: Any, send: Any) -> None:
-        """Answer at once, or pass on."""
-        if scope["type"] != "http" or scope["method"] != "POST":
-            await self.app(scope, receive, send)
-            return
-        if refusal := self._refusal(scope):
-            self.figures.requests.labels(refusal.status_code).inc()
-            await refusal(scope, receive, send)
-            return
-        self.figures.moved(1)
-        began, statuses = time.monotonic(), []
-        try:
-            await self.app(scope, self._measured(receive), _noting(send, statuses))
-        finally:
-            self.figures.moved(-1)
-            self.figures.seconds.observe(time.monotonic() - began)
-            self.figures.requests.labels(statuses[0] if statuses else 499).inc()
-
-    def _refusal(self, scope: dict) -> JSONResponse | None:
-        length = dict(scope["headers"]).get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > self.most:
-            return _error(413, self._too_large)
-        if self.figures.now >= self.limits.inside:
-            busy = f"{self.figures.now} requests are being worked on; come again in a second"
-            return _error(429, busy, {"Retry-After": "1"})
-        return None
-
-    @property
-    def _too_large(self) -> str:
-        return f"the file is larger than {self.limits.megabytes:g} MB; cut it or compress it"
-
-    def _measured(self, receive: Any) -> Any:
-        """`receive`, but for bodies that are too large or too slow."""
-        until, size = time.monotonic() + self.limits.patience, 0
-        whole = False
-
-        async def measured() -> dict:
-            nonlocal size, whole
-            if whole:
-                return await receive()  # waits for the client to leave
-            try:
-                message = await asyncio.wait_for(receive(), max(until - time.monotonic(), 0))
-            except TimeoutError:
-                raise HTTPException(408, f"no whole body within {self.limits.patience:g} s") from None
-            size += len(message.get("body", b""))
-            whole = not message.get("more_body", False)
-            if size > self.most:
-                raise HTTPException(413, self._too_large)
-            return message
-
-        return measured
-
-
-def _noting(send: Any, statuses: list[int]) -> Any:
-    async def noting(message: dict) -> None:
-        if message["type"] == "http.response.start":
-            statuses.append(message["status"])
-        await send(message)
-
-    return noting
-
-
-def _error(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse({"error": text}, status, headers)
+ERRORS = {
+    400: "the form cannot be read",
+    408: "the body came too slowly",
+    413: "the file is too large",
+    422: "there is no file, or it is no clip that can be used",
+    429: "too many requests at once; see Retry-After",
+    503: "the server is stopping; see Retry-After",
+}
 
 
 def application(listener: Listener, limits: Limits) -> FastAPI:
-    """The app; `listener` is asked by several threads at once."""
-    figures = Figures()
-    if limits.batch_window:
-        for network in listener.networks:
-            if network.model.answers_alone:  # else an answer would depend on who else asks
-                network.look = Gatherer(network.look, limits.batch_window)
+    """The app; `listener` is asked by several threads at once. `state.inside` knows the requests inside."""
+    inside = Inside()
+    _gather(listener, limits.batch_window)
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -187,9 +108,11 @@ def application(listener: Listener, limits: Limits) -> FastAPI:
             yield
 
     app = FastAPI(title="mer", description=__doc__, lifespan=life, version="1")
-    app.add_middleware(Door, limits=limits, figures=figures)
+    app.state.inside = inside
+    app.add_middleware(Admission, limits=limits, inside=inside)
     _add_errors(app)
 
+    @app.head("/health", include_in_schema=False)
     @app.get("/health")
     async def health() -> Health:
         """Whether it answers, and what."""
@@ -197,35 +120,68 @@ def application(listener: Listener, limits: Limits) -> FastAPI:
             status="ok",
             model=listener.card.title,
             classes=list(listener.card.classes),
-            inside=figures.now,
+            inside=len(inside),
             limit=limits.inside,
         )
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
-        return Response(figures.text(), media_type=CONTENT_TYPE_LATEST)
+        return Response(inside.text(), media_type=CONTENT_TYPE_LATEST)
 
-    @app.post("/predict")
-    async def predict(
-        file: Annotated[UploadFile, File(description="WAV, FLAC, Ogg, MP3, AIFF or AU")],
-    ) -> Answer:
+    problems = {status: {"model": Problem, "description": text} for status, text in ERRORS.items()}
+
+    @app.post("/predict", openapi_extra=FORM_BODY, responses=problems)
+    async def predict(request: Request) -> Answer:
         """The emotion of one clip."""
-        content, name = await file.read(), file.filename or "clip"
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(app.state.pool, _answer, listener, content, name, limits.seconds)
+        content, name = await _upload(request)
+        return await _in_turn(request, listener, content, name, limits.seconds)
 
     return app
 
 
-def bound(host: str, port: int) -> socket.socket:
-    """A socket that listens at that address; raises ConfigError."""
+def _gather(listener: Listener, patience: float) -> None:
+    """Have the networks look at several requests together, after so many seconds; 0 for never."""
+    for network in listener.networks if patience else ():
+        if network.model.answers_alone:  # else an answer would depend on who else asks
+            network.look = Gatherer(network.look, patience)
+
+
+async def _upload(request: Request) -> tuple[bytes, str]:
+    """The file of a form, and its name. What else was sent is never quoted: it may be the file itself."""
     try:
-        place = socket.create_server((host, port), backlog=128)
-    except (OSError, OverflowError) as error:
-        raise ConfigError(f"cannot listen on {host}:{port} ({error}); choose another --port") from error
-    # Else the end of an answer waits 40 ms on a kept line, until the client has acknowledged its beginning.
-    place.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return place
+        async with request.form(max_files=1, max_fields=FIELDS, max_part_size=FORM) as form:
+            part = form.get("file")
+            if not isinstance(part, UploadFile):
+                raise HTTPException(422, f"no file; {SEND}")
+            content, name = await part.read(), part.filename or "clip"
+    except UnicodeError:  # a charset that decodes nothing
+        raise HTTPException(400, "the names in the form are not text") from None
+    return content, name if len(name) <= NAME else f"{name[:NAME]}..."
+
+
+async def _in_turn(request: Request, listener: Listener, content: bytes, name: str, seconds: float) -> Answer:
+    """The answer, by one of the threads; not begun if the client has left, or the server stops, before."""
+    job = request.app.state.pool.submit(_answer, listener, content, name, seconds)
+    work = asyncio.wrap_future(job)
+    leaving = asyncio.create_task(_left(request))
+    try:
+        await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done() and job.cancel():
+            raise ClientDisconnect
+        return await work
+    except asyncio.CancelledError:
+        work.cancel()  # and with it the job
+        raise
+    finally:
+        leaving.cancel()
+        with suppress(asyncio.CancelledError):
+            await leaving
+
+
+async def _left(request: Request) -> None:
+    """Return when the client has closed the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _answer(listener: Listener, content: bytes, name: str, seconds: float) -> Answer:
@@ -239,8 +195,10 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(AudioError)
     async def of_audio(_: Request, error: AudioError) -> JSONResponse:
-        return _error(422, str(error))
+        return error_response(422, str(error))
 
-    @app.exception_handler(HTTPException)
-    async def of_http(_: Request, error: HTTPException) -> JSONResponse:
-        return _error(error.status_code, str(error.detail))
+    @app.exception_handler(AnyHTTPException)
+    async def of_http(_: Request, error: AnyHTTPException) -> JSONResponse:
+        remedy = REMEDIES.get(error.status_code)
+        text = f"{str(error.detail).rstrip('.')}; {remedy}" if remedy else str(error.detail)
+        return error_response(error.status_code, text, error.headers)

@@ -21,12 +21,13 @@ import numpy as np
 import soundfile
 
 import mer
-from mer.audio.decode import decode
+from mer.audio.decode import Source, decode
+from mer.audio.waveforms import as_number, as_whole
 from mer.data.clips import Clip, Dataset
 from mer.models.card import WEIGHTS, load_card, member_folders
 from mer.utils.csv import as_csv
 from mer.utils.errors import AudioError, ConfigError, DataError
-from mer.utils.files import new_folder
+from mer.utils.files import as_path, new_folder
 from mer.utils.parallel import Progress, process_map
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def _measured(chosen: list[Stimulus]) -> list[Stimulus]:
     ]
 
 
-def measure(path: Path) -> tuple[float, float, float, float]:
+def measure(path: Source) -> tuple[float, float, float, float]:
     """Seconds, LUFS, dBFS and beats per minute of a file; raises AudioError if it cannot be read."""
     import librosa  # these two take a second to import
     import pyloudnorm
@@ -130,6 +131,7 @@ def match(found: Sequence[Stimulus], *, per_class: int) -> list[Stimulus]:
 
     Raises ConfigError for less than one a class, DataError where an emotion has too few candidates.
     """
+    per_class = as_whole(per_class, "per_class")
     if per_class < 1:
         raise ConfigError(f"per_class={per_class} should be at least 1")
     groups: dict[str, list[Stimulus]] = {}
@@ -163,6 +165,7 @@ def _assign(group: list[Stimulus], targets: np.ndarray) -> list[Stimulus]:
 
 def common_loudness(chosen: Sequence[Stimulus], *, wanted: float = -23.0) -> float:
     """The loudness in LUFS, `wanted` or less, that all can be brought to with peaks below -1 dBFS."""
+    wanted = as_number(wanted, "loudness", low=-100, high=0, unit=" LUFS")
     return min(wanted, *(one.loudness + PEAK - one.peak for one in chosen))
 
 
@@ -175,6 +178,7 @@ def export(
     ask for it. `stimuli.csv`: what each is, where it is from, SHA-256 of both files. `provenance.json`: data
     set and models, with the hash of their weights. Raises StorageError.
     """
+    out, models = as_path(out, "out"), [as_path(model, "model") for model in models]
     level = common_loudness(chosen, wanted=loudness)
     with new_folder(out) as draft:
         rows = [_write(draft, number, one, level) for number, one in enumerate(chosen, start=1)]

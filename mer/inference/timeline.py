@@ -6,15 +6,16 @@ window before and after. Near the ends of the sound, where no whole window fits,
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mer.audio.decode import load
+from mer.audio.decode import Source, load
+from mer.audio.waveforms import as_number, as_source
 from mer.utils.csv import as_csv
-from mer.utils.errors import AudioError, ConfigError
-from mer.utils.files import write_atomic
+from mer.utils.errors import AudioError
+from mer.utils.files import as_path, write_atomic
 
 if TYPE_CHECKING:
     from mer.inference.predictor import Listener
@@ -24,7 +25,7 @@ __all__ = ["MAX_RATE", "timeline", "write_timeline"]
 MAX_RATE = 10.0  # values per second; windows that begin closer to each other hear the same
 
 
-def timeline(predictor: "Listener", source: Path | bytes, *, rate: float) -> Iterator[dict[str, Any]]:
+def timeline(predictor: "Listener", source: Source, *, rate: float) -> Iterator[dict[str, Any]]:
     """Rows {time, start, end, emotion, p_<class> for each class}, `1 / rate` s apart; times in s.
 
     `rate` is in values per second, at most 10. Raises ConfigError for another, AudioError for a file that
@@ -33,12 +34,12 @@ def timeline(predictor: "Listener", source: Path | bytes, *, rate: float) -> Ite
     audio = predictor.card.config.audio
     spans = [network.card.config.audio.window_seconds for network in predictor.networks]
     longest, hertz = max(spans), audio.sample_rate
-    if not (math.isfinite(rate) and 1 / longest <= rate <= MAX_RATE):
-        raise ConfigError(f"rate={rate:g} a second is out of range: {1 / longest:g} <= rate <= {MAX_RATE:g}")
+    rate = as_number(rate, "rate", low=1 / longest, high=MAX_RATE, unit=" a second")
+    source = as_source(source)
     waveform = load(source, audio)
     seconds = len(waveform) / hertz
     if seconds < longest:
-        name = str(source) if isinstance(source, Path) else "clip"
+        name = "clip" if isinstance(source, bytes) else str(source)
         raise AudioError(f"{name}: {seconds:.1f} s, shorter than the model's window of {longest:g} s")
     count = math.floor((seconds - longest) * rate + 1e-6) + 1
     times = [longest / 2 + number / rate for number in range(count)]
@@ -57,8 +58,9 @@ def timeline(predictor: "Listener", source: Path | bytes, *, rate: float) -> Ite
         } | {f"p_{label}": round(share, 6) for label, share in shares.items()}
 
 
-def write_timeline(predictor: "Listener", source: Path, out: Path, *, rate: float) -> int:
+def write_timeline(predictor: "Listener", source: Source, out: str | PathLike, *, rate: float) -> int:
     """Write the rows as CSV, all or nothing; returns their number. Raises StorageError besides."""
+    out = as_path(out, "out")
     rows = list(timeline(predictor, source, rate=rate))
     write_atomic(out, as_csv(rows))
     return len(rows)

@@ -10,12 +10,14 @@ import reprlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from math import fsum, isclose, isfinite
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from mer.config.sections import Config
 from mer.data.cache.controls import CONTROLS
 from mer.utils.errors import CheckpointError, MerError
+from mer.utils.files import as_path
 from mer.utils.text import visible
 from mer.utils.versions import CURRENT, upgraded
 
@@ -181,8 +183,9 @@ def member_folders(folder: Path, card: Card) -> tuple[Path, ...]:
     return tuple(folder / f"member-{number}" for number in range(1, len(card.members) + 1))
 
 
-def load_card(folder: Path) -> Card:
+def load_card(folder: str | PathLike) -> Card:
     """Read and check a checkpoint's card, and those of an ensemble's members; raises CheckpointError."""
+    folder = as_path(folder, "checkpoint")
     card = _read_card(folder)
     for place in member_folders(folder, card):
         if any(path.is_symlink() for path in (place, place / CARD, place / WEIGHTS)):

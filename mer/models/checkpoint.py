@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from mer.models.card import CARD, PAGE, WEIGHTS, Card, load_card, member_folders
 from mer.models.classifier import Classifier
 from mer.models.tensors import load_tensors, save_tensors
 from mer.utils.errors import CheckpointError, MerError
-from mer.utils.files import new_folder
+from mer.utils.files import as_path, new_folder
 
 __all__ = ["copy_checkpoint", "load_checkpoint", "save_checkpoint", "write_ensemble", "write_files"]
 
@@ -91,11 +92,12 @@ def copy_checkpoint(source: Path, out: Path, *, half: bool = False, notes: str =
     return card
 
 
-def load_checkpoint(folder: Path) -> tuple[Classifier, Standardizer, Card]:
+def load_checkpoint(folder: str | PathLike) -> tuple[Classifier, Standardizer, Card]:
     """The model in evaluation mode on the CPU, its standardiser, and its card.
 
     Raises CheckpointError if card and tensors disagree, and for an ensemble (see `mer.inference.ensemble`).
     """
+    folder = as_path(folder, "checkpoint")
     card = load_card(folder)
     if card.members:
         raise CheckpointError(

@@ -8,14 +8,23 @@ from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
 
-from mer.utils.errors import MerError, StorageError
+from mer.utils.errors import ConfigError, MerError, StorageError
 
-__all__ = ["atomic_path", "home", "leftovers", "new_folder", "write_atomic", "writing"]
+__all__ = ["as_path", "atomic_path", "home", "leftovers", "new_folder", "write_atomic", "writing"]
 
 
 def home() -> Path:
     """Folder of runs, feature store and database: `MER_HOME`, default `./.mer`. Not created here."""
     return Path(os.environ.get("MER_HOME") or ".mer").absolute()
+
+
+def as_path(place: str | os.PathLike, name: str = "path") -> Path:
+    """A path given as `str` or `os.PathLike` as Path; raises ConfigError for anything else."""
+    try:
+        return Path(os.fsdecode(os.fspath(place)))
+    except TypeError:
+        kind = type(place).__name__
+        raise ConfigError(f"{name}: a {kind} is no path; give a str or a pathlib.Path") from None
 
 
 @contextmanager

@@ -1,72 +1,22 @@
 """A checkpoint behind HTTP: the same answers as without, and never a pile-up. A real server on loopback."""
 
-import io
 import json
 import socket
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
-import soundfile
-import uvicorn
 
 from mer.inference.ensemble import open_predictor
-from mer.inference.serve import MB, Limits, application, bound
+from mer.inference.serve import MB, Limits
+from tests.serve_helpers import SHIPPED, Server, Slow, form, serving, wav
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = ROOT / "checkpoints" / "demo_mobilenet_v3_small"
-
-
-class Server:
-    """An app at a port of this machine."""
-
-    def __init__(self, port):
-        self.port = port
-
-    def ask(self, method, place, body=b"", headers=()):
-        """(status, headers, text) of an answer."""
-        with closing(HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
-            connection.request(method, place, body, dict(headers))
-            answer = connection.getresponse()
-            return answer.status, dict(answer.getheaders()), answer.read().decode()
-
-    def predict(self, content, name="clip.wav"):
-        body, headers = form(content, name)
-        status, headers, text = self.ask("POST", "/predict", body, headers)
-        return status, headers, json.loads(text)
-
-    def figures(self):
-        return dict(
-            line.rsplit(" ", 1) for line in self.ask("GET", "/metrics")[2].splitlines() if line[0] != "#"
-        )
-
-
-def form(content, name):
-    edge = "x" * 30
-    head = f'--{edge}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
-    body = head.encode() + content + f"\r\n--{edge}--\r\n".encode()
-    return body, {"Content-Type": f"multipart/form-data; boundary={edge}"}
-
-
-@contextmanager
-def serving(listener, **limits):
-    place = bound("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(application(listener, Limits(**limits)), log_level="error"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [place]})
-    thread.start()
-    try:
-        while not server.started:
-            time.sleep(0.01)
-        yield Server(place.getsockname()[1])
-    finally:
-        server.should_exit = True
-        thread.join(30)
 
 
 @pytest.fixture(scope="module")
@@ -78,12 +28,6 @@ def listener():
 def served(listener):
     with serving(listener) as server:
         yield server
-
-
-def wav(sound, *, seconds=3.0, hertz=440.0):
-    file = io.BytesIO()
-    soundfile.write(file, sound.chord((hertz, 1.26 * hertz, 1.5 * hertz), seconds), 16_000, format="WAV")
-    return file.getvalue()
 
 
 def test_the_answer_is_the_one_without_a_server(served, listener, sound):
@@ -191,18 +135,6 @@ def test_a_body_that_comes_too_slowly_is_given_up_on(listener):
     with serving(listener, patience=0.5) as server:
         assert chunked(server, 20, wait=0.1) == 408
         assert float(server.figures()["mer_requests_inside"]) == 0
-
-
-class Slow:
-    """Predicts when it is told to."""
-
-    def __init__(self, listener):
-        self.listener, self.networks, self.card = listener, listener.networks, listener.card
-        self.go = threading.Event()
-
-    def predict_waveform(self, waveform):
-        assert self.go.wait(60)
-        return self.listener.predict_waveform(waveform)
 
 
 def test_past_its_limit_it_says_so_at_once_and_what_is_inside_is_answered(listener, sound):

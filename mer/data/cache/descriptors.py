@@ -13,6 +13,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from mer.audio.decode import load
+from mer.audio.waveforms import MIN_SECONDS, as_samples
 from mer.config.sections import AudioConfig
 from mer.data.cache.arrays import Shelf, read_array, write_array
 from mer.data.cache.controls import entry, stand_in
@@ -38,11 +39,12 @@ def descriptors(waveform: np.ndarray) -> np.ndarray:
     Mean and standard deviation over time of 40 mel bands in dB, of 20 MFCC with their first and second
     derivatives, and of 12 chroma; then mean, deviation and largest value of the onset strength, onsets a
     second, and the tempo in octaves above 60 a minute. Finite for any waveform of 0.5 s or more, silence too.
+    Raises AudioError for a shorter one, or what `mer.audio.waveforms.as_samples` refuses.
     """
     import librosa  # takes a second
     from threadpoolctl import threadpool_limits
 
-    wave = np.asarray(waveform[: int(LONGEST * RATE)], np.float32)
+    wave = as_samples(waveform, least=round(MIN_SECONDS * RATE))[: int(LONGEST * RATE)]
     with threadpool_limits(1, "blas"):  # on products this small, threads only wait for one another
         power = np.abs(librosa.stft(wave, n_fft=_N_FFT, hop_length=_HOP)) ** 2
         mel = librosa.feature.melspectrogram(S=power, sr=RATE, n_mels=_BANDS)

@@ -219,6 +219,6 @@ def _work_out(store: FeatureStore, settings: Settings | None, content: bytes, fi
             audio, mel, control = settings
             wave = resample(clip.waveform, rate=clip.rate, target=audio.sample_rate)
             wave = stand_in(control, wave, file_hash)
-            write_array(store._place(file_hash, settings), images(wave, audio=audio, mel=mel))
+            write_array(store._place(file_hash, settings), images(wave, audio=audio, mel=mel, checked=True))
     store._write_facts(facts)
     return facts

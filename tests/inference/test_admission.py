@@ -1,0 +1,254 @@
+"""Errors of `mer serve`: one shape, one short line, nothing of what a client sent; and how a request ends."""
+
+import json
+import logging
+import re
+import threading
+import time
+from contextlib import closing
+
+import pytest
+
+from mer.inference.admission import Limits
+from mer.inference.ensemble import open_predictor
+from mer.utils.errors import ConfigError
+from tests.serve_helpers import SHIPPED, Slow, form, serving, wav
+
+MULTIPART = {"Content-Type": "multipart/form-data; boundary=x"}
+START = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+SECRET = "private-words-of-a-client"
+
+
+@pytest.fixture(scope="module")
+def listener():
+    return open_predictor(SHIPPED, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def served(listener):
+    with serving(listener) as server:
+        yield server
+
+
+def part(disposition, content=b"", more=""):
+    return f"--x\r\nContent-Disposition: form-data; {disposition}\r\n{more}\r\n".encode() + content + b"\r\n"
+
+
+LAST = b"--x--\r\n"
+FORMS = {
+    "a file without a name": part("name=file", SECRET.encode() * 500) + LAST,
+    "a file without a name that is large": part("name=file", SECRET.encode() * 50_000) + LAST,
+    "a file under another name": part(f'name="{SECRET}"; filename="a.wav"', b"x" * 5000) + LAST,
+    "two files": part("name=file; filename=a", b"x") + part("name=file; filename=b", b"x") + LAST,
+    "a thousand files": b"".join(part(f"name=f{n}; filename={SECRET}") for n in range(1000)) + LAST,
+    "a thousand fields": b"".join(part(f"name=f{n}", SECRET.encode()) for n in range(1000)) + LAST,
+    "a part without a name": part(f"filename={SECRET}", b"x") + LAST,
+    "a part with a long header": part("name=file; filename=a", b"x", f"X: {SECRET * 1000}\r\n") + LAST,
+    "a part with many headers": part("name=file; filename=a", b"x", f"X: {SECRET}\r\n" * 500) + LAST,
+    "no end": part("name=file; filename=a", b"x" * 1000),
+    "no form": SECRET.encode() * 100,
+    "nothing": b"",
+}
+
+
+# Starlette leaves the file of a form without an end to be closed by Python's own clearing away.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("body", FORMS.values(), ids=FORMS.keys())
+def test_a_form_that_is_wrong_is_answered_in_one_short_line_that_says_what_to_send(served, body):
+    status, _, text = served.ask("POST", "/predict", body, MULTIPART)
+    assert status in (400, 422)
+    assert set(found := json.loads(text)) == {"error"}
+    assert len(text) < 300
+    assert "\n" not in found["error"]
+    assert SECRET not in text
+    assert "multipart/form-data" in text or "not audio" in text
+
+
+HEADERS = {
+    "no type": {},
+    "a type that is no form": {"Content-Type": f"text/{SECRET}"},
+    "an encoded form": {"Content-Type": "application/x-www-form-urlencoded"},
+    "no boundary": {"Content-Type": "multipart/form-data"},
+    "a long boundary": {"Content-Type": f"multipart/form-data; boundary={SECRET * 100}"},
+    "a charset that there is not": {"Content-Type": f"multipart/form-data; boundary=x; charset={SECRET}"},
+    "a charset that decodes nothing": {"Content-Type": "multipart/form-data; boundary=x; charset=undefined"},
+    "a charset that is no text": {"Content-Type": "multipart/form-data; boundary=x; charset=hex"},
+}
+
+
+@pytest.mark.parametrize("headers", HEADERS.values(), ids=HEADERS.keys())
+def test_headers_that_are_wrong_are_answered_in_one_short_line(served, headers):
+    status, _, text = served.ask("POST", "/predict", part("name=other", SECRET.encode()) + LAST, headers)
+    assert status in (400, 422)
+    assert set(json.loads(text)) == {"error"}
+    assert len(text) < 300
+    assert SECRET not in text
+
+
+@pytest.mark.parametrize(
+    "name", ["a" * 4000 + ".wav", "गाना" * 900, "\\u202e\x1b[31mx", "a%0d%0ab", "../../x"]
+)
+def test_a_file_name_is_quoted_short_and_visible(served, name):
+    status, _, found = served.predict(b"no sound", name=name)
+    assert status in (400, 422)
+    assert len(found["error"]) < 250
+    assert found["error"].isprintable()
+
+
+@pytest.mark.parametrize(
+    ("method", "place", "status"),
+    [
+        ("GET", "/predict", 405),
+        ("PUT", "/predict", 405),
+        ("OPTIONS", "/predict", 405),
+        ("DELETE", "/health", 405),
+        ("BREW", "/health", 405),
+        ("GET", f"/{SECRET}", 404),
+        ("POST", f"/{SECRET}", 404),
+    ],
+)
+def test_what_is_not_there_is_told_in_the_same_shape(served, method, place, status):
+    found, headers, text = served.ask(method, place)
+    assert found == status
+    assert "/predict" in json.loads(text)["error"]
+    assert SECRET not in text
+    assert ("allow" in headers) == (status == 405)
+
+
+def test_head_is_answered_without_a_body(served):
+    assert served.ask("HEAD", "/health")[::2] == (200, "")
+    assert served.ask("HEAD", "/predict")[::2] == (405, "")
+
+
+def test_after_any_error_the_same_connection_goes_on(served):
+    lost = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+    last = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    got = served.exchange(lost * 3 + b"GET /predict HTTP/1.1\r\nHost: x\r\n\r\n" + last)
+    assert re.findall(rb"HTTP/1.1 (\d+)", got) == [b"422"] * 3 + [b"405", b"200"]
+
+
+def test_a_body_that_is_refused_is_read_to_its_end_and_the_connection_goes_on(listener):
+    with serving(listener, megabytes=0.05) as server, closing(server.connect()) as line:
+        size = 3_000_000
+        line.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+        line.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        got = b""
+        while more := line.recv(65536):
+            got += more
+    assert re.findall(rb"HTTP/1.1 (\d+)", got) == [b"413", b"200"]
+
+
+def test_a_slow_body_gets_its_answer_and_then_the_end(listener):
+    with serving(listener, patience=0.3) as server:
+        got = server.exchange(START + b"Content-Length: 100\r\n\r\n")
+        assert got.startswith(b"HTTP/1.1 408")
+    assert b"connection: close" in got.lower()
+
+
+def test_a_body_shorter_than_it_says_leaves_nothing_behind(served):
+    before = served.figures().get('mer_requests_total{status="499"}', "0")
+    with closing(served.connect()) as line:
+        line.sendall(START + b"Content-Length: 100\r\n\r\n--x")
+        served.wait_for(1)
+    served.wait_for(0)
+    assert float(served.figures()['mer_requests_total{status="499"}']) == float(before) + 1
+
+
+def test_an_old_client_is_answered(served):
+    got = served.exchange(b"GET /health HTTP/1.0\r\n\r\n")
+    assert got.startswith(b"HTTP/1.1 200")
+
+
+class Failing(Slow):
+    def predict_waveform(self, waveform):
+        raise RuntimeError(f"/secret/path\n{SECRET}")
+
+
+def test_a_failure_has_an_id_in_answer_and_log_and_one_traceback_a_kind(listener, sound, caplog):
+    with caplog.at_level(logging.WARNING), serving(Failing(listener)) as server:
+        answers = [server.predict(wav(sound)) for _ in range(3)]
+    lines = [record for record in caplog.records if record.name == "mer.inference.serve"]
+    assert len(lines) == 3
+    assert len([record for record in caplog.records if record.exc_info]) == 1
+    for (status, _, found), record in zip(answers, lines, strict=True):
+        number = re.search(r"under ([0-9a-f]{8})", found["error"])[1]
+        assert status == 500
+        assert number in record.getMessage()
+        assert "\n" not in record.getMessage()
+        assert "secret" not in found["error"]
+
+
+def test_work_of_a_client_that_left_is_dropped_if_it_has_not_begun(listener, sound):
+    slow, heard = Slow(listener), []
+    predict = slow.predict_waveform
+    slow.predict_waveform = lambda waveform: heard.append(len(waveform)) or predict(waveform)
+    body, headers = form(wav(sound), "a.wav")
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: {headers['Content-Type']}\r\n"
+    sent = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    with serving(slow, workers=1) as server:
+        first = server.connect()
+        first.sendall(sent)
+        while not heard:
+            time.sleep(0.01)
+        others = [server.connect() for _ in range(3)]
+        for line in others:
+            line.sendall(sent)
+        server.wait_for(4)
+        for line in others:
+            line.close()
+        server.wait_for(1)  # while the first is still at work
+        slow.go.set()
+        assert first.recv(100).startswith(b"HTTP/1.1 200")
+        first.close()
+    assert len(heard) == 1
+
+
+def stopped_with(server, content, answers):
+    """Ask, and note the answer."""
+    answers.append(server.predict(content))
+
+
+def test_when_it_stops_those_inside_and_those_who_come_are_told_to_come_again(
+    listener, sound, caplog, monkeypatch
+):
+    monkeypatch.setattr("mer.inference.sockets.DRAIN_SECONDS", 1.0)
+    slow, answers, content = Slow(listener), [], wav(sound)
+    with caplog.at_level(logging.WARNING), serving(slow, workers=1) as server:
+        asking = [threading.Thread(target=stopped_with, args=(server, content, answers)) for _ in range(5)]
+        for thread in asking:
+            thread.start()
+        server.wait_for(5)
+        server.web.should_exit = True
+        while server.ask("GET", "/health")[0] == 200:
+            time.sleep(0.01)
+        status, headers, found = server.predict(content)
+        assert (status, headers["retry-after"], set(found)) == (503, "5", {"error"})
+        assert server.ask("GET", "/metrics")[0] == 200
+        for thread in asking:
+            thread.join()
+        slow.go.set()
+        server.thread.join(30)
+        assert not server.thread.is_alive()
+    assert [(status, headers["retry-after"]) for status, headers, _ in answers] == [(503, "5")] * 5
+    assert {found["error"] for *_, found in answers} == {"the server is stopping; come again in 5 seconds"}
+    assert [record.getMessage().split(" ", 1)[0] for record in caplog.records] == ["5"]
+
+
+def test_when_it_stops_what_is_inside_is_answered_first(listener, sound):
+    slow, answers = Slow(listener), []
+    with serving(slow) as server:
+        asking = threading.Thread(target=stopped_with, args=(server, wav(sound), answers))
+        asking.start()
+        server.wait_for(1)
+        server.web.should_exit = True
+        while server.ask("GET", "/health")[0] == 200:
+            time.sleep(0.01)
+        slow.go.set()
+        asking.join()
+    assert answers[0][0] == 200
+
+
+@pytest.mark.parametrize("wrong", [{"inside": 0}, {"workers": -1}, {"batch_window": float("nan")}])
+def test_limits_out_of_range_are_refused(wrong):
+    with pytest.raises(ConfigError, match="out of range"):
+        Limits(**wrong)

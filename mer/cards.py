@@ -173,7 +173,8 @@ def _card_from(data: Any, path: Path) -> Card:
     except (MerError, KeyError) as error:
         raise CheckpointError(f"{path}: its config cannot be used ({error}); export it again") from error
     members = tuple(Member(**row) for row in data.get("members", []))
-    return Card(**data | {"config": config, "classes": tuple(data["classes"]), "members": members})
+    made = {"config": config, "classes": tuple(data["classes"]), "members": members, "format": FORMAT}
+    return Card(**data | made)
 
 
 def member_folders(folder: Path, card: Card) -> tuple[Path, ...]:

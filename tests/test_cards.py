@@ -88,7 +88,7 @@ def test_listing_checkpoints_needs_no_torch():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, r"was made by a newer mer \(format 2; this one reads up to 1\); update mer"),
+        ({"format": 3}, r"was made by a newer mer \(format 3; this one reads up to 2\); update mer"),
         ({"format": 10**4000}, r"was made by a newer mer \(format 10+\.\.\.0+; .*\); update mer"),
         ({"format": "1"}, r"format '1' is no format"),
         ({"format": 0}, r"format 0 is no format"),
@@ -266,7 +266,7 @@ def test_notes_end_the_page(card):
 
 
 def test_the_default_card_has_the_format_that_is_read():
-    assert Card(classes=("a", "b"), config=Config(), normalization={}).format == 1
+    assert Card(classes=("a", "b"), config=Config(), normalization={}).format == 2
 
 
 # --- cards that lie ---------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ from mer.errors import BackboneError, DataError, RunError, WeightsError
 from mer.evaluation import evaluate_checkpoint
 from mer.experiments import Experiment
 from mer.inference import Predictor
-from mer.material import Spec
-from mer.results import read_baseline, read_predictions, read_scores
+from mer.material import Spec, prepare
+from mer.results import read_baseline, read_predictions, read_scores, read_validation
 from mer.runs import state_path
 from mer.tracking import RunStore
 from mer.training import Callback
@@ -210,6 +210,28 @@ def test_a_stopped_cross_validation_goes_on_where_it_was(runs, song_corpus):
     assert outcome.status == "finished"
     assert outcome.folds[0].run_id == first[0].id
     assert len(runs.children(stopped.run_id)) == 2
+
+
+def test_an_older_cross_validation_goes_on_with_the_split_it_began_with(runs, song_corpus):
+    """Settings of format 1 do not say where validation comes from: it came from all the rest."""
+    spec = spec_of(song_corpus, folds=4, epochs=1, seed=1)
+    older = spec.to_dict()
+    del older["config"]["split"]["validation_from"]
+    run_id = runs.create("older", older)
+    runs.tag(run_id, {"mer.format": "1"})
+    outcome = Experiment().resume(run_id)
+    assert runs.get(run_id).spec["config"]["split"]["validation_from"] == "rest"
+    material = prepare(spec)
+    for number, fold in enumerate(outcome.folds):
+        card = load_card(runs.folder(fold.run_id, "checkpoint"))
+        assert card.config.split.validation_from == "rest"
+        config = spec.config.updated(fold=number)
+        old, new = (material.split(config.updated(validation_from=rule)) for rule in ("rest", "next"))
+        kept = {row["clip"] for row in read_validation(runs, fold.run_id)}
+        clips = material.report.dataset.clips
+        assert kept == {clips[i].id for i in old.validation}
+        assert old.test == new.test
+        assert old.validation != new.validation or number, "the rules differ where this test looks"
 
 
 @pytest.mark.parametrize(

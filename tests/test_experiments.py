@@ -102,20 +102,22 @@ def test_the_checkpoint_predicts_what_the_run_predicted(finished, runs, song_cor
         assert found == pytest.approx(row["probabilities"], abs=1e-4)
 
 
-def test_where_the_validation_part_says_enough_the_network_is_tempered(runs, song_corpus, monkeypatch):
-    monkeypatch.setattr("mer.judging.ENOUGH", 4)
+def test_a_network_is_tempered_by_the_songs_of_its_validation_part(runs, song_corpus):
     outcome = Experiment().train(spec_of(song_corpus, epochs=1))
     predictor = Predictor(runs.folder(outcome.run_id, "checkpoint"))
-    assert predictor.card.temperature != 1
-    assert predictor.card.calibration["clips"] == 4
+    found = predictor.card.calibration
+    assert (found["songs"], found["clips"]) == (2, 4)
+    assert 0.5 < found["temperature"] < 2
+    assert found["temperature"] != 1
     for row in read_predictions(runs, outcome.run_id):
-        found = predictor.predict(song_corpus / row["clip"]).probabilities
-        assert found == pytest.approx(row["probabilities"], abs=1e-4)
+        probabilities = predictor.predict(song_corpus / row["clip"]).probabilities
+        assert probabilities == pytest.approx(row["probabilities"], abs=1e-4)
 
 
-def test_a_few_validation_clips_say_too_little_for_that(finished, runs):
-    card = load_card(runs.folder(finished.run_id, "checkpoint"))
-    assert card.calibration == {"temperature": 1.0, "clips": 4}
+def test_without_a_validation_part_nothing_is_tempered(runs, song_corpus):
+    outcome = Experiment().train(spec_of(song_corpus, epochs=1, validation=0.0))
+    card = load_card(runs.folder(outcome.run_id, "checkpoint"))
+    assert card.calibration == {"temperature": 1.0, "songs": 0, "clips": 0}
 
 
 def test_windows_are_counted_beside_clips_and_songs(finished, runs):

@@ -29,8 +29,8 @@ __all__ = [
 ]
 
 BINS = 10
-SPREAD = 0.35  # of the logarithm of temperatures before any song is seen: 95% lie between 1/2 and 2
-COLDEST, HOTTEST = 0.25, 4.0  # nearly four times the spread: no small sample is evidence for more
+SPREAD = 0.25  # of the logarithm of temperatures before any song is seen: 95% lie between 0.61 and 1.63
+COLDEST, HOTTEST = 0.25, 4.0  # over five spreads away from 1: only very many songs are evidence for that
 GRID = 17  # temperatures to look at first; the middle one is 1
 LEAST = 1e-12  # of a probability, so that its logarithm is finite
 
@@ -62,6 +62,8 @@ def fit_temperature(
     Where a network's probabilities are right as they are, the expected cost is about n I**2 / (2 (n I +
     SPREAD**-2)**2) nats a song, where I is the Fisher information of one of the n songs about that logarithm.
     It is largest where n I = SPREAD**-2, so that no number of songs costs more than about I SPREAD**2 / 8.
+    `SPREAD` keeps that below a hundredth of a nat for up to ten classes: I is at most 1.0 for ten classes
+    with normal logits, and 0.65 for five.
 
     Parameters
     ----------

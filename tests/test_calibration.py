@@ -80,7 +80,7 @@ def test_twenty_clips_of_five_songs_that_are_all_right_leave_probabilities_that_
     songs = [f"song {n}" for n in range(5) for _ in range(4)]
     found = fitted(np.argmax(right, axis=1), np.array(right), songs)
     assert 0.7 < found < 1
-    assert log_loss_of(tempered(rows, found), truth) < log_loss_of(rows, truth) + 0.02
+    assert log_loss_of(tempered(rows, found), truth) < log_loss_of(rows, truth) + 0.01
     assert tempered(rows, found).max() < 0.9999
 
 
@@ -128,14 +128,14 @@ def test_a_temperature_needs_as_much_evidence_as_it_departs_from_one(rows, seed)
 
 @settings(max_examples=15)
 @given(
-    classes=st.integers(2, 6),
+    classes=st.integers(2, 8),
     sharpness=st.floats(0.3, 8),
     songs=st.integers(1, 40),
     known=st.sampled_from([0.6, 1.0, 1.0, 1.6]),
     clips=st.integers(1, 4),
     seed=st.integers(0, 999),
 )
-def test_songs_however_few_cost_at_most_a_fiftieth_of_a_nat_in_expectation(
+def test_songs_however_few_cost_at_most_a_hundredth_of_a_nat_in_expectation(
     classes, sharpness, songs, known, clips, seed
 ):
     """Over 150 validation parts drawn from one population, whose expected log-loss is known exactly.
@@ -156,7 +156,7 @@ def test_songs_however_few_cost_at_most_a_fiftieth_of_a_nat_in_expectation(
         names = [f"song {n}" for n in range(songs) for _ in range(clips)]
         found = fitted(np.repeat(truth, clips), np.repeat(rows[chosen], clips, axis=0), names)
         changes.append(expected(found) - expected(1.0))
-    assert np.mean(changes) <= 0.02
+    assert np.mean(changes) <= 0.01
 
 
 # Properties

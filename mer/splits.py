@@ -137,20 +137,23 @@ def _take_from_next(
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Training and validation part of a fold; validation comes from the folds that follow, the nearest first.
 
-    A song is taken if its classes lack more of their share in validation than in training, and if each of
-    them stays in the training part. So a class is less than a song off its share where songs are of one
-    class. Where the next fold holds the whole share, different folds have no validation song in common.
+    A song is taken if its classes lack more of their share in validation than in training; from folds beyond
+    those that the share needs, if they do even with the song. Each class keeps a song that trains. So a
+    class is less than a song off its share where songs are of one class. Where the next fold holds the whole
+    share, different folds have no validation song in common.
     """
     labels, share = [clip.label for clip in clips], config.validation
     turns = [folds[(config.fold + step) % config.folds] for step in range(1, config.folds)]
     rest = sorted(index for turn in turns for index in turn)
     total, taken, validation = Counter(labels[i] for i in rest), Counter(), set()
-    for turn in turns if share else ():
+    for step, turn in enumerate(turns if share else ()):
+        far = step >= share * len(turns)
         for members in _members(_groups([clips[i] for i in turn], config), config.seed).values():
             counts = Counter(labels[turn[i]] for i in members)
             left = total - taken - counts  # in training, should this song be taken
-            wanted = _need(counts, taken, total, share) > _need(counts, left, total, 1 - share)
-            if wanted and all(left[label] for label in counts):
+            filled = taken + counts if far and validation else taken  # the first song is taken in any case
+            lack = _need(counts, filled, total, share) - _need(counts, left, total, 1 - share)
+            if (lack > 0 or (far and lack == 0)) and all(left[label] for label in counts):
                 taken.update(counts)
                 validation.update(turn[i] for i in members)
     return tuple(i for i in rest if i not in validation), tuple(sorted(validation))

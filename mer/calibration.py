@@ -6,7 +6,11 @@ sure enough; dividing their logits by a temperature, fitted on the validation pa
 al., 2017).
 
 A validation part may be small, and clips of one song are alike. So the temperature is a maximum a posteriori
-estimate: each song counts once, and without evidence the temperature is 1.
+estimate: each song counts once, and without evidence the temperature is 1. Where a network's probabilities are
+right as they are, its expected cost is about n I**2 / (2 (n I + SPREAD**-2)**2) nats a song, where I is the Fisher
+information of one of the n songs about the temperature's logarithm. That is largest where n I = SPREAD**-2, so
+that no number of songs costs more than about I SPREAD**2 / 8. `SPREAD` keeps it below a hundredth of a nat for up
+to ten classes: with normal logits I is at most 1.0 for ten classes, and 0.65 for five.
 """
 
 from collections import Counter
@@ -59,12 +63,6 @@ def fit_temperature(
     The logarithm of the temperature has a normal prior with mean 0 and deviation `SPREAD`. The likelihood is
     that of one label a song: the log-likelihoods of a song's clips are averaged.
 
-    Where a network's probabilities are right as they are, the expected cost is about n I**2 / (2 (n I +
-    SPREAD**-2)**2) nats a song, where I is the Fisher information of one of the n songs about that logarithm.
-    It is largest where n I = SPREAD**-2, so that no number of songs costs more than about I SPREAD**2 / 8.
-    `SPREAD` keeps that below a hundredth of a nat for up to ten classes: I is at most 1.0 for ten classes
-    with normal logits, and 0.65 for five.
-
     Parameters
     ----------
     truth
@@ -84,8 +82,6 @@ def fit_temperature(
     Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", ICML 2017: the likelihood.
 
     """
-    from scipy.optimize import minimize_scalar  # takes most of a second to import
-
     if not len(truth):
         return 1.0
     shares, clips = song_shares(songs), np.arange(len(truth))
@@ -94,13 +90,22 @@ def fit_temperature(
         given = probabilities(float(np.exp(logarithm)))[clips, truth]
         return float(-shares @ np.log(np.maximum(given, LEAST)) + 0.5 * (logarithm / SPREAD) ** 2)
 
-    # The mean over windows may have several valleys; the lowest point of a grid shows which one to search.
+    return float(np.exp(_lowest(loss)))
+
+
+def _lowest(loss: Callable[[float], float]) -> float:
+    """The logarithm of a temperature within bounds with the least loss.
+
+    The mean over windows may give it several valleys; the lowest point of a grid shows which one to search.
+    """
+    from scipy.optimize import minimize_scalar  # takes most of a second to import
+
     grid = np.linspace(np.log(COLDEST), np.log(HOTTEST), GRID)
     losses = [loss(float(point)) for point in grid]
     best = int(np.argmin(losses))
     bounds = grid[max(best - 1, 0)], grid[min(best + 1, GRID - 1)]
     found = minimize_scalar(loss, bounds=bounds, method="bounded")
-    return float(np.exp(found.x if found.fun < losses[best] else grid[best]))
+    return float(found.x if found.fun < losses[best] else grid[best])
 
 
 def calibration(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:

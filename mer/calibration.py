@@ -6,11 +6,11 @@ sure enough; dividing their logits by a temperature, fitted on the validation pa
 al., 2017).
 
 A validation part may be small, and clips of one song are alike. So the temperature is a maximum a posteriori
-estimate: each song counts once, and without evidence the temperature is 1. Where a network's probabilities are
-right as they are, its expected cost is about n I**2 / (2 (n I + SPREAD**-2)**2) nats a song, where I is the Fisher
-information of one of the n songs about the temperature's logarithm. That is largest where n I = SPREAD**-2, so
-that no number of songs costs more than about I SPREAD**2 / 8. `SPREAD` keeps it below a hundredth of a nat for up
-to ten classes: with normal logits I is at most 1.0 for ten classes, and 0.65 for five.
+estimate: each song counts once, and without evidence the temperature is 1. Where a network's probabilities
+are right as they are, its expected cost is about n I**2 / (2 (n I + SPREAD**-2)**2) nats a song, where I is
+the Fisher information of one of the n songs about the temperature's logarithm. That is largest where
+n I = SPREAD**-2, so that no number of songs costs more than about I SPREAD**2 / 8. `SPREAD` keeps it below
+a hundredth of a nat for up to ten classes: with normal logits I is at most 1.0 for ten, and 0.65 for five.
 """
 
 from collections import Counter

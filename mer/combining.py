@@ -50,8 +50,8 @@ def likelihoods(members: Sequence[Sequence[Row]], classes: Sequence[str]) -> np.
 def fit_weights(likelihoods: np.ndarray, songs: Sequence[str]) -> np.ndarray:
     """The most probable weights of a mixture, given the labels of clips that no member has learned from.
 
-    Each song counts once, shared by its clips. The weights have a Dirichlet prior that is worth one song for
-    each member, so that they stay nearly equal where songs are few or members alike.
+    Each song counts once, shared by its clips. The weights have a Dirichlet prior that is worth one song in
+    all, of which each member answers an equal part: where songs are few, weights stay nearly equal.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def fit_weights(likelihoods: np.ndarray, songs: Sequence[str]) -> np.ndarray:
     size = len(given)
     weights = np.full(size, 1 / size)
     for _ in range(STEPS):
-        gains = ((given / (weights @ given)) @ counts + 1 / weights) / (counts.sum() + size)
+        gains = ((given / (weights @ given)) @ counts + 1 / (size * weights)) / (counts.sum() + 1)
         if gains.max() - 1 < GAP:  # by concavity no weights are better by more
             break
         weights *= gains

@@ -92,8 +92,8 @@ def each(shares):
 def objective(weights, shares):
     """Nats a song, labels and prior together."""
     with np.errstate(divide="ignore"):
-        fits = np.log(weights @ np.maximum(shares, 1e-12)).sum() + np.log(weights).sum()
-    return fits / sum(shares.shape)
+        fits = np.log(weights @ np.maximum(shares, 1e-12)).sum() + np.log(weights).mean()
+    return fits / (shares.shape[1] + 1)
 
 
 @given(
@@ -112,11 +112,11 @@ def test_weights_are_shares_and_no_others_are_more_probable(shares, random):
 
 @given(arrays(float, st.tuples(st.integers(2, 5), st.integers(1, 12)), elements=st.floats(0, 1)))
 def test_no_weight_departs_further_from_the_prior_than_the_songs_are_worth(shares):
-    """A member that knows nothing of n songs keeps 1 of n + members."""
+    """A member that knows nothing of n songs keeps its part of the prior's one song."""
     members, songs = shares.shape
     weights = fit_weights(shares, each(shares))
-    assert weights.min() >= 1 / (songs + members) - 1e-3
-    assert weights.max() <= (songs + 1) / (songs + members) + 1e-3
+    assert weights.min() >= 1 / members / (songs + 1) - 1e-3
+    assert weights.max() <= (songs + 1 / members) / (songs + 1) + 1e-3
 
 
 @given(arrays(float, st.tuples(st.integers(2, 4), st.integers(1, 8)), elements=st.floats(0, 1)))
@@ -126,10 +126,10 @@ def test_more_clips_of_the_same_songs_move_no_weight(shares):
 
 
 def test_few_songs_leave_weights_nearly_equal_and_many_decide():
-    """Of two members one is right throughout. By hand: the other keeps 1 of n + 2 songs."""
+    """Of two members one is right throughout. By hand: the other keeps half of one song in n + 1."""
     for songs in (1, 4, 1000):
         shares = np.array([[1e-12] * songs, [0.9] * songs])
-        assert fit_weights(shares, each(shares))[0] == pytest.approx(1 / (songs + 2), rel=0.02)
+        assert fit_weights(shares, each(shares))[0] == pytest.approx(0.5 / (songs + 1), rel=0.03)
 
 
 def test_members_that_say_the_same_weigh_the_same():
@@ -141,8 +141,8 @@ def test_members_that_know_different_songs_share_the_weight():
     shares = np.array([[0.9, 0.1], [0.1, 0.9]])
     assert fit_weights(shares, each(shares)) == pytest.approx([0.5, 0.5])
     shares = np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
-    # by hand: the songs that each knows, and one more
-    assert fit_weights(shares, each(shares)) == pytest.approx([3 / 5, 2 / 5], abs=1e-3)
+    # by hand: the songs that each knows, and half of one
+    assert fit_weights(shares, each(shares)) == pytest.approx([2.5 / 4, 1.5 / 4], abs=1e-3)
     assert fit_weights(shares, ["a", "a", "b"]) == pytest.approx([0.5, 0.5], abs=1e-3)
 
 

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from mer import calibration
-from mer.calibration import LEAST, fit_temperature, tempered
-from mer.cards import load_card
-from mer.errors import RunError
-from mer.results import read_predictions, read_validation
-from mer.tracking import RunStore
+from mer.metrics import calibration
+from mer.metrics.calibration import LEAST, fit_temperature, tempered
+from mer.models.card import load_card
+from mer.runs.results import read_predictions, read_validation
+from mer.runs.store import RunStore
+from mer.utils.errors import RunError
 
 OLD_BOUNDS, OLD_ENOUGH = (0.05, 20.0), 20  # of the temperature, and of clips, until it counted songs
 

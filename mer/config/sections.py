@@ -76,6 +76,11 @@ class SplitConfig(Section):
     group_by_song: bool = setting(True, "Keep all clips of a song in one part.")
     folds: int = setting(0, "Number of cross-validation folds; 0 for one hold-out.", low=0, high=20)
     fold: int = setting(0, "Which of the folds is the test part.", low=0, high=19)
+    validation_from: Literal["next", "rest"] = setting(
+        "next",
+        "With folds, take the validation part from the songs that the next fold tests, so that folds share "
+        "none of it where their shares allow that; or from all the rest, as runs of before did.",
+    )
     seed: int = setting(0, "The same seed gives the same split for ever.", low=0, high=MAX_SEED)
     baseline: bool = setting(True, "Test an SVM on statistics of the sound beside the network.")
     control: Literal["none", "labels", "silence", "noise"] = setting(

@@ -35,10 +35,19 @@ def _dice(keys: np.ndarray, seed: int, use: str) -> np.ndarray:
 
 
 def divide(groups: np.ndarray, config: SplitConfig) -> np.ndarray:
-    """The number of each clip's part in PARTS, int8 (clips,), from the key of its song, uint64 (clips,)."""
-    place = _dice(groups, config.seed, "test")
-    test = np.floor(place * config.folds) == config.fold if config.folds else place < config.test
-    chosen = _dice(groups, config.seed, "validation") < config.validation
+    """The number of each clip's part in PARTS, int8 (clips,), from the key of its song, uint64 (clips,).
+
+    With folds, validation comes from the folds that follow, the nearest first, as in `mer.data.splits`.
+    """
+    place, chance = (_dice(groups, config.seed, use) for use in ("test", "validation"))
+    chosen = chance < config.validation
+    if not config.folds:
+        test = place < config.test
+    else:
+        steps = (np.floor(place * config.folds) - config.fold) % config.folds  # from this fold to the song's
+        test = steps == 0
+        if config.validation_from == "next":
+            chosen = steps - 1 + chance < config.validation * (config.folds - 1)
     return np.where(test, 2, np.where(chosen, 1, 0)).astype(np.int8)
 
 

@@ -45,10 +45,7 @@ def partition(
     Each class is spread by the same shares, as far as groups allow. Larger groups are placed first;
     equal ones in an order that `seed` decides. Returns ascending indices for each part.
     """
-    members: dict[str, list[int]] = defaultdict(list)
-    for index, group in enumerate(groups):
-        members[group].append(index)
-    order = sorted(members, key=lambda group: (-len(members[group]), _rank(seed, group)))
+    members = _members(groups, seed)
     total = Counter(labels)
     filled = [Counter() for _ in shares]
     parts: list[list[int]] = [[] for _ in shares]
@@ -58,12 +55,21 @@ def partition(
         size = filled[part].total() / (shares[part] * len(labels))
         return _need(counts, filled[part], total, shares[part]), -size, _rank(seed, f"{part}/{group}")
 
-    for group in order:
+    for group in members:
         counts = Counter(labels[i] for i in members[group])
         best = max(range(len(shares)), key=claim)
         filled[best].update(counts)
         parts[best].extend(members[group])
     return [sorted(part) for part in parts]
+
+
+def _members(groups: Iterable[str], seed: int) -> dict[str, list[int]]:
+    """Ascending indices of each group: larger groups first, equal ones in an order that `seed` decides."""
+    members: dict[str, list[int]] = defaultdict(list)
+    for index, group in enumerate(groups):
+        members[group].append(index)
+    order = sorted(members, key=lambda group: (-len(members[group]), _rank(seed, group)))
+    return {group: members[group] for group in order}
 
 
 def _rank(seed: int, name: str) -> bytes:
@@ -93,8 +99,11 @@ def split_clips(clips: Sequence[Clip], config: SplitConfig) -> Split:
             test = folds[config.fold]
         else:
             _, test = _divide(clips, everything, [1 - config.test, config.test], config)
-        rest = sorted(set(everything) - set(test))
-        parts = Split(*_take_validation(clips, rest, config), tuple(test))
+        if config.folds and config.validation_from == "next":
+            learned = _take_from_next(clips, folds, config)
+        else:
+            learned = _take_validation(clips, sorted(set(everything) - set(test)), config)
+        parts = Split(*learned, tuple(test))
     missing = {clip.label for clip in clips} - {clips[i].label for i in parts.train}
     groups = len(set(_groups(clips, config)))
     require_usable(parts, missing, clips=len(clips), groups=groups, config=config)
@@ -121,6 +130,33 @@ def _take_validation(
         return tuple(rest), ()
     train, validation = _divide(clips, rest, [1 - config.validation, config.validation], config)
     return tuple(train), tuple(validation)
+
+
+def _take_from_next(
+    clips: Sequence[Clip], folds: Sequence[Sequence[int]], config: SplitConfig
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Training and validation part of a fold; validation comes from the folds that follow, the nearest first.
+
+    A song is taken if its classes lack more of their share in validation than in training; from folds beyond
+    those that the share needs, if they do even with the song. Each class keeps a song that trains. So a
+    class is less than a song off its share where songs are of one class. Where the next fold holds the whole
+    share, different folds have no validation song in common.
+    """
+    labels, share = [clip.label for clip in clips], config.validation
+    turns = [folds[(config.fold + step) % config.folds] for step in range(1, config.folds)]
+    rest = sorted(index for turn in turns for index in turn)
+    total, taken, validation = Counter(labels[i] for i in rest), Counter(), set()
+    for step, turn in enumerate(turns if share else ()):
+        far = step >= share * len(turns)
+        for members in _members(_groups([clips[i] for i in turn], config), config.seed).values():
+            counts = Counter(labels[turn[i]] for i in members)
+            left = total - taken - counts  # in training, should this song be taken
+            filled = taken + counts if far and validation else taken  # the first song is taken in any case
+            lack = _need(counts, filled, total, share) - _need(counts, left, total, 1 - share)
+            if (lack > 0 or (far and lack == 0)) and all(left[label] for label in counts):
+                taken.update(counts)
+                validation.update(turn[i] for i in members)
+    return tuple(i for i in rest if i not in validation), tuple(sorted(validation))
 
 
 def _given(clips: Sequence[Clip], config: SplitConfig) -> Split:

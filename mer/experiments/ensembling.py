@@ -25,7 +25,8 @@ WEIGHTS = ("equal", "validation")
 TAGS = ("mer.data_hash", "mer.data_name", "mer.synthetic", "mer.test_hash", "mer.classes")
 HOW = {
     "equal": "All members weigh the same.",
-    "validation": "The weights are those under which the labels of the validation part are most probable.",
+    "validation": "The weights are the most probable ones by the labels of the validation part, where a song "
+    "counts once; few songs leave them nearly equal.",
 }
 Row = dict[str, Any]
 
@@ -145,7 +146,7 @@ def _fitted(runs: RunStore, members: Sequence[Run], classes: Sequence[str]) -> l
     """The weights that serve the validation part best."""
     seen = [_validation(runs, run) for run in members]
     try:
-        return fit_weights(likelihoods(seen, classes)).tolist()
+        return fit_weights(likelihoods(seen, classes), [row["song"] for row in seen[0]]).tolist()
     except RunError as error:
         raise RunError(
             "the runs have different validation parts; use --weights equal, or join runs of the same one"
@@ -153,7 +154,10 @@ def _fitted(runs: RunStore, members: Sequence[Run], classes: Sequence[str]) -> l
 
 
 def _validation(runs: RunStore, run: Run) -> list[Row]:
-    """The run's answers to its validation part, or to those of its folds, in which a clip may come again."""
+    """The run's answers to its validation part, or to those of its folds, in which a clip may come again.
+
+    Then it has another name in each, but one song. A clip without a song is one by itself.
+    """
     parts = [run] if run.checkpoint_run == run.id else runs.children(run.id)
     found = [(number, row) for number, part in enumerate(parts) for row in read_validation(runs, part.id)]
     if not found:
@@ -161,7 +165,9 @@ def _validation(runs: RunStore, run: Run) -> list[Row]:
             f"run {run.id[:8]} kept no answers to a validation part, since it has none or is too old; "
             "use --weights equal, or train it again"
         )
-    return [row | {"clip": f"{number} {row['clip']}"} for number, row in found]
+    return [
+        row | {"clip": f"{number} {row['clip']}", "song": row["song"] or row["clip"]} for number, row in found
+    ]
 
 
 def _pooled(members: Sequence[Run]) -> bool:

@@ -20,16 +20,14 @@ from mer.training.predict import Answers, window_probabilities
 
 __all__ = ["Judged", "judge"]
 
-ENOUGH = 20  # validation clips; fewer say little about a temperature
-
 
 @dataclass(frozen=True, slots=True)
 class Judged:
     """What a network's test found out.
 
     `scores` are those of `mer.metrics.evaluate`; `rows` has one row of plain data a test clip, `validation`
-    one a validation clip; `calibration` says how its probabilities are to be tempered: {temperature, clips:
-    validation clips it was fitted on}.
+    one a validation clip; `calibration` says how its probabilities are to be tempered: {temperature, songs,
+    clips}, the last two being the numbers of songs and clips that the first was fitted on.
     """
 
     scores: dict[str, Any]
@@ -52,11 +50,12 @@ def judge(
         found = window_probabilities(model, windows, transform, material.config.train, embed=kept)
         return windows, *found
 
-    temperature, validation = 1.0, []
+    temperature, validation, songs = 1.0, [], material.groups(split.validation)
     if len(split.validation):
         windows, found, scores = answers(split.validation)
-        if len(split.validation) >= ENOUGH:
-            temperature = fit_temperature(windows.labels, lambda t: windows.pool(tempered(found, t), scores))
+        temperature = fit_temperature(
+            windows.labels, songs, lambda t: windows.pool(tempered(found, t), scores)
+        )
         own = Answers.of(windows, tempered(found, temperature), scores)
         validation = _rows(material, split.validation, own)
     windows, found, scores = answers(split.test)
@@ -65,7 +64,7 @@ def judge(
     scores = found.scores(groups=groups, classes=material.classes)
     if material.voted:
         scores["agreement"] = agreement(windows.targets, found.probabilities, groups)
-    calibration = {"temperature": temperature, "clips": len(split.validation)}
+    calibration = {"temperature": temperature, "songs": len(set(songs)), "clips": len(songs)}
     return Judged(scores, _rows(material, split.test, found), validation, calibration)
 
 

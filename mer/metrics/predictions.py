@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mer.metrics.calibration import LEAST
+from mer.metrics.calibration import LEAST, song_shares
 from mer.metrics.comparison import matched
 from mer.metrics.scores import OUTSIDE, cohen_kappa, confusion_matrix, evaluate
 from mer.metrics.votes import agreement as agreement_with_votes
@@ -16,8 +16,7 @@ from mer.metrics.votes import agreement as agreement_with_votes
 __all__ = ["agreement", "answer_row", "fit_weights", "likelihoods", "mean_rows", "score_rows", "stacked"]
 
 STEPS = 10_000
-GAP = 1e-5  # nats a clip that other weights could gain at most, once the search ends
-SLIGHT = 1e-4  # a weight below it counts as none
+GAP = 1e-5  # nats a song that other weights could gain at most, once the search ends
 Row = dict[str, Any]
 
 
@@ -48,22 +47,39 @@ def likelihoods(members: Sequence[Sequence[Row]], classes: Sequence[str]) -> np.
     return stacked(members, classes)[:, np.arange(len(truth)), truth]
 
 
-def fit_weights(likelihoods: np.ndarray) -> np.ndarray:
-    """Weights (members,) >= 0 of sum 1 under which the mean gives true labels the highest log-likelihood.
+def fit_weights(likelihoods: np.ndarray, songs: Sequence[str]) -> np.ndarray:
+    """The most probable weights of a mixture, given the labels of clips that no member has learned from.
 
-    `likelihoods` (members, clips) are the probabilities that the members give the true labels, of clips that
-    none has learned from. Found by expectation maximisation for the shares of a mixture (Dempster, Laird and
-    Rubin, 1977) from equal weights: no step makes it worse, and since the problem is concave the end is the
-    best there is, as stacking (Wolpert, 1992; Breiman, 1996) asks for.
+    Each song counts once, shared by its clips. The weights have a Dirichlet prior that is worth one song in
+    all, of which each member answers an equal part: where songs are few, weights stay nearly equal.
+
+    Parameters
+    ----------
+    likelihoods
+        Probabilities that the members give the true labels, of shape (members, clips).
+    songs
+        The song of each clip, or a name of its own where no song is known.
+
+    Returns
+    -------
+    np.ndarray
+        Weights above 0 of shape (members,), which sum to 1.
+
+    References
+    ----------
+    Dempster, Laird and Rubin, "Maximum Likelihood from Incomplete Data via the EM Algorithm", JRSS B, 1977:
+    expectation maximisation, here from equal weights. No step makes them worse, and since the problem is
+    concave the end is the best there is. Wolpert (1992) and Breiman (1996) call such weights stacking.
+
     """
-    shares = np.maximum(likelihoods, LEAST)
-    weights = np.full(len(shares), 1 / len(shares))
+    given, counts = np.maximum(likelihoods, LEAST), song_shares(songs)
+    size = len(given)
+    weights = np.full(size, 1 / size)
     for _ in range(STEPS):
-        gains = (shares / (weights @ shares)).mean(axis=1)
+        gains = ((given / (weights @ given)) @ counts + 1 / (size * weights)) / (counts.sum() + 1)
         if gains.max() - 1 < GAP:  # by concavity no weights are better by more
             break
         weights *= gains
-    weights[weights < SLIGHT] = 0
     return weights / weights.sum()
 
 

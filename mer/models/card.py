@@ -60,7 +60,7 @@ class Card:
     `normalization` is {"mean", "std"} in dB, 0 and 1 where each window has its own; `data` describes the
     clips it was trained on (name, hash, synthetic, licence, counts); `metrics` are the test scores with
     intervals; `calibration` holds the temperature (1 where there is none) that probabilities need to mean
-    what they say, and the number of validation clips it was fitted on.
+    what they say, and the numbers of validation songs and clips that it was fitted on.
 
     An ensemble has at least two `members`, whose weights sum to 1. Its `config` is its first member's; its
     `normalization` is not used, since each member has its own.
@@ -132,12 +132,20 @@ def _problems(data: dict[str, Any]) -> Iterator[str]:
         text = (data.get("data") or {}).get(name)
         if not isinstance(text, str | None) or len(text or "") > LONGEST:
             yield f"data {name}={reprlib.repr(text)} should be text of at most {LONGEST} letters"
-    temperature = (data.get("calibration") or {}).get("temperature", 1.0)
-    if type(temperature) is not float or not 0 < temperature < float("inf"):
-        yield f"temperature={reprlib.repr(temperature)} should be a number above 0"
+    yield from _problems_of_calibration(data.get("calibration") or {})
     if data.get("dtype", DTYPES[0]) not in DTYPES:
         yield f"dtype={reprlib.repr(data['dtype'])} should be {' or '.join(DTYPES)}"
     yield from _problems_of_members(data.get("members", []))
+
+
+def _problems_of_calibration(fitted: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with what is said of the temperature; older cards do not count songs."""
+    temperature = fitted.get("temperature", 1.0)
+    if type(temperature) is not float or not 0 < temperature < float("inf"):
+        yield f"temperature={reprlib.repr(temperature)} should be a number above 0"
+    for name in ("songs", "clips"):
+        if type(fitted.get(name, 0)) is not int or fitted.get(name, 0) < 0:
+            yield f"calibration {name}={reprlib.repr(fitted[name])} should be a whole number, 0 or more"
 
 
 def _problems_of_members(members: Any) -> Iterator[str]:
@@ -175,7 +183,8 @@ def _card_from(data: Any, path: Path) -> Card:
     except (MerError, KeyError) as error:
         raise CheckpointError(f"{path}: its config cannot be used ({error}); export it again") from error
     members = tuple(Member(**row) for row in data.get("members", []))
-    return Card(**data | {"config": config, "classes": tuple(data["classes"]), "members": members})
+    made = {"config": config, "classes": tuple(data["classes"]), "members": members, "format": FORMAT}
+    return Card(**data | made)
 
 
 def member_folders(folder: Path, card: Card) -> tuple[Path, ...]:
@@ -273,9 +282,19 @@ def page(card: Card) -> str:
         rows += _how_good(card.metrics)
     except (ArithmeticError, KeyError, TypeError, ValueError):  # a card from elsewhere may say anything
         rows.append("- scores: not as mer writes them")
+    rows += _how_tempered(card)
     rows += [f"- made: {card.created[:10]} by `{card.command}`", f"- weights kept as {card.dtype}"]
     text = "\n".join([*map(visible, rows), "", visible(card.notes, keep="\n")])
     return text.replace("<", "&lt;").rstrip() + "\n"
+
+
+def _how_tempered(card: Card) -> list[str]:
+    """The temperature and what it was fitted on, if it changes anything."""
+    if card.temperature == 1:
+        return []
+    counts = [f"{card.calibration[name]} {name}" for name in ("songs", "clips") if name in card.calibration]
+    fitted = f", fitted on {' and '.join(counts)} of the validation part" if counts else ""
+    return [f"- probabilities: logits divided by {card.temperature:.3g}{fitted}"]
 
 
 def _how_good(scores: dict[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -89,9 +90,7 @@ class Run:
 
     def require_readable(self) -> None:
         """Raise RunError if a newer mer made it, which may mean something else by its settings."""
-        text = self.tags.get("mer.format", "1")  # runs of before there were formats have none
-        number = int(text) if text.isdecimal() else text
-        upgraded("run", self.spec, number, where=f"run {self.id[:8]}", error=RunError)
+        _upgraded({}, self.tags, self.id)
 
     @property
     def steps(self) -> int | None:
@@ -203,23 +202,39 @@ def is_mine(tags: dict[str, str], me: str) -> bool:
 def to_run(run: "MlflowRun", now: Callable[[], float]) -> Run:
     """From MLflow's record; `now` tells the time of the machine that keeps the runs, in s since 1970."""
     tags, info = run.data.tags, run.info
-    try:
-        spec = json.loads(tags.get("mer.spec", "{}"))
-    except (ValueError, RecursionError):
-        spec = {}
     return Run(
         id=info.run_id,
         name=tags.get("mlflow.runName", info.run_id[:8]),
         status=_status(info.status, tags, now),
         started=info.start_time / 1000,
         ended=info.end_time / 1000 if info.end_time else None,
-        spec=spec,
+        spec=_spec(tags, info.run_id),
         metrics=dict(run.data.metrics),
         parent=tags.get("mlflow.parentRunId"),
         reason=tags.get("mer.reason") or None,
         tags=dict(tags),
         turn=sum(name.startswith(TURN) for name in run.data.params),
     )
+
+
+def _spec(tags: dict[str, str], run_id: str) -> dict[str, Any]:
+    """What was asked for, in the present format; as it is if its format is newer, or none."""
+    try:
+        spec = json.loads(tags.get("mer.spec", "{}"))
+    except (ValueError, RecursionError):
+        spec = {}
+    if not isinstance(spec, dict):
+        return {}
+    with suppress(RunError):  # such a run is shown all the same; see Run.require_readable
+        return _upgraded(spec, tags, run_id)
+    return spec
+
+
+def _upgraded(spec: dict[str, Any], tags: dict[str, str], run_id: str) -> dict[str, Any]:
+    """The spec in the present format; raises RunError if it is of a newer one, or none."""
+    text = tags.get("mer.format", "1")  # runs of before there were formats have none
+    number = int(text) if text.isdecimal() else text
+    return upgraded("run", spec, number, where=f"run {run_id[:8]}", error=RunError)
 
 
 def _status(status: str, tags: dict[str, str], now: Callable[[], float]) -> str:

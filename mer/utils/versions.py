@@ -12,9 +12,24 @@ from mer.utils.errors import MerError
 
 __all__ = ["CURRENT", "STEPS", "upgraded"]
 
-CURRENT = {"card": 1, "run": 1, "state": 1, "library": 2}
+
+def _settings_of_format_1(data: dict[str, Any]) -> dict[str, Any]:
+    """A card or what was asked of a run, with what format 1 meant by settings that it did not have."""
+    meant = {"split": {"validation_from": "rest"}}
+    config = data.get("config")
+    if not isinstance(config, dict):
+        return data
+    filled = {
+        name: meant[name] | part for name, part in config.items() if name in meant and type(part) is dict
+    }
+    return data | {"config": config | filled}
+
+
+CURRENT = {"card": 2, "run": 2, "state": 1, "library": 2}
 # (kind, format) -> what makes the next format of it
 STEPS: dict[tuple[str, int], Callable[[Any], Any]] = {
+    ("card", 1): _settings_of_format_1,
+    ("run", 1): _settings_of_format_1,
     ("library", 1): lambda rows: {"entries": rows},
 }
 

@@ -17,7 +17,13 @@ configs = st.builds(
     validation=st.sampled_from([0.0, 0.1, 0.3]),
     seed=st.integers(0, 2**32 - 1),
 )
-folded = st.builds(SplitConfig, folds=st.integers(2, 20), seed=st.integers(0, 2**32 - 1))
+folded = st.builds(
+    SplitConfig,
+    folds=st.integers(2, 20),
+    validation=st.floats(0, 0.5),
+    validation_from=st.sampled_from(["next", "rest"]),
+    seed=st.integers(0, 2**32 - 1),
+)
 
 
 def keys(names):
@@ -50,11 +56,12 @@ def test_clips_that_are_added_move_none_whatever_their_order(config, before, add
     assert [parts[n] for n in range(before)] == divide(numbered(before), config).tolist()
 
 
-@given(configs)
+@given(configs | folded)
 def test_the_shares_hold_within_what_dice_allow(config):
     count = 4000
     parts = divide(numbered(count), config)
-    shares = {2: config.test, 1: (1 - config.test) * config.validation}
+    test = 1 / config.folds if config.folds else config.test
+    shares = {2: test, 1: (1 - test) * config.validation}
     for part, share in shares.items():
         low, high = binom.ppf([1e-7, 1 - 1e-7], count, share)
         assert low <= (parts == part).sum() <= high
@@ -75,6 +82,32 @@ def test_each_song_is_tested_in_one_fold_and_folds_are_of_fair_size(folds, seed)
     assert tested.sum(axis=1).max() <= high
 
 
+@given(st.integers(2, 20), st.floats(0, 0.5), st.integers(0, 2**32 - 1))
+def test_no_song_validates_more_folds_than_the_shares_force(folds, share, seed):
+    """Where validation * (folds - 1) is at most 1, no two folds share one: it is one that the next tests."""
+    parts = np.stack(
+        [
+            divide(numbered(500), SplitConfig(folds=folds, fold=fold, validation=share, seed=seed))
+            for fold in range(folds)
+        ]
+    )
+    assert (parts == 1).sum(axis=0).max() <= np.ceil(share * (folds - 1))
+    if share * (folds - 1) <= 1:
+        assert (np.roll(parts, -1, axis=0)[parts == 1] == 2).all()
+
+
+@given(folded)
+def test_where_validation_comes_from_moves_no_test_clip(config):
+    before = divide(numbered(500), config.replace(validation_from="rest"))
+    assert ((divide(numbered(500), config) == 2) == (before == 2)).all()
+
+
+@given(configs)
+def test_a_hold_out_has_no_next_fold(config):
+    before = divide(numbered(200), config.replace(validation_from="rest"))
+    assert (divide(numbered(200), config) == before).all()
+
+
 def test_another_seed_is_another_split():
     one, two = (divide(numbered(1000), SplitConfig(seed=seed)) for seed in (0, 1))
     both = ((one == 2) & (two == 2)).mean()
@@ -91,6 +124,10 @@ def test_a_split_is_the_same_for_ever():
     names = [*(str(number) for number in range(12)), "Sholay", "गाना"]
     config = SplitConfig(seed=7, test=0.4, validation=0.4)
     assert divide(keys(names), config).tolist() == [2, 1, 1, 0, 0, 2, 0, 0, 1, 0, 1, 0, 1, 0]
+    config = SplitConfig(seed=7, folds=3, fold=1, validation=0.4, validation_from="rest")
+    assert divide(keys(names), config).tolist() == [2, 1, 1, 0, 0, 2, 2, 2, 2, 0, 2, 2, 2, 0]
+    config = config.replace(validation_from="next")
+    assert divide(keys(names), config).tolist() == [2, 1, 1, 1, 1, 2, 2, 2, 2, 1, 2, 2, 2, 0]
     assert key("song", "गाना") == 5_926_947_042_195_225_027
 
 

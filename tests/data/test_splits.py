@@ -55,6 +55,7 @@ configs = st.builds(
     validation=st.just(0) | st.floats(0.1, 0.4),
     folds=st.sampled_from([0, 0, 2, 5]),
     fold=st.integers(0, 1),
+    validation_from=st.sampled_from(["next", "rest"]),
     seed=seeds,
 )
 
@@ -234,6 +235,75 @@ def test_folds_differ_by_one_clip_of_a_class_and_hardly_in_size(count):
         sizes = [sum(clips[i].label == label for i in test) for test in tests]
         assert max(sizes) - min(sizes) <= 1
     assert max(map(len, tests)) - min(map(len, tests)) <= 1
+
+
+# Validation parts of folds
+
+
+def songs_of(clips, part):
+    return {clips[i].song or clips[i].id for i in part}
+
+
+def folded(clips, **settings):
+    """The splits of all folds."""
+    return [split_clips(clips, SplitConfig(fold=n, **settings)) for n in range(settings["folds"])]
+
+
+@given(st.integers(2, 8), st.integers(1, 4), st.integers(1, 4), seeds, st.data())
+def test_folds_share_no_validation_song_where_the_next_fold_holds_the_whole_share(
+    folds, per_fold, size, seed, data
+):
+    """It does if validation * (folds - 1) <= 1 and songs can be dealt out evenly."""
+    assume(per_fold * (folds - 1) > 1)  # a class of one song must train
+    share = data.draw(st.floats(0.05, min(0.5, 1 / (folds - 1))))
+    clips = [
+        clip(f"{label}/{number} {n}.wav", label, f"{label} song {number}")
+        for label in LABELS
+        for number in range(folds * per_fold)
+        for n in range(size)
+    ]
+    splits = folded(clips, folds=folds, validation=share, seed=seed)
+    for fold, split in enumerate(splits):
+        following = splits[(fold + 1) % folds]
+        assert songs_of(clips, split.validation) <= songs_of(clips, following.test)
+        assert split.train
+
+
+@given(uneven(mixed=False), st.integers(2, 6), st.floats(0.1, 0.5), seeds)
+def test_a_song_of_a_later_fold_validates_only_if_the_next_has_none_left_as_small(clips, folds, share, seed):
+    split = attempted(clips, SplitConfig(folds=folds, validation=share, seed=seed))
+    following = attempted(clips, SplitConfig(folds=folds, fold=1, validation=share, seed=seed))
+    assume(split is not None and following is not None)
+    size = Counter(c.song or c.id for c in clips)
+    label = {c.song or c.id: c.label for c in clips}
+    validation, near = songs_of(clips, split.validation), songs_of(clips, following.test)
+    for far in validation - near:
+        left = [song for song in near - validation if label[song] == label[far]]
+        assert all(size[song] > size[far] for song in left)
+
+
+@given(uneven(), configs)
+def test_taking_validation_from_the_next_fold_refuses_nothing_that_can_be_split(clips, config):
+    before = attempted(clips, config.replace(validation_from="rest"))
+    assume(before is not None)
+    now = split_clips(clips, config)
+    assert now.test == before.test
+    assert config.folds or now == before, "a hold-out stays what it was"
+
+
+def test_unequal_songs_are_shared_by_fewer_folds_than_before():
+    random, clips = Random(3), []
+    for number in range(150):
+        label = random.choice(LETTERS)
+        clips += [clip(f"{number} {n}.wav", label, f"song {number}") for n in range(random.randint(1, 12))]
+
+    def shared(rule):
+        splits = folded(clips, folds=5, validation=0.15, validation_from=rule)
+        parts = [songs_of(clips, split.validation) for split in splits]
+        return sum(len(one & other) for n, one in enumerate(parts) for other in parts[:n])
+
+    assert shared("next") <= 1
+    assert shared("rest") > 30
 
 
 # Seeds

@@ -8,12 +8,12 @@ import pytest
 
 from mer.experiments.baseline import TITLE
 from mer.experiments.experiment import Experiment
-from mer.experiments.prepared import Spec
+from mer.experiments.prepared import Spec, prepare
 from mer.inference.evaluate import evaluate_checkpoint
 from mer.inference.predictor import Predictor
 from mer.models.card import load_card, page
 from mer.models.checkpoint import load_checkpoint
-from mer.runs.results import read_baseline, read_predictions, read_scores
+from mer.runs.results import read_baseline, read_predictions, read_scores, read_validation
 from mer.runs.run import state_path
 from mer.runs.store import RunStore
 from mer.training.loop import Callback
@@ -102,20 +102,22 @@ def test_the_checkpoint_predicts_what_the_run_predicted(finished, runs, song_cor
         assert found == pytest.approx(row["probabilities"], abs=1e-4)
 
 
-def test_where_the_validation_part_says_enough_the_network_is_tempered(runs, song_corpus, monkeypatch):
-    monkeypatch.setattr("mer.experiments.testing.ENOUGH", 4)
+def test_a_network_is_tempered_by_the_songs_of_its_validation_part(runs, song_corpus):
     outcome = Experiment().train(spec_of(song_corpus, epochs=1))
     predictor = Predictor(runs.folder(outcome.run_id, "checkpoint"))
-    assert predictor.card.temperature != 1
-    assert predictor.card.calibration["clips"] == 4
+    found = predictor.card.calibration
+    assert (found["songs"], found["clips"]) == (2, 4)
+    assert 0.5 < found["temperature"] < 2
+    assert found["temperature"] != 1
     for row in read_predictions(runs, outcome.run_id):
-        found = predictor.predict(song_corpus / row["clip"]).probabilities
-        assert found == pytest.approx(row["probabilities"], abs=1e-4)
+        probabilities = predictor.predict(song_corpus / row["clip"]).probabilities
+        assert probabilities == pytest.approx(row["probabilities"], abs=1e-4)
 
 
-def test_a_few_validation_clips_say_too_little_for_that(finished, runs):
-    card = load_card(runs.folder(finished.run_id, "checkpoint"))
-    assert card.calibration == {"temperature": 1.0, "clips": 4}
+def test_without_a_validation_part_nothing_is_tempered(runs, song_corpus):
+    outcome = Experiment().train(spec_of(song_corpus, epochs=1, validation=0.0))
+    card = load_card(runs.folder(outcome.run_id, "checkpoint"))
+    assert card.calibration == {"temperature": 1.0, "songs": 0, "clips": 0}
 
 
 def test_windows_are_counted_beside_clips_and_songs(finished, runs):
@@ -210,6 +212,28 @@ def test_a_stopped_cross_validation_goes_on_where_it_was(runs, song_corpus):
     assert outcome.status == "finished"
     assert outcome.folds[0].run_id == first[0].id
     assert len(runs.children(stopped.run_id)) == 2
+
+
+def test_an_older_cross_validation_goes_on_with_the_split_it_began_with(runs, song_corpus):
+    """Settings of format 1 do not say where validation comes from: it came from all the rest."""
+    spec = spec_of(song_corpus, folds=4, epochs=1, seed=1)
+    older = spec.to_dict()
+    del older["config"]["split"]["validation_from"]
+    run_id = runs.create("older", older)
+    runs.tag(run_id, {"mer.format": "1"})
+    outcome = Experiment().resume(run_id)
+    assert runs.get(run_id).spec["config"]["split"]["validation_from"] == "rest"
+    material = prepare(spec)
+    for number, fold in enumerate(outcome.folds):
+        card = load_card(runs.folder(fold.run_id, "checkpoint"))
+        assert card.config.split.validation_from == "rest"
+        config = spec.config.updated(fold=number)
+        old, new = (material.split(config.updated(validation_from=rule)) for rule in ("rest", "next"))
+        kept = {row["clip"] for row in read_validation(runs, fold.run_id)}
+        clips = material.report.dataset.clips
+        assert kept == {clips[i].id for i in old.validation}
+        assert old.test == new.test
+        assert old.validation != new.validation or number, "the rules differ where this test looks"
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,10 @@ CASES = {
     "hold-out, largest seed": SplitConfig(seed=2**32 - 1),
     "no validation": SplitConfig(test=0.3, validation=0.0),
     "songs parted": SplitConfig(group_by_song=False),
-    "fold 0 of 3": SplitConfig(folds=3, fold=0),
-    "fold 2 of 3": SplitConfig(folds=3, fold=2),
+    "fold 0 of 3": SplitConfig(folds=3, fold=0, validation_from="rest"),
+    "fold 2 of 3": SplitConfig(folds=3, fold=2, validation_from="rest"),
+    "fold 0 of 3, validation from the next": SplitConfig(folds=3, fold=0),
+    "fold 2 of 3, validation from the next": SplitConfig(folds=3, fold=2),
 }
 
 

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss
 
-from mer.metrics.calibration import BINS, COLDEST, HOTTEST, calibration, fit_temperature, tempered
+from mer.metrics.calibration import BINS, COLDEST, HOTTEST, SPREAD, calibration, fit_temperature, tempered
 
 
 def softmax(logits):
@@ -22,6 +22,15 @@ def drawn(n, *, seed=0, classes=5):
     rows = softmax(2 * rng.standard_normal((n, classes)))
     truth = np.array([rng.choice(classes, p=row) for row in rows])
     return truth, rows
+
+
+def fitted(truth, rows, songs=None):
+    """The temperature of rows of probabilities; every clip is a song unless they are named."""
+    return fit_temperature(truth, songs or [str(n) for n in range(len(truth))], lambda t: tempered(rows, t))
+
+
+def log_loss_of(rows, truth):
+    return float(-np.log(rows[np.arange(len(truth)), truth]).mean())
 
 
 rows_of = arrays(float, st.tuples(st.integers(1, 20), st.integers(2, 6)), elements=st.floats(-20, 20)).map(
@@ -51,20 +60,106 @@ def test_boasting_shows():
 def test_the_temperature_that_undoes_a_known_distortion_is_found(factor):
     truth, rows = drawn(5000)
     distorted = tempered(rows, 1 / factor)
-    assert fit_temperature(truth, lambda t: tempered(distorted, t)) == pytest.approx(factor, rel=0.06)
+    assert fitted(truth, distorted) == pytest.approx(factor, rel=0.06)
 
 
 def test_a_fitted_temperature_mends_the_error():
     truth, rows = drawn(5000)
     boasting = tempered(rows, 0.3)
-    found = fit_temperature(truth, lambda t: tempered(boasting, t))
+    found = fitted(truth, boasting)
     assert calibration(truth, tempered(boasting, found))["error"] < 0.03
 
 
-def test_where_all_answers_are_right_the_temperature_stays_within_bounds():
-    rows = np.full((4, 2), [0.9, 0.1])
-    found = fit_temperature(np.zeros(4, int), lambda t: tempered(rows, t))
+# Few songs
+
+
+def test_twenty_clips_of_five_songs_that_are_all_right_leave_probabilities_that_can_be_believed():
+    """Unshrunk, the temperature of these was 0.05: probabilities of 0 and 1, and a log-loss of 3 for 0.5."""
+    truth, rows = drawn(2000, classes=4)
+    right = [rows[truth == rows.argmax(axis=1)][n] for n in range(5) for _ in range(4)]
+    songs = [f"song {n}" for n in range(5) for _ in range(4)]
+    found = fitted(np.argmax(right, axis=1), np.array(right), songs)
+    assert 0.8 < found < 1
+    assert log_loss_of(tempered(rows, found), truth) < log_loss_of(rows, truth) + 0.01
+    assert tempered(rows, found).max() < 0.9999
+
+
+@pytest.mark.parametrize("right", [True, False])
+@pytest.mark.parametrize("songs", [1, 5, 50, 5000])
+def test_songs_that_are_all_right_or_all_wrong_pull_the_temperature_their_way_within_bounds(right, songs):
+    rows = np.full((songs, 2), [0.8, 0.2])
+    found = fitted(np.full(songs, 0 if right else 1), rows)
     assert COLDEST <= found <= HOTTEST
+    assert (found < 1) == right
+    assert abs(np.log(found)) < 0.5 or songs > 5
+    assert fitted(np.full(songs, 0 if right else 1), rows) == found, "the same clips, the same temperature"
+
+
+def test_no_clip_says_nothing():
+    assert fitted(np.zeros(0, int), np.zeros((0, 3))) == 1
+
+
+@given(rows_of, st.integers(2, 5))
+def test_more_clips_of_the_same_songs_are_no_more_evidence(rows, copies):
+    truth, songs = np.zeros(len(rows), int), [str(n) for n in range(len(rows))]
+    again = fitted(np.tile(truth, copies), np.tile(rows, (copies, 1)), songs * copies)
+    assert again == pytest.approx(fitted(truth, rows, songs), rel=1e-3)
+
+
+def test_a_song_of_many_clips_speaks_as_loud_as_one_of_a_single_clip():
+    sure, unsure = [0.8, 0.2], [0.2, 0.8]  # of the first class, which is right
+    rows, truth = np.array([sure] * 9 + [unsure]), np.zeros(10, int)
+    assert fitted(truth, rows) < 1 < fitted(truth, rows, ["a"] * 9 + ["b"])
+
+
+def test_a_song_whose_clips_have_different_labels_counts_once():
+    rows = np.full((2, 2), [0.8, 0.2])
+    both = fitted(np.array([0, 1]), rows, ["a", "a"])
+    assert 1 < both < fitted(np.array([0, 1]), rows, ["a", "b"])
+
+
+@given(rows_of, st.integers(0, 99))
+def test_a_temperature_needs_as_much_evidence_as_it_departs_from_one(rows, seed):
+    """At the best temperature prior and labels together lose no more than at 1, where the prior is silent."""
+    truth = np.random.default_rng(seed).integers(0, rows.shape[1], len(rows))
+    lost = log_loss_of(np.maximum(rows, 1e-12), truth) * len(rows)
+    assert abs(np.log(fitted(truth, rows))) <= SPREAD * np.sqrt(2 * lost) + 1e-6
+
+
+@settings(max_examples=15)
+@given(
+    classes=st.integers(2, 8),
+    sharpness=st.floats(0.3, 8),
+    songs=st.integers(1, 40),
+    known=st.sampled_from([0.6, 1.0, 1.0, 1.6]),
+    clips=st.integers(1, 4),
+    seed=st.integers(0, 999),
+)
+def test_songs_however_few_cost_at_most_a_hundredth_of_a_nat_in_expectation(
+    classes, sharpness, songs, known, clips, seed
+):
+    """Over 150 validation parts drawn from one population, whose expected log-loss is known exactly.
+
+    `known` is the temperature that is right for it. A song's clips are as alike as can be.
+    """
+    rng = np.random.default_rng(seed)
+    rows = softmax(sharpness * rng.standard_normal((1000, classes)))
+    chances = tempered(rows, known)
+
+    def expected(temperature):
+        return -(chances * np.log(np.maximum(tempered(rows, temperature), 1e-12))).sum(axis=1).mean()
+
+    changes = []
+    for _ in range(150):
+        chosen = rng.integers(0, len(rows), songs)
+        truth = (rng.random((songs, 1)) > chances[chosen].cumsum(axis=1)[:, :-1]).sum(axis=1)
+        names = [f"song {n}" for n in range(songs) for _ in range(clips)]
+        found = fitted(np.repeat(truth, clips), np.repeat(rows[chosen], clips, axis=0), names)
+        changes.append(expected(found) - expected(1.0))
+    assert np.mean(changes) <= 0.01
+
+
+# Properties
 
 
 @given(rows_of, st.floats(COLDEST, HOTTEST))
@@ -120,12 +215,14 @@ def test_the_error_is_at_least_the_gap_of_all_clips_together(case):
 
 
 @given(labelled())
-def test_no_temperature_has_less_of_scikit_learn_s_log_loss_than_the_fitted_one(case):
+def test_no_temperature_has_less_of_scikit_learn_s_log_loss_and_the_prior_s_than_the_fitted_one(case):
     truth, rows = case
-    found = fit_temperature(truth, lambda t: tempered(rows, t))
+    found = fitted(truth, rows)
     others = np.clip([*np.geomspace(COLDEST, HOTTEST, 9), found / 1.1, found * 1.1], COLDEST, HOTTEST)
     least, *losses = (
-        log_loss(truth, tempered(rows, float(t)), labels=range(rows.shape[1])) for t in (found, *others)
+        log_loss(truth, tempered(rows, float(t)), labels=range(rows.shape[1]))
+        + (np.log(t) / SPREAD) ** 2 / 2 / len(truth)
+        for t in (found, *others)
     )
     assert least <= min(losses) + 1e-4
 

@@ -6,16 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mer.metrics.predictions import (
-    GAP,
-    SLIGHT,
-    agreement,
-    fit_weights,
-    likelihoods,
-    mean_rows,
-    score_rows,
-    stacked,
-)
+from mer.metrics.predictions import GAP, agreement, fit_weights, likelihoods, mean_rows, score_rows, stacked
 from mer.runs.results import _check_rows
 from mer.utils.errors import RunError
 
@@ -93,29 +84,66 @@ def test_scores_are_of_songs_and_a_mean_counts_a_clip_as_one_window():
 # --- the weights ------------------------------------------------------------------------------------
 
 
-def loss(weights, shares):
-    return -np.log(np.maximum(weights @ np.maximum(shares, 1e-12), 1e-300)).mean()
+def each(shares):
+    """Every clip is a song."""
+    return [f"song {n}" for n in range(shares.shape[1])]
 
 
-@given(arrays(float, st.tuples(st.integers(1, 5), st.integers(1, 12)), elements=st.floats(0, 1)))
-def test_weights_are_shares_and_no_worse_than_equal_ones_or_the_best_member_alone(shares):
-    weights = fit_weights(shares)
-    assert (weights >= 0).all()
+def objective(weights, shares):
+    """Nats a song, labels and prior together."""
+    with np.errstate(divide="ignore"):
+        fits = np.log(weights @ np.maximum(shares, 1e-12)).sum() + np.log(weights).mean()
+    return fits / (shares.shape[1] + 1)
+
+
+@given(
+    arrays(float, st.tuples(st.integers(1, 5), st.integers(1, 12)), elements=st.floats(0, 1)),
+    st.randoms(use_true_random=False),
+)
+def test_weights_are_shares_and_no_others_are_more_probable(shares, random):
+    weights = fit_weights(shares, each(shares))
+    assert (weights > 0).all()
     assert weights.sum() == pytest.approx(1)
-    size = len(shares)
-    others = [np.full(size, 1 / size), *np.eye(size)]
-    slack = GAP + 2 * size * SLIGHT + 3e-4  # ends at the latest log(5) / 10,000 from the best
-    assert loss(weights, shares) <= min(loss(other, shares) for other in others) + slack
+    others = [np.array([random.random() + 1e-3 for _ in weights]) for _ in range(20)]
+    others += [np.ones(len(weights)), *(weights + 0.01 * np.eye(len(weights)))]
+    best = max(objective(other / other.sum(), shares) for other in others)
+    assert objective(weights, shares) >= best - 2 * GAP
 
 
-def test_a_member_that_knows_better_everywhere_has_all_the_weight():
-    assert fit_weights(np.array([[0.2, 0.1, 0.3], [0.9, 0.8, 0.7]])).tolist() == [0, 1]
+@given(arrays(float, st.tuples(st.integers(2, 5), st.integers(1, 12)), elements=st.floats(0, 1)))
+def test_no_weight_departs_further_from_the_prior_than_the_songs_are_worth(shares):
+    """A member that knows nothing of n songs keeps its part of the prior's one song."""
+    members, songs = shares.shape
+    weights = fit_weights(shares, each(shares))
+    assert weights.min() >= 1 / members / (songs + 1) - 1e-3
+    assert weights.max() <= (songs + 1 / members) / (songs + 1) + 1e-3
 
 
-def test_members_that_know_different_clips_share_the_weight():
-    assert fit_weights(np.array([[0.9, 0.1], [0.1, 0.9]])) == pytest.approx([0.5, 0.5])
-    two_thirds = fit_weights(np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]))
-    assert two_thirds == pytest.approx([2 / 3, 1 / 3], abs=1e-4)  # by hand: the shares of clips they know
+@given(arrays(float, st.tuples(st.integers(2, 4), st.integers(1, 8)), elements=st.floats(0, 1)))
+def test_more_clips_of_the_same_songs_move_no_weight(shares):
+    again = fit_weights(np.tile(shares, 3), each(shares) * 3)
+    assert again == pytest.approx(fit_weights(shares, each(shares)), abs=1e-6)
+
+
+def test_few_songs_leave_weights_nearly_equal_and_many_decide():
+    """Of two members one is right throughout. By hand: the other keeps half of one song in n + 1."""
+    for songs in (1, 4, 1000):
+        shares = np.array([[1e-12] * songs, [0.9] * songs])
+        assert fit_weights(shares, each(shares))[0] == pytest.approx(0.5 / (songs + 1), rel=0.03)
+
+
+def test_members_that_say_the_same_weigh_the_same():
+    same = np.tile(np.linspace(0.1, 0.9, 30), (3, 1))
+    assert fit_weights(same, each(same)) == pytest.approx([1 / 3] * 3)
+
+
+def test_members_that_know_different_songs_share_the_weight():
+    shares = np.array([[0.9, 0.1], [0.1, 0.9]])
+    assert fit_weights(shares, each(shares)) == pytest.approx([0.5, 0.5])
+    shares = np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    # by hand: the songs that each knows, and half of one
+    assert fit_weights(shares, each(shares)) == pytest.approx([2.5 / 4, 1.5 / 4], abs=1e-3)
+    assert fit_weights(shares, ["a", "a", "b"]) == pytest.approx([0.5, 0.5], abs=1e-3)
 
 
 def test_likelihoods_are_those_of_the_true_labels():

@@ -88,7 +88,7 @@ def test_listing_checkpoints_needs_no_torch():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, r"was made by a newer mer \(format 2; this one reads up to 1\); update mer"),
+        ({"format": 3}, r"was made by a newer mer \(format 3; this one reads up to 2\); update mer"),
         ({"format": 10**4000}, r"was made by a newer mer \(format 10+\.\.\.0+; .*\); update mer"),
         ({"format": "1"}, r"format '1' is no format"),
         ({"format": 0}, r"format 0 is no format"),
@@ -102,6 +102,9 @@ def test_listing_checkpoints_needs_no_torch():
         ({"calibration": {"temperature": 0.0}}, "temperature=0.0 should be a number above 0"),
         ({"calibration": {"temperature": float("nan")}}, "temperature=nan should be a number above 0"),
         ({"calibration": {"temperature": "1"}}, "temperature='1' should be a number above 0"),
+        ({"calibration": {"songs": -1}}, "calibration songs=-1 should be a whole number, 0 or more"),
+        ({"calibration": {"songs": 2.0}}, "calibration songs=2.0 should be a whole number, 0 or more"),
+        ({"calibration": {"clips": "many"}}, "calibration clips='many' should be a whole number"),
         ({"normalization": [1.0, 2.0]}, r"normalization=\[1.0, 2.0\] should have"),
         ({"normalization": {"mean": 1.0}}, r"normalization=.* should have numbers mean and std"),
         ({"normalization": {"mean": "1", "std": 2.0}}, r"should have numbers mean and std"),
@@ -259,6 +262,26 @@ def test_scores_that_are_not_there_are_left_out(card):
     assert "to compare" not in text
 
 
+@pytest.mark.parametrize(
+    ("calibration", "line"),
+    [
+        ({"temperature": 0.8123, "songs": 24, "clips": 72}, "0.812, fitted on 24 songs and 72 clips of the"),
+        (
+            {"temperature": 0.05, "clips": 20},
+            "0.05, fitted on 20 clips of the validation part",
+        ),  # an older card
+        ({"temperature": 2.0}, "2\n"),
+    ],
+)
+def test_the_page_says_what_a_temperature_was_fitted_on(card, calibration, line):
+    assert f"- probabilities: logits divided by {line}" in page(replace(card, calibration=calibration))
+
+
+@pytest.mark.parametrize("calibration", [{}, {"temperature": 1.0, "songs": 0, "clips": 0}])
+def test_the_page_says_nothing_of_a_temperature_that_changes_nothing(card, calibration):
+    assert "logits" not in page(replace(card, calibration=calibration))
+
+
 def test_notes_end_the_page(card):
     assert page(replace(card, notes="Half of the songs are from the 1950s.")).endswith(
         "\n\nHalf of the songs are from the 1950s.\n"
@@ -266,7 +289,7 @@ def test_notes_end_the_page(card):
 
 
 def test_the_default_card_has_the_format_that_is_read():
-    assert Card(classes=("a", "b"), config=Config(), normalization={}).format == 1
+    assert Card(classes=("a", "b"), config=Config(), normalization={}).format == 2
 
 
 # --- cards that lie ---------------------------------------------------------------------------------

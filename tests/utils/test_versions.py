@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 OLDER = ROOT / "tests" / "golden" / "older"
 
 
-def newer(what, number=3, up_to=1):
+def newer(what, number, up_to):
     return rf"{what} was made by a newer mer \(format {number}; this one reads up to {up_to}\); update mer$"
 
 
@@ -45,6 +45,14 @@ def test_steps_are_taken_one_after_another(monkeypatch):
     monkeypatch.setitem(STEPS, ("card", 2), lambda data: data | {"two": data["one"] + 1})
     for number, found in ((None, {"one": 1, "two": 2}), (3, {})):
         assert upgraded("card", {}, number, where="it", error=CheckpointError) == found
+
+
+@pytest.mark.parametrize("config", [None, [], {}, {"split": None}, {"split": {"validation_from": "next"}}])
+def test_settings_that_cannot_be_filled_in_stay_as_they_are(config):
+    for kind in ("card", "run"):
+        data = {"config": config, "data": "songs"}
+        assert upgraded(kind, data, 1, where="it", error=RunError) == data
+        assert upgraded(kind, {}, 1, where="it", error=RunError) == {}
 
 
 # Cards
@@ -68,17 +76,18 @@ def test_the_first_mer_s_card_is_read(changes, checkpoint):
     card = load_card(checkpoint(**changes))
     assert (card.classes, card.config.mel.n_fft, card.temperature) == (("Happy", "Sad"), 2048, 1.0)
     assert card.config.train.standardize == "training"  # a setting it had not
+    assert card.config.split.validation_from == "rest"  # what it did then, which is not the default now
     assert card.format == CURRENT["card"]
 
 
 def test_a_newer_card_is_refused_in_one_line(checkpoint):
-    with pytest.raises(CheckpointError, match=newer(r"card\.json", 3)):
+    with pytest.raises(CheckpointError, match=newer(r"card\.json", 3, 2)):
         load_card(checkpoint(format=3, classes={"something": "else"}))
 
 
 @pytest.mark.parametrize("folder", sorted(p.parent for p in ROOT.glob("checkpoints/*/card.json")), ids=str)
 def test_the_shipped_cards_are_read(folder):
-    assert load_card(folder).format == 1
+    assert load_card(folder).format == CURRENT["card"]
 
 
 # The library
@@ -115,7 +124,7 @@ def test_a_newer_state_is_refused_in_one_line(tmp_path):
     tensors, note = load_tensors(path)
     assert note["format"] == CURRENT["state"]
     save_tensors(path, tensors, note | {"format": 2})
-    with pytest.raises(RunError, match=newer(r"state\.safetensors", 2)):
+    with pytest.raises(RunError, match=newer(r"state\.safetensors", 2, 1)):
         load_state(path)
 
 
@@ -132,12 +141,12 @@ def test_a_run_says_its_format(runs_home):
 def test_a_newer_run_is_shown_but_not_resumed(runs_home, capsys):
     runs = RunStore.open()
     run_id = runs.create("from the future", {"something": "else"})
-    runs.tag(run_id, {"mer.format": "2"})
+    runs.tag(run_id, {"mer.format": "3"})
     runs.finish(run_id, "stopped")
     assert runs.get(run_id).name == "from the future"
     assert main(["runs", "resume", run_id[:8]]) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"error: run {run_id[:8]} was made by a newer mer (format 2; this one reads up")
+    assert error.startswith(f"error: run {run_id[:8]} was made by a newer mer (format 3; this one reads up")
     assert error.count("\n") == 1
 
 
@@ -174,7 +183,8 @@ def test_an_older_database_is_copied_and_brought_up_to_date(older_home):
     (run,) = RunStore.open().runs()
     assert (run.id, run.name, run.status, run.metrics) == (RUN, "old", "stopped", {"train_loss": 0.5})
     run.require_readable()
-    assert Spec.from_dict(run.spec).config.mel.n_fft == 2048
+    config = Spec.from_dict(run.spec).config
+    assert (config.mel.n_fft, config.split.validation_from) == (2048, "rest")
     assert schema_of(older_home / "mlflow.db") == schema.SCHEMA
     assert schema_of(older_home / "mlflow.db.before-acf3f17fdcc7") == "acf3f17fdcc7"
 

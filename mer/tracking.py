@@ -20,7 +20,8 @@ from mer.errors import RunError
 from mer.files import home
 from mer.formats import CURRENT
 from mer.listing import Listing
-from mer.runs import RESUMABLE, STATUS, TURN, Run, TakenError, host_of, is_mine, owner, to_run
+from mer.moving import Place
+from mer.runs import HOME, RESUMABLE, STATUS, TURN, Run, TakenError, host_of, is_mine, made_in, owner, to_run
 from mer.server import Server, is_away
 
 if TYPE_CHECKING:
@@ -40,10 +41,18 @@ class RunStore:
     itself.
     """
 
-    def __init__(self, client: "MlflowClient", experiment: str, server: Server | None = None) -> None:
-        self.client, self.experiment, self.server = client, experiment, server
+    def __init__(
+        self,
+        client: "MlflowClient",
+        experiment: str,
+        server: Server | None = None,
+        place: Place | None = None,
+    ) -> None:
+        self.client, self.experiment, self.server, self.place = client, experiment, server, place
+        self.root = place.root if place else None
         self.listing = Listing(self._search, self.active, self._whole)
-        self.artifacts, self.patience = Artifacts(client, shared=server is not None), 0.0
+        self.artifacts = Artifacts(client, shared=server is not None, root=self.root)
+        self.patience = 0.0
         self.acts_for = ""
 
     @classmethod
@@ -69,6 +78,15 @@ class RunStore:
         found = [path.stat() for path in home().glob("mlflow.db*")]
         return hash(tuple((stat.st_mtime_ns, stat.st_size) for stat in found))
 
+    def require_home(self) -> None:
+        """Raise StorageError if the home that keeps the runs was moved meanwhile."""
+        if self.place:
+            self.place.require()
+
+    def place_of(self, run: Run) -> Path | None:
+        """The folder in which a run's folders belong, there or not; None if a server has it."""
+        return self.artifacts.place(run.id)
+
     @property
     def shared(self) -> bool:
         """True if a server keeps the runs, so that other machines may work on them."""
@@ -84,7 +102,7 @@ class RunStore:
         from mlflow.entities import Param
 
         tags = {"mer.spec": json.dumps(spec), "mer.format": str(CURRENT["run"]), "mlflow.runName": name}
-        tags |= {"mer.maker": owner(), "mer.beat": self._beat()}
+        tags |= {"mer.maker": owner(), "mer.beat": self._beat(), HOME: made_in(spec)}
         if parent:
             tags["mlflow.parentRunId"] = parent
         run = self.client.create_run(self.experiment, tags=tags)
@@ -182,7 +200,7 @@ class RunStore:
             page = self.client.search_runs(
                 [self.experiment], condition, ViewType.ACTIVE_ONLY, most or 500, order, token
             )
-            found += [to_run(run, self.now) for run in page]
+            found += [to_run(run, self.now, self.root) for run in page]
             token = page.token
             if not token or most:
                 return found
@@ -208,7 +226,7 @@ class RunStore:
                 return None
             raise
         ours = found.info.experiment_id == self.experiment and found.info.lifecycle_stage == "active"
-        return to_run(found, self.now) if ours else None
+        return to_run(found, self.now, self.root) if ours else None
 
     def children(self, run_id: str) -> list[Run]:
         """The runs of a cross-validation, oldest first."""
@@ -281,6 +299,15 @@ def _at(uri: str) -> RunStore:
     return RunStore(*open_uri(uri))
 
 
-@lru_cache(maxsize=4)
 def _local(root: Path) -> RunStore:
+    """The store of a home; opened again if another one has taken its place."""
+    store = _opened(root)
+    if store.place and not store.place.is_current():
+        _opened.cache_clear()
+        store = _opened(root)
+    return store
+
+
+@lru_cache(maxsize=4)
+def _opened(root: Path) -> RunStore:
     return RunStore(*open_local(root))

@@ -14,7 +14,7 @@ errors
 formats
 settings
 banded calibration cluster config controls files machine pace quality sources tables tensors
-access arrays audio parallel presets stamps
+access arrays audio moving parallel presets stamps
 features spreading
 masking preview store
 augment descriptors

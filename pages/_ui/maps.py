@@ -8,8 +8,8 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
-from mer.errors import RunError
 from mer.files import home as mer_home
+from mer.outcomes import kept_folder
 from mer.runs import Run
 from mer.tracking import RunStore
 from pages._ui.chart import figure
@@ -37,9 +37,7 @@ def _features(home: str, run_id: str) -> np.ndarray:
     from mer.landscape import clip_embeddings  # torch, a few seconds
 
     run = next(run for run in all_runs() if run.id == run_id)
-    folder = RunStore.open().folder(run.tags.get("mer.checkpoint_run", run.id), "checkpoint")
-    if folder is None:
-        raise RunError(f"run {run.id[:8]} kept no checkpoint; train it again")
+    folder = kept_folder(RunStore.open(), run, "checkpoint")
     paths = [clip_path(run, row["clip"]) for row in predictions(run)]
     with in_turn():
         return clip_embeddings(folder, paths)

@@ -23,7 +23,7 @@ from mer.server import Server, is_away, is_server, shown
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["guarded", "open_local", "open_uri"]
+__all__ = ["changing", "guarded", "open_local", "open_uri"]
 
 PAUSE = 2.0  # s between two tries of a run that waits for its server
 Opened = tuple["MlflowClient", str, Server | None, Place | None]  # and the id of our experiment
@@ -56,6 +56,21 @@ def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def changing(method: Callable[..., Any]) -> Callable[..., Any]:
+    """`guarded`, and refused at once where the home can only be read."""
+
+    @wraps(method)
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        place = arguments[0].place
+        if place and not place.writable:
+            raise StorageError(
+                f"{place.root} cannot be written; set MER_HOME to a home that can, such as a copy of it"
+            )
+        return guarded(method)(*arguments, **keywords)
+
+    return call
+
+
 def _failed(error: Exception) -> StorageError:
     place = shown(os.environ.get("MLFLOW_TRACKING_URI", ""))
     if is_away(error):
@@ -74,8 +89,6 @@ def _failed(error: Exception) -> StorageError:
             f"the MLflow server at {place} lets nobody in without a name; set MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD"
         )
-    if "readonly database" in reason:
-        return StorageError("the home cannot be written; set MER_HOME to one that can, such as a copy of it")
     return StorageError(
         f"the run store failed ({reason}); free some space, or check MER_HOME and MLFLOW_TRACKING_URI"
     )

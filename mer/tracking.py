@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mer.artifacts import Artifacts
-from mer.connection import guarded, open_local, open_uri
+from mer.connection import changing, guarded, open_local, open_uri
 from mer.errors import RunError
 from mer.files import home
 from mer.formats import CURRENT
@@ -96,7 +96,7 @@ class RunStore:
         """The time by which signs of life are judged, in s since 1970: the server's, if there is one."""
         return self.server.now() if self.server else time.time()
 
-    @guarded
+    @changing
     def create(self, name: str, spec: dict[str, Any], *, parent: str | None = None) -> str:
         """A new queued run; returns its id. It is interrupted if this process dies before one takes it on."""
         from mlflow.entities import Param
@@ -112,14 +112,14 @@ class RunStore:
             self.client.log_batch(run.info.run_id, params=params[start : start + PARAM_LIMIT])
         return run.info.run_id
 
-    @guarded
+    @changing
     def start(self, run_id: str) -> None:
         """Mark as running in this process, or for whom it acts; others can tell if that one is gone."""
         tags = dict.fromkeys(("mer.stop", "mer.reason", "mer.stage"), "")
         self.tag(run_id, tags | {"mer.owner": self.acts_for or owner(), "mer.beat": self._beat()})
         self.client.update_run(run_id, status="RUNNING")
 
-    @guarded
+    @changing
     def take(self, run: Run) -> None:
         """Take an unfinished run on again, as it was when `run` was read; raises RunError if another did.
 
@@ -144,28 +144,28 @@ class RunStore:
     def _beat(self) -> str:
         return f"{self.now():.0f}"
 
-    @guarded
+    @changing
     def enqueue(self, run_id: str) -> None:
         """Mark as waiting for a process to work on it, whatever it was before."""
         tags = dict.fromkeys(("mer.owner", "mer.stop", "mer.reason", "mer.stage"), "")
         self.tag(run_id, tags | {"mer.maker": owner(), "mer.beat": self._beat()})
         self.client.update_run(run_id, status="SCHEDULED")
 
-    @guarded
+    @changing
     def finish(self, run_id: str, status: str, *, reason: str = "") -> None:
         """Mark as "finished", "failed" or "stopped"."""
         self.tag(run_id, {"mer.reason": reason[:4000]})
         word = next(key for key, value in STATUS.items() if value == status)
         self.client.set_terminated(run_id, status=word)
 
-    @guarded
+    @changing
     def tag(self, run_id: str, tags: dict[str, str]) -> None:
         """Set tags."""
         from mlflow.entities import RunTag
 
         self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
-    @guarded
+    @changing
     def log(self, run_id: str, rows: list[tuple[int, dict[str, float]]]) -> None:
         """Log figures, each row at its step, in as few calls as MLflow allows."""
         from mlflow.entities import Metric
@@ -244,13 +244,13 @@ class RunStore:
         """Ask a run to stop at its next step."""
         self.tag(run_id, {"mer.stop": "1"})
 
-    @guarded
+    @changing
     def delete(self, run_id: str) -> None:
         """Hide a run from all listings (MLflow keeps it until `mlflow gc`)."""
         self.client.delete_run(run_id)
         self.listing.forget(run_id)
 
-    @guarded
+    @changing
     def save_folder(self, run_id: str, name: str, write: Callable[[Path], None]) -> None:
         """Have `write` fill a folder of the run's artifacts, whole or not at all; replaces an older one."""
         self.artifacts.save_folder(run_id, name, write)
@@ -264,7 +264,7 @@ class RunStore:
         run_id, tags = (run.id, run.tags) if isinstance(run, Run) else (run, None)
         return self.artifacts.folder(run_id, name, tags, only=only)
 
-    @guarded
+    @changing
     def send_state(self, run_id: str, path: Path, epoch: int) -> None:
         """Keep the state after so many epochs where other machines can have it."""
         self.artifacts.send_state(run_id, path, epoch)
@@ -274,7 +274,7 @@ class RunStore:
         """Put a newer state than that of so many epochs at `path`, if another machine left one."""
         return self.shared and self.artifacts.fetch_state(run_id, path, epoch)
 
-    @guarded
+    @changing
     def drop_state(self, run_id: str) -> None:
         """Forget the state that `send_state` kept."""
         if self.shared:

@@ -1,0 +1,189 @@
+"""Connections to MLflow: a SQLite database under MER_HOME, or what MLFLOW_TRACKING_URI names; and what fails.
+
+Only modules of this wing know MLflow.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from mer.runs.moving import EXPERIMENT, Place, settle
+from mer.runs.schema import bring_up_to_date, database_uri, quieten, require_current
+from mer.runs.server import Server, is_away, is_server, shown
+from mer.utils.errors import StorageError
+from mer.utils.files import atomic_path, leftovers, writing
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+__all__ = ["changing", "guarded", "open_local", "open_uri"]
+
+PAUSE = 2.0  # s between two tries of a run that waits for its server
+Opened = tuple["MlflowClient", str, Server | None, Place | None]  # and the id of our experiment
+
+
+def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Report what MLflow could not do as a StorageError with the remedy; wait for a server if asked to."""
+
+    @wraps(method)
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        quieten()
+        from mlflow.exceptions import MlflowException
+        from requests import RequestException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        began, store = time.monotonic(), arguments[0]
+        if place := getattr(store, "place", None):
+            place.require()
+        while True:
+            try:
+                return method(*arguments, **keywords)
+            except (MlflowException, SQLAlchemyError, RequestException) as error:
+                if is_away(error) and time.monotonic() - began < getattr(store, "patience", 0):
+                    time.sleep(PAUSE)
+                    continue
+                if is_away(error) and hasattr(store, "patience"):
+                    store.patience = 0  # what is still to be told is not waited for again
+                raise _failed(error) from error
+
+    return call
+
+
+def changing(method: Callable[..., Any]) -> Callable[..., Any]:
+    """`guarded`, and refused at once where the home can only be read."""
+
+    @wraps(method)
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        place = arguments[0].place
+        if place and not place.writable:
+            raise StorageError(
+                f"{place.root} cannot be written; set MER_HOME to a home that can, such as a copy of it"
+            )
+        return guarded(method)(*arguments, **keywords)
+
+    return call
+
+
+def _failed(error: Exception) -> StorageError:
+    place = shown(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    if is_away(error):
+        return StorageError(
+            f"the MLflow server at {place} gives no answer; start it, or check MLFLOW_TRACKING_URI; "
+            "a run that ends so goes on with: mer runs resume"
+        )
+    reason = str(error).splitlines()[0][:160]
+    if "Invalid Host header" in str(error):
+        return StorageError(
+            f"the MLflow server at {place} does not answer to that name; start it with the name among its "
+            "--allowed-hosts"
+        )
+    if "error code 401" in reason or "error code 403" in reason:
+        return StorageError(
+            f"the MLflow server at {place} lets nobody in without a name; set MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD"
+        )
+    return StorageError(
+        f"the run store failed ({reason}); free some space, or check MER_HOME and MLFLOW_TRACKING_URI"
+    )
+
+
+@guarded
+def open_uri(uri: str) -> Opened:
+    """A server, which is asked whether it is there, or a database of MLflow's. Raises StorageError."""
+    client, server = _client(uri), Server(uri) if is_server(uri) else None
+    if server:
+        server.require()
+    return client, _experiment(client), server, None
+
+
+def _experiment(client: "MlflowClient", root: Path | None = None) -> str:
+    """The id of our experiment, which another machine may make at the same time; artifacts lie in `root`."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found:
+        return found.experiment_id
+    try:
+        place = (root / "artifacts").as_uri() if root else None
+        return client.create_experiment(EXPERIMENT, artifact_location=place)
+    except MlflowException:
+        found = client.get_experiment_by_name(EXPERIMENT)
+        if found is None:
+            raise
+        return found.experiment_id
+
+
+@guarded
+def open_local(root: Path) -> Opened:
+    """SQLite with a write-ahead log, made under a lock so that two processes never make it at once.
+
+    One that cannot be written is only read.
+    """
+    database = root / "mlflow.db"
+    with _usable(root):
+        if database.is_file() and not (_may_write(root) and _may_write(database)):
+            return _open_to_read(root)
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / ".mlflow.lock"):
+            if not database.exists():
+                _make(database)
+            with closing(sqlite3.connect(database)) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
+            bring_up_to_date(database)
+            settle(database)
+            place = Place.of(root, writable=True)
+            # With its number no engine of MLflow's is used again for another database of that path.
+            client = _client(database_uri(database, timeout=30, number=place.mark[-1]))
+            return client, _experiment(client, root), None, place
+
+
+def _may_write(path: Path) -> bool:
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _open_to_read(root: Path) -> Opened:
+    """A database on a read-only mount, or another user's.
+
+    SQLite can read a write-ahead log there only if there is one, as while another process writes; else it has
+    to be told that nothing changes. If that becomes untrue, the place's mark changes.
+    """
+    database, place = root / "mlflow.db", Place.of(root, writable=False)
+    logged = database.with_name("mlflow.db-wal").exists()
+    options = {"mode": "ro"} | ({} if logged else {"immutable": 1})
+    require_current(database, **options)
+    client = _client(database_uri(database, **options, number=abs(hash(place.mark))))
+    return client, _experiment(client), None, place
+
+
+def _make(database: Path) -> None:
+    """A database with our experiment. It takes its name when whole: MLflow cannot go on with half of one."""
+    for old in leftovers(database):
+        old.unlink()
+    with atomic_path(database) as draft:
+        _experiment(_client(database_uri(draft)), database.parent)
+
+
+@contextmanager
+def _usable(root: Path) -> Iterator[None]:
+    with writing(root):
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StorageError(
+                f"cannot use {root / 'mlflow.db'}: {error}; free some space, "
+                "or set MER_HOME to a writable folder"
+            ) from error
+
+
+def _client(uri: str) -> "MlflowClient":
+    quieten()
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)

@@ -128,16 +128,12 @@ def _notes(file: Path, prediction: "Prediction") -> list[str]:
 def export(arguments: Namespace) -> None:
     """Copy a finished run's checkpoint to a new folder."""
     from mer.models.checkpoint import copy_checkpoint
+    from mer.runs.outcomes import kept_folder
     from mer.runs.store import RunStore
-    from mer.utils.errors import RunError
 
     runs = RunStore.open()
     run = runs.get(arguments.name)
-    folder = runs.folder(run.checkpoint_run, "checkpoint")
-    if folder is None:
-        raise RunError(
-            f"run {run.id[:8]} is {run.status} and has no checkpoint; finish it: mer runs resume {run.id[:8]}"
-        )
+    folder = kept_folder(runs, run, "checkpoint")
     notes = _all_folds(run) if run.checkpoint_run != run.id else ""
     card = copy_checkpoint(folder, arguments.out, half=arguments.half, notes=notes)
     emit(

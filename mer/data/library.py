@@ -4,7 +4,8 @@
     MER_HOME/data/<source>/<name>         clips that were made, fetched or uploaded here
     MER_HOME/datasets/<hash>/<name>       unpacked zips
 
-The library only points to data: forgetting an entry removes no file. Nothing here imports torch.
+The library only points to data: forgetting an entry removes no file. Entries are absolute paths; the file
+also says which home it was written in, so that data in the home go with it. Nothing here imports torch.
 """
 
 import json
@@ -12,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from itertools import count
 from pathlib import Path, PurePosixPath
@@ -26,7 +27,7 @@ from mer.data.kaggle import KAGGLE_NAMES, fetch
 from mer.data.load import load_dataset
 from mer.data.zips import unpack_zip
 from mer.utils.errors import DataError, StorageError
-from mer.utils.files import home, new_folder, write_atomic, writing
+from mer.utils.files import home, moved_path, new_folder, write_atomic, writing
 from mer.utils.text import safe_name
 from mer.utils.versions import CURRENT, upgraded
 
@@ -251,7 +252,17 @@ def _parse() -> list[Entry]:
     found = upgraded("library", rows, number, where=str(_file()), error=StorageError)
     if not isinstance(found, dict) or not isinstance(found.get("entries"), list):
         raise ValueError(f"{_file()} holds no list")
-    return [_entry(row) for row in found["entries"]]
+    entries = [_entry(row) for row in found["entries"]]
+    former = found.get("home") or _former(entries)
+    if not isinstance(former, str):
+        raise ValueError(f"{former!r} is no home")
+    return [replace(entry, path=moved_path(entry.path, former, home())) for entry in entries]
+
+
+def _former(entries: list[Entry]) -> str:
+    """The home of a library that does not say it, by where it keeps clips; "" if it keeps none."""
+    paths = (Path(entry.path) for entry in entries if entry.source != "folder")
+    return next((str(path.parents[2]) for path in paths if len(path.parents) > 3), "")
 
 
 def _entry(row: Any) -> Entry:
@@ -279,4 +290,5 @@ def _read() -> list[Entry]:
 
 def _write(entries: list[Entry]) -> None:
     rows = [asdict(entry) for entry in entries]
-    write_atomic(_file(), json.dumps({"format": CURRENT["library"], "entries": rows}, indent=1))
+    content = {"format": CURRENT["library"], "home": str(home()), "entries": rows}
+    write_atomic(_file(), json.dumps(content, indent=1))

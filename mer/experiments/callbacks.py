@@ -78,13 +78,15 @@ def _figures(row: dict[str, float]) -> dict[str, float]:
 
 
 class SaveState(Callback):
-    """Keeps what is needed to resume, after each epoch."""
+    """Keeps what is needed to resume, after each epoch; not where the home of the `store` was moved away."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, store: RunStore | None = None) -> None:
+        self.path, self.store = path, store
 
     def on_epoch(self, state: State) -> None:
-        """Replace the state on disk."""
+        """Replace the state on disk. Raises StorageError."""
+        if self.store:
+            self.store.require_home()
         save_state(self.path, state)
 
 

@@ -14,6 +14,7 @@ from mer.experiments.records import headline, save_evaluation, versions
 from mer.metrics.predictions import agreement, fit_weights, likelihoods, mean_rows, score_rows
 from mer.models.card import MOST_MEMBERS, Card, Member, load_card
 from mer.models.checkpoint import write_ensemble
+from mer.runs.outcomes import kept_folder
 from mer.runs.results import read_predictions, read_validation, test_key
 from mer.runs.run import Run
 from mer.runs.store import RunStore
@@ -65,7 +66,7 @@ def join(runs: RunStore, names: Sequence[str], *, weights: str = "equal", comman
     """
     members = tuple(map(runs.get, names))
     _require_joinable(members)
-    folders = [_checkpoint(runs, run) for run in members]
+    folders = [kept_folder(runs, run, "checkpoint") for run in members]
     cards = [load_card(folder) for folder in folders]
     _require_alike(members, cards)
     answers = [_answers(runs, run) for run in members]
@@ -128,18 +129,9 @@ def _require_alike(members: Sequence[Run], cards: Sequence[Card]) -> None:
             raise RunError(f"{pair} hear {rates[0]} and {rates[1]} Hz; join runs of the same sample rate")
 
 
-def _checkpoint(runs: RunStore, run: Run) -> Path:
-    folder = runs.folder(run.checkpoint_run, "checkpoint")
-    if folder is None:
-        raise RunError(f"run {run.id[:8]} has no checkpoint; train it again")
-    return folder
-
-
 def _answers(runs: RunStore, run: Run) -> list[Row]:
-    rows = read_predictions(runs, run.id)
-    if not rows:
-        raise RunError(f"run {run.id[:8]} kept no answers to its test clips; train it again")
-    return rows
+    kept_folder(runs, run, "evaluation")
+    return read_predictions(runs, run.id)
 
 
 def _fitted(runs: RunStore, members: Sequence[Run], classes: Sequence[str]) -> list[float]:

@@ -189,7 +189,7 @@ class Experiment:
     def _fit(self, run_id: str, spec: Spec, outset: Outset) -> State:
         path, pace = state_path(run_id), {"every": SHARED_PACE} if self.runs.shared else {}
         log, watch = LogFigures(self.runs, run_id, **pace), StopOnRequest(self.runs, run_id, **pace)
-        keep: list[Callback] = [SaveState(path)]
+        keep: list[Callback] = [SaveState(path, self.runs)]
         saved = newest_state(self.runs, run_id, path)
         if saved:
             log.make_up(saved)

@@ -17,6 +17,8 @@ from urllib.parse import unquote, urlparse
 
 from filelock import FileLock
 
+from mer.runs.moving import home_of_run, run_folder
+from mer.runs.run import HOME
 from mer.runs.server import delete_artifacts
 from mer.utils.errors import StorageError
 from mer.utils.files import atomic_path, home, leftovers, new_folder, writing
@@ -35,11 +37,12 @@ MARK = "mer.beat"  # runs without it are of a mer that wrote no hashes
 class Artifacts:
     """The artifacts of all runs of a store, which a server keeps if it is `shared`.
 
-    What cannot be reached raises MLflow's and requests' errors.
+    With `root`, a home, they lie in that home by rule, wherever the database says that they were made. What
+    cannot be reached raises MLflow's and requests' errors.
     """
 
-    def __init__(self, client: "MlflowClient", *, shared: bool) -> None:
-        self.client, self.shared = client, shared
+    def __init__(self, client: "MlflowClient", *, shared: bool, root: Path | None = None) -> None:
+        self.client, self.shared, self.root = client, shared, root
 
     def save_folder(self, run_id: str, name: str, write: Callable[[Path], None]) -> None:
         """Have `write` fill a folder of the run's, whole or not at all; replaces an older one."""
@@ -59,6 +62,9 @@ class Artifacts:
         Raises StorageError for a server's own folder, which this machine has not.
         """
         uri = urlparse(run.info.artifact_uri)
+        relative = not uri.scheme and not uri.path.startswith("/")
+        if self.root and (relative or home_of_run(run.info.artifact_uri, run.info.run_id)):
+            return run_folder(self.root, run.info.run_id)
         if uri.scheme not in ("", "file"):
             return None
         path = Path(unquote(uri.path))
@@ -68,6 +74,20 @@ class Artifacts:
                 "with --serve-artifacts, or mount that folder here"
             )
         return path
+
+    def _find(self, run: "MlflowRun", local: Path, name: str) -> Path | None:
+        """A folder of the run's on this machine: in its home, or, if it is not there, where the run was made.
+
+        A home of which only the database was copied or restored reads the rest from there.
+        """
+        run_id = run.info.run_id
+        before = (run.data.tags.get(HOME), home_of_run(run.info.artifact_uri, run_id)) if self.root else ()
+        places = [local, *(run_folder(Path(former), run_id) for former in before if former)]
+        return next((place / name for place in places if (place / name).is_dir()), None)
+
+    def place(self, run_id: str) -> Path | None:
+        """The folder in which a run's folders belong, there or not; None if a server has it."""
+        return self._local(self.client.get_run(run_id))
 
     def _send_folder(self, run: "MlflowRun", name: str, write: Callable[[Path], None]) -> None:
         run_id = run.info.run_id
@@ -94,10 +114,14 @@ class Artifacts:
         `tags`, if they are known, spare a question. With `only`, files of that name are enough.
         """
         run = None
+        if self.root and re.fullmatch("[0-9a-f]{32}", run_id):  # the common case, without a question
+            own = run_folder(self.root, run_id) / name
+            if own.is_dir():
+                return own
         if not (tags or {}).get(KEPT + name):
             run = self.client.get_run(run_id)
             if (local := self._local(run)) is not None:
-                return local / name if (local / name).is_dir() else None
+                return self._find(run, local, name)
             tags = run.data.tags
         token = tags.get(KEPT + name, "")
         if not token and MARK not in tags:

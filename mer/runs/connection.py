@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from mer.runs.schema import bring_up_to_date, quieten
+from mer.runs.moving import EXPERIMENT, Place, settle
+from mer.runs.schema import bring_up_to_date, database_uri, quieten, require_current
 from mer.runs.server import Server, is_away, is_server, shown
 from mer.utils.errors import StorageError
 from mer.utils.files import atomic_path, leftovers, writing
@@ -22,11 +23,10 @@ from mer.utils.files import atomic_path, leftovers, writing
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["guarded", "open_local", "open_uri"]
+__all__ = ["changing", "guarded", "open_local", "open_uri"]
 
-EXPERIMENT = "mer"
 PAUSE = 2.0  # s between two tries of a run that waits for its server
-Opened = tuple["MlflowClient", str, Server | None]  # and the id of our experiment
+Opened = tuple["MlflowClient", str, Server | None, Place | None]  # and the id of our experiment
 
 
 def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,6 +40,8 @@ def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
         from sqlalchemy.exc import SQLAlchemyError
 
         began, store = time.monotonic(), arguments[0]
+        if place := getattr(store, "place", None):
+            place.require()
         while True:
             try:
                 return method(*arguments, **keywords)
@@ -50,6 +52,21 @@ def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
                 if is_away(error) and hasattr(store, "patience"):
                     store.patience = 0  # what is still to be told is not waited for again
                 raise _failed(error) from error
+
+    return call
+
+
+def changing(method: Callable[..., Any]) -> Callable[..., Any]:
+    """`guarded`, and refused at once where the home can only be read."""
+
+    @wraps(method)
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        place = arguments[0].place
+        if place and not place.writable:
+            raise StorageError(
+                f"{place.root} cannot be written; set MER_HOME to a home that can, such as a copy of it"
+            )
+        return guarded(method)(*arguments, **keywords)
 
     return call
 
@@ -83,7 +100,7 @@ def open_uri(uri: str) -> Opened:
     client, server = _client(uri), Server(uri) if is_server(uri) else None
     if server:
         server.require()
-    return client, _experiment(client), server
+    return client, _experiment(client), server, None
 
 
 def _experiment(client: "MlflowClient", root: Path | None = None) -> str:
@@ -105,16 +122,44 @@ def _experiment(client: "MlflowClient", root: Path | None = None) -> str:
 
 @guarded
 def open_local(root: Path) -> Opened:
-    """SQLite with a write-ahead log, made under a lock so that two processes never make it at once."""
+    """SQLite with a write-ahead log, made under a lock so that two processes never make it at once.
+
+    One that cannot be written is only read.
+    """
     database = root / "mlflow.db"
-    with _usable(root), FileLock(root / ".mlflow.lock"):
-        if not database.exists():
-            _make(database)
-        with closing(sqlite3.connect(database)) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
-        bring_up_to_date(database)
-        client = _client(f"sqlite:///{database}?timeout=30")
-        return client, _experiment(client, root), None
+    with _usable(root):
+        if database.is_file() and not (_may_write(root) and _may_write(database)):
+            return _open_to_read(root)
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / ".mlflow.lock"):
+            if not database.exists():
+                _make(database)
+            with closing(sqlite3.connect(database)) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
+            bring_up_to_date(database)
+            settle(database)
+            place = Place.of(root, writable=True)
+            # With its number no engine of MLflow's is used again for another database of that path.
+            client = _client(database_uri(database, timeout=30, number=place.mark[-1]))
+            return client, _experiment(client, root), None, place
+
+
+def _may_write(path: Path) -> bool:
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _open_to_read(root: Path) -> Opened:
+    """A database on a read-only mount, or another user's.
+
+    SQLite can read a write-ahead log there only if there is one, as while another process writes; else it has
+    to be told that nothing changes. If that becomes untrue, the place's mark changes.
+    """
+    database, place = root / "mlflow.db", Place.of(root, writable=False)
+    logged = database.with_name("mlflow.db-wal").exists()
+    options = {"mode": "ro"} | ({} if logged else {"immutable": 1})
+    require_current(database, **options)
+    client = _client(database_uri(database, **options, number=abs(hash(place.mark))))
+    return client, _experiment(client), None, place
 
 
 def _make(database: Path) -> None:
@@ -122,13 +167,12 @@ def _make(database: Path) -> None:
     for old in leftovers(database):
         old.unlink()
     with atomic_path(database) as draft:
-        _experiment(_client(f"sqlite:///{draft}"), database.parent)
+        _experiment(_client(database_uri(draft)), database.parent)
 
 
 @contextmanager
 def _usable(root: Path) -> Iterator[None]:
     with writing(root):
-        root.mkdir(parents=True, exist_ok=True)
         try:
             yield
         except sqlite3.Error as error:

@@ -1,12 +1,14 @@
 """What became of a run that was worked on."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from mer.runs.run import Run
+from mer.runs.run import RESUMABLE, Run
 from mer.runs.store import RunStore
+from mer.utils.errors import RunError
 
-__all__ = ["Outcome", "finished"]
+__all__ = ["Outcome", "finished", "kept_folder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,5 +35,34 @@ class Outcome:
 
 
 def finished(runs: RunStore, run: Run | None) -> Outcome | None:
-    """The outcome of a run that has finished already, else None."""
-    return Outcome.of(runs, run.id, run.metrics) if run and run.status == "finished" else None
+    """The outcome of a run that has finished already and keeps what it found, else None."""
+    if not run or run.status != "finished" or runs.folder(run, "evaluation") is None:
+        return None
+    return Outcome.of(runs, run.id, run.metrics)
+
+
+def kept_folder(runs: RunStore, run: Run, name: str, *, only: str = "") -> Path:
+    """The folder "checkpoint" or "evaluation" of a run, as `RunStore.folder` finds it.
+
+    Raises RunError, with what helps, if there is none.
+    """
+    keeper = runs.get(run.checkpoint_run) if name == "checkpoint" and run.checkpoint_run != run.id else run
+    found = runs.folder(keeper, name, only=only)
+    if found is None:
+        raise RunError(_why_missing(runs, run, keeper, name))
+    return found
+
+
+def _why_missing(runs: RunStore, run: Run, keeper: Run, name: str) -> str:
+    short = run.id[:8]
+    if run.status in RESUMABLE:
+        return f"run {short} is {run.status} and has no {name} yet; finish it: mer runs resume {short}"
+    if run.status != "finished":
+        return f"run {short} is {run.status} and has no {name} yet; wait until it is finished"
+    again = f"train it again (its command: mer runs show {short})"
+    if (place := runs.place_of(keeper)) is None:
+        return f"run {short} is finished, but the server keeps no {name} of it; {again}"
+    return (
+        f"run {short} is finished, but its {name} is gone: {place / name} is missing; bring that folder back "
+        f"from a backup or from where this home was copied, or {again}"
+    )

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from mer.data.cache.controls import CONTROLS
+from mer.runs.moving import home_of_run, is_same_home
 from mer.utils.errors import RunError
-from mer.utils.files import home, leftovers
+from mer.utils.files import home, leftovers, moved_path
 from mer.utils.versions import upgraded
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACTIVE",
+    "HOME",
     "RESUMABLE",
     "SILENCE",
     "STATUS",
@@ -30,6 +32,7 @@ __all__ = [
     "drop_state",
     "host_of",
     "is_mine",
+    "made_in",
     "owner",
     "state_path",
     "to_run",
@@ -47,6 +50,7 @@ ACTIVE = ("queued", "running", "stopping", "interrupted")
 RESUMABLE = ("stopped", "interrupted", "failed")
 SILENCE = 120.0  # s without a heartbeat after which another machine's process counts as gone
 TURN = "mer.turn."
+HOME = "mer.home"  # the home in which a run was made: places below it in its settings move with the home
 
 
 class TakenError(RunError):
@@ -165,9 +169,9 @@ def drop_state(path: Path) -> None:
 
 
 def owner(pid: int | None = None) -> str:
-    """A process (default: this one), in words that tell it from a later one with the same number."""
+    """A process (default: this one) of this home, told from a later one with the same number."""
     process = psutil.Process(pid or os.getpid())
-    place = {"host": socket.gethostname(), "boot": _boot()}
+    place = {"host": socket.gethostname(), "boot": _boot(), "home": str(home())}
     return json.dumps(place | {"pid": process.pid, "born": process.create_time()})
 
 
@@ -199,22 +203,36 @@ def is_mine(tags: dict[str, str], me: str) -> bool:
         return False
 
 
-def to_run(run: "MlflowRun", now: Callable[[], float]) -> Run:
-    """From MLflow's record; `now` tells the time of the machine that keeps the runs, in s since 1970."""
+def to_run(run: "MlflowRun", now: Callable[[], float], root: Path | None = None) -> Run:
+    """From MLflow's record; `now` tells the time of the machine that keeps the runs, in s since 1970.
+
+    `root` is the home that keeps it; None for a server.
+    """
     tags, info = run.data.tags, run.info
+    spec = _spec(tags, info.run_id)
+    if isinstance(spec.get("data"), str):
+        made = tags.get(HOME) or (home_of_run(info.artifact_uri, info.run_id) if root else "")
+        spec["data"] = moved_path(spec["data"], made, root or home(), shared=root is None)
     return Run(
         id=info.run_id,
         name=tags.get("mlflow.runName", info.run_id[:8]),
-        status=_status(info.status, tags, now),
+        status=_status(info.status, tags, now, root),
         started=info.start_time / 1000,
         ended=info.end_time / 1000 if info.end_time else None,
-        spec=_spec(tags, info.run_id),
+        spec=spec,
         metrics=dict(run.data.metrics),
         parent=tags.get("mlflow.parentRunId"),
         reason=tags.get("mer.reason") or None,
         tags=dict(tags),
         turn=sum(name.startswith(TURN) for name in run.data.params),
     )
+
+
+def made_in(spec: dict[str, Any]) -> str:
+    """The home in which a run of these settings is made; spelt as its data are, if those lie in it."""
+    own, data = home(), Path(str(spec.get("data", "")))
+    real = own.resolve()
+    return str(real if data.is_relative_to(real) and not data.is_relative_to(own) else own)
 
 
 def _spec(tags: dict[str, str], run_id: str) -> dict[str, Any]:
@@ -237,13 +255,23 @@ def _upgraded(spec: dict[str, Any], tags: dict[str, str], run_id: str) -> dict[s
     return upgraded("run", spec, number, where=f"run {run_id[:8]}", error=RunError)
 
 
-def _status(status: str, tags: dict[str, str], now: Callable[[], float]) -> str:
+def _status(status: str, tags: dict[str, str], now: Callable[[], float], root: Path | None) -> str:
     if status not in ("RUNNING", "SCHEDULED"):
         return STATUS.get(status, "failed")
     owner = _owner(tags) or _owner(tags, "mer.maker")  # until a process works on it: who recorded it
-    if not _alive(owner) if _is_here(owner) else _silent(tags, now):
+    gone = not (_alive(owner) and _works_in(owner, root)) if _is_here(owner) else _silent(tags, now)
+    if gone:
         return "interrupted"
     return "stopping" if status == "RUNNING" and tags.get("mer.stop") == "1" else STATUS[status]
+
+
+def _works_in(owner: dict[str, Any], root: Path | None) -> bool:
+    """True unless the process works in another home, of which this one is a copy, or was before it moved.
+
+    Processes of an older mer, which did not say in which, are believed.
+    """
+    place = owner.get("home")
+    return root is None or not isinstance(place, str) or is_same_home(place, root)
 
 
 def _owner(tags: dict[str, str], name: str = "mer.owner") -> dict[str, Any]:

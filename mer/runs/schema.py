@@ -8,12 +8,33 @@ import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote, urlencode
 
 from mer.utils.errors import StorageError
 
-__all__ = ["SCHEMA", "bring_up_to_date", "quieten"]
+__all__ = ["SCHEMA", "bring_up_to_date", "database_uri", "quieten", "require_current"]
 
 SCHEMA = "dc11669786a5"  # of the MLflow that requirements.txt pins
+
+
+def database_uri(database: Path, **options: object) -> str:
+    """SQLAlchemy's address of an SQLite database, whatever characters its path has.
+
+    `options` are those of SQLite and of Python's `sqlite3.connect`; others are ignored. Quoted twice, since
+    both SQLAlchemy and SQLite take it apart. It never makes a database, unless told to by `mode`.
+    """
+    words = urlencode({"mode": "rw", "uri": "true"} | options)
+    return f"sqlite:///file:{quote(quote(str(database)))}?{words}"
+
+
+def require_current(database: Path, **options: object) -> None:
+    """Raise StorageError unless a database that cannot be changed has the schema of the installed MLflow."""
+    found = _schema_of(database, **options)
+    if found != SCHEMA:
+        raise StorageError(
+            f"{database} is of another MLflow (schema {found}) and cannot be written here; open it once with "
+            "this mer where it can be, or install the mer that made it"
+        )
 
 
 def bring_up_to_date(database: Path) -> None:
@@ -51,7 +72,7 @@ def _upgrade(database: Path) -> None:
     """What the command `mlflow db upgrade` does."""
     from mlflow.db import upgrade
 
-    upgrade.main([f"sqlite:///{database}"], standalone_mode=False)
+    upgrade.main([database_uri(database)], standalone_mode=False)
 
 
 def _put_back(copy: Path, database: Path) -> None:
@@ -70,9 +91,10 @@ def quieten() -> None:
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # of each try
 
 
-def _schema_of(database: Path) -> str | None:
-    """The schema's name; None for a database that has none yet."""
-    with closing(sqlite3.connect(database)) as connection:
+def _schema_of(database: Path, **options: object) -> str | None:
+    """The schema's name; None for a database that has none yet. `options` are SQLite's."""
+    where = f"file:{quote(str(database))}?{urlencode(options)}"
+    with closing(sqlite3.connect(where, uri=True)) as connection:
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
             return None
         row = connection.execute("SELECT version_num FROM alembic_version").fetchone()

@@ -15,9 +15,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mer.runs.artifacts import Artifacts
-from mer.runs.connection import guarded, open_local, open_uri
+from mer.runs.connection import changing, guarded, open_local, open_uri
 from mer.runs.listing import Listing
-from mer.runs.run import RESUMABLE, STATUS, TURN, Run, TakenError, host_of, is_mine, owner, to_run
+from mer.runs.moving import Place
+from mer.runs.run import (
+    HOME,
+    RESUMABLE,
+    STATUS,
+    TURN,
+    Run,
+    TakenError,
+    host_of,
+    is_mine,
+    made_in,
+    owner,
+    to_run,
+)
 from mer.runs.server import Server, is_away
 from mer.utils.errors import RunError
 from mer.utils.files import home
@@ -50,14 +63,16 @@ class RunStore:
         client: "MlflowClient",
         experiment: str,
         server: Server | None = None,
+        place: Place | None = None,
         *,
         owner: str = "",
         patience: float = 0.0,
     ) -> None:
-        self.client, self.experiment, self.server = client, experiment, server
+        self.client, self.experiment, self.server, self.place = client, experiment, server, place
+        self.root = place.root if place else None
         self._owner, self.patience = owner, patience
         self.listing = Listing(self._search, self.active, self._whole)
-        self.artifacts = Artifacts(client, shared=server is not None)
+        self.artifacts = Artifacts(client, shared=server is not None, root=self.root)
 
     @classmethod
     @guarded
@@ -73,8 +88,9 @@ class RunStore:
         owner and its patience do not change what other callers see.
         """
         return RunStore(
-            self.client, self.experiment, self.server, owner=owner or self._owner, patience=patience
-        )
+            self.client, self.experiment, self.server, self.place,
+            owner=owner or self._owner, patience=patience,
+        )  # fmt: skip
 
     @property
     def owner(self) -> str:
@@ -97,6 +113,15 @@ class RunStore:
         found = [path.stat() for path in home().glob("mlflow.db*")]
         return hash(tuple((stat.st_mtime_ns, stat.st_size) for stat in found))
 
+    def require_home(self) -> None:
+        """Raise StorageError if the home that keeps the runs was moved meanwhile."""
+        if self.place:
+            self.place.require()
+
+    def place_of(self, run: Run) -> Path | None:
+        """The folder in which a run's folders belong, there or not; None if a server has it."""
+        return self.artifacts.place(run.id)
+
     @property
     def shared(self) -> bool:
         """True if a server keeps the runs, so that other machines may work on them."""
@@ -106,13 +131,13 @@ class RunStore:
         """The time by which signs of life are judged, in s since 1970: the server's, if there is one."""
         return self.server.now() if self.server else time.time()
 
-    @guarded
+    @changing
     def create(self, name: str, spec: dict[str, Any], *, parent: str | None = None) -> str:
         """A new queued run; returns its id. It is interrupted if this process dies before one takes it on."""
         from mlflow.entities import Param
 
         tags = {"mer.spec": json.dumps(spec), "mer.format": str(CURRENT["run"]), "mlflow.runName": name}
-        tags |= {"mer.maker": owner(), "mer.beat": self._beat()}
+        tags |= {"mer.maker": owner(), "mer.beat": self._beat(), HOME: made_in(spec)}
         if parent:
             tags["mlflow.parentRunId"] = parent
         run = self.client.create_run(self.experiment, tags=tags)
@@ -122,14 +147,14 @@ class RunStore:
             self.client.log_batch(run.info.run_id, params=params[start : start + PARAM_LIMIT])
         return run.info.run_id
 
-    @guarded
+    @changing
     def start(self, run_id: str) -> None:
         """Mark as running in this process, or for whom it acts; others can tell if that one is gone."""
         tags = dict.fromkeys(("mer.stop", "mer.reason", "mer.stage"), "")
         self.tag(run_id, tags | {"mer.owner": self.owner, "mer.beat": self._beat()})
         self.client.update_run(run_id, status="RUNNING")
 
-    @guarded
+    @changing
     def take(self, run: Run) -> None:
         """Take an unfinished run on again, as it was when `run` was read; raises RunError if another did.
 
@@ -154,28 +179,28 @@ class RunStore:
     def _beat(self) -> str:
         return f"{self.now():.0f}"
 
-    @guarded
+    @changing
     def enqueue(self, run_id: str) -> None:
         """Mark as waiting for a process to work on it, whatever it was before."""
         tags = dict.fromkeys(("mer.owner", "mer.stop", "mer.reason", "mer.stage"), "")
         self.tag(run_id, tags | {"mer.maker": owner(), "mer.beat": self._beat()})
         self.client.update_run(run_id, status="SCHEDULED")
 
-    @guarded
+    @changing
     def finish(self, run_id: str, status: str, *, reason: str = "") -> None:
         """Mark as "finished", "failed" or "stopped"."""
         self.tag(run_id, {"mer.reason": reason[:4000]})
         word = next(key for key, value in STATUS.items() if value == status)
         self.client.set_terminated(run_id, status=word)
 
-    @guarded
+    @changing
     def tag(self, run_id: str, tags: dict[str, str]) -> None:
         """Set tags."""
         from mlflow.entities import RunTag
 
         self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
-    @guarded
+    @changing
     def log(self, run_id: str, rows: list[tuple[int, dict[str, float]]]) -> None:
         """Log figures, each row at its step, in as few calls as MLflow allows."""
         from mlflow.entities import Metric
@@ -210,7 +235,7 @@ class RunStore:
             page = self.client.search_runs(
                 [self.experiment], condition, ViewType.ACTIVE_ONLY, most or 500, order, token
             )
-            found += [to_run(run, self.now) for run in page]
+            found += [to_run(run, self.now, self.root) for run in page]
             token = page.token
             if not token or most:
                 return found
@@ -236,7 +261,7 @@ class RunStore:
                 return None
             raise
         ours = found.info.experiment_id == self.experiment and found.info.lifecycle_stage == "active"
-        return to_run(found, self.now) if ours else None
+        return to_run(found, self.now, self.root) if ours else None
 
     def children(self, run_id: str) -> list[Run]:
         """The runs of a cross-validation, oldest first."""
@@ -254,13 +279,13 @@ class RunStore:
         """Ask a run to stop at its next step."""
         self.tag(run_id, {"mer.stop": "1"})
 
-    @guarded
+    @changing
     def delete(self, run_id: str) -> None:
         """Hide a run from all listings (MLflow keeps it until `mlflow gc`)."""
         self.client.delete_run(run_id)
         self.listing.forget(run_id)
 
-    @guarded
+    @changing
     def save_folder(self, run_id: str, name: str, write: Callable[[Path], None]) -> None:
         """Have `write` fill a folder of the run's artifacts, whole or not at all; replaces an older one."""
         self.artifacts.save_folder(run_id, name, write)
@@ -274,7 +299,7 @@ class RunStore:
         run_id, tags = (run.id, run.tags) if isinstance(run, Run) else (run, None)
         return self.artifacts.folder(run_id, name, tags, only=only)
 
-    @guarded
+    @changing
     def send_state(self, run_id: str, path: Path, epoch: int) -> None:
         """Keep the state after so many epochs where other machines can have it."""
         self.artifacts.send_state(run_id, path, epoch)
@@ -284,7 +309,7 @@ class RunStore:
         """Put a newer state than that of so many epochs at `path`, if another machine left one."""
         return self.shared and self.artifacts.fetch_state(run_id, path, epoch)
 
-    @guarded
+    @changing
     def drop_state(self, run_id: str) -> None:
         """Forget the state that `send_state` kept."""
         if self.shared:
@@ -309,6 +334,15 @@ def _at(uri: str) -> RunStore:
     return RunStore(*open_uri(uri))
 
 
-@lru_cache(maxsize=4)
 def _local(root: Path) -> RunStore:
+    """The store of a home; opened again if another one has taken its place."""
+    store = _opened(root)
+    if store.place and not store.place.is_current():
+        _opened.cache_clear()
+        store = _opened(root)
+    return store
+
+
+@lru_cache(maxsize=4)
+def _opened(root: Path) -> RunStore:
     return RunStore(*open_local(root))

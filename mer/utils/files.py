@@ -6,11 +6,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from glob import escape
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from mer.utils.errors import ConfigError, MerError, StorageError
 
-__all__ = ["as_path", "atomic_path", "home", "leftovers", "new_folder", "write_atomic", "writing"]
+__all__ = [
+    "as_path", "atomic_path", "home", "leftovers", "moved_path", "new_folder", "write_atomic", "writing",
+]  # fmt: skip
 
 
 def home() -> Path:
@@ -25,6 +27,18 @@ def as_path(place: str | os.PathLike, name: str = "path") -> Path:
     except TypeError:
         kind = type(place).__name__
         raise ConfigError(f"{name}: a {kind} is no path; give a str or a pathlib.Path") from None
+
+
+def moved_path(path: str, former: str, own: Path, *, shared: bool = False) -> str:
+    """Where `path` is now, if it lay in the home `former` and the home is `own` today.
+
+    That is the same place in `own`, or, if nothing is there, where it was, if something still is. If runs are
+    `shared` with other homes, where it was comes first. Any other path stays as it is.
+    """
+    if not former or former == str(own) or not PurePath(path).is_relative_to(former):
+        return path
+    places = [str(own / PurePath(path).relative_to(former)), path]
+    return next((place for place in (places[::-1] if shared else places) if os.path.exists(place)), places[0])  # noqa: PTH110 - Path's may raise
 
 
 @contextmanager

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from mer.models.card import CARD, Card, find_checkpoints, load_card
+from mer.runs.outcomes import kept_folder
 from mer.runs.run import ACTIVE, Run
 from mer.runs.store import RunStore
-from mer.utils.errors import CheckpointError, RunError
+from mer.utils.errors import CheckpointError
 from mer.utils.files import home as mer_home
 
 if TYPE_CHECKING:
@@ -39,10 +40,7 @@ class Model:
     @property
     def folder(self) -> Path:
         """Where it is on this machine, fetched if need be. Raises RunError if it is gone, or StorageError."""
-        found = RunStore.open().folder(self.at, "checkpoint") if isinstance(self.at, Run) else self.at
-        if found is None:
-            raise RunError(f"run {self.key} has no checkpoint any more; choose another model")
-        return found
+        return kept_folder(RunStore.open(), self.at, "checkpoint") if isinstance(self.at, Run) else self.at
 
     @property
     def title(self) -> str:

@@ -8,9 +8,9 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
+from mer.runs.outcomes import kept_folder
 from mer.runs.run import Run
 from mer.runs.store import RunStore
-from mer.utils.errors import RunError
 from mer.utils.files import home as mer_home
 from pages._ui.cached.models import all_runs
 from pages._ui.cached.results import clip_path, predictions
@@ -37,9 +37,7 @@ def _features(home: str, run_id: str) -> np.ndarray:
     from mer.inference.embedding_map import clip_embeddings  # torch, a few seconds
 
     run = next(run for run in all_runs() if run.id == run_id)
-    folder = RunStore.open().folder(run.tags.get("mer.checkpoint_run", run.id), "checkpoint")
-    if folder is None:
-        raise RunError(f"run {run.id[:8]} kept no checkpoint; train it again")
+    folder = kept_folder(RunStore.open(), run, "checkpoint")
     paths = [clip_path(run, row["clip"]) for row in predictions(run)]
     with in_turn():
         return clip_embeddings(folder, paths)

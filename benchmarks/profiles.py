@@ -36,7 +36,7 @@ FIRST_PASS: Steps = {
     "hash of its bytes": [("~", "<built-in method _hashlib.openssl_sha256>")],
     "decoding, mixing to mono, checking": [("mer/audio.py", "decode")],
     "hash of what is heard": [("mer/audio.py", "content_hash")],
-    "resampling to 16 kHz": [("mer/audio.py", "resample")],
+    "resampling to 16 kHz": [("mer/resampling.py", "resample")],
     "log-mel and resizing": [("mer/features.py", "images")],
     "writing with checksums": [("mer/arrays.py", "write_array"), ("mer/store.py", "_write_facts")],
 }

@@ -1,25 +1,21 @@
 """From a file, or the bytes of one, to windows of mono audio. The only file that decodes.
 
 A waveform here is float32 in [-1, 1], shape (samples,). libsndfile decodes WAV, FLAC, Ogg, MP3, AIFF
-and AU; torchaudio resamples (windowed sinc interpolation, Smith, "Digital Audio Resampling", 1984).
+and AU; `mer.resampling` changes the sample rate.
 """
 
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 import soundfile
-import torch
-import torch.nn.functional as F
-import torchaudio
 
-from mer.banded import Band, bands
 from mer.config import AudioConfig
 from mer.errors import AudioError
+from mer.resampling import resample
 
 __all__ = [
     "MAX_CHANNELS",
@@ -28,7 +24,6 @@ __all__ = [
     "beginning",
     "decode",
     "load",
-    "resample",
     "window_starts",
     "windows",
 ]
@@ -39,7 +34,6 @@ MAX_SECONDS = 3600.0  # longer is refused unread, and so are
 MAX_FRAMES = 2**28  # 1 GB of mono float32, an hour up to 74 kHz; a small FLAC file can hold ten times that
 AT_ONCE = 2**24  # samples over all channels that are read in one go; a header may lie about their number
 RATE_RANGE = (1000, 768_000)
-MANY_PHASES = 32
 SILENCE_PEAK = 1e-4  # -80 dBFS
 LOUDEST = 2.0**32  # more than any integer scale written as floats; powers of such samples stay finite
 
@@ -177,16 +171,18 @@ def _check_samples(samples: np.ndarray, rate: int, name: str) -> None:
 def beginning(content: bytes, seconds: float) -> bytes:
     """The first seconds of a recording as a WAV file, or the recording itself if it is no longer.
 
-    What cannot be decoded is handed back as it is, for `decode` to say why.
+    What cannot be decoded is handed back as it is, for `decode` to say why; so is what would take more than
+    128 MB, which `decode` reads in blocks.
     """
     try:
         with soundfile.SoundFile(_Bytes(content)) as file:
             low, high = RATE_RANGE
             if not (low <= file.samplerate <= high and file.channels <= MAX_CHANNELS):
                 return content
-            if file.frames <= seconds * file.samplerate:
+            rate, wanted = file.samplerate, int(seconds * file.samplerate)
+            if file.frames <= wanted or wanted * file.channels > 4 * AT_ONCE:
                 return content
-            samples, rate = file.read(int(seconds * file.samplerate), dtype="int16"), file.samplerate
+            samples = file.read(wanted, dtype="int16")
     except (soundfile.LibsndfileError, OSError, RuntimeError, TypeError):
         return content
     cut = io.BytesIO()
@@ -194,41 +190,12 @@ def beginning(content: bytes, seconds: float) -> bytes:
     return cut.getvalue()
 
 
-@lru_cache(maxsize=16)
-def _resampler(rate: int, target: int) -> torchaudio.transforms.Resample:
-    return torchaudio.transforms.Resample(rate, target)
-
-
-@lru_cache(maxsize=16)
-def _phases(rate: int, target: int) -> tuple[Band, ...]:
-    """The filters of torchaudio, (phases, taps): from 44.1 to 16 kHz 14 of 15 taps of a phase are zero."""
-    return bands(_resampler(rate, target).kernel[:, 0])
-
-
-def resample(waveform: np.ndarray, *, rate: int, target: int) -> np.ndarray:
-    """Bring a waveform of shape (samples,) from `rate` to `target` Hz.
-
-    What torchaudio's Resample does, to rounding; in a quarter of its time where the filter has many phases.
-    """
-    if rate == target:
-        return waveform
-    with torch.inference_mode():
-        transform, wave = _resampler(rate, target), torch.from_numpy(waveform)
-        step, phases = (hertz // transform.gcd for hertz in (rate, target))
-        if phases < MANY_PHASES:
-            return transform(wave).numpy()
-        padded = F.pad(wave, (transform.width, transform.width + step))
-        frames = padded.unfold(0, transform.kernel.shape[-1], step)  # a view; each gives one sample a phase
-        made = [frames[:, first : first + band.shape[1]] @ band.T for first, band in _phases(rate, target)]
-        return torch.cat(made, dim=1).flatten()[: -(-phases * len(wave) // step)].numpy()
-
-
 def load(
     source: Path | bytes, config: AudioConfig, *, name: str | None = None, max_seconds: float = MAX_SECONDS
 ) -> np.ndarray:
     """Decode and resample: waveform of shape (samples,) at `config.sample_rate`. Raises AudioError."""
     audio = decode(source, name=name, max_seconds=max_seconds)
-    return resample(audio.waveform, rate=audio.rate, target=config.sample_rate)
+    return resample(audio.waveform, rate=audio.rate, audio=config)
 
 
 def _window_samples(config: AudioConfig) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 
 from mer.combining import score_rows
 from mer.controls import entry
-from mer.descriptors import SETTINGS, SIZE, describe
+from mer.descriptors import SIZE, describe, settings
 from mer.files import home, write_atomic
 from mer.material import Material, Notify
 from mer.probabilities import softmax
@@ -69,7 +69,9 @@ def _key(material: Material, split: Split) -> str:
     tested, learned = set(split.test), {*split.train, *split.validation}
     songs = material.groups(range(len(clips)))
     rows = sorted((clips[i].id, heard[i], clips[i].label, songs[i], i in tested) for i in tested | learned)
-    return blake2b(json.dumps([VERSION, SETTINGS, rows]).encode(), digest_size=12).hexdigest()
+    return blake2b(
+        json.dumps([VERSION, settings(material.config.audio), rows]).encode(), digest_size=12
+    ).hexdigest()
 
 
 def _kept(place: Path, clips: list[str]) -> Rows | None:
@@ -89,6 +91,7 @@ def _probabilities(material: Material, split: Split, notify: Notify) -> np.ndarr
     sound = describe(
         material.store,
         clips,
+        audio=material.config.audio,
         control=material.control,
         progress=lambda done, total: notify("statistics for the SVM", done, total),
     )

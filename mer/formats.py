@@ -12,9 +12,27 @@ from mer.errors import MerError
 
 __all__ = ["CURRENT", "STEPS", "upgraded"]
 
-CURRENT = {"card": 1, "run": 1, "state": 1, "library": 2}
+CURRENT = {"card": 2, "run": 2, "state": 1, "library": 2}
+# Settings that cards and runs of format 1 lack, and what they meant: section -> name -> value.
+FIRST_SETTINGS: dict[str, dict[str, Any]] = {"audio": {"resampler": "sinc"}}
+
+
+def _with_first_settings(data: Any) -> Any:
+    """A card or a run's spec with the settings that format 1 lacked; what is no such thing stays as it is."""
+    config = data.get("config") if isinstance(data, dict) else None
+    if not isinstance(config, dict):
+        return data
+    filled = dict(config)
+    for section, values in FIRST_SETTINGS.items():
+        if isinstance(own := config.get(section, {}), dict):
+            filled[section] = values | own
+    return data | {"config": filled}
+
+
 # (kind, format) -> what makes the next format of it
 STEPS: dict[tuple[str, int], Callable[[Any], Any]] = {
+    ("card", 1): _with_first_settings,
+    ("run", 1): _with_first_settings,
     ("library", 1): lambda rows: {"entries": rows},
 }
 

@@ -77,9 +77,10 @@ class Portable(nn.Module):
 def convert(checkpoint: Path, out: Path) -> dict[str, Any]:
     """Write `out`, as ONNX (`.onnx`) or a program of torch.export (`.pt2`), held against the checkpoint.
 
-    Returns {file, size, classes, sample_rate, window_seconds, difference}: the largest of a probability, on
-    noises. Raises CheckpointError for an ensemble, for a network without an evaluation mode or of
-    ImageNet's outputs, for another suffix, or where the difference is over 0.001: then nothing is written.
+    Returns {file, size, classes, sample_rate, resampler, window_seconds, difference}: the largest of a
+    probability, on noises. Raises CheckpointError for an ensemble, for a network without an evaluation mode
+    or of ImageNet's outputs, for another suffix, or where the difference is over 0.001: then nothing is
+    written.
     """
     writers: dict[str, Callable[..., Callable]] = {".onnx": _onnx, ".pt2": _program}
     if out.suffix not in writers:
@@ -93,6 +94,7 @@ def convert(checkpoint: Path, out: Path) -> dict[str, Any]:
     about = {
         "classes": list(card.classes),
         "sample_rate": card.config.audio.sample_rate,
+        "resampler": card.config.audio.resampler,
         "window_seconds": card.config.audio.window_seconds,
     }
     with atomic_path(out) as temporary:

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mer.audio import Audio, decode, resample, window_starts, windows
+from mer.audio import Audio, decode, window_starts, windows
 from mer.config import AudioConfig, MelConfig
 from mer.features import Standardizer, images, log_mel
+from mer.resampling import resample
 
 __all__ = ["Steps", "frequency_ticks", "steps"]
 
@@ -59,7 +60,7 @@ def steps(
     AudioError.
     """
     raw = decode(source, name=name)
-    resampled = resample(raw.waveform, rate=raw.rate, target=audio.sample_rate)
+    resampled = resample(raw.waveform, rate=raw.rate, audio=audio)
     starts = window_starts(len(resampled), audio)
     number = min(window, len(starts) - 1)
     cut = list(windows(resampled, audio))[number]

@@ -89,9 +89,7 @@ class Run:
 
     def require_readable(self) -> None:
         """Raise RunError if a newer mer made it, which may mean something else by its settings."""
-        text = self.tags.get("mer.format", "1")  # runs of before there were formats have none
-        number = int(text) if text.isdecimal() else text
-        upgraded("run", self.spec, number, where=f"run {self.id[:8]}", error=RunError)
+        upgraded("run", self.spec, _format(self.tags), where=f"run {self.id[:8]}", error=RunError)
 
     @property
     def steps(self) -> int | None:
@@ -213,13 +211,27 @@ def to_run(run: "MlflowRun", now: Callable[[], float]) -> Run:
         status=_status(info.status, tags, now),
         started=info.start_time / 1000,
         ended=info.end_time / 1000 if info.end_time else None,
-        spec=spec,
+        spec=_up_to_date(spec, tags),
         metrics=dict(run.data.metrics),
         parent=tags.get("mlflow.parentRunId"),
         reason=tags.get("mer.reason") or None,
         tags=dict(tags),
         turn=sum(name.startswith(TURN) for name in run.data.params),
     )
+
+
+def _format(tags: dict[str, str]) -> int | str:
+    """The format of a run's spec, or what stands in its place."""
+    text = tags.get("mer.format", "1")  # the first runs say none
+    return int(text) if text.isdecimal() else text
+
+
+def _up_to_date(spec: Any, tags: dict[str, str]) -> Any:
+    """A spec in the present format; of a newer one as it is, which `require_readable` refuses."""
+    try:
+        return upgraded("run", spec, _format(tags), where="a run", error=RunError)
+    except RunError:
+        return spec
 
 
 def _status(status: str, tags: dict[str, str], now: Callable[[], float]) -> str:

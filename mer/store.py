@@ -23,13 +23,14 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from mer.arrays import ArrayFile, Shelf, is_whole, write_array
-from mer.audio import decode, resample
+from mer.audio import decode
 from mer.config import AudioConfig, MelConfig
 from mer.controls import entry, stand_in
 from mer.errors import AudioError
 from mer.features import images
 from mer.files import home, write_atomic, writing
 from mer.parallel import Progress, process_map
+from mer.resampling import resample
 from mer.stamps import Stamp, Stamps, stamp
 
 __all__ = ["VERSION", "Facts", "FeatureStore"]
@@ -89,7 +90,7 @@ class FeatureStore:
 
     def images(self, audio: AudioConfig, mel: MelConfig) -> Shelf:
         """The shelf of the images with these settings."""
-        settings = {"version": VERSION, "audio": audio.to_dict(), "mel": mel.to_dict()}
+        settings = {"version": VERSION, "audio": audio.to_key(), "mel": mel.to_dict()}
         return Shelf.of(self.root / "images", settings)
 
     def unprepared(
@@ -212,7 +213,7 @@ def _work_out(store: FeatureStore, settings: Settings | None, content: bytes, fi
         facts = Facts(file_hash, clip.seconds, clip.rate, clip.channels, clip.content_hash())
         if settings:
             audio, mel, control = settings
-            wave = resample(clip.waveform, rate=clip.rate, target=audio.sample_rate)
+            wave = resample(clip.waveform, rate=clip.rate, audio=audio)
             wave = stand_in(control, wave, file_hash)
             write_array(store._place(file_hash, settings), images(wave, audio=audio, mel=mel))
     store._write_facts(facts)

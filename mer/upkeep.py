@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mer.arrays import ABOUT, is_whole
-from mer.descriptors import SETTINGS
+from mer.config import AudioConfig
+from mer.descriptors import settings
 from mer.files import writing
 from mer.store import VERSION, FeatureStore
 
@@ -52,7 +53,7 @@ class Part:
         audio, mel = self.settings["audio"], self.settings["mel"]
         images = (
             f"{audio['window_seconds']:g} s every {audio['hop_seconds']:g} s, {audio['sample_rate']} Hz, "
-            f"{mel['n_mels']} bands"
+            f"{mel['n_mels']} bands, {AudioConfig.from_key(audio).resampler}"
         )
         if self.kind == "images":
             return images
@@ -98,7 +99,8 @@ def _settings(kind: str, about: Path) -> dict[str, Any] | None:
     try:
         found = json.loads(about.read_text("utf-8"))
         if kind == "descriptors":
-            return found if found == SETTINGS else None
+            ways = (AudioConfig(resampler=way) for way in ("soxr", "sinc"))
+            return found if found in map(settings, ways) else None
         needed = ("audio", "mel", *(("backbone", "sees") if kind == "embeddings" else ()))
         return found if found["version"] == VERSION and all(found[name] for name in needed) else None
     except (OSError, ValueError, KeyError, TypeError):

@@ -11,6 +11,7 @@ import pytest
 from mer.cards import CARD, MAX_CARD, WEIGHTS, Card, find_checkpoints, load_card, page
 from mer.config import Config
 from mer.errors import CheckpointError
+from mer.formats import CURRENT
 from mer.presets import PRESETS
 
 SHIPPED = Path(__file__).parents[1] / "checkpoints" / "emotify_efficientnet_lite0"
@@ -88,7 +89,7 @@ def test_listing_checkpoints_needs_no_torch():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, r"was made by a newer mer \(format 2; this one reads up to 1\); update mer"),
+        ({"format": 3}, r"was made by a newer mer \(format 3; this one reads up to 2\); update mer"),
         ({"format": 10**4000}, r"was made by a newer mer \(format 10+\.\.\.0+; .*\); update mer"),
         ({"format": "1"}, r"format '1' is no format"),
         ({"format": 0}, r"format 0 is no format"),
@@ -225,7 +226,7 @@ def test_the_page_says_what_the_network_is_and_how_good(card):
         "- network: efficientnet_lite0, head avg, only the head trained, started from: imagenet",
         "- classes: Sad, Happy, शांत",
         "- data: MER500, 494 clips, 90 songs; licence: CC BY",
-        "- input: 10 s windows at 16000 Hz, 224 mel bands",
+        "- input: 10 s windows at 16000 Hz (soxr), 224 mel bands",
         "- test, by song: 75% (95% interval 40% to 93%)",
         "- test, by clip: 50% (95% interval 25% to 75%)",
         "- macro-F1: 40% (95% interval 20% to 60%)",
@@ -266,7 +267,7 @@ def test_notes_end_the_page(card):
 
 
 def test_the_default_card_has_the_format_that_is_read():
-    assert Card(classes=("a", "b"), config=Config(), normalization={}).format == 1
+    assert Card(classes=("a", "b"), config=Config(), normalization={}).format == CURRENT["card"]
 
 
 # --- cards that lie ---------------------------------------------------------------------------------

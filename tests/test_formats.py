@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 OLDER = ROOT / "tests" / "golden" / "older"
 
 
-def newer(what, number=3, up_to=1):
+def newer(what, number=3, up_to=2):
     return rf"{what} was made by a newer mer \(format {number}; this one reads up to {up_to}\); update mer$"
 
 
@@ -68,6 +68,7 @@ def test_the_first_mer_s_card_is_read(changes, checkpoint):
     card = load_card(checkpoint(**changes))
     assert (card.classes, card.config.mel.n_fft, card.temperature) == (("Happy", "Sad"), 2048, 1.0)
     assert card.config.train.standardize == "training"  # a setting it had not
+    assert card.config.audio.resampler == "sinc"  # nor this, which was the only way
     assert card.format == CURRENT["card"]
 
 
@@ -78,7 +79,9 @@ def test_a_newer_card_is_refused_in_one_line(checkpoint):
 
 @pytest.mark.parametrize("folder", sorted(p.parent for p in ROOT.glob("checkpoints/*/card.json")), ids=str)
 def test_the_shipped_cards_are_read(folder):
-    assert load_card(folder).format == 1
+    card = load_card(folder)
+    assert card.format == CURRENT["card"]
+    assert card.config.audio.resampler == "sinc"  # as they were trained
 
 
 # The library
@@ -115,7 +118,7 @@ def test_a_newer_state_is_refused_in_one_line(tmp_path):
     tensors, note = load_tensors(path)
     assert note["format"] == CURRENT["state"]
     save_tensors(path, tensors, note | {"format": 2})
-    with pytest.raises(RunError, match=newer(r"state\.safetensors", 2)):
+    with pytest.raises(RunError, match=newer(r"state\.safetensors", 2, 1)):
         load_state(path)
 
 
@@ -132,12 +135,12 @@ def test_a_run_says_its_format(runs_home):
 def test_a_newer_run_is_shown_but_not_resumed(runs_home, capsys):
     runs = RunStore.open()
     run_id = runs.create("from the future", {"something": "else"})
-    runs.tag(run_id, {"mer.format": "2"})
+    runs.tag(run_id, {"mer.format": "3"})
     runs.finish(run_id, "stopped")
     assert runs.get(run_id).name == "from the future"
     assert main(["runs", "resume", run_id[:8]]) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"error: run {run_id[:8]} was made by a newer mer (format 2; this one reads up")
+    assert error.startswith(f"error: run {run_id[:8]} was made by a newer mer (format 3; this one reads up")
     assert error.count("\n") == 1
 
 
@@ -174,7 +177,8 @@ def test_an_older_database_is_copied_and_brought_up_to_date(older_home):
     (run,) = RunStore.open().runs()
     assert (run.id, run.name, run.status, run.metrics) == (RUN, "old", "stopped", {"train_loss": 0.5})
     run.require_readable()
-    assert Spec.from_dict(run.spec).config.mel.n_fft == 2048
+    config = Spec.from_dict(run.spec).config
+    assert (config.mel.n_fft, config.audio.resampler) == (2048, "sinc")
     assert schema_of(older_home / "mlflow.db") == schema.SCHEMA
     assert schema_of(older_home / "mlflow.db.before-acf3f17fdcc7") == "acf3f17fdcc7"
 

@@ -14,7 +14,8 @@ errors
 formats
 settings
 banded calibration cluster config controls files machine pace quality sources tables tensors
-access arrays audio parallel presets stamps
+access arrays parallel presets resampling stamps
+audio
 features spreading
 masking preview store
 augment descriptors

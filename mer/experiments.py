@@ -56,9 +56,7 @@ class Experiment:
     @cached_property
     def runs(self) -> RunStore:
         """The run store, opened when the first run is due: bad input leaves no trace there."""
-        store = self.open_runs()
-        store.patience = PATIENCE
-        return store
+        return self.open_runs().for_worker(patience=PATIENCE)
 
     @cached_property
     def beats(self) -> Beats:

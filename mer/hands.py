@@ -100,14 +100,15 @@ class Hand:
         from mer.experiments import Experiment
         from mer.jobs import Stage
 
-        runs = RunStore.open()
-        runs.acts_for = owner
+        experiment = Experiment(
+            lambda: RunStore.open().for_worker(owner=owner), callbacks=callbacks, ranks=ranks, retried=True
+        )
+        runs = experiment.runs
         run = runs.get(self.run_id)
         if run.status == "queued":
             runs.start(run.id)
         elif run.status not in ("running", "stopping"):  # cancelled, or another worker ended it
             return _ended(runs, run)
-        experiment = Experiment(lambda: runs, callbacks=callbacks, ranks=ranks, retried=True)
         experiment.notify = Stage(runs, run.id, experiment.beats)
         return experiment.go_on(run).to_dict()
 

@@ -35,16 +35,29 @@ PARAM_LIMIT = 100  # and settings
 class RunStore:
     """All reading and writing of runs. Methods raise StorageError where the store cannot be used.
 
-    `patience` is for how many seconds a server that does not answer is asked again; 0 is for whoever only
-    looks, who is told at once. `acts_for` is the owner of the runs that this process works on, if that is not
-    itself.
+    Parameters
+    ----------
+    client, experiment, server
+        What `mer.connection` opens: MLflow's client, the id of the experiment, the server if there is one.
+    owner
+        The owner of the runs that this process works on, as `mer.runs.owner` writes it; by default itself.
+    patience
+        Seconds for which a server that does not answer is asked again. Readers use 0: they are told at once.
     """
 
-    def __init__(self, client: "MlflowClient", experiment: str, server: Server | None = None) -> None:
+    def __init__(
+        self,
+        client: "MlflowClient",
+        experiment: str,
+        server: Server | None = None,
+        *,
+        owner: str = "",
+        patience: float = 0.0,
+    ) -> None:
         self.client, self.experiment, self.server = client, experiment, server
+        self._owner, self.patience = owner, patience
         self.listing = Listing(self._search, self.active, self._whole)
-        self.artifacts, self.patience = Artifacts(client, shared=server is not None), 0.0
-        self.acts_for = ""
+        self.artifacts = Artifacts(client, shared=server is not None)
 
     @classmethod
     @guarded
@@ -52,6 +65,21 @@ class RunStore:
         """The store that the environment names; made on first use. Raises StorageError."""
         uri = os.environ.get("MLFLOW_TRACKING_URI")
         return _at(uri) if uri else _local(home())
+
+    def for_worker(self, *, owner: str = "", patience: float = 0.0) -> "RunStore":
+        """The same store for a process that works on runs.
+
+        `RunStore.open` gives all callers in a process one object. A worker has an object of its own, so its
+        owner and its patience do not change what other callers see.
+        """
+        return RunStore(
+            self.client, self.experiment, self.server, owner=owner or self._owner, patience=patience
+        )
+
+    @property
+    def owner(self) -> str:
+        """The owner that runs started here are recorded with."""
+        return self._owner or owner()
 
     @staticmethod
     def exists() -> bool:
@@ -98,7 +126,7 @@ class RunStore:
     def start(self, run_id: str) -> None:
         """Mark as running in this process, or for whom it acts; others can tell if that one is gone."""
         tags = dict.fromkeys(("mer.stop", "mer.reason", "mer.stage"), "")
-        self.tag(run_id, tags | {"mer.owner": self.acts_for or owner(), "mer.beat": self._beat()})
+        self.tag(run_id, tags | {"mer.owner": self.owner, "mer.beat": self._beat()})
         self.client.update_run(run_id, status="RUNNING")
 
     @guarded
@@ -218,7 +246,7 @@ class RunStore:
     def stop_requested(self, run_id: str) -> bool:
         """True if someone asked this run to stop; raises TakenError if another process took it on."""
         tags = self.client.get_run(run_id).data.tags
-        if not is_mine(tags, self.acts_for or owner()):
+        if not is_mine(tags, self.owner):
             raise TakenError(f"run {run_id[:8]} was taken on by {host_of(tags)}; it goes on there alone")
         return tags.get("mer.stop") == "1"
 

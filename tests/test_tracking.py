@@ -10,6 +10,7 @@ import time
 import pytest
 
 from mer.errors import RunError, StorageError
+from mer.runs import owner
 from mer.tracking import RunStore
 
 
@@ -58,6 +59,19 @@ def test_a_run_on_another_machine_is_believed_to_run(runs):
     runs.start(run_id)
     runs.tag(run_id, {"mer.owner": json.dumps({"host": "elsewhere", "pid": 1, "born": 0})})
     assert runs.get(run_id).status == "running"
+
+
+def test_the_owner_and_patience_of_a_worker_do_not_change_the_store_of_others(runs):
+    elsewhere = json.dumps({"host": "elsewhere", "pid": 1, "born": 0})
+    worker, run_id = runs.for_worker(owner=elsewhere, patience=60), runs.create("one", SPEC)
+    worker.start(run_id)
+    assert runs.get(run_id).host == "elsewhere"
+    assert (RunStore.open().owner, RunStore.open().patience) == (owner(), 0)
+
+
+def test_a_workers_store_keeps_its_owner_when_its_patience_changes(runs):
+    worker = runs.for_worker(owner="someone").for_worker(patience=60)
+    assert (worker.owner, worker.patience) == ("someone", 60)
 
 
 @pytest.mark.parametrize("status", ["finished", "failed", "stopped"])
@@ -194,6 +208,7 @@ def test_a_home_that_cannot_be_written_is_an_error_with_the_remedy(tmp_path, mon
 
 PLAIN = """
 import sys
+from mer.runs import owner
 from mer.tracking import RunStore
 runs = RunStore.open()
 for step in range(1, int(sys.argv[2]) + 1):
@@ -202,6 +217,7 @@ for step in range(1, int(sys.argv[2]) + 1):
 TRAINING = """
 import sys
 from mer.callbacks import LogFigures
+from mer.runs import owner
 from mer.tracking import RunStore
 from mer.training import Step
 figures, total = LogFigures(RunStore.open(), sys.argv[1], every=0.05), int(sys.argv[2])

@@ -20,8 +20,8 @@ from tempfile import TemporaryDirectory
 import psutil
 
 from benchmarks.timing import seconds
-from mer.cluster import QUIET
-from mer.tracking import RunStore
+from mer.jobs.ray_cluster import QUIET
+from mer.runs.store import RunStore
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = [

@@ -2,7 +2,7 @@
 
 Clips are drawn by chance from the test part of the checkpoint's own split if `--data` is what it was trained
 on, else from all. A clip counts as won if taking away what its map points at leaves less belief, over the
-whole curve, than the mean of the same map shifted by chance (`mer.deletion`).
+whole curve, than the mean of the same map shifted by chance (`mer.inference.deletion`).
 """
 
 import argparse
@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binomtest
 
-from mer.cards import Card
-from mer.datasets import load_dataset
-from mer.datasets.base import Clip
-from mer.explain import explain
-from mer.inference import Predictor
-from mer.splits import split_clips
+from mer.data.clips import Clip
+from mer.data.load import load_dataset
+from mer.data.splits import split_clips
+from mer.inference.explain import explain
+from mer.inference.predictor import Predictor
+from mer.models.card import Card
 
 
 def say(text: str) -> None:

@@ -8,15 +8,15 @@ from benchmarks import baseline
 from benchmarks.preparing import training_windows
 from benchmarks.rows import Bench, Measured
 from benchmarks.timing import alternate, seconds
-from mer.augment import TrainTransform
-from mer.backbones import configured_classifier
-from mer.callbacks import LogFigures, SaveState, StopOnRequest
-from mer.features import Standardizer
-from mer.presets import preset
-from mer.runs import state_path
-from mer.tracking import RunStore
-from mer.training import fit
-from mer.windows import WindowSet
+from mer.audio.mel import Standardizer
+from mer.audio.transforms import TrainTransform
+from mer.config.presets import preset
+from mer.data.windows import WindowSet
+from mer.experiments.callbacks import LogFigures, SaveState, StopOnRequest
+from mer.models.zoo import configured_classifier
+from mer.runs.run import state_path
+from mer.runs.store import RunStore
+from mer.training.loop import fit
 
 __all__ = ["full_fine_tune"]
 

@@ -12,11 +12,11 @@ from torch import nn
 
 from benchmarks import baseline
 from benchmarks.timing import in_ms, seconds
-from mer.audio import decode
-from mer.config import Config
-from mer.features import images
-from mer.parallel import one_thread
-from mer.resampling import resample
+from mer.audio.decode import decode
+from mer.audio.mel import images
+from mer.audio.resampling import resample
+from mer.config.sections import Config
+from mer.utils.parallel import one_thread
 
 __all__ = ["baseline_steps", "batch_forward", "forward", "network", "steps", "words"]
 

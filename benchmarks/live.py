@@ -14,8 +14,8 @@ from pathlib import Path
 
 import psutil
 
-from mer.presets import preset
-from mer.tracking import RunStore
+from mer.config.presets import preset
+from mer.runs.store import RunStore
 
 RUNS, POINTS, STEPS, SECONDS = 3, 200, 2000, 30.0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 import mer
-from mer.machine import cores
+from mer.utils.machine import cores
 
 __all__ = ["circumstances"]
 

@@ -19,8 +19,8 @@ from benchmarks import baseline, limits
 from benchmarks.rows import Bench, Measured
 from benchmarks.sample import choose
 from benchmarks.timing import seconds
-from mer.machine import cores
-from mer.presets import preset
+from mer.config.presets import preset
+from mer.utils.machine import cores
 
 __all__ = ["BACKBONES", "SIZES", "paper_run", "paper_sweep", "sweep_words"]
 

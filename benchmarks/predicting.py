@@ -11,7 +11,7 @@ from benchmarks import baseline, limits
 from benchmarks.rows import Bench, Measured
 from benchmarks.sample import generate
 from benchmarks.timing import alternate, seconds
-from mer.inference import Predictor
+from mer.inference.predictor import Predictor
 
 __all__ = ["predict"]
 

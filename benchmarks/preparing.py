@@ -12,12 +12,12 @@ from torch.utils.data import Dataset
 from benchmarks import baseline, limits
 from benchmarks.rows import Bench, Measured
 from benchmarks.timing import alternate, in_ms, seconds
-from mer.augment import TrainTransform
-from mer.config import AugmentConfig
-from mer.features import Standardizer
-from mer.presets import preset
-from mer.store import FeatureStore
-from mer.windows import WindowSet
+from mer.audio.mel import Standardizer
+from mer.audio.transforms import TrainTransform
+from mer.config.presets import preset
+from mer.config.sections import AugmentConfig
+from mer.data.cache.store import FeatureStore
+from mer.data.windows import WindowSet
 
 __all__ = ["first_pass", "later_epochs", "training_windows"]
 

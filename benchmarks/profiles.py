@@ -15,15 +15,15 @@ from pathlib import Path
 import torch
 
 from benchmarks.sample import generate
-from mer.augment import TrainTransform
-from mer.backbones import configured_classifier
-from mer.features import Standardizer
-from mer.feeds import choose_device
-from mer.parallel import one_thread
-from mer.presets import preset
-from mer.store import FeatureStore
-from mer.training import fit
-from mer.windows import WindowSet
+from mer.audio.mel import Standardizer
+from mer.audio.transforms import TrainTransform
+from mer.config.presets import preset
+from mer.data.cache.store import FeatureStore
+from mer.data.windows import WindowSet
+from mer.models.zoo import configured_classifier
+from mer.training.feed import choose_device
+from mer.training.loop import fit
+from mer.utils.parallel import one_thread
 
 __all__ = ["shares"]
 
@@ -34,17 +34,20 @@ CLIPS, STEPS = 120, 12
 FIRST_PASS: Steps = {
     "reading the file": [("pathlib.py", "read_bytes")],
     "hash of its bytes": [("~", "<built-in method _hashlib.openssl_sha256>")],
-    "decoding, mixing to mono, checking": [("mer/audio.py", "decode")],
-    "hash of what is heard": [("mer/audio.py", "content_hash")],
-    "resampling to 16 kHz": [("mer/resampling.py", "resample")],
-    "log-mel and resizing": [("mer/features.py", "images")],
-    "writing with checksums": [("mer/arrays.py", "write_array"), ("mer/store.py", "_write_facts")],
+    "decoding, mixing to mono, checking": [("mer/audio/decode.py", "decode")],
+    "hash of what is heard": [("mer/audio/decode.py", "content_hash")],
+    "resampling to 16 kHz": [("mer/audio/resampling.py", "resample")],
+    "log-mel and resizing": [("mer/audio/mel.py", "images")],
+    "writing with checksums": [
+        ("mer/data/cache/arrays.py", "write_array"),
+        ("mer/data/cache/store.py", "_write_facts"),
+    ],
 }
 FINE_TUNE: Steps = {
-    "forward": [("mer/backbones.py", "embed"), ("mer/backbones.py", "answer")],
+    "forward": [("mer/models/zoo.py", "embed"), ("mer/models/zoo.py", "answer")],
     "backward": [("torch/_tensor.py", "backward")],
     "optimizer": [("torch/optim/adam.py", "step")],
-    "reading and augmenting": [("mer/feeds.py", "stream")],
+    "reading and augmenting": [("mer/training/feed.py", "stream")],
 }
 
 

@@ -11,10 +11,10 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.sample import Sample
-from mer.errors import ConfigError, MerError
+from mer.utils.errors import ConfigError, MerError
 
 if TYPE_CHECKING:
-    from mer.store import Facts, FeatureStore
+    from mer.data.cache.store import Facts, FeatureStore
 
 __all__ = ["ROWS", "Bench", "Measured", "NotMeasuredError", "Result", "Row", "chosen"]
 
@@ -58,8 +58,8 @@ class Bench:
     @cached_property
     def prepared(self) -> "tuple[FeatureStore, list[Facts]]":
         """A store with the features of all clips by preset `paper`, made once."""
-        from mer.presets import preset
-        from mer.store import FeatureStore
+        from mer.config.presets import preset
+        from mer.data.cache.store import FeatureStore
 
         config, store = preset("paper"), FeatureStore(self.folder("store"))
         return store, store.prepare(self.sample.paths, audio=config.audio, mel=config.mel)

@@ -120,7 +120,7 @@ def status(results: "Sequence[Result]", *, quick: bool) -> int:
 def main(words: Sequence[str] | None = None) -> int:
     """Measure, print, write; returns the exit status."""
     from benchmarks.rows import chosen
-    from mer.errors import ConfigError, MerError
+    from mer.utils.errors import ConfigError, MerError
 
     arguments = options(words)
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mer.datasets.base import MER500_CLASSES
+from mer.data.clips import MER500_CLASSES
 
 __all__ = ["LIMIT", "RATE", "Sample", "choose", "generate", "spread"]
 
@@ -83,7 +83,7 @@ def choose(root: Path, folder: Path, limit: int = LIMIT) -> Sample:
     """
     import soundfile
 
-    from mer.datasets import load_dataset
+    from mer.data.load import load_dataset
 
     found, seconds, skipped = [], 0.0, 0
     for clip in load_dataset(root).require_trainable().clips:

@@ -23,8 +23,8 @@ from urllib.parse import urlsplit
 import numpy as np
 import torch
 
-from mer.datasets.demo import example_clip
-from mer.ensembles import open_predictor
+from mer.data.demo import example_clip
+from mer.inference.ensemble import open_predictor
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "checkpoints" / "demo_mobilenet_v3_small"

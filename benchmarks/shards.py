@@ -25,14 +25,14 @@ import torch
 from pyarrow import parquet
 
 from mer.cli.specs import preset
-from mer.config import Config
-from mer.metrics import evaluate
-from mer.sharded import ShardedMaterial
-from mer.shards import ShardSet, make
-from mer.shards.fill import shards_of
-from mer.shards.layout import record, shard_path
-from mer.shards.making import write_index
-from mer.shards.plan import make_plan
+from mer.config.sections import Config
+from mer.data.shards.fill import shards_of
+from mer.data.shards.layout import record, shard_path
+from mer.data.shards.make import make, write_index
+from mer.data.shards.plan import make_plan
+from mer.data.shards.read import ShardSet
+from mer.experiments.prepared_shards import ShardedMaterial
+from mer.metrics.scores import evaluate
 
 CLASSES, WINDOWS, SIZE, BATCH = 5, 3, 32, 64
 FULL, LARGE = 224, 10  # pixels of the default, and how many shards of it are read

@@ -1,4 +1,4 @@
-"""Measure how well `mer.datasets.similarity` finds excerpts of one song: what its constants come from.
+"""Measure how well `mer.data.similarity` finds excerpts of one song: what its constants come from.
 
 `--data` holds clips of some 10 s, `--labels` a CSV with columns `path` and `song`. Half of the songs are
 there to choose thresholds by, the other half to report. Songs that are one recording under two names are
@@ -18,7 +18,7 @@ import librosa
 import numpy as np
 import soundfile as sf
 
-from mer.datasets.similarity import SAME_AUDIO, SOUNDS_ALIKE, Groups, fingerprint, group
+from mer.data.similarity import SAME_AUDIO, SOUNDS_ALIKE, Groups, fingerprint, group
 
 RATE = 16_000
 

@@ -2,16 +2,16 @@
 
 import streamlit as st
 
-from mer.comparison import compare, verdict
-from mer.tables import as_csv
-from pages._ui.believing import show_checks
-from pages._ui.curves import CURVES, has_curves, read_curves, show_curves
-from pages._ui.evaluated import Tested, clip_bytes, finished_runs, scores, tested_on
+from mer.metrics.comparison import compare, verdict
+from mer.utils.csv import as_csv
+from pages._ui.cached.results import Tested, clip_bytes, finished_runs, scores, tested_on
+from pages._ui.charts.curves import CURVES, has_curves, read_curves, show_curves
 from pages._ui.frame import guarded, page, page_file
-from pages._ui.joining import show_joining
-from pages._ui.links import chosen, remember
-from pages._ui.ranking import differences, show_forest, show_leaderboard
-from pages._ui.style import counted, interval, plain, titled
+from pages._ui.parts.checks import show_checks
+from pages._ui.parts.ensembles import show_joining
+from pages._ui.parts.leaderboard import differences, show_forest, show_leaderboard
+from pages._ui.shell.links import chosen, remember
+from pages._ui.shell.style import counted, interval, plain, titled
 
 
 def pick_group(groups: list[Tested]) -> Tested:

@@ -2,18 +2,18 @@
 
 import streamlit as st
 
-from mer.metrics import columns
-from mer.runs import Run
-from pages._ui.believing import verdict_of
-from pages._ui.cell import show_cell
-from pages._ui.curves import best_and_last
-from pages._ui.data import history
-from pages._ui.evaluated import finished_runs, scores
+from mer.metrics.scores import columns
+from mer.runs.run import Run
+from pages._ui.cached.models import history
+from pages._ui.cached.results import finished_runs, scores
+from pages._ui.charts.confusion import cell_of, matrix, most_confused
+from pages._ui.charts.curves import best_and_last
+from pages._ui.charts.reliability import in_words, reliability
 from pages._ui.frame import guarded, page, page_file
-from pages._ui.links import chosen, remember
-from pages._ui.matrices import cell_of, matrix, most_confused
-from pages._ui.reliability import in_words, reliability
-from pages._ui.style import members_of, percent, plain, score, titled
+from pages._ui.parts.cell import show_cell
+from pages._ui.parts.checks import verdict_of
+from pages._ui.shell.links import chosen, remember
+from pages._ui.shell.style import members_of, percent, plain, score, titled
 
 MATRICES = 6
 SHOW = ("counts", "row %", "how sure")

@@ -2,19 +2,19 @@
 
 import streamlit as st
 
-from mer.datasets.check import Report
-from mer.files import home
-from mer.library import Entry, known
-from mer.pace import duration
-from pages._ui.adding import adding
-from pages._ui.browse import browse
-from pages._ui.changes import forget
-from pages._ui.datasets import report, title
+from mer.data.check import Report
+from mer.data.library import Entry, known
+from mer.utils.files import home
+from mer.utils.progress import duration
+from pages._ui.cached.datasets import report, title
+from pages._ui.charts.dataset import balance, lengths
 from pages._ui.frame import guarded, page, page_file
-from pages._ui.links import chosen, remember
-from pages._ui.permission import refusal, shown
-from pages._ui.sets import balance, lengths
-from pages._ui.style import plain
+from pages._ui.parts.add_data import adding
+from pages._ui.parts.browse import browse
+from pages._ui.shell.changes import forget
+from pages._ui.shell.links import chosen, remember
+from pages._ui.shell.permission import refusal, shown
+from pages._ui.shell.style import plain
 
 
 def warn_of_damage() -> None:

@@ -6,7 +6,7 @@ Each part imports what it needs, so that the heading is there first; torch only 
 import streamlit as st
 
 from pages._ui.frame import guarded, page, page_file
-from pages._ui.style import EMOTIONS, bilingual
+from pages._ui.shell.style import EMOTIONS, bilingual
 
 TRYING = "demo_mobilenet_v3_small"
 
@@ -18,9 +18,9 @@ def try_a_clip() -> None:
         state["tried"] = state.get("tried", -1) + 1
     if "tried" not in state:
         return
-    from mer.datasets.demo import example_clip  # a second
-    from pages._ui.clip import analyse, show_analysis  # torch, a few seconds
-    from pages._ui.data import models
+    from mer.data.demo import example_clip  # a second
+    from pages._ui.cached.models import models
+    from pages._ui.parts.clip import analyse, show_analysis  # torch, a few seconds
 
     number, labels = state["tried"], tuple(EMOTIONS)
     label = labels[(number * 2 + 1) % len(labels)]
@@ -40,8 +40,8 @@ def try_a_clip() -> None:
 
 def state_of_things() -> None:
     """Data sets, runs and models, each with a link."""
-    from mer.library import known
-    from pages._ui.data import all_runs, models
+    from mer.data.library import known
+    from pages._ui.cached.models import all_runs, models
 
     runs, found, sets = [run for run in all_runs() if not run.parent], models(), known()
     active = sum(run.status in ("queued", "running", "stopping") for run in runs)
@@ -60,7 +60,7 @@ def state_of_things() -> None:
 
 def next_steps() -> None:
     """Three cards."""
-    from pages._ui import pictures
+    from pages._ui.charts import pictures
 
     st.subheader("Start here")
     cards = (

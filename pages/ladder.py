@@ -4,18 +4,18 @@ from datetime import datetime
 
 import streamlit as st
 
-from mer.ladder import climbed, ladders
-from mer.runs import Run
-from pages._ui.actions import acted, show_outcome
-from pages._ui.data import all_runs
-from pages._ui.datasets import pick_data
-from pages._ui.evaluated import predictions, scores
+from mer.experiments.study2022.ladder import climbed, ladders
+from mer.runs.run import Run
+from pages._ui.cached.datasets import pick_data
+from pages._ui.cached.models import all_runs
+from pages._ui.cached.results import predictions, scores
 from pages._ui.frame import guarded, page, page_file
-from pages._ui.ladder import ask_ladder, show_published, show_steps, show_work
-from pages._ui.links import chosen, remember
-from pages._ui.permission import shown
-from pages._ui.running import moving
-from pages._ui.style import plain
+from pages._ui.parts.ladder import ask_ladder, show_published, show_steps, show_work
+from pages._ui.parts.run_buttons import acted, show_outcome
+from pages._ui.parts.run_row import moving
+from pages._ui.shell.links import chosen, remember
+from pages._ui.shell.permission import shown
+from pages._ui.shell.style import plain
 
 POLL = 2.0  # s
 

@@ -4,16 +4,16 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from mer.errors import MerError
-from mer.runs import ACTIVE, Run
-from pages._ui.actions import acted, log_tail, show_outcome
-from pages._ui.curves import CURVES, best_and_last, read_curves, show_curves
-from pages._ui.data import active_runs, all_runs
+from mer.runs.run import ACTIVE, Run
+from mer.utils.errors import MerError
+from pages._ui.cached.models import active_runs, all_runs
+from pages._ui.charts.curves import CURVES, best_and_last, read_curves, show_curves
 from pages._ui.frame import page, page_file
-from pages._ui.links import chosen, remember
-from pages._ui.permission import refusal, shown
-from pages._ui.running import moving, show_run
-from pages._ui.style import plain, titled
+from pages._ui.parts.run_buttons import acted, log_tail, show_outcome
+from pages._ui.parts.run_row import moving, show_run
+from pages._ui.shell.links import chosen, remember
+from pages._ui.shell.permission import refusal, shown
+from pages._ui.shell.style import plain, titled
 
 POLL = 1.0  # s
 

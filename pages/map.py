@@ -2,13 +2,13 @@
 
 import streamlit as st
 
-from mer.runs import Run
-from pages._ui.cell import show_clip
-from pages._ui.evaluated import Tested, finished_runs, predictions, tested_on
+from mer.runs.run import Run
+from pages._ui.cached.results import Tested, finished_runs, predictions, tested_on
+from pages._ui.charts.map import COLOUR_BY, alignments, map_of, places
 from pages._ui.frame import guarded, page, page_file
-from pages._ui.links import chosen, remember
-from pages._ui.maps import COLOUR_BY, alignments, map_of, places
-from pages._ui.style import counted, titled
+from pages._ui.parts.cell import show_clip
+from pages._ui.shell.links import chosen, remember
+from pages._ui.shell.style import counted, titled
 
 MOST = 4
 

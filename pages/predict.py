@@ -4,12 +4,12 @@ from urllib.parse import urlsplit
 
 import streamlit as st
 
-from mer.datasets.base import AUDIO_SUFFIXES, MER500_CLASSES
-from pages._ui.data import Model, damaged_models, models
+from mer.data.clips import AUDIO_SUFFIXES, MER500_CLASSES
+from pages._ui.cached.models import Model, damaged_models, models
 from pages._ui.frame import page, page_file
-from pages._ui.links import chosen, remember
-from pages._ui.permission import shown
-from pages._ui.style import bilingual, plain
+from pages._ui.shell.links import chosen, remember
+from pages._ui.shell.permission import shown
+from pages._ui.shell.style import bilingual, plain
 
 SOURCES = {"Example": ":material/auto_awesome:", "Upload": ":material/upload:", "Record": ":material/mic:"}
 MODELS, UPLOAD_MB, UPLOAD_FILES, RECORD_SECONDS = 4, 50, 20, 60
@@ -49,7 +49,7 @@ def uploaded() -> list[tuple[str, bytes]]:
 
 def recorded() -> list[tuple[str, bytes]]:
     """A recording from the microphone, cut to a minute on the server."""
-    from mer.audio import beginning
+    from mer.audio.decode import beginning
 
     address = urlsplit(st.context.url or "")
     if address.scheme == "http" and address.hostname not in ("localhost", "127.0.0.1", "::1"):
@@ -63,7 +63,7 @@ def recorded() -> list[tuple[str, bytes]]:
 
 def example() -> list[tuple[str, bytes]]:
     """A generated clip of a chosen emotion."""
-    from mer.datasets.demo import example_clip
+    from mer.data.demo import example_clip
 
     chosen("example", MER500_CLASSES)
     label = st.pills(
@@ -76,9 +76,9 @@ def example() -> list[tuple[str, bytes]]:
 
 def judge(clips: list[tuple[str, bytes]], picked: list[Model]) -> None:
     """All clips in a table; the chosen one heard, seen and judged by each model."""
-    from pages._ui.clip import listen, show_analysis, show_model
-    from pages._ui.downloads import offer_predictions
-    from pages._ui.explaining import offer_explanation
+    from pages._ui.parts.clip import listen, show_analysis, show_model
+    from pages._ui.parts.downloads import offer_predictions
+    from pages._ui.parts.explanation import offer_explanation
 
     found = [
         (name, content, model, analysis)

@@ -2,12 +2,20 @@
 
 import streamlit as st
 
-from mer.published import CLASSES, DEVIATIONS, RESULTS, SOURCE, TEST_CLIPS, PublishedResult, majority
-from pages._ui.chart import forest
+from mer.experiments.study2022.published import (
+    CLASSES,
+    DEVIATIONS,
+    RESULTS,
+    SOURCE,
+    TEST_CLIPS,
+    PublishedResult,
+    majority,
+)
+from pages._ui.charts.base import forest
+from pages._ui.charts.confusion import matrix, most_confused
 from pages._ui.frame import page, page_file
-from pages._ui.links import chosen, remember
-from pages._ui.matrices import matrix, most_confused
-from pages._ui.style import interval, percent
+from pages._ui.shell.links import chosen, remember
+from pages._ui.shell.style import interval, percent
 
 
 def show_result(result: PublishedResult, shares: bool) -> None:

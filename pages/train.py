@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from mer.config import Config
-from mer.pace import duration
-from mer.presets import PRESETS, preset
-from pages._ui.datasets import pick_data
+from mer.config.presets import PRESETS, preset
+from mer.config.sections import Config
+from mer.utils.progress import duration
+from pages._ui.cached.datasets import pick_data
 from pages._ui.frame import page
-from pages._ui.launching import launch_and_watch, show_checks, spec_of, time_needed
-from pages._ui.links import chosen, remember
-from pages._ui.permission import button, confined, refusal, shown
-from pages._ui.settings import ask_settings
-from pages._ui.style import plain
+from pages._ui.parts.launch import launch_and_watch, show_checks, spec_of, time_needed
+from pages._ui.parts.settings import ask_settings
+from pages._ui.shell.links import chosen, remember
+from pages._ui.shell.permission import button, confined, refusal, shown
+from pages._ui.shell.style import plain
 
 WORDS = {
     "default": "What works best on real music: the end of a frozen network, a minute or two.",
@@ -26,7 +26,7 @@ WORDS = {
 
 def pick_backbones() -> Sequence[str]:
     """Networks of the zoo, with their size and whether their weights are here."""
-    from mer.backbones import ZOO  # torch
+    from mer.models.zoo import ZOO  # torch
 
     here = {name: entry.source.available() for name, entry in ZOO.items()}
     labels = {

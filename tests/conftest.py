@@ -19,7 +19,7 @@ import pytest
 import soundfile
 from hypothesis import HealthCheck, settings
 
-from mer.machine import processors
+from mer.utils.machine import processors
 
 # Networks here are so small that a second thread costs more than it gives; read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

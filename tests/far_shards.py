@@ -8,9 +8,9 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from mer.errors import StorageError
-from mer.shards.fill import fill
-from mer.spreading import over_ray
+from mer.data.shards.fill import fill
+from mer.jobs.spreading import over_ray
+from mer.utils.errors import StorageError
 from tests.shard_helpers import make_set
 
 

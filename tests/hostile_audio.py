@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from mer.audio import load
-from mer.errors import MerError
+from mer.audio.decode import load
+from mer.utils.errors import MerError
 from tests.memory import peak
 
 SHIPPED = Path(__file__).parents[1] / "checkpoints"
@@ -125,7 +125,7 @@ def hostile(count: int, *, seed: int) -> Iterator[bytes]:
 
 def try_all(count: int, *, seed: int) -> dict:
     """What became of each: {files, predicted, refused, other, slowest (s), peak (MB), reasons}."""
-    from mer.ensembles import open_predictor
+    from mer.inference.ensemble import open_predictor
 
     predictor = open_predictor(SHIPPED / "demo_mobilenet_v3_small")
     found, slowest, other = Counter(), 0.0, []

@@ -99,8 +99,8 @@ def main() -> None:
     import subprocess
     import tempfile
 
-    from mer.datasets.zips import unpack_zip
-    from mer.errors import MerError
+    from mer.data.zips import unpack_zip
+    from mer.utils.errors import MerError
 
     if len(sys.argv) < 2:
         for name, make in ALL.items():

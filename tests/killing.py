@@ -37,20 +37,20 @@ from safetensors.torch import load_file
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-import mer.callbacks
-import mer.experiments
-import mer.jobs
-import mer.tensors
-import mer.training
-from mer import files
-from mer.arrays import is_whole
-from mer.checkpoints import load_checkpoint
-from mer.errors import MerError
-from mer.experiments import Experiment
-from mer.material import Spec
-from mer.resume import load_state
-from mer.store import FeatureStore
-from mer.tracking import RunStore
+import mer.experiments.callbacks
+import mer.experiments.experiment
+import mer.jobs.queue
+import mer.models.tensors
+import mer.training.loop
+from mer.data.cache.arrays import is_whole
+from mer.data.cache.store import FeatureStore
+from mer.experiments.experiment import Experiment
+from mer.experiments.prepared import Spec
+from mer.models.checkpoint import load_checkpoint
+from mer.runs.store import RunStore
+from mer.training.state import load_state
+from mer.utils import files
+from mer.utils.errors import MerError
 from tests.run_helpers import tiny_config, write_songs
 
 KINDS = {  # what runs there are to be killed, and how they are begun
@@ -143,17 +143,17 @@ class Trap:
         shutil.rmtree = self.around(shutil.rmtree)
         for name in ("write_bytes", "write_text"):
             setattr(Path, name, self.halved(getattr(Path, name)))
-        mer.tensors.save_file = self.torn(mer.tensors.save_file)
+        mer.models.tensors.save_file = self.torn(mer.models.tensors.save_file)
         event.listen(Engine, "after_cursor_execute", lambda *rest: self.step())
         event.listen(Engine, "commit", lambda connection: self.step())
-        self.show(mer.experiments, "prepare", "preparing data")
-        self.show(mer.training._Loop, "_epoch", "training")
-        self.show(mer.callbacks, "save_state", "writing the state")
+        self.show(mer.experiments.experiment, "prepare", "preparing data")
+        self.show(mer.training.loop._Loop, "_epoch", "training")
+        self.show(mer.experiments.callbacks, "save_state", "writing the state")
         for name in ("create", "tag", "log", "finish"):
             self.show(RunStore, name, "writing to the database")
-        self.show(mer.experiments, "judge", "testing")
+        self.show(mer.experiments.experiment, "judge", "testing")
         self.show(RunStore, "save_folder", "writing a checkpoint")
-        self.show(mer.experiments, "headline", "finishing", stay=True)
+        self.show(mer.experiments.experiment, "headline", "finishing", stay=True)
 
     def around(self, function: Callable) -> Callable:
         """Just before it and just after."""
@@ -332,7 +332,7 @@ def go_on(kind: str, songs: Path) -> None:
     if kind == "a launched run":
         run_id = known[0].id if known else experiment.runs.create("a launched run", spec.to_dict())
         experiment.runs.enqueue(run_id)
-        mer.jobs.work(experiment, run_id)
+        mer.jobs.queue.work(experiment, run_id)
     elif known:
         experiment.resume(known[0].id)
     else:

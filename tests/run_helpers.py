@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mer.config import Config
+from mer.config.sections import Config
 
 RATE = 4000
 TINY = {

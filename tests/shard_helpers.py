@@ -5,8 +5,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mer.shards import ShardSet, make
-from mer.shards.layout import record
+from mer.data.shards.layout import record
+from mer.data.shards.make import make
+from mer.data.shards.read import ShardSet
 from tests.run_helpers import tiny_config, write_songs
 
 __all__ = ["CLIPS", "as_parquet", "make_set", "shard_files"]

@@ -20,16 +20,16 @@ from pathlib import Path
 
 import pytest
 
-import mer.runs
-from mer.tracking import RunStore
+import mer.runs.run
+from mer.runs.store import RunStore
 
 ROOT = Path(__file__).parents[1]
 AS_HOST = """
 import json, os, socket, sys
 socket.gethostname = lambda: os.environ["TEST_HOST"]
-import mer.beats, mer.callbacks, mer.runs
-mer.runs.SILENCE, mer.beats.EVERY = 4.0, 1.0
-mer.callbacks.SendState.__init__.__kwdefaults__["every"] = 0.0
+import mer.runs.heartbeat, mer.experiments.callbacks, mer.runs.run
+mer.runs.run.SILENCE, mer.runs.heartbeat.EVERY = 4.0, 1.0
+mer.experiments.callbacks.SendState.__init__.__kwdefaults__["every"] = 0.0
 from mer.cli import main
 sys.exit(main())
 """
@@ -174,7 +174,7 @@ class Machine:
         for key in ("MER_HOME", "MLFLOW_TRACKING_URI"):
             self.patch.setenv(key, self.settings[key])
         self.patch.setattr(socket, "gethostname", lambda: self.name)
-        self.patch.setattr(mer.runs, "SILENCE", 4.0)
+        self.patch.setattr(mer.runs.run, "SILENCE", 4.0)
         return RunStore.open()
 
     def start(self, *words: object) -> subprocess.Popen:

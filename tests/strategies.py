@@ -5,7 +5,7 @@ import typing
 
 from hypothesis import strategies as st
 
-from mer.config import AudioConfig, AugmentConfig, Config, MelConfig, SplitConfig, TrainConfig
+from mer.config.sections import AudioConfig, AugmentConfig, Config, MelConfig, SplitConfig, TrainConfig
 
 
 def values(section, field):

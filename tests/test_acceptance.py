@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mer.backbones import ZOO
+from mer.models.zoo import ZOO
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

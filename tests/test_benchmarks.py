@@ -17,7 +17,7 @@ from benchmarks.machine import PACKAGES
 from benchmarks.rows import ROWS, Bench, Measured, NotMeasuredError, Result, Row, chosen
 from benchmarks.timing import Times, alternate
 from mer.cli.parser import build_parser
-from mer.errors import ConfigError
+from mer.utils.errors import ConfigError
 
 ABOUT = {
     "machine": {"processor": "Abacus", "cores": 2, "memory_gib": 4.0, "system": "Linux"},

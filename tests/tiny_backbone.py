@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from mer.augment import TrainTransform
-from mer.backbones import ZOO, Backbone, configured_classifier
-from mer.cards import Card
-from mer.config import AugmentConfig, Config, TrainConfig
-from mer.features import Standardizer
-from mer.training import fit
-from mer.weights import TorchvisionWeights
-from mer.windows import WindowSet
+from mer.audio.mel import Standardizer
+from mer.audio.transforms import TrainTransform
+from mer.config.sections import AugmentConfig, Config, TrainConfig
+from mer.data.windows import WindowSet
+from mer.models.card import Card
+from mer.models.weights import TorchvisionWeights
+from mer.models.zoo import ZOO, Backbone, configured_classifier
+from mer.training.loop import fit
 
 SIZE = 16
 STANDARDIZER = Standardizer(-35.0, 10.0)

@@ -8,10 +8,10 @@ import sys
 
 import torch
 
-from mer.augment import TrainTransform
-from mer.config import AugmentConfig
-from mer.ranks import ALONE, Ranks, together
-from mer.training import Callback, Stop, fit
+from mer.audio.transforms import TrainTransform
+from mer.config.sections import AugmentConfig
+from mer.training.distributed import ALONE, Ranks, together
+from mer.training.loop import Callback, Stop, fit
 from tests.tiny_backbone import STANDARDIZER, tiny_config, tiny_model, tiny_zoo, tones_or_beats
 
 # 22 windows in batches of 8, and so a last one of 6: three for each of two.

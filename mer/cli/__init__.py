@@ -11,8 +11,8 @@ import threading
 from collections.abc import Sequence
 
 from mer.cli.parser import build_parser
-from mer.errors import MerError
-from mer.machine import wait_briefly
+from mer.utils.errors import MerError
+from mer.utils.machine import wait_briefly
 
 __all__ = ["main"]
 

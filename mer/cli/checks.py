@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from mer.cli.output import Bars, emit, table
 from mer.cli.specs import asked_config, asked_preset, command_for, make_spec
-from mer.controls import CONTROLS
+from mer.data.cache.controls import CONTROLS
 
 if TYPE_CHECKING:
-    from mer.outcomes import Outcome
+    from mer.runs.outcomes import Outcome
 
 FOUND = 1  # exit status of a check that found something
 
@@ -17,9 +17,9 @@ FOUND = 1  # exit status of a check that found something
 def _trained(arguments: Namespace, **changes: object) -> "tuple[Outcome, list[dict]]":
     """The outcome of a run with these changes, and its predictions."""
     from mer.cli.epochs import EpochBar
-    from mer.experiments import Experiment
-    from mer.results import read_predictions
-    from mer.tracking import RunStore
+    from mer.experiments.experiment import Experiment
+    from mer.runs.results import read_predictions
+    from mer.runs.store import RunStore
 
     spec = make_spec(arguments, asked_config(arguments, **changes))
     spec = replace(spec, command=command_for(spec, preset_name=asked_preset(arguments)))
@@ -31,7 +31,7 @@ def _trained(arguments: Namespace, **changes: object) -> "tuple[Outcome, list[di
 
 def controls(arguments: Namespace) -> int:
     """Train on shuffled labels, silence and noise; the status is 1 if anything scores above guessing."""
-    from mer.verdicts import control_of
+    from mer.experiments.verdicts import control_of
 
     found = []
     for control in CONTROLS:
@@ -58,9 +58,9 @@ def controls(arguments: Namespace) -> int:
 
 def check_leak(arguments: Namespace) -> None:
     """Train twice, with songs kept apart and with songs on both sides of the split, and compare."""
-    from mer.leaks import leak_of
-    from mer.results import read_baseline
-    from mer.tracking import RunStore
+    from mer.experiments.leaks import leak_of
+    from mer.runs.results import read_baseline
+    from mer.runs.store import RunStore
 
     (kept, first), (parted, second) = (_trained(arguments, group_by_song=apart) for apart in (True, False))
     found = {"network": leak_of(first, second)}

@@ -6,14 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from mer.cluster import Needs, require
-from mer.errors import ConfigError, MerError
+from mer.jobs.ray_cluster import Needs, require
+from mer.utils.errors import ConfigError, MerError
 
 if TYPE_CHECKING:
-    from mer.fleet import Fleet
-    from mer.material import Spec
-    from mer.outcomes import Outcome
-    from mer.runs import Run
+    from mer.experiments.prepared import Spec
+    from mer.jobs.ray_driver import Fleet
+    from mer.runs.outcomes import Outcome
+    from mer.runs.run import Run
 
 OPTIONS = ("workers", "cpus_per_worker", "gpus_per_worker", "memory_per_worker")
 
@@ -34,8 +34,8 @@ def asked_needs(arguments: Namespace) -> Needs | None:
 @contextmanager
 def _fleet(needs: Needs) -> "Iterator[Fleet]":
     from mer.cli.epochs import EpochBar
-    from mer.fleet import Fleet
-    from mer.tracking import RunStore
+    from mer.jobs.ray_driver import Fleet
+    from mer.runs.store import RunStore
 
     with Fleet.joined(RunStore.open, needs, callbacks=[EpochBar()]) as fleet:
         yield fleet
@@ -43,7 +43,7 @@ def _fleet(needs: Needs) -> "Iterator[Fleet]":
 
 def train_on_cluster(spec: "Spec", needs: Needs) -> "Outcome":
     """A new run, driven by this process."""
-    from mer.jobs import enrol, inspect
+    from mer.jobs.queue import enrol, inspect
 
     inspect(spec)
     with _fleet(needs) as fleet:
@@ -58,7 +58,7 @@ def work_on_cluster(run: "Run") -> "Outcome":
 
 def sweep_on_cluster(specs: "Sequence[Spec]", needs: Needs) -> "list[Outcome | MerError]":
     """A new run each, all at once: what became of it, or why it failed."""
-    from mer.jobs import enrol
+    from mer.jobs.queue import enrol
 
     def one(fleet: "Fleet", spec: "Spec") -> "Outcome | MerError":
         try:
@@ -75,7 +75,7 @@ def sweep_on_cluster(specs: "Sequence[Spec]", needs: Needs) -> "list[Outcome | M
 
 
 def _work(fleet: "Fleet", run_id: str) -> "Outcome":
-    from mer.fleet import OnCluster
-    from mer.jobs import work
+    from mer.jobs.queue import work
+    from mer.jobs.ray_driver import OnCluster
 
     return work(OnCluster(fleet), run_id)

@@ -4,15 +4,15 @@ from argparse import Namespace
 
 from mer.cli.output import Bars, emit, table
 from mer.cli.specs import given_settings, make_spec
-from mer.config import Config
-from mer.datasets import load_dataset
-from mer.errors import ConfigError
-from mer.presets import preset
+from mer.config.presets import preset
+from mer.config.sections import Config
+from mer.data.load import load_dataset
+from mer.utils.errors import ConfigError
 
 
 def data_demo(arguments: Namespace) -> None:
     """Generate the synthetic corpus."""
-    from mer.datasets.demo import write_demo
+    from mer.data.demo import write_demo
 
     bars = Bars()
     write_demo(
@@ -28,7 +28,7 @@ def data_demo(arguments: Namespace) -> None:
 
 def data_fetch(arguments: Namespace) -> None:
     """Download from Kaggle."""
-    from mer.datasets.kaggle import fetch
+    from mer.data.kaggle import fetch
 
     path = fetch(arguments.name, arguments.out)
     emit({"path": str(path)}, as_json=arguments.json, text=f"{arguments.name} is in {path}")
@@ -36,8 +36,8 @@ def data_fetch(arguments: Namespace) -> None:
 
 def data_check(arguments: Namespace) -> None:
     """Check a data set."""
-    from mer.datasets.check import check
-    from mer.store import FeatureStore
+    from mer.data.cache.store import FeatureStore
+    from mer.data.check import check
 
     dataset = load_dataset(
         arguments.path, label_column=arguments.label_column, song_column=arguments.song_column
@@ -48,7 +48,7 @@ def data_check(arguments: Namespace) -> None:
 
 def prepare(arguments: Namespace) -> None:
     """Fill the feature store, or a sharded set."""
-    from mer.material import prepare as prepare_material
+    from mer.experiments.prepared import prepare as prepare_material
 
     config = preset(arguments.preset).updated(**given_settings(arguments))
     if arguments.shards:
@@ -73,8 +73,8 @@ def _refuse_for_store(arguments: Namespace) -> None:
 
 def _prepare_shards(arguments: Namespace, config: Config) -> None:
     """Make a sharded set of a Parquet manifest."""
-    from mer.shards import make
-    from mer.spreading import over_ray
+    from mer.data.shards.make import make
+    from mer.jobs.spreading import over_ray
 
     bars, out = Bars(), arguments.shards.absolute()
     made = make(

@@ -7,16 +7,16 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from mer.cli.output import emit, table
-from mer.files import new_folder
+from mer.utils.files import new_folder
 
 if TYPE_CHECKING:
-    from mer.joining import Joined
+    from mer.experiments.ensembling import Joined
 
 
 def ensemble(arguments: Namespace) -> None:
     """Join finished runs, and copy the checkpoint into a new folder if one is named."""
-    from mer.joining import join
-    from mer.tracking import RunStore
+    from mer.experiments.ensembling import join
+    from mer.runs.store import RunStore
 
     command = shlex.join(["python", "-m", "mer", *arguments.words])
     with new_folder(arguments.out) if arguments.out else nullcontext() as draft:

@@ -4,7 +4,7 @@ import sys
 
 from tqdm import tqdm
 
-from mer.training import Callback, State, Step
+from mer.training.loop import Callback, State, Step
 
 __all__ = ["EpochBar"]
 

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 from mer.cli.output import Bars, emit
 
 if TYPE_CHECKING:
-    from mer.explain import Explanation
+    from mer.inference.explain import Explanation
 
 
 def explain(arguments: Namespace) -> None:
     """Write where a network looked in a clip, what is to be heard there, and whether it matters."""
-    from mer.drawing import FILES, write_explanation
-    from mer.ensembles import open_predictor
-    from mer.explain import explain
-    from mer.files import new_folder
+    from mer.inference.ensemble import open_predictor
+    from mer.inference.explain import explain
+    from mer.inference.explain_files import FILES, write_explanation
+    from mer.utils.files import new_folder
 
     bars = Bars()
     with new_folder(arguments.out) as draft:

@@ -7,22 +7,22 @@ from uuid import uuid4
 
 from mer.cli.output import Bars, emit, percent, table
 from mer.cli.specs import command_for, given_settings, make_spec
-from mer.errors import MerError
+from mer.utils.errors import MerError
 
 if TYPE_CHECKING:
-    from mer.ladder import Step
-    from mer.material import Spec
-    from mer.tracking import RunStore
+    from mer.experiments.prepared import Spec
+    from mer.experiments.study2022.ladder import Step
+    from mer.runs.store import RunStore
 
 
 def ladder(arguments: Namespace) -> int:
     """Train every rung, one after the other, and say what each is worth; a failure does not stop the rest."""
-    from mer.tracking import RunStore
+    from mer.runs.store import RunStore
 
     specs = _specs(arguments)
     name = specs[0].ladder
     if arguments.detach:
-        from mer.jobs import launch
+        from mer.jobs.queue import launch
 
         found = [launch(RunStore.open(), spec) for spec in specs]
         text = f"{len(found)} runs are queued; see the page Ladder, or: mer runs list"
@@ -44,7 +44,7 @@ def ladder(arguments: Namespace) -> int:
 
 
 def _specs(arguments: Namespace) -> list["Spec"]:
-    from mer.ladder import rungs
+    from mer.experiments.study2022.ladder import rungs
 
     name, specs = uuid4().hex, []
     for rung in rungs(**given_settings(arguments)):
@@ -57,8 +57,8 @@ def _specs(arguments: Namespace) -> list["Spec"]:
 def _climb(specs: list["Spec"]) -> tuple[bool, list[dict[str, str]]]:
     """Train each; True if it was stopped, and what failed. Raises MerError if not even one run began."""
     from mer.cli.epochs import EpochBar
-    from mer.experiments import Experiment
-    from mer.tracking import RunStore
+    from mer.experiments.experiment import Experiment
+    from mer.runs.store import RunStore
 
     experiment = Experiment(RunStore.open, callbacks=[EpochBar()], notify=Bars())
     failed = []
@@ -76,8 +76,8 @@ def _climb(specs: list["Spec"]) -> tuple[bool, list[dict[str, str]]]:
 
 
 def _read(store: "RunStore", name: str) -> list["Step"]:
-    from mer.ladder import climbed, ladders
-    from mer.results import read_predictions, read_scores
+    from mer.experiments.study2022.ladder import climbed, ladders
+    from mer.runs.results import read_predictions, read_scores
 
     runs = ladders(store.runs()).get(name, [])
     return climbed(runs, lambda run: read_scores(store, run.id), lambda run: read_predictions(store, run.id))
@@ -107,7 +107,7 @@ def _plain(step: "Step") -> dict[str, Any]:
 
 def _published() -> list[dict[str, Any]]:
     """What the study itself reported, for the same table."""
-    from mer.published import RESULTS, TEST_CLIPS, majority
+    from mer.experiments.study2022.published import RESULTS, TEST_CLIPS, majority
 
     return [
         {

@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mer.cli.output import Bars, emit, percent, table
-from mer.errors import AudioError, MerError
-from mer.runs import Run
+from mer.runs.run import Run
+from mer.utils.errors import AudioError, MerError
 
 if TYPE_CHECKING:
-    from mer.inference import Prediction
+    from mer.inference.predictor import Prediction
 
 HANDFUL = 5  # files predicted before a bar would be read
 
 
 def evaluate(arguments: Namespace) -> None:
     """Score a checkpoint on a data set."""
-    from mer.evaluation import evaluate_checkpoint
+    from mer.inference.evaluate import evaluate_checkpoint
 
     scores = evaluate_checkpoint(
         arguments.checkpoint,
@@ -31,7 +31,7 @@ def evaluate(arguments: Namespace) -> None:
 
 
 def _scores_text(scores: dict) -> str:
-    from mer.metrics import columns
+    from mer.metrics.scores import columns
 
     rows = [
         ("by song", percent(scores, "song_accuracy")),
@@ -55,8 +55,8 @@ def _scores_text(scores: dict) -> str:
 
 def predict(arguments: Namespace) -> int:
     """Predict each file; files that cannot be used are named at the end and make the status 2."""
-    from mer.ensembles import open_predictor
-    from mer.inference import audio_files
+    from mer.inference.ensemble import open_predictor
+    from mer.inference.predictor import audio_files
 
     predictor = open_predictor(arguments.checkpoint)
     files: list[Path] = []
@@ -83,8 +83,8 @@ def predict(arguments: Namespace) -> int:
 
 def timeline(arguments: Namespace) -> int:
     """Write a CSV of probabilities at a fixed rate."""
-    from mer.ensembles import open_predictor
-    from mer.timeline import write_timeline
+    from mer.inference.ensemble import open_predictor
+    from mer.inference.timeline import write_timeline
 
     predictor = open_predictor(arguments.checkpoint)
     count = write_timeline(predictor, arguments.file, arguments.out, rate=arguments.rate)
@@ -95,9 +95,9 @@ def timeline(arguments: Namespace) -> int:
 
 def stimuli(arguments: Namespace) -> int:
     """Choose, match and write clips for a listening experiment."""
-    from mer.datasets import load_dataset
-    from mer.ensembles import open_predictor
-    from mer.stimuli import candidates, export, match
+    from mer.data.load import load_dataset
+    from mer.inference.ensemble import open_predictor
+    from mer.inference.stimuli import candidates, export, match
 
     dataset = load_dataset(
         arguments.data, label_column=arguments.label_column, song_column=arguments.song_column
@@ -127,9 +127,9 @@ def _notes(file: Path, prediction: "Prediction") -> list[str]:
 
 def export(arguments: Namespace) -> None:
     """Copy a finished run's checkpoint to a new folder."""
-    from mer.checkpoints import copy_checkpoint
-    from mer.errors import RunError
-    from mer.tracking import RunStore
+    from mer.models.checkpoint import copy_checkpoint
+    from mer.runs.store import RunStore
+    from mer.utils.errors import RunError
 
     runs = RunStore.open()
     run = runs.get(arguments.name)
@@ -149,7 +149,7 @@ def export(arguments: Namespace) -> None:
 
 def convert(arguments: Namespace) -> None:
     """Write a checkpoint as ONNX or as a program of torch.export."""
-    from mer.portable import convert
+    from mer.inference.export import convert
 
     found = convert(arguments.checkpoint, arguments.out)
     text = (

@@ -8,8 +8,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from mer.names import visible
-from mer.pace import Pace
+from mer.utils.progress import Pace
+from mer.utils.text import visible
 
 __all__ = ["Bars", "emit", "percent", "table"]
 

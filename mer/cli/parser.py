@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Literal, NoReturn
 
 from mer.cli import checks, data, ensembles, explain, ladder, models, runs, serve, store, train, zoo
-from mer.config import AudioConfig, AugmentConfig, MelConfig, SplitConfig, TrainConfig
-from mer.presets import PRESETS
-from mer.settings import Section
+from mer.config.presets import PRESETS
+from mer.config.sections import AudioConfig, AugmentConfig, MelConfig, SplitConfig, TrainConfig
+from mer.config.settings import Section
 
 __all__ = ["build_parser"]
 

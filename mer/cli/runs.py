@@ -4,8 +4,8 @@ from argparse import Namespace
 from datetime import datetime
 
 from mer.cli.output import emit, table
-from mer.runs import Run
-from mer.tracking import RunStore
+from mer.runs.run import Run
+from mer.runs.store import RunStore
 
 
 def _summary(run: Run) -> dict:
@@ -55,7 +55,7 @@ def runs_show(arguments: Namespace) -> None:
 
 def runs_cancel(arguments: Namespace) -> None:
     """Stop a run at its next step."""
-    from mer.jobs import cancel
+    from mer.jobs.queue import cancel
 
     run = cancel(RunStore.open(), arguments.name)
     emit(
@@ -69,7 +69,7 @@ def runs_resume(arguments: Namespace) -> int:
     """Go on with an unfinished run."""
     from mer.cli.cluster import work_on_cluster
     from mer.cli.train import run_together, show_outcome
-    from mer.jobs import relaunch, requeue
+    from mer.jobs.queue import relaunch, requeue
 
     if arguments.detach:
         run = relaunch(RunStore.open(), arguments.name)
@@ -88,8 +88,8 @@ def runs_work(arguments: Namespace) -> int:
     from mer.cli.cluster import work_on_cluster
     from mer.cli.epochs import EpochBar
     from mer.cli.train import show_outcome
-    from mer.experiments import Experiment
-    from mer.jobs import work
+    from mer.experiments.experiment import Experiment
+    from mer.jobs.queue import work
 
     run = RunStore.open().get(arguments.name)
     if run.needs:
@@ -100,7 +100,7 @@ def runs_work(arguments: Namespace) -> int:
 
 def runs_delete(arguments: Namespace) -> None:
     """Remove a run, and the runs of its folds, from all listings."""
-    from mer.jobs import delete
+    from mer.jobs.queue import delete
 
     run = delete(RunStore.open(), arguments.name)
     emit({"run_id": run.id, "deleted": True}, as_json=arguments.json, text=f"run {run.id[:8]} is deleted")

@@ -11,9 +11,9 @@ def serve(arguments: Namespace) -> None:
     """Serve a checkpoint over HTTP until stopped."""
     import uvicorn
 
-    from mer.ensembles import open_predictor
-    from mer.machine import cores
-    from mer.serving import Limits, application, bound
+    from mer.inference.ensemble import open_predictor
+    from mer.inference.serve import Limits, application, bound
+    from mer.utils.machine import cores
 
     listener = open_predictor(arguments.checkpoint)
     limits = Limits(

@@ -5,13 +5,13 @@ import shlex
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from mer.config import Config
-from mer.errors import ConfigError
-from mer.presets import preset
-from mer.settings import Section
+from mer.config.presets import preset
+from mer.config.sections import Config
+from mer.config.settings import Section
+from mer.utils.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mer.material import Spec
+    from mer.experiments.prepared import Spec
 
 __all__ = ["asked_config", "asked_preset", "command_for", "given_settings", "make_spec"]
 
@@ -39,7 +39,7 @@ def asked_config(arguments: Namespace, **changes: object) -> Config:
 
 def make_spec(arguments: Namespace, config: Config) -> "Spec":
     """Data, columns, settings, and the command as typed."""
-    from mer.material import Spec
+    from mer.experiments.prepared import Spec
 
     return Spec(
         data=str((getattr(arguments, "data", None) or arguments.path).absolute()),

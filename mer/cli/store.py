@@ -5,17 +5,17 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from mer.cli.output import emit, table
-from mer.errors import ConfigError, RunError
-from mer.tracking import RunStore
+from mer.runs.store import RunStore
+from mer.utils.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
-    from mer.upkeep import Part
+    from mer.data.cache.pruning import Part
 
 
 def store(arguments: Namespace) -> None:
     """What is in the store, the largest first."""
-    from mer.store import FeatureStore
-    from mer.upkeep import parts, size
+    from mer.data.cache.pruning import parts, size
+    from mer.data.cache.store import FeatureStore
 
     root = FeatureStore.default().root
     found = parts(root)
@@ -49,8 +49,8 @@ def _day(moment: float) -> str:
 
 def store_prune(arguments: Namespace) -> None:
     """Remove what no run can use, and more if asked to; not while a run may be using it."""
-    from mer.store import FeatureStore
-    from mer.upkeep import prune
+    from mer.data.cache.pruning import prune
+    from mer.data.cache.store import FeatureStore
 
     if arguments.unused is not None and not arguments.unused >= 0:
         raise ConfigError(f"--unused {arguments.unused:g} should be a number of days from 0")

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 from mer.cli.cluster import asked_needs, sweep_on_cluster, train_on_cluster
 from mer.cli.output import Bars, emit, table
 from mer.cli.specs import asked_config, make_spec
-from mer.errors import ConfigError, MerError
+from mer.utils.errors import ConfigError, MerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mer.experiments import Experiment
-    from mer.material import Spec
-    from mer.outcomes import Outcome
+    from mer.experiments.experiment import Experiment
+    from mer.experiments.prepared import Spec
+    from mer.runs.outcomes import Outcome
 
 
 def train(arguments: Namespace) -> int:
@@ -30,9 +30,9 @@ def train(arguments: Namespace) -> int:
 def run_together(work: "Callable[[Experiment], Outcome]", *, as_json: bool) -> int:
     """Work on a run, with all processes that torchrun started, if it did; show what became of it."""
     from mer.cli.epochs import EpochBar
-    from mer.experiments import Experiment
-    from mer.following import lead_or_follow
-    from mer.tracking import RunStore
+    from mer.experiments.experiment import Experiment
+    from mer.experiments.torchrun import lead_or_follow
+    from mer.runs.store import RunStore
 
     outcome = lead_or_follow(
         lambda ranks: work(Experiment(RunStore.open, callbacks=[EpochBar()], notify=Bars(), ranks=ranks))
@@ -41,8 +41,8 @@ def run_together(work: "Callable[[Experiment], Outcome]", *, as_json: bool) -> i
 
 
 def _launch(spec: "Spec", needs: str, *, as_json: bool) -> int:
-    from mer.jobs import launch, log_path
-    from mer.tracking import RunStore
+    from mer.jobs.queue import launch, log_path
+    from mer.runs.store import RunStore
 
     run_id = launch(RunStore.open(), spec, needs=needs)
     data = {"run_id": run_id, "status": "queued", "metrics": {}, "checkpoint": None}
@@ -91,7 +91,7 @@ def _outcome_text(outcome: "Outcome") -> str:
 
 def sweep(arguments: Namespace) -> int:
     """Train each backbone with each batch size; one failure does not stop the rest."""
-    from mer.backbones import ZOO, get_backbone
+    from mer.models.zoo import ZOO, get_backbone
 
     needs = asked_needs(arguments)
     names = list(ZOO) if arguments.backbones == "all" else arguments.backbones.split(",")
@@ -117,8 +117,8 @@ def sweep(arguments: Namespace) -> int:
 def _one_by_one(specs: "list[Spec]") -> "Iterator[Outcome | MerError]":
     """Train one after the other, up to one that is stopped."""
     from mer.cli.epochs import EpochBar
-    from mer.experiments import Experiment
-    from mer.tracking import RunStore
+    from mer.experiments.experiment import Experiment
+    from mer.runs.store import RunStore
 
     experiment = Experiment(RunStore.open, callbacks=[EpochBar()], notify=Bars())
     for spec in specs:

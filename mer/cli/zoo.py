@@ -7,7 +7,7 @@ from mer.cli.output import emit, table
 
 def zoo(arguments: Namespace) -> None:
     """All networks of the zoo."""
-    from mer.backbones import ZOO
+    from mer.models.zoo import ZOO
 
     rows = [
         {
@@ -33,8 +33,8 @@ def zoo(arguments: Namespace) -> None:
 
 def zoo_fetch(arguments: Namespace) -> None:
     """Bring weights here, check their hashes, and copy them to --out."""
-    from mer.backbones import ZOO, get_backbone
-    from mer.weights import fetch
+    from mer.models.weights import fetch
+    from mer.models.zoo import ZOO, get_backbone
 
     names = list(ZOO) if arguments.name == "all" else [arguments.name]
     found = {name: str(fetch(get_backbone(name).source, arguments.out)) for name in names}

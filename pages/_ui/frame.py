@@ -14,10 +14,10 @@ from pathlib import Path
 
 import streamlit as st
 
-from mer.errors import MerError
-from mer.machine import wait_asleep
-from pages._ui.permission import identity, shown
-from pages._ui.style import STATUS, counted, plain
+from mer.utils.errors import MerError
+from mer.utils.machine import wait_asleep
+from pages._ui.shell.permission import identity, shown
+from pages._ui.shell.style import STATUS, counted, plain
 
 __all__ = ["PAGES", "guarded", "navigation", "page", "page_file"]
 
@@ -101,8 +101,8 @@ def guarded(said: set[str] | None = None) -> Iterator[None]:
 
 def _machine() -> None:
     """One line of state: where it computes, how many at once, and what is active."""
-    from mer.machine import gpus, processors, slots
-    from pages._ui.data import active_runs
+    from mer.utils.machine import gpus, processors, slots
+    from pages._ui.cached.models import active_runs
 
     device = f"{gpus()} GPU" if gpus() else f"CPU, {counted(len(processors()), 'core')}"
     st.caption(f"{device} · {counted(slots(), 'run')} at a time")

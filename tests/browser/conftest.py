@@ -93,7 +93,7 @@ def server(tmp_path_factory):
     server = Server(home)
     data = home / "data" / "demo"
     server.mer("data", "demo", "--out", data, "--clips-per-class", "8")
-    code = f"from mer.library import add; add({str(data)!r}, source='demo')"
+    code = f"from mer.data.library import add; add({str(data)!r}, source='demo')"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=server.settings, check=True)
     server.mer("train", "--data", data, "--preset", "quick", "--epochs", "2")
     yield server.start()

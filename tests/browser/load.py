@@ -29,7 +29,7 @@ import psutil
 import soundfile
 from websockets.exceptions import ConnectionClosed
 
-from mer.tracking import RunStore
+from mer.runs.store import RunStore
 from tests.browser.conftest import ROOT, Server
 from tests.browser.tab import Tab, TroubleError
 
@@ -292,7 +292,7 @@ def furnish(home: Path) -> Path:
     """A home with a small demo corpus that it knows and a finished run; returns the corpus."""
     server, data = Server(home), home / "data" / "demo"
     server.mer("data", "demo", "--out", data, "--clips-per-class", "8")
-    code = f"from mer.library import add; add({str(data)!r}, source='demo')"
+    code = f"from mer.data.library import add; add({str(data)!r}, source='demo')"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=server.settings, check=True)
     server.mer("train", "--data", data, "--preset", "quick", "--epochs", "2", "--no-baseline")
     return data

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from mer.ladder import rungs
+from mer.experiments.study2022.ladder import rungs
 from tests.browser.conftest import settle, text_of
 
 MINUTES = 15  # on two cores that others use too; six or so on idle ones

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from mer import verdicts
 from mer.cli import main
-from mer.tracking import RunStore
+from mer.experiments import verdicts
+from mer.runs.store import RunStore
 from tests.run_helpers import TINY
 
 OPTIONS = [f"--{key.replace('_', '-')}={value}" for key, value in (TINY | {"epochs": 1}).items()]
@@ -44,8 +44,8 @@ def test_a_score_above_guessing_is_told_and_is_the_exit_status(mer, monkeypatch)
 
 
 def test_a_check_that_is_stopped_says_nothing(mer, monkeypatch):
-    from mer.experiments import Experiment
-    from mer.outcomes import Outcome
+    from mer.experiments.experiment import Experiment
+    from mer.runs.outcomes import Outcome
 
     monkeypatch.setattr(Experiment, "train", lambda self, spec: Outcome("abc", "stopped"))
     assert mer("controls") == (130, "")

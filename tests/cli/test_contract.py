@@ -11,7 +11,7 @@ import pytest
 
 from mer.cli import main
 from mer.cli.parser import build_parser
-from mer.tracking import RunStore
+from mer.runs.store import RunStore
 from tests.run_helpers import TINY, write_songs
 
 OPTIONS = [*(f"--{key.replace('_', '-')}={value}" for key, value in TINY.items()), "--no-baseline"]

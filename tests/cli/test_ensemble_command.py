@@ -5,8 +5,8 @@ import json
 import pytest
 
 from mer.cli import main
-from mer.ensembles import open_predictor
-from mer.tracking import RunStore
+from mer.inference.ensemble import open_predictor
+from mer.runs.store import RunStore
 from tests.run_helpers import TINY, write_songs
 from tests.tiny_backbone import tiny_zoo
 

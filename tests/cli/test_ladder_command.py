@@ -5,8 +5,8 @@ import json
 import pytest
 
 from mer.cli import main
-from mer.ladder import ASIDE, START, rungs
-from mer.tracking import RunStore
+from mer.experiments.study2022.ladder import ASIDE, START, rungs
+from mer.runs.store import RunStore
 from tests.run_helpers import TINY
 from tests.tiny_backbone import tiny_zoo
 
@@ -61,7 +61,7 @@ def test_the_runs_belong_to_one_ladder_and_are_named_after_their_rungs(climbed, 
 
 
 def test_the_table_names_each_rung_and_the_study(mer, song_corpus, monkeypatch):
-    monkeypatch.setattr("mer.ladder.rungs", lambda **held: rungs(**held)[:2])
+    monkeypatch.setattr("mer.experiments.study2022.ladder.rungs", lambda **held: rungs(**held)[:2])
     status, out, _ = mer("ladder", "--data", song_corpus, *OPTIONS)
     assert status == 0
     lines = out.splitlines()
@@ -73,7 +73,7 @@ def test_the_table_names_each_rung_and_the_study(mer, song_corpus, monkeypatch):
 
 def test_a_rung_that_fails_is_named_and_the_others_are_climbed(mer, song_corpus, monkeypatch):
     broken = [rungs(**SETTINGS)[0], rungs(**(SETTINGS | {"backbone": "resnet19"}))[1], rungs(**SETTINGS)[2]]
-    monkeypatch.setattr("mer.ladder.rungs", lambda **held: broken)
+    monkeypatch.setattr("mer.experiments.study2022.ladder.rungs", lambda **held: broken)
     status, out, _ = mer("ladder", "--data", song_corpus, *OPTIONS, "--json")
     found = json.loads(out)
     assert status == 0
@@ -90,7 +90,7 @@ def test_where_every_rung_fails_the_error_is_said(mer, tmp_path):
 
 def test_a_detached_ladder_is_queued(mer, song_corpus, monkeypatch):
     specs = []
-    monkeypatch.setattr("mer.jobs.launch", lambda store, spec: specs.append(spec) or f"run{len(specs)}")
+    monkeypatch.setattr("mer.jobs.queue.launch", lambda store, spec: specs.append(spec) or f"run{len(specs)}")
     status, out, _ = mer("ladder", "--data", song_corpus, *OPTIONS, "--detach", "--json")
     found = json.loads(out)
     assert status == 0

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from mer.cli.parser import NOT_OPTIONS, SECTIONS, build_parser
 from mer.cli.specs import asked_preset, command_for, given_settings, make_spec
-from mer.config import Config
-from mer.errors import ConfigError
-from mer.material import Spec
-from mer.presets import PRESETS, preset
+from mer.config.presets import PRESETS, preset
+from mer.config.sections import Config
+from mer.experiments.prepared import Spec
+from mer.utils.errors import ConfigError
 
 
 def values(hint, low, high):

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from mer.cli import main
-from mer.material import Spec
-from mer.tracking import RunStore
+from mer.experiments.prepared import Spec
+from mer.runs.store import RunStore
 from tests.run_helpers import tiny_config, write_songs
 
 

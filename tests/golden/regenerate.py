@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from mer.config import Config, SplitConfig
-from mer.datasets import MER500_CLASSES, Clip
-from mer.metrics import evaluate
-from mer.splits import split_clips
+from mer.config.sections import Config, SplitConfig
+from mer.data.clips import MER500_CLASSES, Clip
+from mer.data.splits import split_clips
+from mer.metrics.scores import evaluate
 
 SETTINGS = Path(__file__).with_name("settings.json")
 SPLITS = Path(__file__).with_name("splits.json")

@@ -18,15 +18,15 @@ import pytest
 import streamlit as st
 from streamlit.components.v2.component_manager import BidiComponentManager
 
-from mer.baseline import with_baseline
-from mer.combining import score_rows
-from mer.experiments import Experiment
-from mer.library import add
-from mer.material import Spec
-from mer.records import headline
-from mer.tracking import RunStore
-from mer.training import Callback
-from pages._ui import datasets
+from mer.data.library import add
+from mer.experiments.baseline import with_baseline
+from mer.experiments.experiment import Experiment
+from mer.experiments.prepared import Spec
+from mer.experiments.records import headline
+from mer.metrics.predictions import score_rows
+from mer.runs.store import RunStore
+from mer.training.loop import Callback
+from pages._ui.cached import datasets
 from tests.run_helpers import tiny_config, write_songs
 
 

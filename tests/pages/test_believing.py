@@ -2,7 +2,7 @@
 
 import pytest
 
-from mer.controls import CONTROLS
+from mer.data.cache.controls import CONTROLS
 from tests.page_helpers import errors, links, opened, said
 from tests.run_helpers import tiny_config
 

@@ -5,10 +5,10 @@ import io
 
 import pytest
 
-from mer.results import test_key as key_of
-from pages._ui import evaluated
-from pages._ui.evaluated import SVM_TITLE
-from pages._ui.ranking import differences, leaderboard
+from mer.runs.results import test_key as key_of
+from pages._ui.cached import results as evaluated
+from pages._ui.cached.results import SVM_TITLE
+from pages._ui.parts.leaderboard import differences, leaderboard
 from tests.page_helpers import errors, links, opened, said
 from tests.run_helpers import tiny_config
 

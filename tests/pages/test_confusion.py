@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from mer.results import NEWER
+from mer.runs.results import NEWER
 from tests.page_helpers import errors, links, opened, said
 
 ROWS = [(f"Sad/{n}{part}.wav", f"Sad {n}", "Sad", "Happy") for n in range(4) for part in "ab"]

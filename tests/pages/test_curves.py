@@ -2,10 +2,11 @@
 
 import pytest
 
-from mer.runs import Run
-from pages._ui import curves, data
-from pages._ui.curves import POINTS, best_and_last, read_curves
-from pages._ui.data import history
+from mer.runs.run import Run
+from pages._ui.cached import models as data
+from pages._ui.cached.models import history
+from pages._ui.charts import curves
+from pages._ui.charts.curves import POINTS, best_and_last, read_curves
 
 
 def run_of(status="finished", *, steps="120", epochs=3, **metrics):

@@ -6,10 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from mer.errors import DataError, MerError
-from mer.library import add, known
-from pages._ui import adding, browse, changes, datasets, steps
-from pages._ui.datasets import report
+from mer.data.library import add, known
+from mer.utils.errors import DataError, MerError
+from pages._ui.cached import datasets
+from pages._ui.cached.datasets import report
+from pages._ui.parts import add_data as adding
+from pages._ui.parts import browse, steps
+from pages._ui.shell import changes
 from tests.page_helpers import as_read, by_label, errors, links, opened, page_at, said
 from tests.run_helpers import write_songs
 

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 import soundfile
 
-from mer import explain as core
-from mer.config import Config
-from mer.deletion import Deletion
-from mer.errors import BackboneError
-from mer.experiments import Experiment
-from mer.features import mel_frequencies
-from mer.material import Spec
-from pages._ui import explaining
-from pages._ui.data import predictor
-from pages._ui.evaluated import predictions
-from pages._ui.evaluated import tested_by as by_whom
-from pages._ui.sound import deletion_curves, explained
+from mer.audio.mel import mel_frequencies
+from mer.config.sections import Config
+from mer.experiments.experiment import Experiment
+from mer.experiments.prepared import Spec
+from mer.inference import explain as core
+from mer.inference.deletion import Deletion
+from mer.utils.errors import BackboneError
+from pages._ui.cached.models import predictor
+from pages._ui.cached.results import predictions
+from pages._ui.cached.results import tested_by as by_whom
+from pages._ui.charts.sound import deletion_curves, explained
+from pages._ui.parts import explanation as explaining
 from tests.page_helpers import by_label, errors, opened, page_at, said
 from tests.run_helpers import tiny_config
 
@@ -43,7 +43,7 @@ def asked(monkeypatch):
 @pytest.fixture
 def everywhere(monkeypatch):
     """Networks that look at everything that is there."""
-    monkeypatch.setattr("mer.inference.grad_cam", lambda model, inputs, target: inputs[:, 0].abs())
+    monkeypatch.setattr("mer.inference.predictor.grad_cam", lambda model, inputs, target: inputs[:, 0].abs())
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_of_a_long_clip_only_windows_are_explained(asked, everywhere, song):
 
 
 def test_where_nothing_speaks_for_an_emotion_it_is_said(monkeypatch, song):
-    monkeypatch.setattr("mer.inference.grad_cam", lambda model, inputs, target: 0 * inputs[:, 0])
+    monkeypatch.setattr("mer.inference.predictor.grad_cam", lambda model, inputs, target: 0 * inputs[:, 0])
     app = switched_on(uploaded(song(1.0)[0]))
     assert any("Nothing here speaks for" in info.value for info in app.info)
     assert errors(app) == []
@@ -140,7 +140,7 @@ def test_a_network_that_cannot_be_explained_is_one_message(monkeypatch, song):
     def refuse(*_):
         raise BackboneError("backbone 'vit_b_16' cannot be explained; these can: alexnet")
 
-    monkeypatch.setattr("mer.inference.grad_cam", refuse)
+    monkeypatch.setattr("mer.inference.predictor.grad_cam", refuse)
     app = switched_on(uploaded(song(1.0)[0]))
     assert errors(app) == ["backbone 'vit_b_16' cannot be explained; these can: alexnet"]
     assert app.get("download_button")

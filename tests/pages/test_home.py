@@ -79,8 +79,8 @@ def test_trying_a_clip_gives_a_verdict_by_the_shipped_model():
 
 
 def test_each_click_takes_another_clip(monkeypatch):
-    from mer.datasets import MER500_CLASSES
-    from pages._ui import clip
+    from mer.data.clips import MER500_CLASSES
+    from pages._ui.parts import clip
 
     heard = []
     monkeypatch.setattr(clip, "analyse", lambda content, name, model: heard.append(content))
@@ -95,7 +95,7 @@ def test_each_click_takes_another_clip(monkeypatch):
 
 
 def test_a_missing_model_is_said_with_the_remedy(monkeypatch, tmp_path):
-    monkeypatch.setattr("pages._ui.data.SHIPPED", tmp_path)
+    monkeypatch.setattr("pages._ui.cached.models.SHIPPED", tmp_path)
     app = page_at("home").run()
     app.button(key="try").click().run()
     assert ["The shipped model is missing" in info.value for info in app.info] == [True]
@@ -105,6 +105,6 @@ def test_a_missing_model_is_said_with_the_remedy(monkeypatch, tmp_path):
 def test_drawings_are_whole_pictures(drawing):
     from xml.etree import ElementTree
 
-    from pages._ui import pictures
+    from pages._ui.charts import pictures
 
     assert len(ElementTree.fromstring(getattr(pictures, drawing)())) >= 2

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import pytest
 from google.protobuf.message import Message
 
-from mer.experiments import Experiment
-from mer.library import add
-from mer.material import Spec
-from mer.tracking import RunStore
+from mer.data.library import add
+from mer.experiments.experiment import Experiment
+from mer.experiments.prepared import Spec
+from mer.runs.store import RunStore
 from tests.page_helpers import TITLES, opened
 from tests.run_helpers import tiny_config, write_songs
 

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from mer.experiments import Experiment
-from mer.joining import join
-from mer.material import Spec
-from mer.results import test_key as key_of
-from pages._ui.joining import alike
-from pages._ui.style import members_of
+from mer.experiments.ensembling import join
+from mer.experiments.experiment import Experiment
+from mer.experiments.prepared import Spec
+from mer.runs.results import test_key as key_of
+from pages._ui.parts.ensembles import alike
+from pages._ui.shell.style import members_of
 from tests.page_helpers import by_label, errors, opened, said
 from tests.run_helpers import tiny_config
 

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from mer.ladder import START, rungs
-from mer.material import Spec
-from mer.published import CLASSES, RESULTS
-from mer.runs import owner
-from pages._ui import ladder as parts
-from pages._ui import launching
+from mer.experiments.prepared import Spec
+from mer.experiments.study2022.ladder import START, rungs
+from mer.experiments.study2022.published import CLASSES, RESULTS
+from mer.runs.run import owner
+from pages._ui.parts import ladder as parts
+from pages._ui.parts import launch as launching
 from tests.page_helpers import by_label, errors, links, opened, said
 
 NAME = "ladder-of-the-tests"

@@ -7,7 +7,7 @@ from streamlit.testing.v1 import AppTest
 def form():
     import streamlit as st
 
-    from pages._ui.links import chosen, remember
+    from pages._ui.shell.links import chosen, remember
 
     options = st.session_state.get("options", ["red-1", "green-2", "blue-3"])
     chosen("one", options, default=["green-2"])

@@ -8,12 +8,14 @@ import psutil
 import pytest
 import streamlit as st
 
-from mer.errors import RunError
-from mer.jobs import log_path
-from mer.material import Spec
-from mer.runs import Run
-from pages._ui import actions, data, running
-from pages._ui.running import progress_of
+from mer.experiments.prepared import Spec
+from mer.jobs.queue import log_path
+from mer.runs.run import Run
+from mer.utils.errors import RunError
+from pages._ui.cached import models as data
+from pages._ui.parts import run_buttons as actions
+from pages._ui.parts import run_row as running
+from pages._ui.parts.run_row import progress_of
 from tests.page_helpers import by_label, errors, opened, page_at, said
 from tests.run_helpers import tiny_config
 

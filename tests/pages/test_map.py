@@ -55,7 +55,7 @@ def test_without_its_clips_the_page_says_what_to_do(lab, recorded):
 
 
 def test_the_map_has_each_clip_once_and_mistakes_are_hollow():
-    from pages._ui.maps import map_of
+    from pages._ui.charts.map import map_of
 
     rows = [
         {"clip": f"{n}.wav", "label": "Sad", "predicted": said, "probabilities": {"Happy": 0.5, "Sad": 0.5}}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pages._ui.matrices import cell_of, matrix, most_confused, worst_cell
+from pages._ui.charts.confusion import cell_of, matrix, most_confused, worst_cell
 
 CLASSES = ("Happy", "Sad", "Party")
 CONFUSION = [[6, 1, 3], [2, 2, 0], [0, 0, 5]]

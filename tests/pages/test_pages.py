@@ -5,9 +5,9 @@ import ast
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from mer.results import test_key as key_of
-from pages._ui import launching
+from mer.runs.results import test_key as key_of
 from pages._ui.frame import PAGES
+from pages._ui.parts import launch as launching
 from tests.page_helpers import ENTRY, ROOT, SECONDS, TITLES, as_read, errors, links, opened, said
 
 MODULES = [*sorted((ROOT / "pages").glob("*.py")), ENTRY]
@@ -105,8 +105,8 @@ def test_a_setting_that_makes_no_sense_is_named_and_the_page_stays(name, monkeyp
 
 
 def test_the_sidebar_counts_the_cores_that_runs_may_use(monkeypatch):
-    monkeypatch.setattr("mer.machine.processors", lambda: [0, 2, 5])
-    monkeypatch.setattr("mer.machine.gpus", lambda: 0)
+    monkeypatch.setattr("mer.utils.machine.processors", lambda: [0, 2, 5])
+    monkeypatch.setattr("mer.utils.machine.gpus", lambda: 0)
     assert "CPU, 3 cores" in said(opened("home").sidebar)
 
 
@@ -146,7 +146,7 @@ def test_a_damaged_library_is_said_with_where_it_is_kept(spoiled):
 
 
 def test_what_is_no_error_of_ours_is_said_in_plain_words(monkeypatch):
-    monkeypatch.setattr("pages._ui.data.models", lambda: 1 / 0)
+    monkeypatch.setattr("pages._ui.cached.models.models", lambda: 1 / 0)
     app = opened("home")
     assert not app.exception
     assert errors(app)

@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 import streamlit as st
 
-from mer.errors import AccessError
-from mer.library import known
-from mer.tracking import RunStore
-from pages._ui import changes, clip, permission
+from mer.data.library import known
+from mer.runs.store import RunStore
+from mer.utils.errors import AccessError
+from pages._ui.parts import clip
+from pages._ui.shell import changes, permission
 from tests.page_helpers import ROOT, TITLES, by_label, errors, opened, page_at, said
 
 CHANGING = {
-    "mer.jobs": {"launch", "relaunch", "cancel", "delete"},
-    "mer.library": {"add", "add_clips", "add_demo", "add_kaggle", "add_zip", "forget"},
+    "mer.jobs.queue": {"launch", "relaunch", "cancel", "delete"},
+    "mer.data.library": {"add", "add_clips", "add_demo", "add_kaggle", "add_zip", "forget"},
 }
 # These run a command: the check of a data set, which changes nothing, and what is behind the door.
 RUN_COMMANDS = {"datasets.py", "changes.py"}
@@ -50,8 +51,8 @@ def test_what_changes_anything_is_reached_through_one_door(path):
         if path.name != "changes.py":
             assert not names & CHANGING.get(module, set())
             assert not (module == "mer" and names & {"jobs", "library"})
-            assert "mer.joining" not in {module, *names}
-        if module == "pages._ui.work":
+            assert "mer.experiments.ensembling" not in {module, *names}
+        if module == "pages._ui.shell.commands":
             assert path.name in RUN_COMMANDS
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from mer.cards import load_card
-from mer.inference import Prediction, Window
-from mer.quality import remarks
-from pages._ui import clip, downloads
-from pages._ui.data import SHIPPED
+from mer.audio.quality import remarks
+from mer.inference.predictor import Prediction, Window
+from mer.models.card import load_card
+from pages._ui.cached.models import SHIPPED
+from pages._ui.parts import clip, downloads
 from tests.page_helpers import errors, opened, page_at, said
 
 CARD = load_card(SHIPPED / "demo_mobilenet_v3_small")
@@ -241,7 +241,7 @@ def test_without_a_model_chosen_one_is_asked_for():
 
 
 def test_without_any_model_there_is_a_way_to_get_one(monkeypatch, tmp_path):
-    monkeypatch.setattr("pages._ui.data.SHIPPED", tmp_path)
+    monkeypatch.setattr("pages._ui.cached.models.SHIPPED", tmp_path)
     app = opened("predict")
     assert any("no model yet" in info.value for info in app.info)
     assert [link.proto.page for link in app.main.page_link] == ["train"]

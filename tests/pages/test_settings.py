@@ -10,13 +10,13 @@ from streamlit.testing.v1 import AppTest
 
 from mer.cli.parser import build_parser
 from mer.cli.specs import given_settings, make_spec
-from mer.config import Config
-from mer.errors import MerError
-from mer.library import Entry
-from mer.presets import PRESETS, preset
-from pages._ui import launching
-from pages._ui.launching import AGAIN, launch_all, spec_of
-from pages._ui.settings import _step
+from mer.config.presets import PRESETS, preset
+from mer.config.sections import Config
+from mer.data.library import Entry
+from mer.utils.errors import MerError
+from pages._ui.parts import launch as launching
+from pages._ui.parts.launch import AGAIN, launch_all, spec_of
+from pages._ui.parts.settings import _step
 
 ENTRY = Entry("my songs", "/data/my songs", label_column="mood", song_column="film")
 NOT_ASKED = {"train.backbone", "split.fold", "train.seed"}
@@ -30,8 +30,8 @@ SETTINGS = {
 def form(name):
     import streamlit as st
 
-    from mer.presets import preset
-    from pages._ui.settings import ask_settings
+    from mer.config.presets import preset
+    from pages._ui.parts.settings import ask_settings
 
     st.session_state["changes"] = ask_settings(preset(name), name)
 

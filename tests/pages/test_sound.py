@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mer.config import Config, MelConfig
-from mer.features import mel_frequencies
-from pages._ui.chart import forest
-from pages._ui.sets import balance, lengths
-from pages._ui.sound import (
+from mer.audio.mel import mel_frequencies
+from mer.config.sections import Config, MelConfig
+from pages._ui.charts.base import forest
+from pages._ui.charts.dataset import balance, lengths
+from pages._ui.charts.sound import (
     COLUMNS,
     envelope,
     image,

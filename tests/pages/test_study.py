@@ -2,7 +2,7 @@
 
 import json
 
-from mer.published import CLASSES, DEVIATIONS, RESULTS
+from mer.experiments.study2022.published import CLASSES, DEVIATIONS, RESULTS
 from tests.page_helpers import opened, said
 
 

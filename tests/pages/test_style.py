@@ -8,11 +8,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mer.datasets import MER500_CLASSES
-from mer.names import visible
-from mer.runs import ACTIVE
-from mer.runs import STATUS as CORE_STATUS
-from pages._ui.style import (
+from mer.data.clips import MER500_CLASSES
+from mer.runs.run import ACTIVE
+from mer.runs.run import STATUS as CORE_STATUS
+from mer.utils.text import visible
+from pages._ui.shell.style import (
     EMOTIONS,
     RUN_COLOURS,
     STATUS,

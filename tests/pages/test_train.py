@@ -6,11 +6,11 @@ import pytest
 
 from mer.cli.parser import build_parser
 from mer.cli.specs import given_settings, make_spec
-from mer.errors import BackboneError
-from mer.estimate import Estimate
-from mer.library import known
-from mer.presets import preset
-from pages._ui import launching
+from mer.config.presets import preset
+from mer.data.library import known
+from mer.experiments.estimate import Estimate
+from mer.utils.errors import BackboneError
+from pages._ui.parts import launch as launching
 from tests.page_helpers import as_read, errors, links, opened, page_at, said
 from tests.run_helpers import tiny_config
 
@@ -184,16 +184,16 @@ def test_presets_keep_their_own_changes(launched):
 
 
 def test_the_time_is_measured_for_the_chosen_settings(lab, checked, monkeypatch):
-    import mer.estimate
+    import mer.experiments.estimate
 
     asked = []
 
     def estimate(config, seconds, *, unprepared, undescribed):
         asked.append((config.train.epochs, len(seconds)))
         assert (len(unprepared), len(undescribed)) == (16, 16)
-        return mer.estimate.Estimate(40.0, 60.0 * config.train.epochs, 20.0)
+        return mer.experiments.estimate.Estimate(40.0, 60.0 * config.train.epochs, 20.0)
 
-    monkeypatch.setattr(mer.estimate, "estimate", estimate)
+    monkeypatch.setattr(mer.experiments.estimate, "estimate", estimate)
     app = page_at("train", backbone="alexnet").run()
     assert "About 21 min on this machine" in said(app)
     app.number_input(key="quick train.epochs").set_value(1).run()
@@ -203,10 +203,10 @@ def test_the_time_is_measured_for_the_chosen_settings(lab, checked, monkeypatch)
 
 
 def test_several_networks_share_what_is_made_of_the_clips(lab, checked, monkeypatch):
-    import mer.estimate
+    import mer.experiments.estimate
 
-    found = mer.estimate.Estimate(600.0, 60.0, 1200.0)
-    monkeypatch.setattr(mer.estimate, "estimate", lambda *asked, **lengths: found)
+    found = mer.experiments.estimate.Estimate(600.0, 60.0, 1200.0)
+    monkeypatch.setattr(mer.experiments.estimate, "estimate", lambda *asked, **lengths: found)
     app = page_at("train", backbone=["alexnet", "resnet18", "vgg16"]).run()
     assert "About 33 min on this machine" in said(app)
 

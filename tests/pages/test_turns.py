@@ -9,9 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from mer.config import Config
-from mer.inference import Prediction, Window
-from pages._ui import clip, datasets, turns
+from mer.config.sections import Config
+from mer.inference.predictor import Prediction, Window
+from pages._ui.cached import datasets
+from pages._ui.parts import clip
+from pages._ui.shell import turns
 
 ROOT = Path(__file__).parents[2]
 VISITORS = 8

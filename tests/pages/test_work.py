@@ -9,9 +9,9 @@ import time
 import psutil
 import pytest
 
-from mer.errors import MerError
-from pages._ui import work
-from pages._ui.work import run_mer
+from mer.utils.errors import MerError
+from pages._ui.shell import commands as work
+from pages._ui.shell.commands import run_mer
 from tests.page_helpers import as_read
 
 HEAD = f"#!{sys.executable}\nimport sys, time, json, os\n"

@@ -1,0 +1,250 @@
+"""Every setting of a run, in frozen dataclasses that survive a strict JSON round trip.
+
+Each setting carries its help text and its range, so the command line, the pages and the error messages
+all say the same thing. Precedence is the caller's: command line > preset > default.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from mer.config.settings import Section, setting
+from mer.utils.errors import ConfigError
+
+__all__ = [
+    "AudioConfig",
+    "AugmentConfig",
+    "Config",
+    "MelConfig",
+    "SplitConfig",
+    "TrainConfig",
+]
+
+MAX_SEED = 2**32 - 1
+_FIRST_RESAMPLER = ("resampler", "sinc")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudioConfig(Section):
+    """From file to windows."""
+
+    sample_rate: int = setting(16000, "Samples per second after resampling, Hz.", low=4000, high=48000)
+    window_seconds: float = setting(10.0, "Length of the excerpt the network sees, s.", low=0.5, high=60)
+    hop_seconds: float = setting(5.0, "Step from one window to the next, s.", low=0.1, high=60)
+    pad: Literal["zero", "repeat"] = setting("zero", "How a clip shorter than a window is filled up.")
+    only_first: bool = setting(False, "Use the first window of each clip alone; the rest is never heard.")
+    resampler: Literal["soxr", "sinc"] = setting(
+        "soxr", "How the sample rate is changed: soxr, or sinc as in older runs, which lets aliases through."
+    )
+
+    def __post_init__(self) -> None:
+        Section.__post_init__(self)
+        if self.hop_seconds > self.window_seconds:
+            raise ConfigError(
+                f"hop_seconds={self.hop_seconds} would skip audio; "
+                f"it must not exceed window_seconds={self.window_seconds}"
+            )
+
+    def to_key(self) -> dict[str, Any]:
+        """The settings under which what is made of sound is kept.
+
+        "sinc" is left out: it was the only way before there was a choice, and its keys are to stay.
+        """
+        return {name: value for name, value in self.to_dict().items() if (name, value) != _FIRST_RESAMPLER}
+
+    @classmethod
+    def from_key(cls, data: dict[str, Any]) -> Self:
+        """The inverse of `to_key`; raises ConfigError."""
+        return cls.from_dict(dict([_FIRST_RESAMPLER]) | data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MelConfig(Section):
+    """From window to log-mel image."""
+
+    n_fft: int = setting(1024, "Samples per Fourier transform: longer is finer in pitch.", low=128, high=8192)
+    hop_length: int = setting(
+        256, "Samples from one spectrum to the next: shorter is finer in time.", low=32, high=8192
+    )
+    n_mels: int = setting(128, "Number of mel bands.", low=16, high=256)
+    f_min: float = setting(20.0, "Lowest frequency, Hz.", low=0)
+    f_max: float = setting(8000.0, "Highest frequency, Hz; at most half the sample rate.", low=100)
+    scale: Literal["slaney", "htk"] = setting("slaney", "Formula of the mel scale.")
+    reference: Literal["max", "absolute"] = setting(
+        "max", "Level in dB relative to the window's loudest point, or absolute (loudness is kept)."
+    )
+    top_db: float = setting(80.0, "Dynamic range kept below the reference, dB.", low=20, high=120)
+    image_size: int = setting(224, "Height and width of the network's input, pixels.", low=32, high=512)
+
+    def __post_init__(self) -> None:
+        Section.__post_init__(self)
+        if self.f_min >= self.f_max:
+            raise ConfigError(f"f_min={self.f_min} must be below f_max={self.f_max}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitConfig(Section):
+    """Which clips train, which choose, which judge, and what the scores are held against."""
+
+    test: float = setting(0.2, "Share of all clips held out for the final test.", low=0.05, high=0.5)
+    validation: float = setting(0.15, "Share of the rest that picks the epoch; 0 for none.", low=0, high=0.5)
+    group_by_song: bool = setting(True, "Keep all clips of a song in one part.")
+    folds: int = setting(0, "Number of cross-validation folds; 0 for one hold-out.", low=0, high=20)
+    fold: int = setting(0, "Which of the folds is the test part.", low=0, high=19)
+    seed: int = setting(0, "The same seed gives the same split for ever.", low=0, high=MAX_SEED)
+    baseline: bool = setting(True, "Test an SVM on statistics of the sound beside the network.")
+    control: Literal["none", "labels", "silence", "noise"] = setting(
+        "none", "A control run: labels shuffled over songs, or silence or noise for each clip."
+    )
+
+    def __post_init__(self) -> None:
+        Section.__post_init__(self)
+        if self.folds == 1:
+            raise ConfigError("folds=1 leaves nothing to train on; use 0 for a hold-out, or at least 2")
+        if self.folds and self.fold >= self.folds:
+            raise ConfigError(f"fold={self.fold} is out of range: 0 <= fold < folds={self.folds}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AugmentConfig(Section):
+    """Random changes to training images; none of it ever touches validation or test."""
+
+    time_masks: int = setting(0, "SpecAugment: how many stretches of time are blanked.", low=0, high=8)
+    time_mask_share: float = setting(0.15, "Longest blanked stretch, share of the window.", low=0, high=0.5)
+    frequency_masks: int = setting(0, "SpecAugment: how many bands are blanked.", low=0, high=8)
+    frequency_mask_share: float = setting(0.15, "Widest blanked band, share of all.", low=0, high=0.5)
+    time_shift: float = setting(0.0, "Largest circular shift, share of the window.", low=0, high=1)
+    mixup: float = setting(0.0, "Mixup's alpha; 0 for none.", low=0, high=2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig(Section):
+    """The network and how it is trained."""
+
+    backbone: str = setting("efficientnet_lite0", "Name of the pretrained network.")
+    weights: str = setting("imagenet", "imagenet, none (random start), or a file of weights.")
+    head: Literal["avg", "bands", "attention", "gru"] = setting(
+        "avg",
+        "How the feature map becomes one answer: by the network's own pooling, by the mean over time of "
+        "each of its rows (bands of frequency), or by attention or a GRU over time.",
+    )
+    depth: Literal["full", "short"] = setting(
+        "full", "The whole network, or without its last stage, which knows most of objects, least of sound."
+    )
+    outputs: Literal["classes", "imagenet"] = setting(
+        "classes",
+        "One output for each class, or ImageNet's output layer, kept with its dropout: of its 1000 outputs "
+        "the first are taken for the classes.",
+    )
+    pool: Literal["mean", "attention"] = setting(
+        "mean", "How a clip's windows become one answer: their mean, or weighed as was learned."
+    )
+    freeze: Literal["head", "classifier", "last", "none"] = setting(
+        "none",
+        "What trains: the head alone, with the linear layers before it, with the last stage, or everything.",
+    )
+    always_training: bool = setting(
+        False,
+        "Never switch to evaluation mode: in frozen parts and at the test too, dropout drops, and batch-norm "
+        "goes by the batch at hand.",
+    )
+    standardize: Literal["training", "window", "none"] = setting(
+        "training",
+        "Zero mean, unit variance: by the statistics of the training part, of each window, or not at all.",
+    )
+    dropout: float = setting(0.2, "Share of features dropped before the last layer.", low=0, high=0.9)
+    loss: Literal["ce", "bce"] = setting("ce", "Cross-entropy, or binary cross-entropy on one-hot labels.")
+    label_smoothing: float = setting(0.0, "Share of each label spread over all classes.", low=0, high=0.5)
+    class_weights: bool = setting(False, "Weigh rare classes up by the inverse of their frequency.")
+    optimizer: Literal["adam", "adamw"] = setting("adamw", "Optimizer.")
+    lr: float = setting(1e-3, "Learning rate of the head.", low=1e-7, high=1)
+    backbone_lr: float = setting(1.0, "Learning rate of the backbone, as a factor of lr.", low=0, high=1)
+    weight_decay: float = setting(0.0, "Weight decay.", low=0, high=100)
+    schedule: Literal["constant", "cosine"] = setting("constant", "How the learning rate moves over steps.")
+    warmup: float = setting(0.0, "Share of all steps over which the rate rises from zero.", low=0, high=0.9)
+    batch_size: int = setting(64, "Windows per step.", low=1, high=4096)
+    epochs: int = setting(5, "Passes over the training part.", low=1, high=1000)
+    patience: int = setting(0, "Stop after this many epochs without improvement; 0 never stops.", low=0)
+    keep: Literal["best", "last"] = setting("last", "Which epoch's weights are tested and saved.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "Where to compute.")
+    amp: bool = setting(True, "bfloat16 mixed precision on CUDA.")
+    seed: int = setting(0, "Seed of everything random in training.", low=0, high=MAX_SEED)
+
+    def __post_init__(self) -> None:
+        Section.__post_init__(self)
+        if self.depth == "short" and (self.head == "avg" or self.freeze not in ("head", "none")):
+            raise ConfigError(
+                "depth='short' leaves out the last stage, and needs a head that reads the map before it: "
+                f"head={self.head!r} with freeze={self.freeze!r} needs depth='full'"
+            )
+        if self.outputs == "imagenet" and self.head != "avg":
+            raise ConfigError(
+                f"outputs='imagenet' keeps the network's own end, without head={self.head!r}; "
+                "use outputs='classes' or head='avg'"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config(Section):
+    """All settings of one run."""
+
+    audio: AudioConfig = AudioConfig()
+    mel: MelConfig = MelConfig()
+    split: SplitConfig = SplitConfig()
+    augment: AugmentConfig = AugmentConfig()
+    train: TrainConfig = TrainConfig()
+
+    def __post_init__(self) -> None:
+        Section.__post_init__(self)
+        if self.mel.f_max > self.audio.sample_rate / 2:
+            raise ConfigError(
+                f"f_max={self.mel.f_max} is above half the sample rate; "
+                f"with sample_rate={self.audio.sample_rate} it can be at most {self.audio.sample_rate / 2:g}"
+            )
+        samples = int(self.audio.window_seconds * self.audio.sample_rate)
+        if self.mel.n_fft > samples:
+            raise ConfigError(
+                f"n_fft={self.mel.n_fft} is longer than a window; with {self.audio.window_seconds} s "
+                f"at {self.audio.sample_rate} Hz it can be at most {samples}"
+            )
+        if self.train.keep == "best" and self.split.validation == 0:
+            raise ConfigError("keep='best' needs a validation part; set validation above 0 or keep='last'")
+        if self.train.pool == "attention":
+            wanted = {"loss": "ce", "outputs": "classes", "always_training": False}
+            for name, value in wanted.items():
+                if getattr(self.train, name) != value:
+                    raise ConfigError(f"pool='attention' needs {name}={value!r}")
+            if self.augment.mixup:
+                raise ConfigError("pool='attention' learns from whole clips, which mixup=0 leaves whole")
+
+    def to_json(self) -> str:
+        """One line of JSON with sorted keys: equal configs give equal text."""
+        return json.dumps(self.to_dict(), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The inverse of `to_json`; raises ConfigError."""
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:  # numbers or nesting beyond what can be read, too
+            raise ConfigError(f"config is not JSON: {error}") from error
+        return cls.from_dict(data)
+
+    def updated(self, **changes: Any) -> Self:
+        """A copy with settings changed by their bare name, in whichever section has it.
+
+        `seed` sets both the split's and the training's. Raises ConfigError on an unknown name.
+        """
+        sections = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        names = {name: [f.name for f in dataclasses.fields(part)] for name, part in sections.items()}
+        known = sorted(set().union(*names.values()))
+        for key in changes:
+            if key not in known:
+                raise ConfigError(f"unknown setting {key!r}; there are: {', '.join(known)}")
+        return type(self)(
+            **{
+                name: part.replace(**{key: value for key, value in changes.items() if key in names[name]})
+                for name, part in sections.items()
+            }
+        )

@@ -1,0 +1,13 @@
+"""Clips, labels, songs and splits, and the features that are kept of them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "clips": ["AUDIO_SUFFIXES", "Clip", "Dataset", "MER500_CLASSES"],
+        "load": ["load_dataset"],
+        "splits": ["Split", "split_clips"],
+        "windows": ["WindowSet", "Windows"],
+    },
+)

@@ -1,0 +1,220 @@
+"""Features computed once and kept on disk under a hash of (file bytes, settings).
+
+    <root>/facts/ab/abcd....json             what decoding found out: duration, rate, or why not usable
+    <root>/images/<settings>/ab/abcd....npy  float16 log-mel images (windows, size, size)
+    <root>/embeddings/<settings>/...         what a frozen network makes of them (`mer.training.embeddings`)
+    <root>/descriptors/<settings>/...        a clip's sound in numbers (`mer.data.cache.descriptors`)
+    <root>/stamps.db                         which content a file had when it was last read
+
+Names do not matter: a renamed or moved clip is found again; another setting makes another entry. Each
+entry is written in one step and carries a checksum, so a kill loses at most the clips in flight, and what
+is damaged is made again. Of several processes that fill the store at once, one makes each entry.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from mer.audio.decode import decode
+from mer.audio.mel import images
+from mer.audio.resampling import resample
+from mer.config.sections import AudioConfig, MelConfig
+from mer.data.cache.arrays import ArrayFile, Shelf, is_whole, write_array
+from mer.data.cache.controls import entry, stand_in
+from mer.data.cache.stamps import Stamp, Stamps, stamp
+from mer.utils.errors import AudioError
+from mer.utils.files import home, write_atomic, writing
+from mer.utils.parallel import Progress, process_map
+
+__all__ = ["VERSION", "Facts", "FeatureStore"]
+
+Settings = tuple[AudioConfig, MelConfig, str]  # the last is the control, or "none"
+
+VERSION = 2  # part of every key; raise it when decoding or features change
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What decoding a file found out. `reason` says why the file is unusable, else it is None."""
+
+    file_hash: str
+    seconds: float = 0.0
+    rate: int = 0
+    channels: int = 0
+    content_hash: str = ""
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureStore:
+    """The store under `root`; cheap to make and to send to a worker process."""
+
+    root: Path
+
+    @classmethod
+    def default(cls) -> "FeatureStore":
+        """The store of this MER_HOME."""
+        return cls(home() / "store")
+
+    def facts(
+        self, paths: Sequence[Path], *, workers: int | None = None, progress: Progress | None = None
+    ) -> list[Facts]:
+        """Facts of each file, decoded in parallel unless known. One bad file never stops the rest."""
+        return self._fill(paths, None, workers, progress)
+
+    def prepare(
+        self,
+        paths: Sequence[Path],
+        *,
+        audio: AudioConfig,
+        mel: MelConfig,
+        control: str = "none",
+        workers: int | None = None,
+        progress: Progress | None = None,
+    ) -> list[Facts]:
+        """Make sure that every usable file has its images; decoding and features in one pass.
+
+        With a `control` of `mer.data.cache.controls`, those of what stands in for it.
+        """
+        found = self._fill(paths, (audio, mel, control), workers, progress)
+        if paths:
+            self.images(audio, mel).mark_used()
+        return found
+
+    def images(self, audio: AudioConfig, mel: MelConfig) -> Shelf:
+        """The shelf of the images with these settings."""
+        settings = {"version": VERSION, "audio": audio.to_key(), "mel": mel.to_dict()}
+        return Shelf.of(self.root / "images", settings)
+
+    def unprepared(
+        self, hashes: Sequence[str], *, audio: AudioConfig, mel: MelConfig, control: str = "none"
+    ) -> list[bool]:
+        """Of each file, by its hash, whether there are no images yet; damage is not looked for."""
+        shelf = self.images(audio, mel)
+        return [not shelf.path(entry(control, file_hash)).exists() for file_hash in hashes]
+
+    def load(self, facts: Facts, *, audio: AudioConfig, mel: MelConfig, control: str = "none") -> ArrayFile:
+        """The float16 images (windows, size, size) of a prepared clip, mapped when they are read."""
+        return ArrayFile.open(self.images(audio, mel).path(entry(control, facts.file_hash)))
+
+    def lock(self, name: str) -> FileLock:
+        """The lock of that name, which a crash frees; for whoever makes entries."""
+        folder = self.root / "locks"
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder / f"{name}.lock")
+
+    @contextmanager
+    def alone(self, name: str, waiting: Callable[[], None]) -> Iterator[None]:
+        """Hold the lock of that name; `waiting` is called about once a second until then, and may raise."""
+        lock = self.lock(name)
+        with writing(self.root):
+            while not lock.is_locked:
+                try:
+                    lock.acquire(timeout=1)
+                except Timeout:
+                    waiting()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @property
+    def stamps(self) -> Stamps:
+        """The content of files when they were last read."""
+        return Stamps(self.root / "stamps.db")
+
+    def _fill(
+        self,
+        paths: Sequence[Path],
+        settings: Settings | None,
+        workers: int | None,
+        progress: Progress | None,
+    ) -> list[Facts]:
+        """Look up here what was read before and is unchanged; the rest is for workers to read."""
+        known = self.stamps.known(paths)
+        found = [self._look_up(file_hash, settings) if file_hash else None for file_hash in known]
+        missing = [path for path, facts in zip(paths, found, strict=True) if facts is None]
+        make = partial(_make, self, settings)
+        made = process_map(make, missing, workers=workers, progress=progress)
+        self.stamps.note(
+            (path, seen, facts.file_hash) for path, (facts, seen) in zip(missing, made, strict=True)
+        )
+        rest = iter(made)
+        return [facts or next(rest)[0] for facts in found]
+
+    def _look_up(self, file_hash: str, settings: Settings | None) -> Facts | None:
+        """The facts of a file if nothing is left to be made for it, else None."""
+        facts = self._read_facts(file_hash)
+        if facts is None or facts.reason or settings is None:
+            return facts
+        return facts if is_whole(self._place(file_hash, settings)) else None
+
+    def _place(self, file_hash: str, settings: Settings) -> Path:
+        audio, mel, control = settings
+        return self.images(audio, mel).path(entry(control, file_hash))
+
+    def _facts_path(self, file_hash: str) -> Path:
+        return self.root / "facts" / file_hash[:2] / f"{file_hash}.json"
+
+    def _read_facts(self, file_hash: str) -> Facts | None:
+        try:
+            data = json.loads(self._facts_path(file_hash).read_text())
+            return _facts_from(data["facts"], file_hash) if data["version"] == VERSION else None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None  # absent, damaged or changed by hand: worked out again
+
+    def _write_facts(self, facts: Facts) -> None:
+        content = json.dumps({"version": VERSION, "facts": asdict(facts)})
+        write_atomic(self._facts_path(facts.file_hash), content, durable=False)
+
+
+def _facts_from(data: dict[str, Any], file_hash: str) -> Facts:
+    """Facts as they were written; raises ValueError or TypeError if they cannot have been."""
+    facts = Facts(**data)
+    numbers = facts.seconds >= 0 and type(facts.rate) is int and type(facts.channels) is int
+    texts = isinstance(facts.content_hash, str) and isinstance(facts.reason, str | None)
+    if facts.file_hash != file_hash or not (numbers and texts and (facts.reason or facts.content_hash)):
+        raise ValueError(f"{facts} cannot be")
+    return facts
+
+
+def _make(store: FeatureStore, settings: Settings | None, path: Path) -> tuple[Facts, Stamp | None]:
+    """The facts of one file, with its images where settings ask for them, and its stamp when it was read."""
+    seen = stamp(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return Facts(file_hash="", reason=f"unreadable: {error.strerror}"), None
+    if not content:
+        return Facts(file_hash="", reason="empty file, 0 bytes"), None
+    file_hash = sha256(content).hexdigest()[:40]
+    found = store._look_up(file_hash, settings)
+    if found is None:
+        with store.lock(file_hash[:2]):  # another process may be making it: then wait, and find it there
+            found = store._look_up(file_hash, settings) or _work_out(store, settings, content, file_hash)
+    return found, seen
+
+
+def _work_out(store: FeatureStore, settings: Settings | None, content: bytes, file_hash: str) -> Facts:
+    """Decode a file, note its facts, and keep its images where settings ask for them."""
+    try:
+        clip = decode(content, name="")
+    except AudioError as error:
+        facts = Facts(file_hash, reason=str(error).removeprefix(": "))
+    else:
+        facts = Facts(file_hash, clip.seconds, clip.rate, clip.channels, clip.content_hash())
+        if settings:
+            audio, mel, control = settings
+            wave = resample(clip.waveform, rate=clip.rate, audio=audio)
+            wave = stand_in(control, wave, file_hash)
+            write_array(store._place(file_hash, settings), images(wave, audio=audio, mel=mel))
+    store._write_facts(facts)
+    return facts

@@ -1,0 +1,246 @@
+"""What of a data set can be used, what cannot and why, and which clips are of one song."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from mer.audio.decode import load
+from mer.config.sections import AudioConfig
+from mer.data.cache.store import Facts, FeatureStore
+from mer.data.clips import Clip, Dataset
+from mer.utils.errors import DataError
+from mer.utils.files import home, write_atomic
+from mer.utils.parallel import process_map
+
+__all__ = ["Grouping", "Report", "check", "group_by_sound"]
+
+GROUPS_VERSION = 2
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """How songs became known.
+
+    `source`: "by hand" (the manifest), "by sound" (similarity), or "none". `links` are the pairs of
+    clips that sound is the evidence for: (clip, clip, similarity, evidence); `thresholds` give the least
+    similarity for each kind of evidence; `confidence` gives for each group of two or more clips how sure
+    it is that they are one song, 0 to 1.
+    """
+
+    source: str
+    links: tuple[tuple[str, str, float, str], ...] = ()
+    confidence: dict[str, float] = field(default_factory=dict)
+    thresholds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A data set after the check: usable clips only, each audio once.
+
+    `facts` belong to `dataset.clips`, in order. `left_out` holds (id, reason), `duplicates` (kept, dropped).
+    """
+
+    dataset: Dataset
+    facts: tuple[Facts, ...]
+    left_out: tuple[tuple[str, str], ...]
+    duplicates: tuple[tuple[str, str], ...]
+    grouping: Grouping
+
+    def content_hash(self) -> str:
+        """Hash of what is heard and how it is labelled; file names and order do not matter."""
+        rows = sorted(
+            f"{f.content_hash} {clip.label}{clip.votes or ''}"
+            for f, clip in zip(self.facts, self.dataset.clips, strict=True)
+        )
+        return blake2b("\n".join(rows).encode(), digest_size=8).hexdigest()
+
+    def sound_hash(self) -> str:
+        """Hash of what is heard alone, however it is labelled."""
+        heard = sorted(facts.content_hash for facts in self.facts)
+        return blake2b("\n".join(heard).encode(), digest_size=8).hexdigest()
+
+    def songs(self) -> int:
+        """Number of known songs; a clip without one counts as its own."""
+        return len({clip.song or clip.id for clip in self.dataset.clips})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON and pages; durations in seconds."""
+        seconds = sorted(f.seconds for f in self.facts)
+        groups = Counter(clip.song for clip in self.dataset.clips if clip.song)
+        return {
+            "name": self.dataset.name,
+            "synthetic": self.dataset.synthetic,
+            "hash": self.content_hash(),
+            "clips": len(self.facts),
+            "classes": self.dataset.class_counts(),
+            "songs": self.songs(),
+            "seconds": {
+                "total": round(sum(seconds), 2),
+                "min": round(seconds[0], 2),
+                "median": round(seconds[len(seconds) // 2], 2),
+                "max": round(seconds[-1], 2),
+            },
+            "sample_rates": {str(k): n for k, n in sorted(Counter(f.rate for f in self.facts).items())},
+            "channels": {str(k): n for k, n in sorted(Counter(f.channels for f in self.facts).items())},
+            "left_out": [{"file": name, "reason": reason} for name, reason in self.left_out],
+            "duplicates": [{"kept": kept, "dropped": dropped} for kept, dropped in self.duplicates],
+            "grouping": asdict(self.grouping) | {"groups": sum(n > 1 for n in groups.values())},
+        }
+
+
+def check(
+    dataset: Dataset,
+    store: FeatureStore,
+    *,
+    group: bool = True,
+    trainable: bool = True,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Decode every clip once, drop what cannot be used, and find the songs where none are given.
+
+    Raises DataError if the same audio has two labels, if no clip is usable, or, where the data is to be
+    `trainable`, if < 2 classes or < 2 clips in one remain.
+    """
+    facts = store.facts(
+        [clip.path for clip in dataset.clips], workers=workers, progress=_named(progress, "decoding")
+    )
+    left_out = list(dataset.left_out)
+    pairs = []
+    for clip, fact in zip(dataset.clips, facts, strict=True):
+        if fact.reason:
+            left_out.append((clip.id, fact.reason))
+        else:
+            pairs.append((clip, fact))
+    pairs, duplicates = _once(pairs)
+    usable = replace(dataset, clips=tuple(clip for clip, _ in pairs))
+    if trainable:
+        usable.require_trainable()
+    elif not pairs:
+        raise DataError(
+            f"{dataset.root}: no usable clip; the first problem: {left_out[0][0]}, {left_out[0][1]}"
+        )
+    report = Report(
+        usable, tuple(fact for _, fact in pairs), tuple(left_out), tuple(duplicates), Grouping("by hand")
+    )
+    if usable.songs_known:
+        return report
+    if not group:
+        return replace(report, grouping=Grouping("none"))
+    return group_by_sound(report, workers=workers, progress=progress)
+
+
+def _named(progress: Progress | None, title: str) -> Callable[[int, int], None] | None:
+    return (lambda done, total: progress(title, done, total)) if progress else None
+
+
+def _once(pairs: list[tuple[Clip, Facts]]) -> tuple[list[tuple[Clip, Facts]], list[tuple[str, str]]]:
+    """Keep the first of clips with equal audio; raise DataError if their labels differ."""
+    first: dict[str, Clip] = {}
+    kept, duplicates, conflicts = [], [], []
+    for clip, fact in pairs:
+        known = first.setdefault(fact.content_hash, clip)
+        if known is clip:
+            kept.append((clip, fact))
+        elif known.label == clip.label:
+            duplicates.append((known.id, clip.id))
+        else:
+            conflicts.append(f"{known.id} ({known.label}) = {clip.id} ({clip.label})")
+    if conflicts:
+        raise DataError(
+            f"the same audio is in two classes {len(conflicts)} time(s): {'; '.join(conflicts[:3])}; "
+            "remove one of each"
+        )
+    return kept, duplicates
+
+
+def _fingerprint(path: Path) -> Any:
+    from mer.data.similarity import fingerprint  # imports librosa, which takes a second
+
+    audio = AudioConfig(resampler="sinc")  # for ever: were groups to change, so would splits
+    return fingerprint(load(path, audio), audio.sample_rate)
+
+
+def group_by_sound(report: Report, *, workers: int | None = None, progress: Progress | None = None) -> Report:
+    """Give clips without a song the group of clips that share audio or sound alike.
+
+    The result is kept under MER_HOME by content, so it is worked out once for the same audio. A song
+    given by hand wins; a group that contains one takes its name. Groups are numbered by their first
+    clip in the order of names, since a split goes by the names of songs.
+    """
+    place = home() / "groups" / f"{report.content_hash()}.json"
+    found = _read_groups(place, {facts.content_hash for facts in report.facts})
+    if found is None:
+        found = _find_groups(report, workers, progress)
+        write_atomic(place, json.dumps(found))
+    titles: dict[int, str] = {}
+    for _, content in sorted(
+        (clip.id, fact.content_hash) for clip, fact in zip(report.dataset.clips, report.facts, strict=True)
+    ):
+        titles.setdefault(found["groups"][content], f"group {len(titles)}")
+    names = {content: titles[number] for content, number in found["groups"].items()}
+    by_hand = defaultdict(set)
+    for clip, fact in zip(report.dataset.clips, report.facts, strict=True):
+        if clip.song:
+            by_hand[names[fact.content_hash]].add(clip.song)
+    songs, ids = {}, {}
+    for clip, fact in zip(report.dataset.clips, report.facts, strict=True):
+        name = names[fact.content_hash]
+        ids[fact.content_hash] = clip.id
+        songs[clip.id] = min(by_hand[name]) if by_hand[name] else name
+    links = tuple((ids[a], ids[b], round(s, 3), evidence) for a, b, s, evidence in found["links"])
+    confidence = {titles[int(number)]: value for number, value in found["confidence"].items()}
+    return replace(
+        report,
+        dataset=report.dataset.with_songs(songs),
+        grouping=Grouping("by sound", links, confidence, found["thresholds"]),
+    )
+
+
+def _find_groups(report: Report, workers: int | None, progress: Progress | None) -> dict[str, Any]:
+    from mer.data.similarity import SAME_AUDIO, SOUNDS_ALIKE, group
+
+    hashes = [fact.content_hash for fact in report.facts]
+    prints = process_map(
+        _fingerprint,
+        [clip.path for clip in report.dataset.clips],
+        workers=workers,
+        progress=_named(progress, "listening for shared songs"),
+    )
+    groups = group(prints)
+    sizes = Counter(groups.labels)
+    return {
+        "version": GROUPS_VERSION,
+        "thresholds": {"same audio": SAME_AUDIO, "sounds alike": SOUNDS_ALIKE},
+        "groups": dict(zip(hashes, groups.labels, strict=True)),
+        "links": [[hashes[p.first], hashes[p.second], float(p.similarity), p.evidence] for p in groups.pairs],
+        "confidence": {
+            str(number): float(value) for number, value in enumerate(groups.confidence) if sizes[number] > 1
+        },
+    }
+
+
+def _read_groups(place: Path, contents: set[str]) -> dict[str, Any] | None:
+    try:
+        found = json.loads(place.read_text())
+        return found if _is_whole(found, contents) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None  # absent, damaged or changed by hand: worked out again
+
+
+def _is_whole(found: dict[str, Any], contents: set[str]) -> bool:
+    """True if these are the groups of clips with these contents, as this version writes them."""
+    groups, numbers = found["groups"], set(found["groups"].values())
+    right = found["version"] == GROUPS_VERSION and set(groups) == contents
+    right = right and all(type(number) is int for number in numbers)
+    links = all(
+        {a, b} <= contents and type(s) is float and isinstance(evidence, str)
+        for a, b, s, evidence in found["links"]
+    )
+    sure = all(int(key) in numbers and type(value) is float for key, value in found["confidence"].items())
+    return right and links and sure and isinstance(found["thresholds"], dict)

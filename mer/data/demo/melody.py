@@ -1,0 +1,151 @@
+"""Phrases in a raga, and the pitch and level curves that a player makes of them.
+
+Conventions
+-----------
+Pitches are semitones above Sa, times are seconds from the start of the excerpt. Meend is a glide from
+the note before, kan a grace note of some 50 ms from a neighbouring degree, gamak a heavy shake.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import uniform_filter1d
+
+from mer.data.demo.styles import Song
+from mer.data.demo.theory import Raga, tuned
+from mer.data.demo.voices import SR
+
+__all__ = ["Note", "bend", "ladder", "line", "phrases"]
+
+_LENGTHS = np.array([0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4])
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One note; it is reached from `origin` in `meend` seconds (0: struck anew).
+
+    `kan` and `gamak` are the size of grace note and shake in semitones, 0 for none; `level` is 0..1.
+    """
+
+    start: float
+    seconds: float
+    pitch: float
+    origin: float
+    meend: float = 0.0
+    kan: float = 0.0
+    gamak: float = 0.0
+    level: float = 1.0
+
+
+def ladder(raga: Raga) -> np.ndarray:
+    """The notes of a raga from an octave below Sa to two above, ascending, in whole semitones."""
+    return np.array([12 * octave + note for octave in (-1, 0, 1) for note in raga.notes] + [24])
+
+
+def phrases(song: Song, seconds: float, rng: np.random.Generator) -> list[list[Note]]:
+    """Fill `seconds` with phrases that rest in between and come home to Sa or the vadi."""
+    beat = 60 / song.bpm
+    degrees = ladder(song.raga)
+    at = int(np.abs(degrees - song.centre).argmin())
+    now, found = beat * int(rng.integers(0, 3)) / 2, []
+    while now < seconds:
+        phrase: list[Note] = []
+        for left in range(int(rng.integers(4, 12)), -1, -1):
+            length = _length(song, rng) * (2 if left == 0 else 1)
+            before = degrees[at]
+            at = _step(song, degrees, at, rng, home=left == 0)
+            phrase.append(_note(song, now, length * beat, degrees, at, before, bool(phrase), rng))
+            now += length * beat
+        found.append(phrase)
+        gap = song.rest / (1 - song.rest) * (now - phrase[0].start) * rng.uniform(0.4, 1.6)
+        now += beat * max(0.5, round(2 * gap / beat) / 2)
+    return found
+
+
+def _length(song: Song, rng: np.random.Generator) -> float:
+    """Length of a note in beats: the nearer to 1 / pace seconds, the likelier."""
+    likely = np.exp(-1.8 * np.abs(np.log(_LENGTHS * song.pace * 60 / song.bpm)))
+    likely[[2, 4, 6]] *= 0.35
+    return float(rng.choice(_LENGTHS, p=likely / likely.sum()))
+
+
+def _step(song: Song, degrees: np.ndarray, at: int, rng: np.random.Generator, *, home: bool) -> int:
+    """Index of the next degree: near, drawn to Sa, Pa and the vadi, and not far from the centre."""
+    likely = np.exp(-np.abs(np.arange(len(degrees)) - at) / 1.4)
+    likely[at] *= 0.3
+    likely *= np.exp(-(((degrees - song.centre) / 7) ** 2))
+    pull = np.select(
+        [degrees % 12 == song.raga.vadi, degrees % 12 == 0, degrees % 12 == 7], [2.0, 1.6, 1.3], 1.0
+    )
+    likely *= pull > 1 if home else pull
+    return int(rng.choice(len(degrees), p=likely / likely.sum()))
+
+
+def _note(
+    song: Song,
+    start: float,
+    seconds: float,
+    degrees: np.ndarray,
+    at: int,
+    before: float,
+    tied: bool,
+    rng: np.random.Generator,
+) -> Note:
+    pitch, origin = float(tuned(degrees[at])), float(tuned(before))
+    meend = kan = gamak = 0.0
+    if tied and rng.random() < song.glide:
+        meend = min(0.7 * seconds, rng.uniform(0.12, 0.45))
+    elif rng.random() < song.ornament:
+        kan = float(tuned(degrees[min(at + 1, len(degrees) - 1)])) - pitch
+    elif seconds > 0.35 and rng.random() < 0.5 * song.ornament:
+        gamak = rng.uniform(0.5, 1.2)
+    return Note(start, seconds, pitch, origin, meend, kan, gamak, float(rng.uniform(0.7, 1.0)))
+
+
+def bend(note: Note, samples: int, *, vibrato: float = 0.0, rate: float = 5.5) -> np.ndarray:
+    """Pitch of a note over `samples` in semitones, float64: meend, kan, gamak, and vibrato when held.
+
+    `vibrato` is its depth in semitones, growing from 0.25 to 0.65 s; `rate` is in hertz.
+    """
+    t = np.arange(samples) / SR
+    curve = np.full(samples, float(note.pitch))
+    if note.meend:
+        curve += (note.origin - note.pitch) * _fall(t / note.meend)
+    if note.kan:
+        curve += note.kan * _fall((t - 0.035) / 0.04)
+    if note.gamak:
+        curve -= note.gamak * np.sin(np.pi * rate * t) ** 2 * np.sin(np.pi * np.minimum(1, t / note.seconds))
+    if vibrato:
+        curve += vibrato * np.clip((t - 0.25) / 0.4, 0, 1) * np.sin(2 * np.pi * rate * t)
+    return curve
+
+
+def _fall(x: np.ndarray) -> np.ndarray:
+    """From 1 at x <= 0 to 0 at x >= 1 along a half cosine, which has no corner."""
+    return 0.5 + 0.5 * np.cos(np.pi * np.clip(x, 0, 1))
+
+
+def line(
+    notes: list[Note], samples: int, *, vibrato: float, smooth: float = 0.012
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pitch (semitones) and level (0..1) of a sustained voice, each (samples,).
+
+    Pitch is held through rests, and both curves are smoothed over `smooth` seconds or more, so that
+    neither jumps: a jump in pitch is a very fast glide.
+    """
+    pitch = np.full(samples, float(notes[0].pitch) if notes else 0.0)
+    level = np.zeros(samples, np.float32)
+    for note in notes:
+        start, n = round(note.start * SR), round(note.seconds * SR)
+        room = pitch[start:]
+        room[:n] = bend(note, n, vibrato=vibrato)[: len(room)]
+        room[n:] = note.pitch
+        swell = np.float32(note.level) * np.linspace(1.0, 0.8, n, dtype=np.float32)
+        if not note.meend:
+            swell[: int(0.03 * SR)] *= 0.3
+        level[start : start + n] = swell[: len(room)]
+    width = max(3, int(smooth * SR))
+    for _ in range(2):
+        pitch = uniform_filter1d(pitch, width, mode="nearest")
+        level = uniform_filter1d(level, 2 * width + 240, mode="nearest")
+    return pitch, level

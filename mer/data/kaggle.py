@@ -1,0 +1,40 @@
+"""MER500 from Kaggle (Velankar, `makvel/mer500`), through kagglehub."""
+
+import os
+import shutil
+from pathlib import Path
+
+from mer.data.folders import read_tree
+from mer.utils.errors import DataError
+from mer.utils.files import new_folder
+
+__all__ = ["KAGGLE_NAMES", "fetch"]
+
+KAGGLE_NAMES = {"mer500": "makvel/mer500"}
+
+
+def fetch(name: str, out: Path) -> Path:
+    """Download a known data set into the new folder `out` and return it.
+
+    Raises DataError for an unknown name, or, where Kaggle cannot be reached, with the way to do it by hand.
+    """
+    if name not in KAGGLE_NAMES:
+        raise DataError(f"unknown data set {name!r}; there are: {', '.join(KAGGLE_NAMES)}")
+    with new_folder(out) as folder:
+        read_tree(shutil.copytree(_download(KAGGLE_NAMES[name], out), folder, dirs_exist_ok=True))
+    return out
+
+
+def _download(handle: str, out: Path) -> str:
+    """Path of kagglehub's own copy. Whatever goes wrong there, the remedy is the same."""
+    os.environ.setdefault("KAGGLEHUB_VERBOSITY", "error")
+    import kagglehub  # imported here: it reads its settings, and takes a second, on import
+
+    try:
+        return kagglehub.dataset_download(handle)
+    except Exception as error:  # kagglehub raises from requests, urllib3 and its own tree
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise DataError(
+            f"cannot fetch {handle} from Kaggle ({reason}); download archive.zip from "
+            f"kaggle.com/datasets/{handle} by hand and give it as --data archive.zip, or unpack it to {out}"
+        ) from error

@@ -1,0 +1,57 @@
+"""Where clips and labels come from: a folder per class, a zip of one, a manifest as CSV or Parquet."""
+
+from pathlib import Path
+
+from mer.data.clips import Dataset, is_sharded
+from mer.data.folders import read_tree, unwrap
+from mer.data.manifest import read_manifest
+from mer.data.zips import unpack_zip
+from mer.utils.errors import DataError, MerError
+
+__all__ = ["load_dataset"]
+
+
+def load_dataset(path: Path, *, label_column: str = "label", song_column: str = "song") -> Dataset:
+    """The data set at `path`: a folder, a zip or a CSV file; a folder's own manifest.csv is used.
+
+    Nothing is decoded yet. Raises DataError with the remedy where there is no data set.
+    """
+    try:
+        return _load(path, {"label_column": label_column, "song_column": song_column})
+    except MerError:
+        raise
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or path} cannot be read: {error.strerror or error}; check its permissions"
+        ) from error
+
+
+def _load(path: Path, columns: dict[str, str]) -> Dataset:
+    if not path.exists():
+        raise DataError(
+            f"{path}: no such file or folder; check the path, or make a corpus with: mer data demo"
+        )
+    if is_sharded(path):
+        raise DataError(f"{path} is a sharded set, which has no clips; it is for: mer train --data {path}")
+    if path.suffix.lower() == ".parquet":
+        raise DataError(f"{path}: prepare a Parquet manifest first: mer prepare {path} --shards FOLDER")
+    if path.is_dir():
+        return _load_folder(path, columns)
+    if path.suffix.lower() == ".csv":
+        return read_manifest(path, **columns)
+    if path.suffix.lower() == ".zip":
+        return _load_folder(unpack_zip(path), columns)
+    raise DataError(
+        f"{path}: not a data set; give a folder with one folder per class, a .zip of one, or a .csv"
+    )
+
+
+def _load_folder(path: Path, columns: dict[str, str]) -> Dataset:
+    manifest = unwrap(path) / "manifest.csv"
+    if manifest.is_file():
+        return read_manifest(manifest, **columns)
+    if columns != {"label_column": "label", "song_column": "song"}:
+        raise DataError(
+            f"{path}: a folder has no columns; give the CSV file in it instead, with --label-column"
+        )
+    return read_tree(path)

@@ -1,0 +1,149 @@
+"""A CSV manifest: `path,label` and optionally `song` and `split`, paths relative to the CSV.
+
+No path leaves the CSV's folder, whoever wrote it: a data set is one folder, to be moved, packed and shared.
+In place of a label there may be a column of votes for each class (`mer.data.vote_columns`).
+"""
+
+import csv
+from contextlib import suppress
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from mer.data.clips import AUDIO_SUFFIXES, LONGEST_NAME, Clip, Dataset
+from mer.data.folders import describe
+from mer.data.vote_columns import Votes, vote_columns, votes_of
+from mer.utils.errors import DataError
+from mer.utils.text import composed, spellings
+
+__all__ = ["line_fault", "read_manifest", "require_columns", "split_of"]
+
+MAX_BYTES, MAX_LINES = 64 * 2**20, 200_000
+SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test", "": None}
+
+
+def read_manifest(path: Path, *, label_column: str = "label", song_column: str = "song") -> Dataset:
+    """Clips listed in a CSV file (UTF-8, header in the first line).
+
+    Files that are missing or have no label are left out with the reason. Raises DataError on a
+    missing column, a path outside the CSV's folder, an unknown split, one path with two labels, or more than
+    200,000 lines.
+    """
+    root, clips, left_out = path.parent, {}, []
+    columns, rows = _read(path)
+    by_vote = vote_columns(label_column, columns)
+    needed = by_vote.columns.values() if by_vote else [label_column]
+    require_columns(path, columns, [*needed, *({song_column} - {"song"})])
+    for line, row in rows:
+        where, name = f"{path}, line {line}", _spelt(root, row["path"].strip().replace("\\", "/"))
+        votes = votes_of(row, by_vote.columns, where=where) if by_vote else None
+        label = "" if by_vote else composed(row[label_column].strip())
+        song = composed((row.get(song_column) or "").strip()) or None
+        reason = _reason(root, name, label, song, labelled=bool(label or votes), where=where)
+        if reason:
+            left_out.append((name, reason))
+            continue
+        clip = Clip(name, root / name, label, song, split_of(row.get("split"), where), votes and tuple(votes))
+        known = clips.setdefault(name, clip)
+        if (known.label, known.votes) != (clip.label, clip.votes):
+            raise DataError(f"{path}: {name!r} is {_said(known)} and {_said(clip)}; keep one of the lines")
+    if not clips:
+        raise DataError(f"{path}: no usable line among {len(left_out)}; paths are relative to {root}")
+    found = tuple(clips.values())
+    if by_vote:
+        found = _labelled(found, by_vote)
+    order = by_vote.classes if by_vote else ()
+    return Dataset(root=path, clips=found, left_out=tuple(left_out), order=order, **describe(root))
+
+
+def _labelled(clips: tuple[Clip, ...], by_vote: Votes) -> tuple[Clip, ...]:
+    """The clips with the distribution that is learned, and its top class, the first of several, as label."""
+    songs = [clip.song or clip.id for clip in clips]
+    rows = by_vote.distributions(np.array([clip.votes for clip in clips], float), songs)
+    return tuple(
+        replace(clip, label=by_vote.classes[int(row.argmax())], votes=tuple(row.tolist()))
+        for clip, row in zip(clips, rows, strict=True)
+    )
+
+
+def _said(clip: Clip) -> str:
+    """The label of a line, or its votes."""
+    return repr(clip.label) if clip.votes is None else ", ".join(f"{value:g}" for value in clip.votes)
+
+
+def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """The names of the columns, and each row with the number of its line."""
+    if path.stat().st_size > MAX_BYTES:
+        raise DataError(f"{path} has {path.stat().st_size >> 20} MB, of at most {MAX_BYTES >> 20}; split it")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, restval="")
+            columns = list(reader.fieldnames or [])
+            require_columns(path, columns, ["path"])
+            rows = [(reader.line_num, row) for row in islice(reader, MAX_LINES + 1)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is not a CSV file in UTF-8 ({error}); save it as one") from error
+    if len(rows) > MAX_LINES:
+        raise DataError(f"{path} has more than {MAX_LINES} lines; split it")
+    return columns, rows
+
+
+def _spelt(root: Path, name: str) -> str:
+    """The path as it is spelt on disk, if it is there."""
+    for form in spellings(name):
+        with suppress(OSError):
+            if (root / form).is_file():
+                return form
+    return name
+
+
+def require_columns(path: Path, columns: list[str], needed: list[str]) -> None:
+    """Raise DataError unless all columns are there that are needed."""
+    for column in needed:
+        if column not in columns:
+            raise DataError(f"{path}: no column {column!r}; it has: {', '.join(columns) or 'none'}")
+
+
+def _reason(root: Path, name: str, label: str, song: str | None, *, labelled: bool, where: str) -> str | None:
+    """Why a line gives no clip, else None; raises DataError if it points outside the folder."""
+    if not name:
+        return "no path"
+    if not _is_inside(root, name):
+        raise DataError(f"{where}: {name!r} points outside {root}; put the clips beside the CSV")
+    if fault := line_fault(name, label, song, labelled=labelled):
+        return fault
+    try:
+        return None if (root / name).is_file() else "no such file"
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
+
+
+def line_fault(name: str, label: str, song: str | None, *, labelled: bool) -> str | None:
+    """Why a line of a manifest gives no clip, as far as its words tell, else None."""
+    if not name:
+        return "no path"
+    if not labelled:
+        return "no label"
+    if max(len(label), len(song or "")) > LONGEST_NAME:
+        return f"its label or song is longer than {LONGEST_NAME} letters"
+    suffix = PurePosixPath(name).suffix
+    return None if suffix.lower() in AUDIO_SUFFIXES else f"not audio ({suffix or 'no extension'})"
+
+
+def _is_inside(root: Path, name: str) -> bool:
+    if "\0" in name or Path(name).is_absolute():
+        return False
+    try:
+        return (root / name).resolve().is_relative_to(root.resolve())
+    except RuntimeError:  # symlinks in a circle lead nowhere
+        return True
+
+
+def split_of(value: str | None, where: str) -> str | None:
+    """The part that a manifest names, else None; raises DataError for another word."""
+    key = (value or "").strip().lower()
+    if key not in SPLITS:
+        raise DataError(f"{where}: split {value!r} is not one of train, validation, test or empty")
+    return SPLITS[key]

@@ -1,0 +1,128 @@
+"""One shard: a function of the plan and the shard's number alone, in any order, in any process, anywhere."""
+
+import socket
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mer.audio.decode import decode
+from mer.audio.mel import images
+from mer.audio.resampling import resample
+from mer.config.sections import AudioConfig, MelConfig
+from mer.data.clips import PLAN
+from mer.data.shards.layout import open_names, read_json, record, shard_path
+from mer.data.shards.sources import Sources
+from mer.utils.errors import AudioError, StorageError
+from mer.utils.files import atomic_path
+from mer.utils.parallel import one_thread
+
+__all__ = ["Filled", "fill", "read_facts", "shards_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """What became of the clips of one shard."""
+
+    clips: int
+    left_out: int
+    size: int  # bytes of images
+
+
+def shards_of(plan: dict[str, Any]) -> range:
+    """Numbers of the shards of a plan."""
+    return range(-(-plan["clips"] // plan["per_shard"]))
+
+
+def fill(out: Path, number: int) -> Filled:
+    """Make one shard, unless it is there and whole.
+
+    Raises StorageError, and DataError where a server fails.
+    """
+    if not (out / PLAN).is_file():
+        raise StorageError(f"{out} is not to be seen on {socket.gethostname()}; give a folder that all share")
+    plan = read_json(out / PLAN)
+    audio, mel = AudioConfig.from_key(plan["audio"]), MelConfig.from_dict(plan["mel"])
+    facts = read_facts(out, number)
+    if facts is None or not _is_whole(out, number, facts, record(mel.image_size)):
+        facts = _make(out, number, plan, audio, mel)
+    windows = facts["windows"]
+    size = int(windows.sum()) * record(mel.image_size).itemsize
+    return Filled(int((windows > 0).sum()), int((windows == 0).sum()), size)
+
+
+def _make(
+    out: Path, number: int, plan: dict[str, Any], audio: AudioConfig, mel: MelConfig
+) -> dict[str, np.ndarray]:
+    """Write the images, then what became of each clip: who finds the second has both."""
+    rows = np.load(out / "order.npy", mmap_mode="r", allow_pickle=False)
+    rows = rows[number * plan["per_shard"] : (number + 1) * plan["per_shard"]]
+    sources = Sources(Path(plan["root"]), tuple(plan["allowed"]))
+    shard_path(out, number, ".parquet").unlink(missing_ok=True)
+    windows, contents, reasons = [], [], []
+    with one_thread(), atomic_path(shard_path(out, number)) as temporary, temporary.open("wb") as file:
+        for name in open_names(out).column("name").take(rows).to_pylist():
+            try:
+                found, content = _features(sources.read(name), audio, mel)
+            except AudioError as error:
+                found, content = np.empty(0, record(mel.image_size)), b""
+                reasons.append(str(error).removeprefix(": "))
+            else:
+                reasons.append(None)
+            file.write(found.data)
+            windows.append(len(found))
+            contents.append(content)
+    _write_facts(out, number, rows, windows, contents, reasons)
+    return read_facts(out, number)
+
+
+def _features(content: bytes, audio: AudioConfig, mel: MelConfig) -> tuple[np.ndarray, bytes]:
+    """The records of a clip's windows, and the hash of what is heard."""
+    if not content:
+        raise AudioError("empty file, 0 bytes")
+    clip = decode(content, name="")
+    wave = resample(clip.waveform, rate=clip.rate, audio=audio)
+    found = images(wave, audio=audio, mel=mel)
+    records = np.empty(len(found), record(mel.image_size))
+    records["image"] = found
+    records["crc"] = [zlib.crc32(image) for image in found]
+    return records, bytes.fromhex(clip.content_hash())
+
+
+def _write_facts(
+    out: Path, number: int, rows: np.ndarray, windows: list[int], contents: list[bytes], reasons: list
+) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    types = {"row": pa.int64(), "windows": pa.int32(), "content": pa.binary(), "reason": pa.string()}
+    table = pa.table([rows, windows, contents, reasons], pa.schema(list(types.items())))
+    with atomic_path(shard_path(out, number, ".parquet")) as temporary:
+        parquet.write_table(table, temporary, write_page_checksum=True)
+
+
+def read_facts(out: Path, number: int) -> dict[str, np.ndarray] | None:
+    """What became of each clip of a shard: row, windows, content (16 bytes), reason; None if not known."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        table = parquet.read_table(shard_path(out, number, ".parquet"), page_checksum_verification=True)
+        return {name: table.column(name).to_numpy() for name in ("row", "windows", "content", "reason")}
+    except (pa.ArrowException, OSError, KeyError):
+        return None
+
+
+def _is_whole(out: Path, number: int, facts: dict[str, np.ndarray], kind: np.dtype) -> bool:
+    """True if a shard's images are what was written."""
+    try:
+        with shard_path(out, number).open("rb") as file:
+            for _ in range(int(facts["windows"].sum())):
+                (found,) = np.frombuffer(file.read(kind.itemsize), kind)
+                if zlib.crc32(found["image"]) != found["crc"]:
+                    return False
+            return not file.read(1)
+    except (OSError, ValueError):
+        return False

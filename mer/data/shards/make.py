@@ -1,0 +1,249 @@
+"""A sharded set from a Parquet manifest: a plan, its shards, their index."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from mer.config.sections import Config
+from mer.data.cache.arrays import write_array
+from mer.data.clips import PLAN, class_order, require_trainable
+from mer.data.shards.fill import Filled, fill, read_facts, shards_of
+from mer.data.shards.layout import INDEX, crc_of, damaged, open_names, shard_path
+from mer.data.shards.plan import PLANNED, SHARD_BYTES, left_out_table, make_plan
+from mer.utils.errors import DataError
+from mer.utils.files import leftovers, write_atomic, writing
+from mer.utils.parallel import Progress, process_map
+
+__all__ = ["Made", "Spread", "make"]
+
+LOCK = ".lock"
+PIECE = 2**14  # rows of a table that are written at a time
+Spread = Callable[[Callable[[int], Filled], range, Progress | None], list[Filled]]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a sharded set amounts to. `hash` and `sound` are those of `mer.data.check.Report`."""
+
+    classes: tuple[str, ...]
+    clips: int
+    windows: int
+    songs: int
+    songs_known: bool
+    left_out: int
+    duplicates: int
+    shards: int
+    bytes: int
+    hash: str
+    sound: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def make(
+    manifest: Path,
+    out: Path,
+    config: Config,
+    *,
+    allowed: tuple[str, ...] = (),
+    label_column: str = "label",
+    song_column: str = "song",
+    shard_bytes: int = SHARD_BYTES,
+    spread: Spread | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Made:
+    """Make what is not there yet of a sharded set, and return what it amounts to.
+
+    `allowed` are the beginnings of URLs that the manifest may name. The shards are made by worker processes,
+    or by `spread(function, numbers, progress)`, which calls the function for each number somewhere. Raises
+    DataError and StorageError; what is made by then is kept.
+    """
+    with _alone(out):
+        plan = make_plan(
+            manifest, out, config, allowed=allowed, label_column=label_column, song_column=song_column,
+            shard_bytes=shard_bytes,
+        )  # fmt: skip
+        if crc_of(out / "clips.arrow") != plan["crc"]:
+            raise DataError(f"{out / 'clips.arrow'} is damaged; prepare the set again in a new folder")
+        _tidy(out)
+        (out / "set.json").unlink(missing_ok=True)  # so long as a shard may be made anew, it is not finished
+        here = partial(process_map, workers=workers, few=1)
+        spread = spread or (lambda function, numbers, progress: here(function, numbers, progress=progress))
+        filled = spread(partial(fill, out), shards_of(plan), progress)
+        made = write_index(out, plan, sum(shard.size for shard in filled))
+        write_atomic(out / "set.json", json.dumps(made.to_dict()))
+    return made
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Hold the lock of a set; where no plan comes of it, leave no trace."""
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise DataError(f"another process is preparing {out}; wait for it, or stop it") from error
+    try:
+        yield
+    finally:
+        lock.release()
+        if not (out / PLAN).exists():
+            (out / LOCK).unlink(missing_ok=True)
+            with suppress(OSError):  # it holds something else
+                out.rmdir()
+
+
+def _tidy(out: Path) -> None:
+    """Remove what a process that was killed left half-written, in a folder that is a set's."""
+    names = (PLAN, *PLANNED, "index.npy", "set.json", "left_out.parquet")
+    for path in (
+        *(path for name in names for path in leftovers(out / name)),
+        *(out / "shards").glob(".*.*.*"),
+    ):
+        path.unlink(missing_ok=True)
+
+
+def write_index(out: Path, plan: dict[str, Any], size: int) -> Made:
+    """Write the index, and the table of what was left out; raises DataError if too little is left."""
+    facts = _gather(out, plan)
+    index = _entries(out, facts)
+    kept, dropped, alike = _once(facts["content"], index["label"], index["row"])
+    left_out = _write_left_out(out, plan, index, dropped, alike)
+    index, content = index[kept], facts["content"][kept]
+    classes = _number(index["label"], plan["labels"])
+    counts = np.bincount(index["label"], minlength=len(classes))
+    require_trainable(out, dict(zip(classes, counts.tolist(), strict=True)))
+    write_array(out / "index.npy", index)
+    return Made(
+        classes=classes,
+        clips=len(index),
+        windows=int(index["windows"].sum()),
+        songs=len(np.unique(index["group"])),
+        songs_known=bool((index["group"] != index["clip"]).all()),
+        left_out=left_out,
+        duplicates=len(dropped),
+        shards=len(shards_of(plan)),
+        bytes=size,
+        hash=_content_hash(content, index["label"], classes),
+        sound=_hash(map(_hex, np.sort(content))),
+    )
+
+
+def _entries(out: Path, facts: np.ndarray) -> np.ndarray:
+    """The index of all clips that gave windows, labels yet numbered as in the plan."""
+    index, names = np.zeros(len(facts), INDEX), open_names(out)
+    for name in ("row", "shard", "first", "windows"):
+        index[name] = facts[name]
+    for name in ("label", "part", "clip", "group"):
+        index[name] = names.column(name).to_numpy()[facts["row"]]
+    return index
+
+
+def _number(codes: np.ndarray, labels: list[str]) -> tuple[str, ...]:
+    """Number labels, in place, by the classes that there are; returns these."""
+    found = [labels[code] for code in np.unique(codes)]
+    classes = class_order(set(found))
+    codes[:] = np.array([classes.index(name) if name in found else -1 for name in labels])[codes]
+    return classes
+
+
+def _gather(out: Path, plan: dict[str, Any]) -> np.ndarray:
+    """What became of all clips that gave windows: row, shard, first window of it, windows, content."""
+    kind = np.dtype(
+        [*((name, INDEX[name]) for name in ("row", "shard", "first", "windows")), ("content", "S16")]
+    )
+    found = np.empty(plan["clips"], kind)
+    count = 0
+    for number in shards_of(plan):
+        facts = read_facts(out, number)
+        if facts is None:
+            raise damaged(shard_path(out, number, ".parquet"), "it cannot be read")
+        usable = facts["windows"] > 0
+        part = found[count : count + int(usable.sum())]
+        part["row"], part["windows"] = facts["row"][usable], facts["windows"][usable]
+        part["first"] = (np.cumsum(facts["windows"]) - facts["windows"])[usable]
+        part["shard"], part["content"] = number, facts["content"][usable].astype("S16")
+        count += len(part)
+    return found[:count]
+
+
+def _once(
+    content: np.ndarray, label: np.ndarray, row: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of clips with equal audio the earliest line, or none where their labels differ.
+
+    Returns which clips are kept, bool (clips,); which are dropped; and for each of these a clip like it.
+    """
+    order = np.lexsort((row, content))
+    new = np.append(True, content[order][1:] != content[order][:-1])
+    number = np.cumsum(new) - 1  # of the group of equal clips
+    first = order[new][number]
+    torn = np.bincount(number, label[order] != label[first]) > 0
+    drop = ~new | torn[number]
+    kept = np.ones(len(content), bool)
+    kept[order[drop]] = False
+    last = order[np.append(new[1:], True)][number]
+    return kept, order[drop], np.where(new, last, first)[drop]
+
+
+def _write_left_out(
+    out: Path, plan: dict[str, Any], index: np.ndarray, dropped: np.ndarray, alike: np.ndarray
+) -> int:
+    """Write the table of all that gave no clip; returns how many were left out, but for duplicates."""
+    from pyarrow import parquet
+
+    names, count = open_names(out).column("name"), 0
+
+    def named(rows: np.ndarray) -> list[str]:
+        return names.take(rows).to_pylist()
+
+    with left_out_table(out / "left_out.parquet") as write:
+        with parquet.ParquetFile(out / "lines.parquet") as lines:
+            for batch in lines.iter_batches():
+                rows = [(row["file"], row["reason"]) for row in batch.to_pylist()]
+                count += len(rows)
+                write(rows)
+        for number in shards_of(plan):
+            facts = read_facts(out, number)
+            bad = facts["windows"] == 0
+            rows = list(zip(named(facts["row"][bad]), facts["reason"][bad].tolist(), strict=True))
+            count += len(rows)
+            write(rows)
+        for some in np.array_split(np.arange(len(dropped)), len(dropped) // PIECE + 1):
+            one, other = index[dropped[some]], index[alike[some]]
+            same = (one["label"] == other["label"]).tolist()
+            pairs = zip(named(one["row"]), named(other["row"]), same, strict=True)
+            write([(a, f"the same audio as {b}" + ("" if s else ", of another class")) for a, b, s in pairs])
+    return count
+
+
+def _content_hash(content: np.ndarray, label: np.ndarray, classes: tuple[str, ...]) -> str:
+    """Hash of what is heard and how it is labelled, as `Report.content_hash`."""
+    order = np.argsort(content)
+    names = (classes[number] for number in label[order])
+    return _hash(f"{_hex(value)} {name}" for value, name in zip(content[order], names, strict=True))
+
+
+def _hash(lines: Iterable[str]) -> str:
+    """Hash of lines, with line feeds between them."""
+    found = blake2b(digest_size=8)
+    for number, line in enumerate(lines):
+        found.update(f"\n{line}".encode() if number else line.encode())
+    return found.hexdigest()
+
+
+def _hex(content: bytes) -> str:
+    return content.ljust(16, b"\0").hex()  # numpy cuts zeros off

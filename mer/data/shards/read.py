@@ -1,0 +1,198 @@
+"""Reading a sharded set: its index, and the images of any windows."""
+
+import os
+import zlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from mer.config.sections import AudioConfig, MelConfig
+from mer.data.cache.arrays import is_whole
+from mer.data.cache.store import VERSION
+from mer.data.clips import PLAN
+from mer.data.shards.layout import INDEX, crc_of, damaged, open_names, read_json, record, shard_path
+from mer.data.windows import Windows
+from mer.utils.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["ShardSet", "ShardWindows", "blockwise"]
+
+BLOCK = 4  # shards that are read side by side while training
+
+
+class ShardWindows(Windows):
+    """Windows of clips that lie in shards; no image is held longer than it is looked at."""
+
+    def __init__(self, root: Path, clips: np.ndarray, *, classes: int, size: int, mark: str) -> None:
+        super().__init__(clips["windows"], clips["label"], classes=classes)
+        self.root, self.record, self.mark = root, record(size), mark
+        self.shard, self.first = clips["shard"].copy(), clips["first"].copy()
+        self._begun: deque[int] = deque(maxlen=2 * BLOCK)
+
+    def images(self, indices: np.ndarray) -> np.ndarray:
+        """Some windows, float16 (len(indices), size, size); raises DataError where a shard is damaged."""
+        found = np.empty((len(indices), *self.record["image"].shape), np.float16)
+        for shard, wanted, rows in self.places(indices):
+            found[wanted] = self._read(shard, rows)
+        return found
+
+    def places(self, indices: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Where windows are: for each shard which of `indices` it has, and where in it, ascending."""
+        clips = self.clip[indices]
+        shards, rows = self.shard[clips], self.first[clips] + indices - self.starts[clips]
+        for shard in np.unique(shards):
+            wanted = np.flatnonzero(shards == shard)
+            wanted = wanted[np.argsort(rows[wanted])]
+            yield int(shard), wanted, rows[wanted]
+
+    def whole(self, shard: int) -> "ShardWindows":
+        """All windows of a shard, those of other clips too, as if they were of one."""
+        clip = np.zeros(1, INDEX)
+        path = shard_path(self.root, shard)
+        try:
+            clip["shard"], clip["windows"] = shard, path.stat().st_size // self.record.itemsize
+        except OSError as error:
+            raise damaged(path, str(error)) from error
+        size = self.record["image"].shape[0]
+        return ShardWindows(self.root, clip, classes=self.classes, size=size, mark=self.mark)
+
+    def name(self, shard: int) -> str:
+        """A name of all that a shard holds, under which the store keeps what is worked out of it."""
+        return blake2b(f"{self.mark} {shard}".encode(), digest_size=20).hexdigest()
+
+    def _read(self, shard: int, rows: np.ndarray) -> np.ndarray:
+        """Windows of one shard, which is mapped for as long as they are copied."""
+        path = shard_path(self.root, shard)
+        try:
+            if shard not in self._begun:
+                self._begun.append(shard)
+                self._read_ahead(path, int(self.counts[self.shard == shard].sum()))
+            records = np.memmap(path, self.record, "r")[rows]
+        except (OSError, ValueError, IndexError) as error:
+            raise damaged(path, str(error)) from error
+        for image, crc in zip(records["image"], records["crc"], strict=True):
+            if zlib.crc32(image) != crc:
+                raise damaged(path, "a checksum is wrong")
+        return records["image"]
+
+    def _read_ahead(self, path: Path, windows: int) -> None:
+        """Have the kernel begin to read a shard in one piece, if most of it will be wanted."""
+        if hasattr(os, "posix_fadvise") and 2 * windows * self.record.itemsize > path.stat().st_size:
+            with path.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+
+    def order(self) -> torch.Tensor:
+        """All windows, drawn block by block; see `blockwise`."""
+        return blockwise(self.shard[self.clip])
+
+    def clip_order(self) -> torch.Tensor:
+        """All clips, drawn block by block; see `blockwise`."""
+        return blockwise(self.shard)
+
+
+def blockwise(shards: np.ndarray) -> torch.Tensor:
+    """Units in an order that reads a few shards at a time, from the ascending number of each unit's shard.
+
+    The order of shards is drawn, and within each block of BLOCK shards that of all units, so that a disk
+    reads large pieces. It is less random than a draw among all: units of one block are seen in the same part
+    of an epoch, as with the shuffled shards and buffers of tf.data and WebDataset. Up to BLOCK shards it is a
+    draw among all.
+    """
+    numbers, starts = np.unique(shards, return_index=True)
+    if len(numbers) <= BLOCK:
+        return torch.randperm(len(shards))
+    ends = [*starts[1:], len(shards)]
+    found = []
+    for block in torch.randperm(len(numbers)).split(BLOCK):
+        units = torch.cat([torch.arange(starts[i], ends[i]) for i in block.tolist()])
+        found.append(units[torch.randperm(len(units))])
+    return torch.cat(found)
+
+
+def _open_index(root: Path) -> np.ndarray:
+    """The index, mapped; raises DataError if it is damaged."""
+    path = root / "index.npy"
+    if not is_whole(path):
+        raise damaged(path, "its checksum is wrong")
+    index = np.load(path, mmap_mode="r", allow_pickle=False)
+    if index.dtype != INDEX or index.ndim != 1:
+        raise damaged(path, "it is no index")
+    return index
+
+
+@dataclass(frozen=True)
+class ShardSet:
+    """A finished set."""
+
+    root: Path
+    plan: dict[str, Any]
+    summary: dict[str, Any]
+    index: np.ndarray
+
+    @classmethod
+    def open(cls, root: Path) -> "ShardSet":
+        """Raises DataError if it is not finished, damaged, or of another version of mer."""
+        plan = read_json(root / PLAN)
+        if plan.get("features") != VERSION:
+            raise DataError(f"{root} was made by another version of mer; prepare it again in a new folder")
+        if not (root / "set.json").is_file():
+            raise DataError(f"{root} is not finished; go on with the same mer prepare --shards {root}")
+        found = cls(root, plan, read_json(root / "set.json"), _open_index(root))
+        found._require_whole()
+        return found
+
+    def _require_whole(self) -> None:
+        """Raise DataError unless the parts belong together, whoever wrote them."""
+        names, index = self.root / "clips.arrow", self.index
+        if crc_of(names) != self.plan.get("crc"):
+            raise DataError(f"{names} is damaged; prepare the set again in a new folder")
+        open_names(self.root, full=True)
+        if len(index) != self.summary.get("clips") or not len(index):
+            raise damaged(self.root / "index.npy", "it is not of this set")
+        limits = {"row": len(self._names), "label": len(self.classes), "shard": 2**31, "first": 2**31}
+        for name, limit in limits.items():
+            if index[name].min() < 0 or index[name].max() >= limit:
+                raise damaged(self.root / "index.npy", f"{name} out of range")
+        if index["windows"].min() < 1:
+            raise damaged(self.root / "index.npy", "clips without windows")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Labels in the order of the network's outputs."""
+        return tuple(self.summary["classes"])
+
+    @property
+    def audio(self) -> AudioConfig:
+        """From file to windows."""
+        return AudioConfig.from_key(self.plan["audio"])
+
+    @property
+    def mel(self) -> MelConfig:
+        """From window to image."""
+        return MelConfig.from_dict(self.plan["mel"])
+
+    @cached_property
+    def _names(self) -> "pa.Table":
+        return open_names(self.root)
+
+    def column(self, name: str, clips: Sequence[int] | np.ndarray) -> list[Any]:
+        """What the manifest says of some clips: `name`, or `song`, None where none is known."""
+        return self._names.column(name).take(self.index["row"][np.asarray(clips, np.int64)]).to_pylist()
+
+    def windows(self, clips: Sequence[int] | np.ndarray) -> ShardWindows:
+        """The windows of some clips, whose numbers ascend."""
+        chosen = self.index[np.asarray(clips, np.int64)]
+        mark = " ".join(
+            str(value) for value in (self.summary["sound"], self.plan["manifest"], self.plan["per_shard"])
+        )
+        size = self.mel.image_size
+        return ShardWindows(self.root, chosen, classes=len(self.classes), size=size, mark=mark)

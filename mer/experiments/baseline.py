@@ -1,0 +1,147 @@
+"""The classical baseline beside every network: a support vector machine on statistics of each clip's sound.
+
+A network that does not beat it has learned nothing that mel, MFCC, chroma and onsets do not tell. It learns
+from the clips that the network learned from (training and validation part) and is tested on the same clips.
+Runs with the same clips, labels, songs and split share one, which is worked out once and kept in MER_HOME.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mer.data.cache.controls import entry
+from mer.data.cache.descriptors import SIZE, describe, settings
+from mer.data.splits import Split, partition
+from mer.experiments.prepared import Material, Notify
+from mer.metrics.predictions import score_rows
+from mer.metrics.probabilities import softmax
+from mer.utils.files import home, write_atomic
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+__all__ = ["ENOUGH", "GRID", "TITLE", "baseline_rows", "fitted", "with_baseline"]
+
+VERSION = 1  # of the method, and part of its key
+TITLE = "the SVM beside it"
+# C and the kernel's width, of which the best by cross-validation over songs is taken.
+GRID = [{"svc__C": c, "svc__gamma": g / SIZE} for c in (1.0, 3.0, 10.0, 30.0) for g in (0.1, 0.3, 1.0)]
+USUAL = {"svc__C": 3.0, "svc__gamma": 0.3 / SIZE}  # where there are too few songs to choose by
+INNER = 4  # folds
+ENOUGH = 2000  # clips to choose by; the time of an SVM grows with their square
+
+Rows = list[dict[str, Any]]
+
+
+def baseline_rows(material: Material, split: Split, notify: Notify) -> Rows:
+    """What the SVM says of each test clip, a row as `Material.rows` makes them, in the order of `split.test`.
+
+    `notify(title, done, total)` is called now and then, and may raise to stop. The "probabilities" are a
+    softmax over the margins: fit for averaging over a song's clips, not calibrated.
+    """
+    place = home() / "baselines" / f"{_key(material, split)}.json"
+    with material.store.alone(f"baseline-{place.stem}", lambda: notify(TITLE, 0, 1)):
+        rows = _kept(place, [material.report.dataset.clips[i].id for i in split.test])
+        if rows is None:
+            rows = material.rows(split.test, _probabilities(material, split, notify))
+            write_atomic(place, json.dumps(rows))
+    return rows
+
+
+def with_baseline(scores: dict[str, Any], rows: Rows, classes: Sequence[str]) -> dict[str, Any]:
+    """The scores of a run with those of the SVM under `svm`: accuracy, song_accuracy, macro_f1, intervals."""
+    if not rows:
+        return scores
+    found = score_rows(rows, classes)
+    names = ("accuracy", "song_accuracy", "macro_f1")
+    intervals = {name: found["intervals"][name] for name in names}
+    return scores | {"svm": {name: found[name] for name in names} | {"intervals": intervals}}
+
+
+def _key(material: Material, split: Split) -> str:
+    """Hash of all that the SVM's answers depend on: what is heard, labels, songs and parts."""
+    clips, facts = material.report.dataset.clips, material.report.facts
+    heard = [entry(material.control, fact.file_hash) for fact in facts]
+    tested, learned = set(split.test), {*split.train, *split.validation}
+    songs = material.groups(range(len(clips)))
+    rows = sorted((clips[i].id, heard[i], clips[i].label, songs[i], i in tested) for i in tested | learned)
+    return blake2b(
+        json.dumps([VERSION, settings(material.config.audio), rows]).encode(), digest_size=12
+    ).hexdigest()
+
+
+def _kept(place: Path, clips: list[str]) -> Rows | None:
+    """Rows that were worked out before, if they are of these clips."""
+    try:
+        rows = json.loads(place.read_text("utf-8"))
+        return rows if [row["clip"] for row in rows] == clips else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # absent or damaged: worked out again
+
+
+def _probabilities(material: Material, split: Split, notify: Notify) -> np.ndarray:
+    """Shares (test clips, classes) by an SVM that learned from all other clips."""
+    report = material.report
+    known = sorted((*split.train, *split.validation))
+    clips = [(report.dataset.clips[i].path, report.facts[i].file_hash) for i in (*known, *split.test)]
+    sound = describe(
+        material.store,
+        clips,
+        audio=material.config.audio,
+        control=material.control,
+        progress=lambda done, total: notify("statistics for the SVM", done, total),
+    )
+    labels = np.array([material.classes.index(report.dataset.clips[i].label) for i in known])
+    model = fitted(sound[: len(known)], labels, material.groups(known), notify)
+    margins = model.decision_function(sound[len(known) :])
+    if margins.ndim == 1:  # of two classes one margin is given
+        margins = np.stack([-margins, margins], axis=1)
+    return softmax(margins)
+
+
+def fitted(sound: np.ndarray, labels: np.ndarray, songs: Sequence[str], notify: Notify) -> "Pipeline":
+    """The SVM that has learned from descriptors (clips, 229), with the settings that serve them best.
+
+    `labels` (clips,) are class numbers; `notify` as for `baseline_rows`.
+    """
+    return _svm().set_params(**_chosen(sound, labels, songs, notify)).fit(sound, labels)
+
+
+def _svm() -> "Pipeline":
+    from sklearn.pipeline import make_pipeline  # takes two seconds
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVC
+
+    return make_pipeline(StandardScaler(), SVC(kernel="rbf"))
+
+
+def _chosen(sound: np.ndarray, labels: np.ndarray, songs: Sequence[str], notify: Notify) -> dict[str, float]:
+    """The setting of the grid with the best accuracy by cross-validation over songs."""
+    from sklearn.model_selection import cross_val_score
+
+    if len(labels) > ENOUGH:
+        share = ENOUGH / len(labels)
+        few, _ = partition([str(label) for label in labels], songs, [share, 1 - share], seed=0)
+        sound, labels, songs = sound[few], labels[few], [songs[i] for i in few]
+    folds = list(_folds(labels, songs))
+    if not folds:
+        return USUAL
+    scores = []
+    for number, setting in enumerate(GRID):
+        notify(TITLE, number, len(GRID))
+        scores.append(cross_val_score(_svm().set_params(**setting), sound, labels, cv=folds).mean())
+    notify(TITLE, len(GRID), len(GRID))
+    return GRID[int(np.argmax(scores))]
+
+
+def _folds(labels: np.ndarray, songs: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Indices to learn from and to test on, no song in both; folds that would lack a class are left out."""
+    parts = partition([str(label) for label in labels], songs, [1 / INNER] * INNER, seed=0)
+    for part in parts:
+        rest = np.setdiff1d(np.arange(len(labels)), part)
+        if part and len(np.unique(labels[rest])) == len(np.unique(labels)):
+            yield rest, np.array(part)

@@ -1,0 +1,211 @@
+"""Finished runs joined to an ensemble, which is a run and a checkpoint like any other.
+
+Its scores come from what its members answered on their test clips; nothing is trained.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mer.experiments.records import headline, save_evaluation, versions
+from mer.metrics.predictions import agreement, fit_weights, likelihoods, mean_rows, score_rows
+from mer.models.card import MOST_MEMBERS, Card, Member, load_card
+from mer.models.checkpoint import write_ensemble
+from mer.runs.results import read_predictions, read_validation, test_key
+from mer.runs.run import Run
+from mer.runs.store import RunStore
+from mer.utils.errors import RunError
+
+__all__ = ["WEIGHTS", "Joined", "join"]
+
+WEIGHTS = ("equal", "validation")
+TAGS = ("mer.data_hash", "mer.data_name", "mer.synthetic", "mer.test_hash", "mer.classes")
+HOW = {
+    "equal": "All members weigh the same.",
+    "validation": "The weights are those under which the labels of the validation part are most probable.",
+}
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A new ensemble: its run, the runs it joins with their weights, its figures, and its checkpoint.
+
+    `diversity` is what `mer.metrics.predictions.agreement` says of the members, in their order.
+    """
+
+    run_id: str
+    members: tuple[Run, ...]
+    weights: tuple[float, ...]
+    metrics: dict[str, float]
+    diversity: dict[str, list[list[float]]]
+    checkpoint: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        members = [
+            {"run_id": run.id, "name": run.name, "weight": weight, "metrics": run.metrics}
+            for run, weight in zip(self.members, self.weights, strict=True)
+        ]
+        keys = ("run_id", "metrics", "diversity", "checkpoint")
+        return {"members": members} | {key: getattr(self, key) for key in keys}
+
+
+def join(runs: RunStore, names: Sequence[str], *, weights: str = "equal", command: str = "") -> Joined:
+    """Make an ensemble of the runs whose ids start with `names`, and record it as a finished run.
+
+    `weights` is "equal", or "validation": those that serve the validation part best. Raises RunError for
+    fewer than 2 runs, one given twice, one that is unfinished or an ensemble itself, runs with other classes
+    or test clips than the first, and, to weigh them, runs that kept no answers to their validation part;
+    nothing is recorded then.
+    """
+    members = tuple(map(runs.get, names))
+    _require_joinable(members)
+    folders = [_checkpoint(runs, run) for run in members]
+    cards = [load_card(folder) for folder in folders]
+    _require_alike(members, cards)
+    answers = [_answers(runs, run) for run in members]
+    classes = cards[0].classes
+    shares = [1 / len(members)] * len(members)
+    if weights == "validation":
+        shares = _fitted(runs, members, classes)
+    rows = mean_rows(answers, shares, classes)
+    scores, diversity = score_rows(rows, classes), agreement(answers, classes)
+    card = replace(
+        cards[0],
+        members=tuple(
+            Member(share, f"{own.config.train.backbone}, head {own.config.train.head}", run.id)
+            for share, own, run in zip(shares, cards, members, strict=True)
+        ),
+        normalization={"mean": 0.0, "std": 1.0},
+        split={} if _pooled(members) else cards[0].split,
+        metrics=scores,
+        calibration={},
+        command=command,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=versions(),
+        notes=_notes(members, cards[0], HOW[weights]),
+    )
+    evaluation = {"scores": scores, "predictions": rows, "history": []}
+    run = _record(runs, members, card, evaluation, folders)
+    checkpoint = str(runs.folder(run.id, "checkpoint"))
+    return Joined(run.id, members, tuple(shares), run.metrics, diversity, checkpoint)
+
+
+def _require_joinable(members: Sequence[Run]) -> None:
+    """Raise RunError unless these are enough different finished runs of networks."""
+    if not 2 <= len(members) <= MOST_MEMBERS:
+        raise RunError(f"an ensemble joins 2 to {MOST_MEMBERS} runs, not {len(members)}; name others")
+    known = set()
+    for run in members:
+        short = run.id[:8]
+        if run.id in known:
+            raise RunError(f"run {short} is given twice; name each run once")
+        if run.status != "finished":
+            raise RunError(f"run {short} is {run.status}; only finished runs can be joined: mer runs list")
+        if run.members:
+            raise RunError(f"run {short} is an ensemble itself; name its members instead")
+        known.add(run.id)
+
+
+def _require_alike(members: Sequence[Run], cards: Sequence[Card]) -> None:
+    """Raise RunError unless all runs know the same classes, were tested on the same clips and hear alike."""
+    first, card = members[0], cards[0]
+    remedy = "join runs of the same data, seed and split"
+    for run, own in zip(members, cards, strict=True):
+        pair = f"runs {first.id[:8]} and {run.id[:8]}"
+        if own.classes != card.classes:
+            names = (", ".join(part.classes) for part in (card, own))
+            raise RunError(f"{pair} have other classes ({' against '.join(names)}); {remedy}")
+        if test_key(run) is None or test_key(run) != test_key(first):
+            raise RunError(f"{pair} were not tested on the same clips; {remedy}")
+        one, other = (part.config.audio for part in (card, own))
+        if one.sample_rate != other.sample_rate:
+            rates = f"{one.sample_rate} and {other.sample_rate} Hz"
+            raise RunError(f"{pair} hear {rates}; join runs of the same sample rate")
+        if one.resampler != other.resampler:
+            ways = f"{one.resampler} and {other.resampler}"
+            raise RunError(f"{pair} resample by {ways}; join runs of one kind, or train one again")
+
+
+def _checkpoint(runs: RunStore, run: Run) -> Path:
+    folder = runs.folder(run.checkpoint_run, "checkpoint")
+    if folder is None:
+        raise RunError(f"run {run.id[:8]} has no checkpoint; train it again")
+    return folder
+
+
+def _answers(runs: RunStore, run: Run) -> list[Row]:
+    rows = read_predictions(runs, run.id)
+    if not rows:
+        raise RunError(f"run {run.id[:8]} kept no answers to its test clips; train it again")
+    return rows
+
+
+def _fitted(runs: RunStore, members: Sequence[Run], classes: Sequence[str]) -> list[float]:
+    """The weights that serve the validation part best."""
+    seen = [_validation(runs, run) for run in members]
+    try:
+        return fit_weights(likelihoods(seen, classes)).tolist()
+    except RunError as error:
+        raise RunError(
+            "the runs have different validation parts; use --weights equal, or join runs of the same one"
+        ) from error
+
+
+def _validation(runs: RunStore, run: Run) -> list[Row]:
+    """The run's answers to its validation part, or to those of its folds, in which a clip may come again."""
+    parts = [run] if run.checkpoint_run == run.id else runs.children(run.id)
+    found = [(number, row) for number, part in enumerate(parts) for row in read_validation(runs, part.id)]
+    if not found:
+        raise RunError(
+            f"run {run.id[:8]} kept no answers to a validation part, since it has none or is too old; "
+            "use --weights equal, or train it again"
+        )
+    return [row | {"clip": f"{number} {row['clip']}"} for number, row in found]
+
+
+def _pooled(members: Sequence[Run]) -> bool:
+    """True if the runs are cross-validations, whose answers are those of several networks."""
+    return any(run.checkpoint_run != run.id for run in members)
+
+
+def _notes(members: Sequence[Run], card: Card, how: str) -> str:
+    """Where weights and scores come from, then what is to be said of the data."""
+    found = f"{how} The scores are those of the members' answers to their test clips, averaged."
+    if _pooled(members):
+        found += (
+            f" Each member is one of the {card.config.split.folds} networks of a cross-validation, the one "
+            "with the lowest validation loss; the scores are of all of them, each asked about its own fold."
+        )
+    return "\n\n".join(filter(None, [found, card.notes]))
+
+
+def _record(
+    runs: RunStore, members: Sequence[Run], card: Card, evaluation: dict[str, Any], folders: Sequence[Path]
+) -> Run:
+    """A finished run with evaluation and checkpoint, or none at all."""
+    first = members[0]
+    spec = {key: first.spec[key] for key in ("data", "label_column", "song_column") if key in first.spec}
+    spec |= {"command": card.command, "config": {"split": first.spec["config"]["split"]}}
+    spec["ensemble"] = {"runs": [run.id for run in members], "weights": [m.weight for m in card.members]}
+    metrics = headline(evaluation["scores"])
+    sizes = [run.metrics.get("parameters") for run in members]
+    metrics |= {"parameters": sum(sizes)} if None not in sizes else {}
+    run_id = runs.create(replace(card, data=card.data | {"synthetic": False}).title, spec)
+    try:
+        runs.start(run_id)
+        tags = {name: first.tags[name] for name in TAGS if name in first.tags}
+        tags |= {"mer.members": ",".join(run.id for run in members), "mer.versions": json.dumps(versions())}
+        runs.tag(run_id, tags)
+        runs.save_folder(run_id, "checkpoint", lambda folder: write_ensemble(folder, folders, card))
+        save_evaluation(runs, run_id, evaluation)
+        runs.log(run_id, [(0, metrics)])
+        runs.finish(run_id, "finished")
+    except BaseException:
+        runs.delete(run_id)
+        raise
+    return runs.get(run_id)

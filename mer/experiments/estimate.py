@@ -1,0 +1,285 @@
+"""How long a training will take on this machine: a few of its steps are timed, and the rest is counted.
+
+What was timed is kept in MER_HOME/speed.json under all that it depends on, so the next estimate is instant.
+"""
+
+import io
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+
+from mer.audio.decode import load, window_starts
+from mer.audio.mel import Standardizer, images
+from mer.audio.transforms import EvalTransform, TrainTransform
+from mer.config.sections import AudioConfig, Config
+from mer.data.cache.descriptors import LONGEST, RATE, SIZE, descriptors, settings
+from mer.data.windows import WindowSet
+from mer.experiments.baseline import ENOUGH, fitted
+from mer.models.zoo import Classifier, configured_classifier
+from mer.training.embeddings import trains_head_alone
+from mer.training.feed import choose_device
+from mer.training.loop import Callback, State, Step, fit
+from mer.training.predict import window_probabilities
+from mer.training.state import save_state
+from mer.utils.errors import StorageError
+from mer.utils.files import home, write_atomic
+from mer.utils.machine import cores
+from mer.utils.parallel import SMALL
+
+__all__ = ["Estimate", "estimate"]
+
+CLASSES = 5
+CPU_BATCH = 8  # on a CPU a step of more takes as much longer
+STEPS = 4  # timed, after one that warms up; the fastest counts, being the least disturbed
+EXAMPLE = (44_100, 2, 10.0)  # the clip whose preparation is timed: Hz, channels, s
+POOL_SECONDS = 4.0  # to start worker processes, which import torch
+SVM_SECONDS = 3.0  # to import what the SVM needs
+SVM_CLIPS = 60, 240  # of which an SVM's fit is timed
+RUN_SECONDS = 4.0  # to open the run store, build the network, score, and write the checkpoint
+STANDARDIZER = Standardizer(-40.0, 20.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Seconds to get the clips ready, to train and test, and for the SVM; with folds, for all of them."""
+
+    preparing: float
+    training: float
+    baseline: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """Seconds in all."""
+        return self.preparing + self.training + self.baseline
+
+
+def estimate(
+    config: Config,
+    clip_seconds: Sequence[float],
+    *,
+    unprepared: Sequence[float] | None = None,
+    undescribed: Sequence[float] | None = None,
+) -> Estimate:
+    """Time that a run over clips of these lengths (s) takes.
+
+    `unprepared` are the lengths of those clips whose images are not in the store yet, `undescribed` of those
+    whose descriptors for the SVM are not; by default all.
+
+    Within a factor of 1.7 if the machine is otherwise idle, then and now; the first estimate for a network
+    times 10 steps of its training (1 to 14 s on two cores), the first of all an SVM too (5 s). Patience may
+    end a run sooner, and what is kept of a frozen body's embeddings, or of an SVM on the same split, saves
+    its time. Grouping clips by sound and fetching weights are not counted. Raises BackboneError for an
+    unknown network or an image size it does not take.
+    """
+    preparing = _preparing(config, clip_seconds if unprepared is None else unprepared)
+    training = _training(config, _windows(config, clip_seconds))
+    if not config.split.baseline:
+        return Estimate(preparing, training)
+    describing = _describing(config.audio, clip_seconds if undescribed is None else undescribed)
+    return Estimate(preparing, training, describing + _fitting(config, len(clip_seconds)))
+
+
+def _windows(config: Config, clip_seconds: Sequence[float]) -> int:
+    rate = config.audio.sample_rate
+    return sum(len(window_starts(round(seconds * rate), config.audio)) for seconds in clip_seconds)
+
+
+def _preparing(config: Config, clip_seconds: Sequence[float]) -> float:
+    key = ["prepare", config.audio.to_key(), config.mel.to_dict()]
+    second, window = _kept(key, partial(_time_clip, config))
+    return _shared(sum(clip_seconds) * second + _windows(config, clip_seconds) * window, len(clip_seconds))
+
+
+def _describing(audio: AudioConfig, clip_seconds: Sequence[float]) -> float:
+    (second,) = _kept(["describe", settings(audio)], partial(_time_description, audio))
+    return _shared(sum(min(seconds, LONGEST) for seconds in clip_seconds) * second, len(clip_seconds))
+
+
+def _shared(seconds: float, clips: int) -> float:
+    """Work on clips of so many seconds in all, once all cores take part if they are many."""
+    return POOL_SECONDS + seconds / cores() if clips > SMALL and cores() > 1 else seconds
+
+
+def _fitting(config: Config, clips: int) -> float:
+    """Seconds to choose the settings of the SVM and fit it: the least, and what grows with clips squared."""
+    split = config.split
+    least, more = _kept(["svm"], _time_svm)
+    learning = min(clips * (1 - (1 / split.folds if split.folds else split.test)), ENOUGH)
+    few, many = SVM_CLIPS
+    return SVM_SECONDS + max(1, split.folds) * (least + more * learning**2 / (many**2 - few**2))
+
+
+def _training(config: Config, windows: int) -> float:
+    """Seconds over all folds: steps, saved states, and windows that only pass through."""
+    train, split = config.train, config.split
+    test = 1 / split.folds if split.folds else split.test
+    learning = windows * (1 - test) * (1 - split.validation)
+    validation = windows * (1 - test) * split.validation
+    fixed, each, through, saving = _kept(_network_key(config), partial(_time_network, config))
+    epoch = fixed * np.ceil(learning / train.batch_size) + each * learning + saving
+    if _embeds_once(config):
+        once = through * (learning + validation + test * windows)
+    else:
+        once = through * test * windows
+        epoch += through * validation
+    return float(max(1, split.folds) * (RUN_SECONDS + once + train.epochs * epoch))
+
+
+def _embeds_once(config: Config) -> bool:
+    with torch.device("meta"):
+        model = configured_classifier(config.train, classes=CLASSES, weights="none")
+    return trains_head_alone(model, TrainTransform(STANDARDIZER, config.augment))
+
+
+def _network_key(config: Config) -> list:
+    train = config.train
+    device = choose_device(train.device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    batch = 0 if device.type == "cpu" else train.batch_size
+    settings = [train.backbone, train.head, train.freeze, train.optimizer, train.amp, train.always_training]
+    settings += [train.outputs, _embeds_once(config)]
+    return ["train", *settings, config.mel.image_size, name, batch]
+
+
+def _kept(key: list, measure: Callable[[], Sequence[float]]) -> Sequence[float]:
+    """What was measured under this key on this machine before, else now."""
+    name = json.dumps([*key, cores(), torch.get_num_threads(), torch.__version__], sort_keys=True)
+    path = home() / "speed.json"
+    known = {}
+    with suppress(OSError, ValueError):  # absent or damaged: measured again
+        known = json.loads(path.read_text("utf-8"))
+    found = known.get(name) if isinstance(known, dict) else None
+    if not isinstance(found, list) or not all(isinstance(value, float) for value in found):
+        found = list(map(float, measure()))
+        with suppress(StorageError):  # an estimate needs no disk
+            write_atomic(path, json.dumps((known if isinstance(known, dict) else {}) | {name: found}))
+    return found
+
+
+def _time_clip(config: Config) -> tuple[float, float]:
+    """Seconds that decoding takes per second of sound, and the image of one window."""
+    content = _example()
+    waveform = load(content, config.audio)
+    count = len(window_starts(len(waveform), config.audio))
+    decoding = _seconds(lambda: load(content, config.audio)) / EXAMPLE[2]
+    return decoding, _seconds(lambda: images(waveform, audio=config.audio, mel=config.mel)) / count
+
+
+def _example() -> bytes:
+    """A clip of noise whose work-up is timed."""
+    rate, channels, seconds = EXAMPLE
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (round(seconds * rate), channels))
+    file = io.BytesIO()
+    soundfile.write(file, noise, rate, format="FLAC")
+    return file.getvalue()
+
+
+def _time_description(audio: AudioConfig) -> tuple[float]:
+    """Seconds that a clip's descriptors take per second of sound, with decoding."""
+    content, heard = _example(), audio.replace(sample_rate=RATE)
+    return (_seconds(lambda: descriptors(load(content, heard))) / EXAMPLE[2],)
+
+
+def _time_svm() -> tuple[float, float]:
+    """Seconds for the SVM of a few clips, and by how much longer more clips take."""
+    rng = np.random.default_rng(0)
+
+    def fit_one(clips: int) -> None:
+        songs = [str(number) for number in range(clips)]
+        sound, labels = rng.standard_normal((clips, SIZE)), np.arange(clips) % CLASSES
+        fitted(sound, labels, songs, lambda *_: None)
+
+    fit_one(SVM_CLIPS[0])  # warms up
+    times = []
+    for clips in SVM_CLIPS:
+        started = time.perf_counter()
+        fit_one(clips)
+        times.append(time.perf_counter() - started)
+    return times[0], max(times[1] - times[0], 0.0)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """Least time of a few calls, after one that warms up."""
+    times = []
+    for _ in range(STEPS + 1):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return min(times[1:])
+
+
+def _time_network(config: Config) -> tuple[float, float, float, float]:
+    """Seconds per step, more per window of a step, per window that passes through, and per saved state.
+
+    The weights are random and the images noise, which take as long as any.
+    """
+    train = config.train.replace(weights="none", batch_size=max(config.train.batch_size, 2))
+    with torch.random.fork_rng(devices=[]):  # `fit` seeds the generator that others may be using
+        model = configured_classifier(train, classes=CLASSES)
+        model.require_input(config.mel.image_size)
+        model = model.to(choose_device(train.device), memory_format=torch.channels_last)
+        large = train.batch_size if choose_device(train.device).type != "cpu" else CPU_BATCH
+        clock = _time_steps(model, config, 2)
+        few = clock.step
+        clock = _time_steps(model, config, large)
+        each = max(clock.step - few, 0.0) / (large - 2) if large > 2 else 0.0
+        windows = _noise(large, config)
+        through = (
+            _seconds(lambda: window_probabilities(model, windows, EvalTransform(STANDARDIZER), train)) / large
+        )
+    return max(few - 2 * each, 0.0), each, through, clock.saving
+
+
+def _time_steps(model: Classifier, config: Config, size: int) -> "_Clock":
+    """The clock of an epoch of a few steps of `size` windows."""
+    clock = _Clock()
+    train = config.train.replace(batch_size=size, epochs=1, warmup=0.0, keep="last", lr=1e-6)
+    fit(
+        model,
+        _noise(size * (STEPS + 1), config),
+        None,
+        transform=TrainTransform(STANDARDIZER, config.augment),
+        config=train,
+        callbacks=[clock],
+    )
+    return clock
+
+
+def _noise(windows: int, config: Config) -> WindowSet:
+    """Clips of one window each."""
+    rng, size = np.random.default_rng(0), config.mel.image_size
+    clips = [rng.normal(-40, 20, (1, size, size)).astype(np.float16) for _ in range(windows)]
+    return WindowSet(clips, np.arange(windows) % CLASSES, classes=CLASSES)
+
+
+class _Clock(Callback):
+    """Times steps, and the saving of a state, without leaving it behind."""
+
+    def __init__(self) -> None:
+        self.ticks: list[float] = []
+        self.saving = 0.0
+
+    @property
+    def step(self) -> float:
+        """Least seconds of the steps after the first."""
+        return float(np.diff(self.ticks).min())
+
+    def on_step(self, step: Step) -> None:  # noqa: ARG002 - the hook's signature
+        """Note the time."""
+        self.ticks.append(time.perf_counter())
+
+    def on_epoch(self, state: State) -> None:
+        """Save the state as a run would, to a folder that is thrown away."""
+        started = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            save_state(Path(folder) / "state", state)
+        self.saving = time.perf_counter() - started

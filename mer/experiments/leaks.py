@@ -1,0 +1,116 @@
+"""What it is worth to a score that clips of one song are on both sides of a split."""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from mer.metrics.scores import bootstrap_interval, wilson_interval
+from mer.runs.run import Run
+
+__all__ = ["Leak", "leak_of", "pairs"]
+
+Rows = list[dict[str, Any]]
+Score = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """Two runs that differ in nothing but that the first keeps songs apart, by clip: (score, low, high).
+
+    By clip, since a song of which only some clips are tested has no score of its own. `difference` is how
+    much higher the second scores. `same` is true where both gave the same answers to the same clips, which
+    were then divided alike.
+    """
+
+    kept: Score
+    parted: Score
+    difference: Score
+    same: bool = False
+
+    @property
+    def meaning(self) -> str:
+        """What the difference shows, in a sentence."""
+        _, low, high = self.difference
+        if self.same:
+            return (
+                "Both runs are one and the same, so this shows nothing: the data set has a division of its "
+                "own, or one clip of each song."
+            )
+        if low > 0:
+            return (
+                "Songs on both sides flatter the score: what is learned of a song helps with its other clips."
+            )
+        if high < 0:
+            return "Songs on both sides lower the score, which is odd: look at the splits."
+        return "No leak can be seen in so few songs; that is no proof that there is none."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def pairs(runs: Iterable[Run]) -> list[tuple[Run, Run]]:
+    """Runs that differ in nothing but that the first keeps songs apart; of equal runs the newest.
+
+    Folds, ensembles and runs that are not finished belong to no pair. The pair with the newest run comes
+    first.
+    """
+    sides: dict[tuple[str, str | None], dict[bool, Run]] = {}
+    for run in sorted(runs, key=lambda run: -run.started):
+        if run.status == "finished" and not run.parent and not run.members:
+            apart, asked = _asked(run)
+            sides.setdefault((asked, run.data_hash), {}).setdefault(apart, run)
+    return [(found[True], found[False]) for found in sides.values() if len(found) == 2]
+
+
+def _asked(run: Run) -> tuple[bool, str]:
+    """Whether a run keeps songs apart, and all else that was asked of it."""
+    spec = json.loads(json.dumps(run.spec))
+    spec.pop("command", None)
+    split = spec.get("config", {}).get("split", {})
+    return split.pop("group_by_song", True), json.dumps(spec, sort_keys=True)
+
+
+def leak_of(kept: Rows, parted: Rows) -> Leak:
+    """Compare the predictions of a run that kept songs apart with those of one that did not.
+
+    They need not be of the same clips. Intervals resample songs, those tested in both runs in both at once;
+    where no song is named (grouping by sound is off in the second run), a clip counts as a song.
+    """
+    rows = [*kept, *parted]
+    right = np.array([row["predicted"] == row["label"] for row in rows], float)
+    second = np.arange(len(rows)) >= len(kept)
+    songs = [row["song"] or row["clip"] for row in rows]
+
+    def difference(chosen: np.ndarray) -> float:
+        sides = [right[chosen][second[chosen] == side] for side in (False, True)]
+        return float(sides[1].mean() - sides[0].mean()) if all(map(len, sides)) else 0.0
+
+    everything = np.arange(len(rows))
+    return Leak(
+        _score(right[~second], songs[: len(kept)]),
+        _score(right[second], songs[len(kept) :]),
+        (difference(everything), *_spread(difference, right, songs)),
+        _answers(kept) == _answers(parted),
+    )
+
+
+def _answers(rows: Rows) -> list[tuple[Any, ...]]:
+    return sorted((row["clip"], row["predicted"], *row["probabilities"].values()) for row in rows)
+
+
+def _score(right: np.ndarray, songs: list[str]) -> Score:
+    return float(right.mean()), *bootstrap_interval(lambda chosen: float(right[chosen].mean()), songs)
+
+
+def _spread(
+    difference: Callable[[np.ndarray], float], right: np.ndarray, songs: list[str]
+) -> tuple[float, float]:
+    """95% interval of a difference; Wilson's spread to either side where all are right, or all wrong."""
+    if (right == right[0]).all():
+        spread = wilson_interval(0, len(set(songs)))[1]
+        return -spread, spread
+    return bootstrap_interval(difference, songs)

@@ -1,0 +1,84 @@
+"""What is kept of a finished run besides its weights: the card and the headline figures."""
+
+import json
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+import mer
+from mer.audio.mel import Standardizer
+from mer.data.splits import Split
+from mer.experiments.prepared import Material, Spec
+from mer.experiments.prepared_shards import ShardedMaterial
+from mer.experiments.testing import Judged
+from mer.models.card import Card
+from mer.runs.store import RunStore
+
+__all__ = ["headline", "make_card", "parameters", "save_evaluation", "versions"]
+
+WITH_INTERVAL = ("accuracy", "window_accuracy", "macro_f1", "song_accuracy")
+
+
+def headline(scores: dict[str, Any]) -> dict[str, float]:
+    """The figures of a run that are logged as metrics."""
+    found = {name: (scores[name], *scores["intervals"][name]) for name in WITH_INTERVAL}
+    if "agreement" in scores:
+        votes = scores["agreement"]
+        found |= {name: (votes[name], *votes["intervals"][name]) for name in ("overlap", "votes_won")}
+    figures = {
+        f"test_{name}{end}": value
+        for name, triple in found.items()
+        for end, value in zip(("", "_low", "_high"), triple, strict=True)
+    }
+    if svm := scores.get("svm"):
+        low, high = svm["intervals"]["song_accuracy"]
+        figures |= {"svm_song_accuracy": svm["song_accuracy"], "svm_accuracy": svm["accuracy"]}
+        figures |= {"svm_song_accuracy_low": low, "svm_song_accuracy_high": high}
+    figures |= {"test_kappa": scores["kappa"], "test_calibration_error": scores["calibration"]["error"]}
+    return figures | {key: float(scores[key]) for key in ("majority", "chance", "n_clips", "n_songs")}
+
+
+def parameters(model: nn.Module) -> int:
+    """Number of parameters of a network, frozen ones too."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def make_card(
+    spec: Spec, material: Material | ShardedMaterial, split: Split, standardizer: Standardizer, judged: Judged
+) -> Card:
+    """The card of the network that a run trained."""
+    return Card(
+        classes=material.classes,
+        config=spec.config,
+        normalization=standardizer.to_dict(),
+        data=material.about,
+        split={
+            "test_hash": material.test_hash(split),
+            "clips": {name: len(getattr(split, name)) for name in ("train", "validation", "test")},
+        },
+        metrics=judged.scores,
+        calibration=judged.calibration,
+        command=spec.command,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=versions(),
+        notes=material.notes,
+    )
+
+
+def save_evaluation(runs: RunStore, run_id: str, parts: dict[str, Any]) -> None:
+    """Keep parts of a run's evaluation, such as its scores, each in a file that `mer.runs.results` reads."""
+
+    def write(folder: Path) -> None:
+        for name, content in parts.items():
+            (folder / f"{name}.json").write_text(json.dumps(content, ensure_ascii=False), "utf-8")
+
+    runs.save_folder(run_id, "evaluation", write)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the result depends on."""
+    names = ("torch", "torchvision", "torchaudio", "timm", "numpy", "soundfile")
+    return {"mer": mer.__version__} | {name: version(name) for name in names}

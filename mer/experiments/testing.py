@@ -1,0 +1,113 @@
+"""A trained network is judged: its temperature by the validation part, its scores by the test part."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mer.audio.transforms import EvalTransform
+from mer.data.splits import Split
+from mer.data.windows import Windows
+from mer.experiments.prepared import Material
+from mer.experiments.prepared_shards import ShardedMaterial
+from mer.metrics.calibration import fit_temperature, tempered
+from mer.metrics.scores import OUTSIDE, evaluate
+from mer.metrics.votes import agreement
+from mer.models.zoo import Classifier
+from mer.training.embeddings import KeptEmbeddings
+from mer.training.losses import within
+from mer.training.predict import window_probabilities
+
+__all__ = ["Answers", "Judged", "judge"]
+
+ENOUGH = 20  # validation clips; fewer say little about a temperature
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a network's test found out.
+
+    `scores` are those of `mer.metrics.evaluate`; `rows` has one row of plain data a test clip, `validation`
+    one a validation clip; `calibration` says how its probabilities are to be tempered: {temperature, clips:
+    validation clips it was fitted on}.
+    """
+
+    scores: dict[str, Any]
+    rows: list[dict[str, Any]]
+    validation: list[dict[str, Any]]
+    calibration: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a network says of some clips, from what it gives for their windows, (windows, outputs).
+
+    `probabilities` (clips, classes) are shares of the classes alone; `hits` (clips, 2) counts windows that
+    are right, and all, None for several networks together; `outside` (clips,) is true where the likeliest of
+    more outputs is no class, None where there are no more.
+    """
+
+    windows: Windows
+    probabilities: np.ndarray
+    hits: np.ndarray | None
+    outside: np.ndarray | None
+
+    @classmethod
+    def of(cls, windows: Windows, found: np.ndarray, scores: np.ndarray) -> "Answers":
+        """Pooled by clip, as the windows' scores (windows,) weigh them."""
+        pooled, classes = windows.pool(found, scores), windows.classes
+        outside = pooled.argmax(axis=1) >= classes if pooled.shape[1] > classes else None
+        return cls(windows, within(pooled, classes), windows.hits(found), outside)
+
+    def scores(self, *, groups: list[str], classes: tuple[str, ...]) -> dict[str, Any]:
+        """Those of `mer.metrics.scores.evaluate`."""
+        return evaluate(
+            self.windows.labels,
+            self.probabilities,
+            groups=groups,
+            classes=classes,
+            windows=self.hits,
+            outside=self.outside,
+        )
+
+
+def judge(
+    model: Classifier,
+    material: Material | ShardedMaterial,
+    split: Split,
+    transform: EvalTransform,
+    kept: KeptEmbeddings | None,
+) -> Judged:
+    """Test a network on the test part, with probabilities tempered as the validation part says."""
+
+    def answers(part: Sequence[int]) -> tuple[Windows, np.ndarray, np.ndarray]:
+        windows = material.windows(part)
+        found = window_probabilities(model, windows, transform, material.config.train, embed=kept)
+        return windows, *found
+
+    temperature, validation = 1.0, []
+    if len(split.validation):
+        windows, found, scores = answers(split.validation)
+        if len(split.validation) >= ENOUGH:
+            temperature = fit_temperature(windows.labels, lambda t: windows.pool(tempered(found, t), scores))
+        own = Answers.of(windows, tempered(found, temperature), scores)
+        validation = _rows(material, split.validation, own)
+    windows, found, scores = answers(split.test)
+    found = Answers.of(windows, tempered(found, temperature), scores)
+    groups = material.groups(split.test)
+    scores = found.scores(groups=groups, classes=material.classes)
+    if material.voted:
+        scores["agreement"] = agreement(windows.targets, found.probabilities, groups)
+    calibration = {"temperature": temperature, "clips": len(split.validation)}
+    return Judged(scores, _rows(material, split.test, found), validation, calibration)
+
+
+def _rows(material: Material | ShardedMaterial, part: Sequence[int], found: Answers) -> list[dict[str, Any]]:
+    outside = np.zeros(len(part), bool) if found.outside is None else found.outside
+    return [
+        row | {"windows": counts} | ({"predicted": OUTSIDE} if strange else {})
+        for row, counts, strange in zip(
+            material.rows(part, found.probabilities), found.hits.tolist(), outside, strict=True
+        )
+    ]

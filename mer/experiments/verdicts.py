@@ -1,0 +1,68 @@
+"""Whether a control run scores above what guessing can reach (see `mer.data.cache.controls`)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mer.data.cache.controls import CONTROLS
+from mer.metrics.scores import majority_accuracy, pool_by
+
+__all__ = ["Control", "control_of", "guess_of"]
+
+Rows = list[dict[str, Any]]
+Score = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What a control run scored by song, and what guessing can reach on its test songs.
+
+    `scores` has (score, low, high) of the network and, where one was tested beside it, of the SVM. Of scores
+    with nothing wrong one in forty lies above guessing by chance: so much a 95% interval leaves on one side.
+    """
+
+    control: str
+    run_id: str
+    scores: dict[str, Score]
+    guess: float
+
+    @property
+    def above(self) -> tuple[str, ...]:
+        """Those whose whole interval lies above guessing."""
+        return tuple(name for name, (_, low, _) in self.scores.items() if low > self.guess)
+
+    @property
+    def verdict(self) -> str:
+        """What it shows, in a sentence."""
+        learned, who = CONTROLS[self.control], " and the ".join(self.above)
+        if not self.above:
+            return f"Passed: learns nothing from {learned}."
+        return (
+            f"Broken, unless by chance: the {who} scored above guessing on {learned}. "
+            "One score in forty does; try another seed."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        data = {"control": self.control, "run_id": self.run_id, "guess": self.guess}
+        return data | {"scores": {k: list(v) for k, v in self.scores.items()}, "above": list(self.above)}
+
+
+def control_of(control: str, run_id: str, metrics: dict[str, float], rows: Rows) -> Control:
+    """What came of a control run, from its metrics and its predictions."""
+    keys = {"network": "test_song_accuracy", "SVM": "svm_song_accuracy"}
+    scores = {
+        name: (metrics[key], metrics[f"{key}_low"], metrics[f"{key}_high"])
+        for name, key in keys.items()
+        if key in metrics
+    }
+    return Control(control, run_id, scores, guess_of(rows))
+
+
+def guess_of(rows: Rows) -> float:
+    """The most that guessing can score by song: chance, or always naming the largest class."""
+    classes = sorted(rows[0]["probabilities"])
+    truth = np.array([classes.index(row["label"]) for row in rows])
+    songs, _, _ = pool_by([row["song"] or row["clip"] for row in rows], truth, np.eye(len(classes))[truth])
+    return max(1 / len(classes), majority_accuracy(songs))

@@ -1,0 +1,84 @@
+"""A checkpoint judged on a data set it may never have seen; labels are matched by name."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mer.data.cache.store import FeatureStore
+from mer.data.check import Report, check
+from mer.data.clips import Dataset
+from mer.data.load import load_dataset
+from mer.data.windows import WindowSet
+from mer.experiments.prepared import Notify
+from mer.experiments.testing import Answers
+from mer.inference.ensemble import open_predictor
+from mer.inference.predictor import Predictor
+from mer.metrics.votes import agreement
+from mer.utils.errors import DataError
+
+__all__ = ["evaluate_checkpoint"]
+
+
+def evaluate_checkpoint(
+    checkpoint: Path,
+    data: Path,
+    *,
+    label_column: str = "label",
+    song_column: str = "song",
+    group_by_song: bool = True,
+    notify: Notify | None = None,
+) -> dict[str, Any]:
+    """Scores of `mer.metrics.evaluate` over all usable clips; an ensemble's clips count as one window each.
+
+    `trained_on_this_data` is true where the checkpoint learned from these very clips, by these labels or
+    others, which flatters it: its honest scores are those of the card. Raises DataError if a label is none of
+    the checkpoint's classes, and CheckpointError.
+    """
+    predictor = open_predictor(checkpoint)
+    classes = predictor.card.classes
+    dataset = load_dataset(data, label_column=label_column, song_column=song_column)
+    strange = sorted({*dataset.order, *(clip.label for clip in dataset.clips)} - set(classes))
+    if strange:
+        raise DataError(
+            f"{data}: label {strange[0]!r} is none of the checkpoint's classes ({', '.join(classes)}); "
+            "rename it, or choose the column that has them with --label-column"
+        )
+    store = FeatureStore.default()
+    progress = (lambda done, total: notify("preparing clips", done, total)) if notify else None
+    paths = [clip.path for clip in dataset.clips]
+    for network in predictor.networks:
+        config = network.card.config
+        store.prepare(paths, audio=config.audio, mel=config.mel, progress=progress)
+    report = check(dataset, store, group=group_by_song, trainable=False, progress=notify)
+    found = [_answers(network, report, store) for network in predictor.networks]
+    first, groups = found[0], [clip.song or clip.id for clip in report.dataset.clips]
+    if predictor.card.members:
+        together = predictor.joined([answers.probabilities for answers in found])
+        first = replace(first, probabilities=together, hits=None, outside=None)
+    scores = first.scores(groups=groups, classes=classes)
+    if dataset.order:
+        scores["agreement"] = agreement(_votes(report.dataset, classes), first.probabilities, groups)
+    known = {predictor.card.data.get(name) for name in ("hash", "sound")}  # older cards have the first alone
+    return scores | {"trained_on_this_data": bool(known & {report.content_hash(), report.sound_hash()})}
+
+
+def _answers(network: Predictor, report: Report, store: FeatureStore) -> Answers:
+    """What one network says of each clip."""
+    classes, config = network.card.classes, network.card.config
+    windows = WindowSet(
+        [store.load(fact, audio=config.audio, mel=config.mel) for fact in report.facts],
+        [classes.index(clip.label) for clip in report.dataset.clips],
+        classes=len(classes),
+    )
+    found = [network.answers(batch) for batch in windows.batches()]
+    return Answers.of(windows, *map(np.concatenate, zip(*found, strict=True)))
+
+
+def _votes(dataset: Dataset, classes: tuple[str, ...]) -> np.ndarray:
+    """Shares of votes (clips, classes) in the checkpoint's order; 0 for classes that were not voted on."""
+    places = [classes.index(name) for name in dataset.order]
+    votes = np.zeros((len(dataset.clips), len(classes)))
+    votes[:, places] = [clip.votes for clip in dataset.clips]
+    return votes

@@ -1,0 +1,160 @@
+"""A checkpoint as one file for other programs: from the samples of a window to probabilities.
+
+Everything from the spectrogram on is inside, so what runs it needs no code of this project: samples at the
+card's rate, mono, in windows of the card's length, zeros after the end of a shorter clip. A clip's answer is
+the mean over its windows, weighed by the softmax of their scores.
+"""
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mer.audio.mel import LEAST_SPREAD, POWER_FLOOR, Standardizer, analysis
+from mer.inference.predictor import Predictor
+from mer.models.card import Card
+from mer.models.checkpoint import load_checkpoint
+from mer.models.zoo import Classifier
+from mer.utils.errors import CheckpointError
+from mer.utils.files import atomic_path
+
+__all__ = ["TOLERANCE", "Portable", "convert"]
+
+TOLERANCE = 1e-3  # largest difference of a probability from the checkpoint's
+OUTPUTS = ("probabilities", "scores")
+MOST = 1024  # windows at once
+
+
+class Portable(nn.Module):
+    """Windows of sound (n, samples) -> probabilities (n, classes) and scores (n,)."""
+
+    def __init__(self, model: Classifier, standardizer: Standardizer, card: Card) -> None:
+        super().__init__()
+        self.model, self.standardizer = model, standardizer
+        self.mel, self.loss, self.temperature = card.config.mel, card.config.train.loss, card.temperature
+        window, filters = analysis(card.config.audio.sample_rate, self.mel)
+        self.register_buffer("window", window, persistent=False)
+        self.register_buffer("filters", filters, persistent=False)
+
+    def forward(self, windows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See the class."""
+        images = self.standardized(self.images(windows))
+        logits, scores = self.model.answer(self.model.embed(images.expand(-1, 3, -1, -1)))
+        logits = logits if self.loss == "ce" else F.logsigmoid(logits)
+        return (logits / self.temperature).softmax(dim=1), scores
+
+    def images(self, windows: torch.Tensor) -> torch.Tensor:
+        """What `mer.audio.mel.images` makes of windows: in dB, (n, 1, size, size)."""
+        mel = self.mel
+        spectrum = torch.stft(
+            windows, mel.n_fft, mel.hop_length, window=self.window, pad_mode="reflect", return_complex=True
+        )
+        power = self.filters @ (spectrum.real.square() + spectrum.imag.square())
+        level = 10 * torch.log10(power.clamp_min(POWER_FLOOR))
+        if mel.reference == "max":
+            loudest = level.amax(dim=(1, 2), keepdim=True)
+            silence = 10 * torch.log10(torch.tensor(POWER_FLOOR))
+            level = level - torch.where(loudest > silence, loudest, torch.zeros_like(loudest))
+        size = (mel.image_size, mel.image_size)
+        level = level.clamp_min(-mel.top_db)[:, None]
+        return F.interpolate(level, size=size, mode="bilinear", antialias=True).to(torch.float16).float()
+
+    def standardized(self, images: torch.Tensor) -> torch.Tensor:
+        """What a `Standardizer` makes of images."""
+        if not self.standardizer.per_window:
+            return (images - self.standardizer.mean) / self.standardizer.std
+        centred = images - images.mean(dim=(2, 3), keepdim=True)
+        spread = centred.square().mean(dim=(2, 3), keepdim=True).sqrt()
+        return centred / spread.clamp_min(LEAST_SPREAD)
+
+
+def convert(checkpoint: Path, out: Path) -> dict[str, Any]:
+    """Write `out`, as ONNX (`.onnx`) or a program of torch.export (`.pt2`), held against the checkpoint.
+
+    Returns {file, size, classes, sample_rate, resampler, window_seconds, difference}: the largest of a
+    probability, on noises. Raises CheckpointError for an ensemble, for a network without an evaluation mode
+    or of ImageNet's outputs, for another suffix, or where the difference is over 0.001: then nothing is
+    written.
+    """
+    writers: dict[str, Callable[..., Callable]] = {".onnx": _onnx, ".pt2": _program}
+    if out.suffix not in writers:
+        raise CheckpointError(f"{out}: converting gives .onnx or .pt2; choose one of these endings")
+    model, standardizer, card = load_checkpoint(checkpoint)
+    if model.always_training or model.outputs != len(card.classes):
+        raise CheckpointError(f"{checkpoint} keeps ImageNet's outputs or no evaluation mode; train another")
+    portable = Portable(model, standardizer, card).eval()
+    noises, network = _noises(card), Predictor(checkpoint, device="cpu")
+    own = [list(network.predict_waveform(noise).probabilities.values()) for noise in noises.numpy()]
+    about = {
+        "classes": list(card.classes),
+        "sample_rate": card.config.audio.sample_rate,
+        "resampler": card.config.audio.resampler,
+        "window_seconds": card.config.audio.window_seconds,
+    }
+    with atomic_path(out) as temporary:
+        run = writers[out.suffix](portable, noises, temporary, about | {"title": card.title})
+        difference = float(np.abs(run(noises) - np.array(own)).max())
+        if not difference < TOLERANCE:
+            raise CheckpointError(f"{out} would differ from {checkpoint} by {difference:.2g}; report this")
+        size = temporary.stat().st_size
+    return {"file": str(out), "size": size, **about, "difference": difference}
+
+
+def _noises(card: Card) -> torch.Tensor:
+    """Three windows, loud and soft."""
+    audio = card.config.audio
+    samples = round(audio.window_seconds * audio.sample_rate)
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(3, samples, generator=generator) * torch.tensor([[0.3], [0.03], [0.003]])
+
+
+def _exported(portable: Portable, windows: torch.Tensor) -> torch.export.ExportedProgram:
+    count = {0: torch.export.Dim("n", min=1, max=MOST)}
+    with torch.no_grad():
+        return torch.export.export(portable, (windows,), dynamic_shapes=(count,), strict=False)
+
+
+def _program(portable: Portable, windows: torch.Tensor, out: Path, about: dict[str, Any]) -> Callable:
+    with _quiet():
+        with out.open("wb") as file:
+            extra = {"about.json": json.dumps(about, ensure_ascii=False)}
+            torch.export.save(_exported(portable, windows), file, extra_files=extra)
+        with out.open("rb") as file:
+            module = torch.export.load(file).module()
+
+    def run(rows: torch.Tensor) -> np.ndarray:
+        with torch.inference_mode():
+            return module(rows)[0].numpy()
+
+    return run
+
+
+def _onnx(portable: Portable, windows: torch.Tensor, out: Path, about: dict[str, Any]) -> Callable:
+    try:
+        import onnx
+        import onnxruntime
+        import onnxscript  # noqa: F401 - torch needs it
+    except ImportError as error:
+        raise CheckpointError(
+            f"{out}: for ONNX {error.name} is missing; run: pip install onnx onnxscript onnxruntime"
+        ) from error
+    with _quiet():
+        program = torch.onnx.export(
+            _exported(portable, windows), input_names=["windows"], output_names=list(OUTPUTS), verbose=False
+        )
+    model = program.model_proto
+    onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in about.items()})
+    onnx.save(model, out)
+    session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
+    return lambda rows: session.run(["probabilities"], {"windows": rows.numpy()})[0]
+
+
+def _quiet() -> warnings.catch_warnings:
+    """For the exporter, which warns of what torch deprecates in itself."""
+    return warnings.catch_warnings(action="ignore")

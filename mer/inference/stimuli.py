@@ -1,0 +1,233 @@
+"""Clips for a listening experiment: networks agree on them, and categories differ in emotion alone.
+
+Candidates are clips on which all models, and the data set's own label where it is one of their classes, name
+the same emotion; of a song only the one they are surest of. From these each emotion gets clips whose tempi
+are spread alike: targets are quantiles of all candidates' tempi, and each emotion's clips are assigned to
+them at the least total cost (Kuhn, 1955), in octaves of tempo plus doubt of the models. All are brought to
+one loudness (EBU R128, by way of ITU-R BS.1770-4) and peak below -1 dBFS.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import soundfile
+
+import mer
+from mer.audio.decode import decode
+from mer.audio.resampling import resample
+from mer.config.sections import AudioConfig
+from mer.data.cache.descriptors import LONGEST
+from mer.data.clips import Clip, Dataset
+from mer.models.card import WEIGHTS, load_card, member_folders
+from mer.utils.csv import as_csv
+from mer.utils.errors import AudioError, ConfigError, DataError
+from mer.utils.files import new_folder
+from mer.utils.parallel import Progress, process_map
+
+if TYPE_CHECKING:
+    from mer.inference.predictor import Listener, Prediction
+
+__all__ = ["PEAK", "Stimulus", "candidates", "common_loudness", "export", "match", "measure"]
+
+PEAK = -1.0  # dBFS
+HIGHEST = 48_000  # Hz; the memory that the tempo takes grows with the square of the rate
+
+
+@dataclass(frozen=True, slots=True)
+class Stimulus:
+    """A clip and what was measured of it.
+
+    `agreement` is the mean probability, 0 to 1, that the models give to `emotion`; `loudness` is in LUFS,
+    `peak` in dBFS, both before any gain; `tempo`, in beats per minute, is an estimate that may be off by an
+    octave.
+    """
+
+    clip: Clip
+    emotion: str
+    agreement: float
+    seconds: float = 0.0
+    loudness: float = 0.0
+    peak: float = 0.0
+    tempo: float = 0.0
+
+
+def candidates(
+    clips: Sequence[Clip], models: Sequence["Listener"], *, progress: Progress | None = None
+) -> list[Stimulus]:
+    """One clip of each song on which all agree, measured. Files that cannot be used are passed over.
+
+    Raises DataError if the models' classes differ.
+    """
+    classes = _common_classes(models)
+    found: dict[str, Stimulus] = {}
+    for clip, *predictions in zip(clips, *_answers(clips, models, progress), strict=True):
+        if any(isinstance(prediction, AudioError) for prediction in predictions):
+            continue
+        named = {prediction.emotion for prediction in predictions}
+        named |= {clip.label} & set(classes)
+        if len(named) > 1:
+            continue
+        emotion = named.pop()
+        sure = fmean(prediction.probabilities[emotion] for prediction in predictions)
+        song = clip.song or clip.id
+        if song not in found or found[song].agreement < sure:
+            found[song] = Stimulus(clip, emotion, sure)
+    return _measured(list(found.values()))
+
+
+def _answers(
+    clips: Sequence[Clip], models: Sequence["Listener"], progress: Progress | None
+) -> list[list["Prediction | AudioError"]]:
+    """What each model says of each clip, one model after the other."""
+    answers, total = [], len(clips) * len(models)
+    for number, predictor in enumerate(models):
+        answers.append([])
+        for _, answer in predictor.predict_many([clip.path for clip in clips]):
+            answers[-1].append(answer)
+            if progress:
+                progress(number * len(clips) + len(answers[-1]), total)
+    return answers
+
+
+def _common_classes(models: Sequence["Listener"]) -> tuple[str, ...]:
+    classes = models[0].card.classes
+    for predictor in models[1:]:
+        strange = set(classes) ^ set(predictor.card.classes)
+        if strange:
+            raise DataError(
+                f"not all models know {min(strange)!r}; choose models of the same classes to compare them"
+            )
+    return classes
+
+
+def _measured(chosen: list[Stimulus]) -> list[Stimulus]:
+    figures = process_map(measure, [one.clip.path for one in chosen])
+    return [
+        replace(one, seconds=seconds, loudness=loudness, peak=peak, tempo=tempo)
+        for one, (seconds, loudness, peak, tempo) in zip(chosen, figures, strict=True)
+        if np.isfinite(loudness) and tempo > 0
+    ]
+
+
+def measure(path: Path) -> tuple[float, float, float, float]:
+    """Seconds, LUFS, dBFS and beats per minute of a file, the last of its first 120 s.
+
+    Raises AudioError if it cannot be read.
+    """
+    import librosa  # these two take a second to import
+    import pyloudnorm
+
+    audio = decode(path)
+    rate = min(audio.rate, HIGHEST)
+    wave = resample(audio.waveform, rate=audio.rate, audio=AudioConfig(sample_rate=rate))
+    loudness = pyloudnorm.Meter(rate).integrated_loudness(wave.astype(float))
+    tempo = librosa.feature.tempo(y=wave[: int(LONGEST * rate)], sr=rate)
+    peak = 20 * np.log10(np.abs(audio.waveform).max())
+    return audio.seconds, float(loudness), float(peak), float(tempo[0])
+
+
+def match(found: Sequence[Stimulus], *, per_class: int) -> list[Stimulus]:
+    """As many clips of each emotion, with tempi spread alike; by emotion, slow ones first.
+
+    Raises ConfigError for less than one a class, DataError where an emotion has too few candidates.
+    """
+    if per_class < 1:
+        raise ConfigError(f"per_class={per_class} should be at least 1")
+    groups: dict[str, list[Stimulus]] = {}
+    for one in found:
+        groups.setdefault(one.emotion, []).append(one)
+    for emotion, group in groups.items():
+        if len(group) < per_class:
+            raise DataError(
+                f"only {len(group)} songs that all call {emotion!r}, not {per_class}; lower --per-class, or "
+                "give more data or fewer models"
+            )
+    if not groups:
+        raise DataError("there is no clip on which all agree; give more data or fewer models")
+    shares = (np.arange(per_class) + 0.5) / per_class
+    targets = np.mean([np.quantile(_octaves(group), shares) for group in groups.values()], axis=0)
+    return [one for name in sorted(groups) for one in _assign(groups[name], targets)]
+
+
+def _octaves(group: Sequence[Stimulus]) -> np.ndarray:
+    return np.log2([one.tempo for one in group])
+
+
+def _assign(group: list[Stimulus], targets: np.ndarray) -> list[Stimulus]:
+    """A clip for each target."""
+    from scipy.optimize import linear_sum_assignment
+
+    doubt = 1 - np.array([one.agreement for one in group])
+    rows, columns = linear_sum_assignment(np.abs(_octaves(group)[:, None] - targets) + doubt[:, None])
+    return [group[row] for _, row in sorted(zip(columns, rows, strict=True))]
+
+
+def common_loudness(chosen: Sequence[Stimulus], *, wanted: float = -23.0) -> float:
+    """The loudness in LUFS, `wanted` or less, that all can be brought to with peaks below -1 dBFS."""
+    return min(wanted, *(one.loudness + PEAK - one.peak for one in chosen))
+
+
+def export(
+    out: Path, chosen: Sequence[Stimulus], dataset: Dataset, models: Sequence[Path], *, loudness: float
+) -> list[dict[str, Any]]:
+    """Write the stimuli into a new folder that appears only when whole; returns the rows of its table.
+
+    `<number>_<emotion>.wav`: mono, 16 bit, at the file's own rate, all at `loudness` LUFS, or below if peaks
+    ask for it. `stimuli.csv`: what each is, where it is from, SHA-256 of both files. `provenance.json`: data
+    set and models, with the hash of their weights. Raises StorageError.
+    """
+    level = common_loudness(chosen, wanted=loudness)
+    with new_folder(out) as draft:
+        rows = [_write(draft, number, one, level) for number, one in enumerate(chosen, start=1)]
+        (draft / "stimuli.csv").write_text(as_csv(rows), "utf-8", newline="")
+        about = _provenance(dataset, models) | {"loudness_lufs": round(level, 2), "peak_dbfs": PEAK}
+        (draft / "provenance.json").write_text(json.dumps(about, ensure_ascii=False, indent=1), "utf-8")
+    return rows
+
+
+def _write(folder: Path, number: int, one: Stimulus, level: float) -> dict[str, Any]:
+    """One sound file, and its row."""
+    audio, gain = decode(one.clip.path), level - one.loudness
+    path = folder / f"{number:03d}_{re.sub(r'[^0-9A-Za-z]+', '-', one.emotion).strip('-') or 'class'}.wav"
+    soundfile.write(path, audio.waveform * 10 ** (gain / 20), audio.rate, subtype="PCM_16")
+    return {
+        "file": path.name,
+        "emotion": one.emotion,
+        "agreement": round(one.agreement, 4),
+        "tempo_bpm": round(one.tempo, 1),
+        "seconds": round(one.seconds, 3),
+        "loudness_lufs": round(level, 2),
+        "gain_db": round(gain, 2),
+        "source": one.clip.id,
+        "song": one.clip.song or "",
+        "label": one.clip.label,
+        "sha256": _hash(path),
+        "source_sha256": _hash(one.clip.path),
+    }
+
+
+def _provenance(dataset: Dataset, models: Sequence[Path]) -> dict[str, Any]:
+    return {
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "mer": mer.__version__,
+        "data": {"name": dataset.name, "licence": dataset.licence, "synthetic": dataset.synthetic},
+        "models": [{"folder": folder.name, "weights_sha256": _weights_hash(folder)} for folder in models],
+    }
+
+
+def _weights_hash(folder: Path) -> str:
+    """Hash of a checkpoint's weights; of an ensemble's, of its members' in order."""
+    files = [part / WEIGHTS for part in member_folders(folder, load_card(folder)) or [folder]]
+    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def _hash(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()

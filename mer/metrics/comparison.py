@@ -1,0 +1,172 @@
+"""Two runs tested on the same clips: which is right where, and whether they can be told apart.
+
+Whole songs are counted, since clips of one song are not independent. That one run is better may be chance;
+McNemar's exact test (1947) on the songs that only one gets right says how easily, and a paired bootstrap
+over songs (Efron, 1979) how large the difference may be. Needs no torch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mer.metrics.scores import (
+    OUTSIDE,
+    bootstrap_interval,
+    confusion_matrix,
+    mcnemar,
+    per_class,
+    pool_by,
+    wilson_interval,
+    with_outside,
+)
+from mer.utils.errors import RunError
+
+__all__ = ["LEVEL", "Comparison", "compare", "matched", "overlapping", "verdict"]
+
+LEVEL = 0.05
+_OUTCOMES = {
+    (True, True): "both right",
+    (True, False): "only first",
+    (False, True): "only second",
+    (False, False): "both wrong",
+}
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two runs on the same clips.
+
+    `first` and `second` are accuracies by song, 0 to 1; `difference` is second - first, -1 to 1, with its
+    95% interval `low` to `high`; `only_first` and `only_second` count the songs that one run alone gets
+    right; `p_value` is McNemar's over songs. `per_class` gives both runs' recall by clip. `clips` has a row
+    per clip: {clip, song, label, first, second (what each run says), first_probability, second_probability
+    (that it gives the true label), outcome ("both right", "only first", "only second" or "both wrong")}.
+    """
+
+    n_clips: int
+    n_songs: int
+    first: float
+    second: float
+    difference: float
+    low: float
+    high: float
+    only_first: int
+    only_second: int
+    p_value: float
+    per_class: dict[str, tuple[float, float]]
+    clips: tuple[Row, ...]
+
+    @property
+    def distinguishable(self) -> bool:
+        """True if so large a difference would be rare (p < 0.05) between equally good runs."""
+        return self.p_value < LEVEL
+
+
+def compare(first: list[Row], second: list[Row], *, classes: Sequence[str]) -> Comparison:
+    """Compare the predictions of two runs, as `mer.runs.results.read_predictions` gives them, in any order.
+
+    A clip belongs to the song that either run names, the first's word counting; without one it is a song of
+    its own. Raises RunError if the clips, their labels or the classes are not the same.
+    """
+    pairs = matched(first, second, classes)
+    truth = np.array([classes.index(row["label"]) for row in first])
+    groups = [one["song"] or other["song"] or one["clip"] for one, other in pairs]
+    right, recall = [], []
+    for rows in zip(*pairs, strict=True):
+        probabilities = np.array([[row["probabilities"][name] for name in classes] for row in rows])
+        predicted = np.array([(*classes, OUTSIDE).index(row["predicted"]) for row in rows])
+        answers = with_outside(probabilities, predicted == len(classes))
+        song_truth, pooled, songs = pool_by(groups, truth, answers)
+        right.append(pooled.argmax(axis=1) == song_truth)
+        recall.append(per_class(confusion_matrix(truth, predicted, len(classes)))["recall"].tolist())
+    low, high = _interval(right[1].astype(int) - right[0], songs)
+    return Comparison(
+        n_clips=len(pairs),
+        n_songs=len(songs),
+        first=float(right[0].mean()),
+        second=float(right[1].mean()),
+        difference=float(right[1].mean() - right[0].mean()),
+        low=low,
+        high=high,
+        only_first=int((right[0] & ~right[1]).sum()),
+        only_second=int((right[1] & ~right[0]).sum()),
+        p_value=mcnemar(*right),
+        per_class=dict(zip(classes, zip(*recall, strict=True), strict=True)),
+        clips=tuple(_clip_row(*pair) for pair in pairs),
+    )
+
+
+def matched(first: Sequence[Row], second: Sequence[Row], classes: Sequence[str]) -> list[tuple[Row, Row]]:
+    """The rows of each clip side by side, in the order of the first run's.
+
+    Raises RunError if the clips, their labels or the classes are not the same.
+    """
+    others = {row["clip"]: row for row in second}
+    _require_same(first, others, classes)
+    return [(row, others[row["clip"]]) for row in first]
+
+
+def _require_same(first: Sequence[Row], others: dict[str, Row], classes: Sequence[str]) -> None:
+    remedy = "train both with the same data, seed and split"
+    if not first or not others:
+        raise RunError(f"there are no predictions of the {'second' if first else 'first'} run; {remedy}")
+    own = {row["clip"]: row["label"] for row in first}
+    alone = len(own.keys() ^ others.keys())
+    if alone:
+        raise RunError(f"{alone} of {len(own.keys() | others.keys())} clips were tested by one run; {remedy}")
+    relabelled = sum(label != others[clip]["label"] for clip, label in own.items())
+    if relabelled:
+        raise RunError(f"{relabelled} of {len(own)} clips have other labels in the second run; {remedy}")
+    for row in (*first, *others.values()):
+        strange = set(classes) ^ row["probabilities"].keys()
+        if strange:
+            raise RunError(f"one of the runs does not know the class {min(strange)!r}; {remedy}")
+
+
+def _interval(gain: np.ndarray, songs: Sequence[str]) -> tuple[float, float]:
+    """95% interval of the mean gain; where all songs gain the same, Wilson's spread on either side."""
+    if (gain == gain[0]).all():
+        spread = wilson_interval(0, len(gain))[1]
+        return max(-1.0, float(gain[0] - spread)), min(1.0, float(gain[0] + spread))
+    return bootstrap_interval(lambda chosen: float(gain[chosen].mean()), songs)
+
+
+def _clip_row(first: Row, second: Row) -> Row:
+    label = first["label"]
+    return {
+        "clip": first["clip"],
+        "song": first["song"] or second["song"],
+        "label": label,
+        "first": first["predicted"],
+        "second": second["predicted"],
+        "first_probability": first["probabilities"][label],
+        "second_probability": second["probabilities"][label],
+        "outcome": _OUTCOMES[first["predicted"] == label, second["predicted"] == label],
+    }
+
+
+def verdict(comparison: Comparison, first_name: str, second_name: str) -> str:
+    """What the comparison shows, in a sentence or two for someone who knows no statistics."""
+    c, p = comparison, comparison.p_value
+    songs = "this one song" if c.n_songs == 1 else f"these {c.n_songs} songs"
+    if not c.only_first + c.only_second:
+        return f"The two cannot be told apart on {songs}: both are right, and wrong, on the same ones."
+    chance = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+    better, worse, more, fewer = first_name, second_name, c.only_first, c.only_second
+    if c.distinguishable and fewer > more:
+        better, worse, more, fewer = worse, better, fewer, more
+    counts = f"{better} is right on {more} that {worse} misses, {worse} on {fewer} that {better} misses"
+    if c.distinguishable:
+        return f"{better} is better on {songs}: {counts}; so uneven a count is rarely chance ({chance})."
+    return f"The two cannot be told apart on {songs}: {counts}; so small a gap happens by chance ({chance})."
+
+
+def overlapping(first: tuple[float, float, float], second: tuple[float, float, float]) -> bool:
+    """True if each of two scores (score, low, high) lies within the other's interval.
+
+    A rule of thumb for a leaderboard, where `compare` does not apply; it is no test.
+    """
+    return second[1] <= first[0] <= second[2] and first[1] <= second[0] <= first[2]

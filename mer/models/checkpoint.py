@@ -1,0 +1,130 @@
+"""A trained model as a folder: weights as safetensors beside their card. Nothing is ever unpickled."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from mer.audio.mel import Standardizer
+from mer.models.card import CARD, PAGE, WEIGHTS, Card, load_card, member_folders, page
+from mer.models.tensors import load_tensors, save_tensors
+from mer.models.zoo import Classifier, configured_classifier
+from mer.utils.errors import CheckpointError, MerError
+from mer.utils.files import new_folder
+
+__all__ = ["copy_checkpoint", "load_checkpoint", "save_checkpoint", "write_ensemble", "write_files"]
+
+
+def save_checkpoint(folder: Path, model: Classifier, card: Card) -> Path:
+    """Write weights and card into a new folder that appears only when whole; floats in `card.dtype`.
+
+    Raises StorageError if the folder is not empty or cannot be written.
+    """
+    with new_folder(folder) as draft:
+        write_files(draft, model, card)
+    return folder
+
+
+def write_files(folder: Path, model: Classifier, card: Card) -> None:
+    """The files of a checkpoint, into an existing folder."""
+    dtype = getattr(torch, card.dtype)
+    tensors = {
+        name: (t.to(dtype) if t.is_floating_point() else t).cpu() for name, t in model.state_dict().items()
+    }
+    save_tensors(folder / WEIGHTS, tensors)
+    _write_card(folder, card)
+
+
+def _write_card(folder: Path, card: Card) -> None:
+    (folder / CARD).write_text(json.dumps(card.to_dict(), indent=1, ensure_ascii=False), "utf-8")
+    (folder / PAGE).write_text(page(card), "utf-8")
+
+
+def write_ensemble(folder: Path, members: Sequence[Path], card: Card) -> None:
+    """The files of an ensemble, into an existing folder: copies of its members in order, and its card.
+
+    The members' floats are kept as `card.dtype` says where that is less. Raises CheckpointError if a member
+    is damaged or cannot be one.
+    """
+    for source, place in zip(members, member_folders(folder, card), strict=True):
+        model, _, own = load_checkpoint(source)
+        place.mkdir()
+        write_files(place, model, replace(own, dtype="float16") if card.dtype == "float16" else own)
+    _write_card(folder, card)
+    load_card(folder)
+
+
+def copy_checkpoint(source: Path, out: Path, *, half: bool = False, notes: str = "") -> Card:
+    """Copy a checkpoint into a new folder, with `notes` before its own, and as float16 if `half`.
+
+    Returns the card of the copy. Raises CheckpointError if it is damaged, and StorageError as
+    `save_checkpoint` does.
+    """
+    card = load_card(source)
+    card = replace(card, notes=f"{notes}\n\n{card.notes}".strip(), dtype="float16" if half else card.dtype)
+    if not card.members:
+        save_checkpoint(out, load_checkpoint(source)[0], card)
+        return card
+    with new_folder(out) as draft:
+        write_ensemble(draft, member_folders(source, card), card)
+    return card
+
+
+def load_checkpoint(folder: Path) -> tuple[Classifier, Standardizer, Card]:
+    """Model in evaluation mode on the CPU, its standardiser, and the card.
+
+    Raises CheckpointError if card and tensors disagree, or for an ensemble (see `mer.inference.ensemble`).
+    """
+    card = load_card(folder)
+    if card.members:
+        raise CheckpointError(
+            f"{folder} is an ensemble; give one of its networks, such as {member_folders(folder, card)[0]}"
+        )
+    with torch.device("meta"):
+        model = _build(card, folder)
+    most = 2 * sum(tensor.nbytes for tensor in model.state_dict().values())  # or doubles
+    try:
+        tensors, _ = load_tensors(folder / WEIGHTS, most=most)
+    except ValueError as error:
+        raise CheckpointError(f"{error}; export the checkpoint again") from error
+    _require_same(model.state_dict(), tensors, folder)
+    _require_finite(tensors, folder)
+    floats = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+    model.load_state_dict(floats, assign=True)
+    per_window = card.config.train.standardize == "window"
+    return model.eval(), Standardizer(**card.normalization, per_window=per_window), card
+
+
+def _build(card: Card, folder: Path) -> Classifier:
+    try:
+        model = configured_classifier(card.config.train, classes=len(card.classes), weights="none")
+        model.require_input(card.config.mel.image_size)
+        return model
+    except MerError as error:
+        raise CheckpointError(f"{folder / CARD}: {error}") from error
+
+
+def _require_same(wanted: dict[str, torch.Tensor], found: dict[str, torch.Tensor], folder: Path) -> None:
+    for name in sorted(wanted.keys() | found.keys()):
+        asked, has = _describe(wanted.get(name)), _describe(found.get(name))
+        if asked != has:
+            raise CheckpointError(
+                f"{folder}: by the card, {name} should be {asked}, but in {WEIGHTS} it is {has}; "
+                "card and weights do not belong together: export the checkpoint again"
+            )
+
+
+def _require_finite(tensors: dict[str, torch.Tensor], folder: Path) -> None:
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise CheckpointError(
+                f"{folder}: {name} in {WEIGHTS} has values that are not finite; train again with a lower lr"
+            )
+
+
+def _describe(tensor: torch.Tensor | None) -> str:
+    if tensor is None:
+        return "absent"
+    return f"{'' if tensor.is_floating_point() else 'of whole numbers '}of shape {tuple(tensor.shape)}"

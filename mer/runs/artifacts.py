@@ -1,0 +1,230 @@
+"""What a run keeps besides figures: folders, and the state of an unfinished run, also with a server.
+
+On this machine a folder takes its name when it is whole. A server takes files one by one, so there a tag
+with the content's hash, written last, says that a folder is whole and which one it is. What was fetched stays
+under MER_HOME/fetched, by that hash: nothing is fetched twice, and what was replaced is noticed.
+"""
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlparse
+
+from filelock import FileLock
+
+from mer.runs.server import delete_artifacts
+from mer.utils.errors import StorageError
+from mer.utils.files import atomic_path, home, leftovers, new_folder, writing
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run as MlflowRun
+
+__all__ = ["Artifacts", "drop_fetched"]
+
+KEPT, STATE = "mer.kept.", "mer.state"
+SHORT = 16  # letters of a hash in a path
+MARK = "mer.beat"  # runs without it are of a mer that wrote no hashes
+
+
+class Artifacts:
+    """The artifacts of all runs of a store, which a server keeps if it is `shared`.
+
+    What cannot be reached raises MLflow's and requests' errors.
+    """
+
+    def __init__(self, client: "MlflowClient", *, shared: bool) -> None:
+        self.client, self.shared = client, shared
+
+    def save_folder(self, run_id: str, name: str, write: Callable[[Path], None]) -> None:
+        """Have `write` fill a folder of the run's, whole or not at all; replaces an older one."""
+        run = self.client.get_run(run_id)
+        if (local := self._local(run)) is None:
+            self._send_folder(run, name, write)
+            return
+        target = local / name
+        for old in (target, *leftovers(target)):
+            _discard(old)
+        with new_folder(target) as draft:
+            write(draft)
+
+    def _local(self, run: "MlflowRun") -> Path | None:
+        """The run's folder, where it is one of this machine; None where a server takes and gives the files.
+
+        Raises StorageError for a server's own folder, which this machine has not.
+        """
+        uri = urlparse(run.info.artifact_uri)
+        if uri.scheme not in ("", "file"):
+            return None
+        path = Path(unquote(uri.path))
+        if self.shared and not path.parents[2].is_dir():  # of <root>/<experiment>/<run>/artifacts
+            raise StorageError(
+                f"the MLflow server keeps files in {path.parents[2]}, which is not on this machine; start it "
+                "with --serve-artifacts, or mount that folder here"
+            )
+        return path
+
+    def _send_folder(self, run: "MlflowRun", name: str, write: Callable[[Path], None]) -> None:
+        run_id = run.info.run_id
+        with tempfile.TemporaryDirectory(dir=_made(_fetched(run_id)), prefix=".") as draft:
+            built = Path(draft) / "built" / name
+            built.mkdir(parents=True)
+            write(built)
+            token = _hash(built)
+            place = _place(run_id, token)
+            if not place.exists():
+                with writing(place):
+                    built.parent.replace(place)
+        if self._entries(run_id, name):
+            self.client.set_tag(run_id, KEPT + name, "")
+            delete_artifacts(run.info.artifact_uri, name)
+        self.client.log_artifacts(run_id, str(place / name), name)
+        self.client.set_tag(run_id, KEPT + name, token)
+
+    def folder(
+        self, run_id: str, name: str, tags: dict[str, str] | None = None, *, only: str = ""
+    ) -> Path | None:
+        """A folder of the run's as a local path, fetched if need be; None if there is none.
+
+        `tags`, if they are known, spare a question. With `only`, files of that name are enough.
+        """
+        run = None
+        if not (tags or {}).get(KEPT + name):
+            run = self.client.get_run(run_id)
+            if (local := self._local(run)) is not None:
+                return local / name if (local / name).is_dir() else None
+            tags = run.data.tags
+        token = tags.get(KEPT + name, "")
+        if not token and MARK not in tags:
+            token = self._listed(run_id, name)
+        if not re.fullmatch("[0-9a-f]{64}", token):
+            return None
+        whole, part = _place(run_id, token) / name, _place(run_id, token, only) / name
+        if not whole.is_dir() and not (only and part.is_dir()):
+            with FileLock(_made(_fetched(run_id)) / f".{name}.lock"):
+                self._fetch(run_id, name, token, only=only, checked=bool(tags.get(KEPT + name)))
+        return whole if whole.is_dir() else part
+
+    def _fetch(self, run_id: str, name: str, token: str, *, only: str, checked: bool) -> None:
+        place = _place(run_id, token, only)
+        if place.is_dir():  # meanwhile
+            return
+        with new_folder(place) as draft:
+            if only:
+                for path, _ in self._entries(run_id, name):
+                    if path.rpartition("/")[2] == only:
+                        self.client.download_artifacts(run_id, path, str(draft))
+                return
+            self.client.download_artifacts(run_id, name, str(draft))
+            if checked and _hash(draft / name) != token:
+                raise StorageError(
+                    f"the {name} of run {run_id[:8]} changed while it was fetched, or is damaged; try again"
+                )
+
+    def _listed(self, run_id: str, name: str) -> str:
+        """What stands for the hash of a folder that was kept without one: names and sizes."""
+        found = sorted(self._entries(run_id, name))
+        return sha256(json.dumps(found).encode()).hexdigest() if found else ""
+
+    def _entries(self, run_id: str, name: str) -> list[tuple[str, int]]:
+        """Path and size in bytes of each file of a folder, also in those below it."""
+        found: list[tuple[str, int]] = []
+        for entry in self.client.list_artifacts(run_id, name):
+            found += (
+                self._entries(run_id, entry.path) if entry.is_dir else [(entry.path, entry.file_size or 0)]
+            )
+        return found
+
+    def send_state(self, run_id: str, path: Path, epoch: int) -> None:
+        """Keep the state after so many epochs with the server too; the one before stays until it is there.
+
+        There are two places by turns, and a tag says which counts.
+        """
+        before = _state(self.client.get_run(run_id).data.tags)
+        slot = "state-b" if before.get("slot") == "state-a" else "state-a"
+        self.client.log_artifact(run_id, str(path), slot)
+        known = {"epoch": epoch, "slot": slot, "sha256": _digest(path)}
+        self.client.set_tag(run_id, STATE, json.dumps(known))
+
+    def fetch_state(self, run_id: str, path: Path, epoch: int) -> bool:
+        """Replace the state at `path`, which is of so many epochs, by the server's if that is newer.
+
+        Raises StorageError, with the old one in place, if it comes damaged.
+        """
+        known = _state(self.client.get_run(run_id).data.tags)
+        if not known or known["epoch"] <= epoch:
+            return False
+        with tempfile.TemporaryDirectory(dir=_made(path.parent), prefix=".") as draft:
+            found = self.client.download_artifacts(run_id, f"{known['slot']}/{path.name}", draft)
+            if _digest(Path(found)) != known["sha256"]:
+                raise StorageError(f"the state of run {run_id[:8]} came damaged from the server; try again")
+            with atomic_path(path) as temporary:
+                Path(found).replace(temporary)
+        return True
+
+    def drop_state(self, run_id: str) -> None:
+        """Have the server forget the state of a run that needs none any more."""
+        run = self.client.get_run(run_id)
+        if not _state(run.data.tags):
+            return
+        self.client.set_tag(run_id, STATE, "")
+        for slot in ("state-a", "state-b"):
+            if self.client.list_artifacts(run_id, slot):
+                delete_artifacts(run.info.artifact_uri, slot)
+
+
+def drop_fetched(run_id: str) -> None:
+    """Remove from this machine what was fetched of a run."""
+    shutil.rmtree(_fetched(run_id), ignore_errors=True)
+
+
+def _fetched(run_id: str) -> Path:
+    return home() / "fetched" / run_id
+
+
+def _place(run_id: str, token: str, only: str = "") -> Path:
+    return _fetched(run_id) / (f"{token[:SHORT]}-{only}" if only else token[:SHORT])
+
+
+def _made(folder: Path) -> Path:
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _state(tags: dict[str, str]) -> dict[str, Any]:
+    """What the server knows of a run's state: {epoch, slot, sha256}; empty if it has none."""
+    try:
+        found = json.loads(tags.get(STATE) or "{}")
+        right = isinstance(found["epoch"], int) and found["slot"] in ("state-a", "state-b")
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return found if right and isinstance(found.get("sha256"), str) else {}
+
+
+def _hash(folder: Path) -> str:
+    """SHA-256 over names and content of all files of a folder."""
+    total = sha256()
+    for path in sorted(_files(folder)):
+        total.update(f"{path.relative_to(folder).as_posix()}\0{_digest(path)}\n".encode())
+    return total.hexdigest()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file())
+
+
+def _discard(folder: Path) -> None:
+    if folder.exists():
+        with writing(folder):
+            shutil.rmtree(folder)

@@ -1,0 +1,89 @@
+"""The run database's schema, which is MLflow's: an older one is brought up to date after a copy was made.
+
+Left to itself, MLflow changes some older databases without a copy, and stops at others.
+"""
+
+import logging
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from mer.utils.errors import StorageError
+
+__all__ = ["SCHEMA", "bring_up_to_date", "quieten"]
+
+SCHEMA = "dc11669786a5"  # of the MLflow that requirements.txt pins
+
+
+def bring_up_to_date(database: Path) -> None:
+    """Bring an older database to the schema of the MLflow that is installed; the caller holds its lock.
+
+    A copy stays beside it as mlflow.db.before-<schema>. Raises StorageError, with the database as it was, if
+    a newer MLflow wrote it or the change fails.
+    """
+    found = _schema_of(database)
+    if found in (None, SCHEMA):
+        return
+    known = _known()
+    if found not in known:
+        raise StorageError(
+            f"{database} was made by a newer MLflow (schema {found}); install mer and its requirements anew, "
+            "or set MER_HOME to another folder"
+        )
+    if found == known[0]:
+        return
+    copy = database.with_name(f"{database.name}.before-{found}")
+    with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as sink:
+        source.backup(sink)
+    try:
+        _upgrade(database)
+    except Exception as error:  # a migration meets damage with whatever its next step raises
+        _put_back(copy, database)
+        reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+        raise StorageError(
+            f"{database} is of an older MLflow and cannot be brought up to date ({reason}); set MER_HOME to "
+            "another folder, or move it away"
+        ) from error
+
+
+def _upgrade(database: Path) -> None:
+    """What the command `mlflow db upgrade` does."""
+    from mlflow.db import upgrade
+
+    upgrade.main([f"sqlite:///{database}"], standalone_mode=False)
+
+
+def _put_back(copy: Path, database: Path) -> None:
+    with closing(sqlite3.connect(copy)) as source, closing(sqlite3.connect(database)) as sink:
+        source.backup(sink)
+
+
+def quieten() -> None:
+    """Have MLflow and what it stands on say only what goes wrong."""
+    level = os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # read when mlflow is imported
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # where --json has one object
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7 are 4 minutes, for which no page waits
+    logging.getLogger("mlflow").setLevel(level)  # and when it was already
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # of each try
+
+
+def _schema_of(database: Path) -> str | None:
+    """The schema's name; None for a database that has none yet."""
+    with closing(sqlite3.connect(database)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
+            return None
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return str(row[0]) if row else None
+
+
+def _known() -> list[str]:
+    """All schemas that the installed MLflow can bring up to date, the newest first."""
+    quieten()
+    import mlflow
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
+    return [revision.revision for revision in scripts.walk_revisions()]

@@ -1,0 +1,95 @@
+"""An MLflow server that keeps the runs: whether it answers, what time it has, and making room in it.
+
+With `mer.runs.store`, `mer.runs.run` and `mer.runs.schema` the only module that knows MLflow.
+"""
+
+import time
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from mer.utils.errors import StorageError
+
+__all__ = ["Server", "delete_artifacts", "is_away", "is_server", "shown"]
+
+TIMEOUT = 5.0  # s for an answer before a command or a page says that there is none
+FRESH = 600.0  # s for which the difference between two clocks is believed
+
+
+def is_server(uri: str | None) -> bool:
+    """True for the address of a server, as MLFLOW_TRACKING_URI may be."""
+    return urlsplit(uri or "").scheme in ("http", "https")
+
+
+def shown(uri: str) -> str:
+    """The address without the user and password that may be in it."""
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+class Server:
+    """One server. Machines that share it agree on its clock, whatever their own say."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self.ahead, self.asked = 0.0, float("-inf")
+
+    def now(self) -> float:
+        """The server's time, in s since 1970: this machine's, corrected by an answer's date (within 1 s).
+
+        Believed for ten minutes, then asked for again; without an answer the last difference is kept.
+        """
+        if time.monotonic() - self.asked > FRESH:
+            try:
+                self.require()
+            except StorageError:
+                self.asked = time.monotonic()
+        return time.time() + self.ahead
+
+    def require(self) -> None:
+        """Raise StorageError, within seconds, unless the server answers."""
+        before = time.time()
+        answer = self._ask()
+        if answer.status_code >= 500:
+            raise self._silent(f"it answers with status {answer.status_code}")
+        self.asked = time.monotonic()
+        if date := answer.headers.get("Date"):  # in whole seconds, cut off
+            self.ahead = parsedate_to_datetime(date).timestamp() + 0.5 - (before + time.time()) / 2
+
+    def _ask(self) -> Any:
+        from mlflow.exceptions import MlflowException
+        from mlflow.utils.credentials import get_default_host_creds
+        from mlflow.utils.rest_utils import http_request
+
+        credentials = get_default_host_creds(self.uri)
+        try:
+            return http_request(
+                credentials, "/health", "GET", max_retries=0, timeout=TIMEOUT, raise_on_status=False
+            )
+        except MlflowException as error:
+            raise self._silent("no answer") from error
+
+    def _silent(self, reason: str) -> StorageError:
+        return StorageError(
+            f"the MLflow server at {shown(self.uri)} cannot be used ({reason}); start it, or check "
+            "MLFLOW_TRACKING_URI"
+        )
+
+
+def is_away(error: Exception) -> bool:
+    """True if a request failed because there was no answer, or none from the database behind the server."""
+    from requests import RequestException
+
+    text = str(error)
+    unsent = "failed with exception" in text or "failed with timeout" in text
+    status = getattr(getattr(error, "response", None), "status_code", 0)
+    return (text.startswith("API request to") and unsent) or (
+        isinstance(error, RequestException) and (not status or status >= 500)
+    )
+
+
+def delete_artifacts(root: str, name: str) -> None:
+    """Remove a file or folder of a run's artifacts (its `artifact_uri`); nothing if there is none."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    get_artifact_repository(f"{root.rstrip('/')}/{name}").delete_artifacts()

@@ -1,0 +1,12 @@
+"""The training loop, losses, embeddings of frozen networks, and training in several processes."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "embeddings": ["KeptEmbeddings"],
+        "loop": ["Callback", "State", "Step", "Stop", "fit"],
+        "losses": ["loss_function"],
+    },
+)

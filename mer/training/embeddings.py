@@ -1,0 +1,179 @@
+"""What a frozen body makes of images, its embeddings: computed once and kept in the store.
+
+They are kept by clip, under all that they depend on: the images' settings, how these are standardised, and
+the body's own numbers. Every run over the same clips shares them, whatever its epochs, batch size, loss or
+learning rate; where each window is standardised on its own, all folds and splits do too.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Self
+
+import numpy as np
+import torch
+
+from mer.audio.transforms import EvalTransform, TrainTransform
+from mer.config.sections import AudioConfig, MelConfig
+from mer.data.cache.arrays import Shelf, read_array, write_array
+from mer.data.cache.store import VERSION, FeatureStore
+from mer.data.windows import Windows
+from mer.models.zoo import Classifier
+from mer.training.feed import Feed, OnDisk, pass_size
+from mer.utils.parallel import Progress
+
+__all__ = ["Embed", "KeptEmbeddings", "embed", "embedded", "trains_head_alone"]
+
+Embed = Callable[[Classifier, Feed, Progress], torch.Tensor | OnDisk]
+
+
+def trains_head_alone(model: Classifier, transform: TrainTransform) -> bool:
+    """True if the body sees the same images in every epoch and makes the same of them."""
+    return not (model.body_changes or transform.is_random or transform.config.mixup)
+
+
+def embed(model: Classifier, feed: Feed, progress: Progress) -> torch.Tensor:
+    """Embeddings of all windows, float32 (windows, features) or (windows, features, time), on the device.
+
+    `progress(done, total)` is called now and then, with windows.
+    """
+    rows = Rows(len(feed.windows))
+    for indices, found in _passes(model, feed, torch.arange(len(feed.windows))):
+        rows.put(indices, found)
+        progress(int(indices[-1]) + 1, len(feed.windows))
+    return rows.all.to(feed.device)
+
+
+def embedded(model: Classifier, feed: Feed, embed: Embed, progress: Progress) -> Feed:
+    """A feed of embeddings instead of images."""
+    return Feed(feed.windows, feed.transform, feed.device, embed(model, feed, progress))
+
+
+def _passes(
+    model: Classifier, feed: Feed, order: torch.Tensor
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Window numbers and their embeddings on the CPU, some at a time.
+
+    Each pass is of the same size, the last one filled up: else convolutions sum in another order, and
+    what is kept of a clip must not depend on what else was missing, not even in its last bit.
+    """
+    model.eval()
+    size = pass_size(feed.device)
+    parts = order.split(size)
+    filled = [torch.cat([part, part[-1:].expand(size - len(part))]) for part in parts]
+    for indices, images in zip(parts, feed.stream(filled), strict=True):
+        with torch.inference_mode():
+            found = model.embed(images)[: len(indices)].float().cpu()
+        yield indices, found  # outside: what the caller makes is to be trained on
+
+
+class Rows:
+    """Rows of one tensor, as they come; their shape is known with the first of them."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.all = count, torch.empty(0)
+
+    def put(self, indices: torch.Tensor, rows: torch.Tensor) -> None:
+        """Set some rows."""
+        if not len(self.all):
+            self.all = torch.empty(self.count, *rows.shape[1:])
+        self.all[indices] = rows
+
+
+@dataclass(frozen=True, slots=True)
+class KeptEmbeddings:
+    """`embed`, but for what is in the store already; what is not is added clip by clip."""
+
+    store: FeatureStore
+    shelf: Shelf
+
+    @classmethod
+    def of(
+        cls,
+        store: FeatureStore,
+        model: Classifier,
+        transform: EvalTransform,
+        *,
+        audio: AudioConfig,
+        mel: MelConfig,
+    ) -> Self:
+        """Those of this body, looking at images with these settings."""
+        standardizer = transform.standardizer
+        settings = {
+            "version": VERSION,
+            "audio": audio.to_key(),
+            "mel": mel.to_dict(),
+            "standardizer": "window" if standardizer.per_window else list(standardizer.to_dict().values()),
+            "backbone": model.backbone.name,
+            "body": _hash(model.body),
+            "sees": model.head.sees,
+            "device": next(model.parameters()).device.type,  # TF32 differs in the fourth digit
+        }
+        return cls(store, Shelf.of(store.root / "embeddings", settings))
+
+    def __call__(self, model: Classifier, feed: Feed, progress: Progress) -> torch.Tensor:
+        """Embeddings of all windows, as `embed` gives them."""
+        windows = feed.windows
+        rows = Rows(len(windows))
+        missing = self._fetch(windows, rows, range(len(windows.counts)))
+        if missing:
+            known = len(windows) - _sum(windows, missing)
+            with self.store.alone(self.lock, lambda: progress(known, len(windows))):
+                missing = self._fetch(windows, rows, missing)
+                self._compute(model, feed, rows, missing, progress)
+        self.shelf.mark_used()
+        return rows.all.to(feed.device)
+
+    @property
+    def lock(self) -> str:
+        """The name of the lock that whoever computes some of these holds."""
+        return f"embeddings-{self.shelf.folder.name}"
+
+    def _fetch(self, windows: Windows, rows: Rows, clips: "range | list[int]") -> list[int]:
+        """Put what is kept of some clips; returns the clips of which nothing whole is."""
+        missing = []
+        for clip in clips:
+            try:
+                found = read_array(self.shelf.path(windows.hashes[clip]))
+            except (OSError, ValueError):
+                found = None
+            if found is None or len(found) != windows.counts[clip]:
+                missing.append(clip)
+            else:
+                rows.put(_span(windows, clip), torch.from_numpy(found))
+        return missing
+
+    def _compute(
+        self, model: Classifier, feed: Feed, rows: Rows, missing: list[int], progress: Progress
+    ) -> None:
+        """Put, and keep, the embeddings of some clips."""
+        windows, left = feed.windows, list(missing)
+        if not left:
+            return
+        total, done = len(windows), len(windows) - _sum(windows, missing)
+        for indices, found in _passes(model, feed, torch.cat([_span(windows, clip) for clip in missing])):
+            rows.put(indices, found)
+            while left and _span(windows, left[0])[-1] <= indices[-1]:
+                clip = left.pop(0)
+                write_array(self.shelf.path(windows.hashes[clip]), rows.all[_span(windows, clip)].numpy())
+            done += len(indices)
+            progress(done, total)
+
+
+def _span(windows: Windows, clip: int) -> torch.Tensor:
+    """Numbers of a clip's windows."""
+    start = int(windows.starts[clip])
+    return torch.arange(start, start + int(windows.counts[clip]))
+
+
+def _sum(windows: Windows, clips: list[int]) -> int:
+    return int(np.sum(windows.counts[clips]))
+
+
+def _hash(body: torch.nn.Module) -> str:
+    """Hash of all that a body computes with."""
+    found = sha256()
+    for name, tensor in body.state_dict().items():
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().numpy().data)
+    return found.hexdigest()[:32]

@@ -1,0 +1,297 @@
+"""The training loop. It sequences and notifies; logging, saving and stopping are callbacks.
+
+Every epoch draws its randomness from a generator seeded by (seed, epoch), so a run that is resumed at
+an epoch's start is the run that was never stopped: on CPU, to the last bit.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from mer.audio.transforms import EvalTransform, TrainTransform, mixup
+from mer.config.sections import AugmentConfig, TrainConfig
+from mer.data.windows import Windows
+from mer.models.pooling import first_rows, joined
+from mer.models.zoo import Classifier
+from mer.training.distributed import ALONE, Ranks
+from mer.training.embeddings import Embed, embed, embedded, trains_head_alone
+from mer.training.feed import Feed, in_batches
+from mer.training.losses import class_weights, loss_function, to_probabilities
+from mer.training.norms import joined_norms
+from mer.training.predict import autocast, predict_windows
+from mer.utils.errors import RunError
+
+__all__ = ["Callback", "State", "Step", "Stop", "fit"]
+
+
+class Stop(Exception):  # noqa: N818 - a request, not an error
+    """Raised by a callback to end training now; the state of the last whole epoch stays valid."""
+
+
+@dataclass(slots=True)
+class State:
+    """All that is needed to go on after a whole epoch; plain data and CPU tensors."""
+
+    epoch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    model: dict[str, torch.Tensor] = field(default_factory=dict)
+    optimizer: dict = field(default_factory=dict)
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
+    best_epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One optimizer step: `done` of `total` steps of the whole run; loss and accuracy of its batch."""
+
+    epoch: int
+    done: int
+    total: int
+    loss: float
+    accuracy: float
+
+
+class Callback:
+    """Hooks of the loop, all empty."""
+
+    def on_embed(self, done: int, total: int) -> None:
+        """While a frozen body's embeddings are computed: so many of all windows are done."""
+
+    def on_step(self, step: Step) -> None:
+        """After each optimizer step."""
+
+    def on_epoch(self, state: State) -> None:
+        """After each epoch, its figures in `state.history[-1]`."""
+
+
+def rate_factor(config: TrainConfig, done: int, total: int) -> float:
+    """Learning-rate factor before step `done` of `total`: linear warm-up, then constant or cosine."""
+    warmup = round(config.warmup * total)
+    if done < warmup:
+        return (done + 1) / warmup
+    if config.schedule == "constant":
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * (done - warmup) / max(total - warmup, 1)))
+
+
+def _optimizer(model: Classifier, config: TrainConfig) -> torch.optim.Optimizer:
+    groups = model.parameter_groups(lr=config.lr, backbone_lr=config.backbone_lr)
+    for group in groups:
+        group["base_lr"] = group["lr"]
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
+    on_mps = next(model.parameters()).device.type == "mps"
+    return kind(groups, lr=config.lr, weight_decay=config.weight_decay, fused=not on_mps)
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """A seed for each (seed, epoch), the same everywhere."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+
+
+def _targets(windows: Windows, model: Classifier) -> torch.Tensor:
+    """What to learn of each clip (clips, outputs); nothing of outputs that are no class."""
+    return F.pad(torch.from_numpy(windows.targets), (0, model.outputs - windows.classes))
+
+
+class _Loop:
+    """One training run in progress."""
+
+    def __init__(
+        self,
+        model: Classifier,
+        feed: Feed,
+        validation: Feed | None,
+        config: TrainConfig,
+        augment: AugmentConfig,
+        callbacks: Sequence[Callback],
+        ranks: Ranks,
+    ) -> None:
+        self.model, self.feed, self.validation, self.ranks = model, feed, validation, ranks
+        self.asked: Stop | None = None
+        self.config, self.augment, self.callbacks = config, augment, callbacks
+        self.optimizer = _optimizer(model, config)
+        self.targets = _targets(feed.windows, model)
+        weights = torch.ones(model.outputs)
+        if config.class_weights:
+            classes = feed.windows.classes
+            weights[:classes] = class_weights(feed.windows.window_labels, classes)
+        self.loss = loss_function(config, weights)
+        self.steps = len(self._parts())
+        self.state = State()
+
+    def resume(self, state: State) -> None:
+        """Go on from the end of an epoch."""
+        self.state = copy.deepcopy(state)
+        self.model.load_state_dict(self.state.model, strict=False)
+        self.optimizer.load_state_dict(self.state.optimizer)
+        for parameter, values in self.optimizer.state.items():  # a fused step wants them laid out alike
+            for name, value in values.items():
+                if value.shape == parameter.shape:
+                    values[name] = torch.empty_like(parameter).copy_(value)
+
+    def run(self) -> State:
+        """All epochs that are left; then the kept epoch's weights are in the model."""
+        while self.state.epoch < self.config.epochs and not self._out_of_patience():
+            self._epoch()
+        if self.config.keep == "best":
+            self.model.load_state_dict(self.state.best, strict=False)
+        return self.state
+
+    def _parts(self) -> list[torch.Tensor]:
+        """Window numbers of each step of an epoch: drawn one by one, or clip by clip where clips answer."""
+        windows, size = self.feed.windows, self.config.batch_size
+        if self.model.weigh is None:
+            return in_batches(windows.order(), size)
+        clips = len(windows.counts)
+        order = windows.clip_order()
+        return [
+            torch.from_numpy(windows.of_clips(part.numpy()))
+            for part in in_batches(order, max(2, round(size * clips / len(windows))))
+        ]
+
+    def _out_of_patience(self) -> bool:
+        return 0 < self.config.patience <= self.state.epoch - self.state.best_epoch
+
+    def _epoch(self) -> None:
+        epoch, started = self.state.epoch, time.perf_counter()
+        torch.manual_seed(epoch_seed(self.config.seed, epoch))
+        clips = self.feed.windows.clip if self.model.weigh else None
+        parts = [self.ranks.share(part, clips) for part in self._parts()]
+        if not self.ranks.first:  # what is drawn from here on is each process's own
+            torch.manual_seed(epoch_seed(self.config.seed + 1009 * self.ranks.rank, epoch))
+        self.model.train()
+        total_loss = hits = count = 0.0
+        stream = self.feed.stream([own for own, _ in parts])
+        for number, ((indices, share), inputs) in enumerate(zip(parts, stream, strict=True)):
+            loss, right, judged = self._step(indices, share, inputs, epoch * self.steps + number)
+            total_loss += loss * judged
+            hits += right
+            count += judged
+        figures = {"epoch": epoch + 1, "train_loss": total_loss / count, "train_accuracy": hits / count}
+        if self.validation:
+            figures |= self._validate()
+        for name, value in figures.items():
+            if not math.isfinite(value):
+                raise RunError(f"{name} is {value} in epoch {epoch + 1}; lower lr={self.config.lr}")
+        self._finish_epoch(figures | {"seconds": time.perf_counter() - started})
+
+    def _step(
+        self, indices: torch.Tensor, share: float, inputs: torch.Tensor, done: int
+    ) -> tuple[float, int, int]:
+        """One step; returns the loss, and how many of how many windows, or clips, were right.
+
+        `share` is what part of the whole batch these windows are.
+        """
+        total = self.steps * self.config.epochs
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * rate_factor(self.config, done, total)
+        clips = self.feed.windows.clip[indices.numpy()]
+        targets = self.targets[clips].to(self.feed.device)
+        if self.augment.mixup:
+            inputs, targets = mixup(inputs, targets, self.augment.mixup)
+        with autocast(self.feed.device, self.config):
+            logits, scores = self.feed.answer(self.model, inputs)
+            if self.model.weigh:
+                logits, targets = joined(logits, scores, clips), first_rows(targets, clips)
+            loss = self.loss(logits, targets) * share
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.ranks.sum_gradients(self.model.parameters())
+        self.optimizer.step()
+        hits = (logits.argmax(1) == targets.argmax(1)).sum()
+        value, right, count = self._summed(loss, hits, len(logits) if share else 0)
+        step = Step(done // self.steps + 1, done + 1, total, value, right / count)
+        self._notify(lambda callback: callback.on_step(step))
+        return value, right, count
+
+    def _summed(self, loss: torch.Tensor, hits: torch.Tensor, count: int) -> tuple[float, int, int]:
+        """Over all processes: loss, right answers, answers. Raises Stop where the first was asked to."""
+        if self.ranks.size == 1:
+            return loss.item(), int(hits), count
+        mine = [loss.detach(), hits * bool(count), count, bool(self.asked)]
+        figures = torch.stack([torch.as_tensor(value, device=loss.device).double() for value in mine])
+        value, right, counted, stop = self.ranks.sum(figures).tolist()
+        if stop:
+            raise self.asked or Stop("the first process was asked to stop")
+        return value, int(right), int(counted)
+
+    def _notify(self, tell: Callable[[Callback], None]) -> None:
+        """Tell each callback; with several processes a wish to stop is kept until all can."""
+        try:
+            for callback in self.callbacks:
+                tell(callback)
+        except Stop as stop:
+            if self.ranks.size == 1:
+                raise
+            self.asked = stop
+
+    def _validate(self) -> dict[str, float]:
+        logits, scores = predict_windows(self.model, self.validation, self.config, self.ranks)
+        windows, targets = self.validation.windows, _targets(self.validation.windows, self.model)
+        clips = windows.pool(to_probabilities(logits, self.config.loss).numpy(), scores.numpy())
+        if self.model.weigh:
+            logits = joined(logits, scores, windows.clip)
+        else:
+            targets = targets[windows.clip]
+        loss = self.loss(logits, targets)
+        right = float(np.mean(clips.argmax(axis=1) == windows.labels))
+        return {"validation_loss": float(loss), "validation_accuracy": right}
+
+    def _finish_epoch(self, figures: dict[str, float]) -> None:
+        state = self.state
+        losses = [row.get("validation_loss", math.inf) for row in state.history]
+        state.history.append(figures)
+        state.epoch += 1
+        state.model = self.model.trainable_state()
+        state.optimizer = copy.deepcopy(self.optimizer.state_dict())
+        if figures.get("validation_loss", -math.inf) < min(losses, default=math.inf):
+            state.best, state.best_epoch = state.model, state.epoch
+        self._notify(lambda callback: callback.on_epoch(state))
+
+
+def _tell(callbacks: Sequence[Callback], done: int, total: int) -> None:
+    for callback in callbacks:
+        callback.on_embed(done, total)
+
+
+def fit(
+    model: Classifier,
+    train: Windows,
+    validation: Windows | None,
+    *,
+    transform: TrainTransform,
+    config: TrainConfig,
+    callbacks: Sequence[Callback] = (),
+    resume: State | None = None,
+    embed: Embed = embed,
+    ranks: Ranks = ALONE,
+) -> State:
+    """Train `model` in place, on the device it is on, and return the final state.
+
+    Raises RunError once a loss is not finite.
+
+    With the body frozen and nothing random before it, its embeddings are computed once, by `embed`, and every
+    epoch trains the head on them: the same result at a small part of the cost. Several `ranks` train on a
+    share of each batch each, and end with the same weights.
+    """
+    device = next(model.parameters()).device
+    feed = Feed(train, transform, device)
+    held_out = Feed(validation, EvalTransform(transform.standardizer), device) if validation else None
+    if trains_head_alone(model, transform):
+        progress = partial(_tell, callbacks)
+        feed = embedded(model, feed, embed, progress)
+        held_out = held_out and embedded(model, held_out, embed, progress)
+    if ranks.size > 1:
+        model = joined_norms(model)
+    loop = _Loop(model, feed, held_out, config, transform.config, callbacks, ranks)
+    if resume:
+        loop.resume(resume)
+    with ranks.training():
+        return loop.run()

@@ -1,0 +1,1 @@
+"""Cached reads of runs, data sets, models and results."""

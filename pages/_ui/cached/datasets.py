@@ -1,0 +1,64 @@
+"""The data sets of the library, checked once and remembered."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from mer.data.cache.store import FeatureStore
+from mer.data.check import Report, check
+from mer.data.library import Entry, find, known
+from mer.data.load import load_dataset
+from mer.utils.files import home as mer_home
+from pages._ui.frame import page_file
+from pages._ui.shell.commands import run_mer
+from pages._ui.shell.links import chosen, remember
+from pages._ui.shell.turns import alone
+
+__all__ = ["pick_data", "report", "title"]
+
+
+def title(entry: Entry) -> str:
+    """The name of a data set, with a mark if it is synthetic."""
+    return f"{entry.name} (synthetic)" if entry.synthetic else entry.name
+
+
+def report(entry: Entry, *, again: bool = False) -> Report:
+    """The check of a data set. The first time its clips are decoded, with progress; then it is remembered.
+
+    Raises DataError for data that cannot be used at all.
+    """
+    place, checked = str(mer_home()), _checked()
+    if again or (place, entry.key) not in checked:
+        with alone(f"Checking {entry.name}"):
+            if again or (place, entry.key) not in checked:  # nobody has, meanwhile
+                columns = (f"--label-column={entry.label_column}", f"--song-column={entry.song_column}")
+                run_mer("data", "check", entry.path, *columns, title=f"Checking {entry.name}")
+                _report.clear()
+                checked.add((place, entry.key))
+    return _report(place, entry.key)
+
+
+@st.cache_resource
+def _checked() -> set[tuple[str, str]]:
+    """What this server has checked; a few words an entry."""
+    return set()
+
+
+@st.cache_resource(max_entries=6, show_spinner="Reading the report …")
+def _report(home: str, key: str) -> Report:
+    entry = find(key)
+    data = load_dataset(Path(entry.path), label_column=entry.label_column, song_column=entry.song_column)
+    return check(data, FeatureStore.default(), workers=1)
+
+
+def pick_data() -> Entry | None:
+    """One of the data sets that are there."""
+    sets = {entry.key: entry for entry in known() if entry.exists}
+    if not sets:
+        st.info("There is no data set yet. The demo corpus takes one click.", icon=":material/library_music:")
+        st.page_link(page_file("data"), label="Get data", icon=":material/library_music:")
+        return None
+    chosen("data", list(sets))
+    key = st.selectbox("Data", list(sets), format_func=lambda key: title(sets[key]), key="data")
+    remember("data", key)
+    return sets[key]

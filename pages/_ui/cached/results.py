@@ -1,0 +1,158 @@
+"""Finished runs with their scores and predictions, and the clips that they were tested on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from mer.data.load import load_dataset
+from mer.models.card import load_card
+from mer.runs import results
+from mer.runs.run import Run
+from mer.runs.store import RunStore
+from mer.utils.errors import DataError, RunError
+from mer.utils.files import home as mer_home
+from pages._ui.cached.models import Model, all_runs
+from pages._ui.shell.style import members_of, titled
+
+__all__ = [
+    "SVM_TITLE",
+    "Tested",
+    "beside",
+    "clip_bytes",
+    "clip_path",
+    "finished_runs",
+    "predictions",
+    "scores",
+    "tested_by",
+    "tested_on",
+]
+
+
+SVM, SVM_TITLE = "svm", "an SVM on statistics of the sound"
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """Runs that were tested on the same clips, and so may be ranked; best first."""
+
+    key: str
+    runs: tuple[Run, ...]
+
+    @property
+    def title(self) -> str:
+        """The data and how much of it."""
+        run = self.runs[0]
+        name = run.tags.get("mer.data_name", "unknown data") + (" (synthetic)" if run.synthetic else "")
+        name += f" (control: {run.control})" if run.control else ""
+        figures = (
+            f"{run.metrics.get('n_clips', 0):.0f} test clips of {run.metrics.get('n_songs', 0):.0f} songs"
+        )
+        folds = run.spec.get("config", {}).get("split", {}).get("folds")
+        return f"{name}: {figures}{f', {folds} folds' if folds else ''}"
+
+    @property
+    def svm(self) -> Run | None:
+        """A run that an SVM was tested beside, if there is one; it scores the same beside all of them."""
+        return next((run for run in self.runs if "svm_song_accuracy" in run.metrics), None)
+
+    def names(self) -> dict[str, str]:
+        """Keys and titles of all whose answers to these clips are kept: the runs, and the SVM."""
+        return {run.id: titled(run) for run in self.runs} | ({SVM: SVM_TITLE} if self.svm else {})
+
+    def answers(self, key: str) -> list[dict[str, Any]]:
+        """A row per test clip of one of them. Raises RunError if they are damaged."""
+        if key == SVM:
+            return beside(self.svm)
+        return predictions(next(run for run in self.runs if run.id == key))
+
+
+def finished_runs() -> list[Run]:
+    """Finished runs with a score, newest first; the folds of a cross-validation count as their parent."""
+    return [
+        run for run in all_runs()
+        if run.status == "finished" and not run.parent and "test_song_accuracy" in run.metrics
+    ]  # fmt: skip
+
+
+def tested_on(runs: list[Run]) -> list[Tested]:
+    """Runs in groups tested on the same clips, control runs last; a run alone where that is not known."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(results.test_key(run) or run.id, []).append(run)
+    found = [
+        Tested(key, tuple(sorted(part, key=lambda run: -run.metrics["test_song_accuracy"])))
+        for key, part in groups.items()
+    ]
+    return sorted(found, key=lambda group: bool(group.runs[0].control))
+
+
+def scores(run: Run) -> dict[str, Any] | None:
+    """All scores of a finished run. Raises RunError if they are damaged."""
+    return _scores(str(mer_home()), run.id, run.ended)
+
+
+@st.cache_data(max_entries=100, show_spinner=False)
+def _scores(home: str, run_id: str, ended: float | None) -> dict[str, Any] | None:
+    return results.read_scores(RunStore.open(), run_id)
+
+
+def predictions(run: Run) -> list[dict[str, Any]]:
+    """A row per test clip of a finished run. Raises RunError if they are damaged."""
+    return _predictions(str(mer_home()), run.id, run.ended)
+
+
+def beside(run: Run) -> list[dict[str, Any]]:
+    """The same of the SVM beside it; empty where there was none. Raises RunError if they are damaged."""
+    return _predictions(str(mer_home()), run.id, run.ended, svm=True)
+
+
+@st.cache_data(max_entries=30, show_spinner=False)
+def _predictions(home: str, run_id: str, ended: float | None, *, svm: bool = False) -> list[dict[str, Any]]:
+    read = results.read_baseline if svm else results.read_predictions
+    return read(RunStore.open(), run_id)
+
+
+def clip_path(run: Run, clip: str) -> Path:
+    """Where a test clip is. Raises DataError if the data has moved."""
+    spec = run.spec
+    paths = _paths(spec["data"], spec.get("label_column", "label"), spec.get("song_column", "song"))
+    if clip not in paths:
+        raise _moved(run, clip)
+    return paths[clip]
+
+
+def clip_bytes(run: Run, clip: str) -> bytes:
+    """The audio file of a test clip. Raises DataError if the data has moved."""
+    try:
+        return clip_path(run, clip).read_bytes()
+    except OSError as error:
+        raise _moved(run, clip) from error
+
+
+def _moved(run: Run, clip: str) -> DataError:
+    return DataError(
+        f"{clip} is no longer in {run.spec['data']}; bring the data back to where the run found it"
+    )
+
+
+def tested_by(run: Run, clip: str) -> Model:
+    """The network that was tested on a clip: of a cross-validation that of its fold. Raises RunError."""
+    if run.members and run.spec["config"]["split"]["folds"]:
+        raise RunError(
+            f"run {run.id[:8]} joins cross-validations, where each clip was answered by the networks of its "
+            f"fold; explain it in one of the runs {members_of(run)}"
+        )
+    store = RunStore.open()
+    for part in [*store.children(run.id), run]:
+        folder = store.folder(part.id, "checkpoint")
+        if folder and any(row["clip"] == clip for row in predictions(part)):
+            return Model(part.id[:8], folder, load_card(folder), own=True)
+    raise RunError(f"run {run.id[:8]} has no checkpoint that was tested on {clip}; train it again")
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _paths(data: str, label_column: str, song_column: str) -> dict[str, Path]:
+    found = load_dataset(Path(data), label_column=label_column, song_column=song_column)
+    return {clip.id: clip.path for clip in found.clips}

@@ -1,0 +1,73 @@
+"""Confusion matrices that can be clicked, and the words that go with them."""
+
+from collections.abc import Sequence
+from html import unescape
+
+import numpy as np
+import plotly.graph_objects as go
+
+from pages._ui.charts.base import figure
+
+__all__ = ["cell_of", "matrix", "most_confused", "worst_cell"]
+
+
+def matrix(
+    confusion: Sequence[Sequence[int]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    shares: bool,
+    title: str,
+    height: int = 380,
+) -> go.Figure:
+    """Counts, or shares of each row; rows true, columns predicted.
+
+    Clicks on a heatmap do not reach Streamlit, those on points do: an unseen point lies on each cell.
+    """
+    counts = np.array(confusion)
+    part = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shown = part if shares else counts
+    words = [[f"{v:.0%}" if shares else f"{v:d}" for v in row] for row in shown]
+    about = [
+        f"{true} taken for {said}: {counts[i, j]} of {counts[i].sum()}"
+        for i, true in enumerate(rows)
+        for j, said in enumerate(columns)
+    ]
+    cells = go.Heatmap(
+        z=shown, x=list(columns), y=list(rows), text=words, texttemplate="%{text}", textfont={"size": 14},
+        colorscale="Viridis", zmin=0, zmax=1 if shares else None, hoverinfo="skip", xgap=2, ygap=2,
+        colorbar={"thickness": 8} | ({"tickformat": ".0%"} if shares else {"title": "clips"}),
+    )  # fmt: skip
+    points = go.Scatter(
+        x=[said for _ in rows for said in columns], y=[true for true in rows for _ in columns],
+        mode="markers", marker={"size": 48, "symbol": "square", "opacity": 0}, showlegend=False,
+        customdata=about, hovertemplate="%{customdata}<extra></extra>",
+    )  # fmt: skip
+    chart = figure([cells, points], title=title, height=height, dragmode=False, clickmode="event+select")
+    across, ends = [-0.5, len(columns) - 0.5], [len(rows) - 0.5, -0.5]
+    chart.update_xaxes(title="taken for", type="category", range=across, automargin=True)
+    return chart.update_yaxes(title="true", type="category", range=ends, automargin=True)
+
+
+def cell_of(picked: dict) -> tuple[str, str] | None:
+    """The clicked cell as (true, predicted), from what a chart gives back."""
+    points = picked["selection"]["points"]
+    return (unescape(points[0]["y"]), unescape(points[0]["x"])) if points else None
+
+
+def worst_cell(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> tuple[int, int] | None:
+    """Row and column of the largest cell off the diagonal, by share of its row; None without a mistake."""
+    counts = np.array(confusion)
+    part = (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))[:, : len(classes)]
+    np.fill_diagonal(part, 0)
+    i, j = np.unravel_index(part.argmax(), part.shape)
+    return (int(i), int(j)) if part[i, j] else None
+
+
+def most_confused(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
+    """That cell in words: "Most confused: Devotional taken for Sad, 9 of 24."."""
+    cell = worst_cell(confusion, classes)
+    if cell is None:
+        return "No clip was taken for another emotion."
+    i, j = cell
+    return f"Most confused: {classes[i]} taken for {classes[j]}, {confusion[i][j]} of {sum(confusion[i])}."

@@ -1,0 +1,155 @@
+"""Learning curves of one or several runs: loss and accuracy, training dashed, validation solid.
+
+Drawn with Vega-Lite: `st.plotly_chart` names a chart by its data, and so puts up a new one, without its zoom,
+whenever they change; this one is given new data and stays.
+"""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import streamlit as st
+
+from mer.metrics.scores import wilson_interval
+from mer.runs.run import Run
+from pages._ui.cached.models import history
+from pages._ui.shell.style import RUN_COLOURS, interval, percent, titled
+
+__all__ = ["CURVES", "best_and_last", "has_curves", "read_curves", "show_curves"]
+
+CURVES = len(RUN_COLOURS)  # as many runs as can be told apart
+METRICS = {
+    "epoch": ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy"),
+    "step": ("step_loss", "validation_loss", "step_accuracy", "validation_accuracy"),
+}
+SHAPES = ["circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "triangle-left"]
+TOOLTIP = (("run", "nominal"), ("part", "nominal"), ("x", "quantitative"), ("y", "quantitative"))
+POINTS = 400  # a curve on a screen needs no more
+SMOOTH = 0.9  # share of the past in the running mean of single steps
+
+Points = list[tuple[float, float]]
+
+
+def has_curves(run: Run) -> bool:
+    """False for ensembles, and for cross-validations, whose folds have them."""
+    return not run.members and not run.spec.get("config", {}).get("split", {}).get("folds")
+
+
+def read_curves(run: Run, by: str) -> dict[str, Points]:
+    """The points of each curve by "epoch" or "step"; validation is put at the step that ended its epoch."""
+    found = {metric: history(run, metric) for metric in METRICS[by]}
+    found = {metric: [(float(x), y) for x, y in points if x > 0] for metric, points in found.items()}
+    if by == "step":
+        epochs = run.spec.get("config", {}).get("train", {}).get("epochs")
+        total = run.steps or (found["step_loss"][-1][0] if found["step_loss"] else None)
+        steps = total / epochs if total and epochs else 1.0
+        for metric in ("validation_loss", "validation_accuracy"):
+            found[metric] = [(x * steps, y) for x, y in found[metric]]
+        for metric in ("step_loss", "step_accuracy"):
+            found[metric] = _smooth(found[metric])
+    return found
+
+
+def _smooth(points: Points) -> Points:
+    """A running mean, since single batches jump; thinned to what a screen shows, the newest kept."""
+    smoothed, mean = [], None
+    for x, y in points:
+        mean = y if mean is None else SMOOTH * mean + (1 - SMOOTH) * y
+        smoothed.append((x, round(mean, 4)))
+    every = max(1, len(smoothed) // POINTS)
+    return smoothed[::-1][::every][::-1]
+
+
+def best_and_last(run: Run, points: Points) -> str:
+    """The best epoch (lowest validation loss) beside the last, by their validation accuracy with interval."""
+    best = int(run.metrics.get("best_epoch", 0))
+    if not points:
+        return ""
+    first = f"best epoch {best}: {_share(run, points[best - 1][1])}, " if 0 < best <= len(points) else ""
+    return f"{first}last epoch {len(points)}: {_share(run, points[-1][1])}"
+
+
+def _share(run: Run, accuracy: float) -> str:
+    """With Wilson's interval, which takes clips as independent: the true one is wider."""
+    if not run.validation_clips:
+        return percent(accuracy)
+    return f"{percent(accuracy)} ({interval(*wilson_interval(accuracy, run.validation_clips))})"
+
+
+def show_curves(runs: Sequence[Run], read: dict[str, dict[str, Points]], by: str, *, key: str) -> None:
+    """Loss and accuracy side by side; `read` holds what `read_curves` gave for each run's id."""
+    for column, what in zip(st.columns(2), ("loss", "accuracy"), strict=True):
+        column.vega_lite_chart(
+            _table(runs, read, what, by),
+            _spec(runs, what, by),
+            key=f"{key} {what} {by}",
+            height=350 + 26 * len(runs),
+            on_select="rerun",  # a zoom that is not reported is undone when the data change
+            selection_mode="zoom",
+        )
+
+
+def _table(runs: Sequence[Run], read: dict[str, dict[str, Points]], what: str, by: str) -> pa.Table:
+    """All points, one a row."""
+    train = f"{'train' if by == 'epoch' else 'step'}_{what}"
+    rows = []
+    for run in runs:
+        held_out, best = read[run.id][f"validation_{what}"], int(run.metrics.get("best_epoch", 0))
+        rings = [held_out[best - 1]] if 0 < best <= len(held_out) else []
+        for kind, points in (("training", read[run.id][train]), ("validation", held_out), ("best", rings)):
+            rows += [(x, y, titled(run), kind) for x, y in points]
+    columns = zip(*rows, strict=True) if rows else ((), (), (), ())
+    return pa.table(dict(zip(("x", "y", "run", "part"), map(list, columns), strict=True)))
+
+
+def _spec(runs: Sequence[Run], what: str, by: str) -> dict:
+    """The Vega-Lite chart, which stays the same while only the data change, so that zoom stays too."""
+    names = [titled(run) for run in runs]
+    classes = next((run.classes for run in runs if run.classes), None)
+    dash = {"field": "part", "type": "nominal", "legend": None}
+    dash["scale"] = {"domain": ["training", "validation"], "range": [[6, 4], [1, 0]]}
+    shape = {"field": "run", "scale": {"domain": names, "range": SHAPES[: len(names)]}}
+    return {
+        "title": f"{what.capitalize()} by {by}",
+        "params": [{"name": "zoom", "select": "interval", "bind": "scales", "views": ["curves"]}],
+        "encoding": _encoding(names, what, by),
+        "layer": [
+            {
+                "name": "curves",
+                "transform": [{"filter": "datum.part != 'best'"}],
+                "mark": {"type": "line", "strokeWidth": 2, "clip": True},
+                "encoding": {"strokeDash": dash},
+            },
+            {
+                "transform": [{"filter": "datum.part == 'validation'"}],
+                "mark": {"type": "point", "filled": True, "size": 36, "clip": True},
+                "encoding": {"shape": shape},
+            },
+            {
+                "transform": [{"filter": "datum.part == 'best'"}],
+                "mark": {"type": "point", "size": 240, "strokeWidth": 2, "clip": True},
+            },
+            *([_chance(classes)] if what == "accuracy" and classes else []),
+        ],
+    }
+
+
+def _encoding(names: Sequence[str], what: str, by: str) -> dict:
+    """What all layers share: the axes, a colour per run, and what is said of a point."""
+    share = {"scale": {"domain": [0, 1], "padding": 10, "nice": False}, "axis": {"format": ".0%"}}
+    scale = {"domain": list(names), "range": list(RUN_COLOURS[: len(names)])}
+    legend = {"orient": "bottom", "columns": 1, "title": None, "labelLimit": 400, "labelFontSize": 12}
+    return {
+        "x": {"field": "x", "type": "quantitative", "title": by, "scale": {"padding": 10, "nice": False}},
+        "y": {"field": "y", "type": "quantitative", "title": what} | (share if what == "accuracy" else {}),
+        "color": {"field": "run", "type": "nominal", "scale": scale, "legend": legend},
+        "tooltip": [{"field": field, "type": kind} for field, kind in TOOLTIP],
+    }
+
+
+def _chance(classes: int) -> dict:
+    """A dotted line at what chance would score."""
+    return {
+        "data": {"values": [{"y": 1 / classes}]},
+        "mark": {"type": "rule", "strokeDash": [2, 3], "color": "#D55E00"},
+        "encoding": {"x": None, "color": None, "tooltip": {"value": f"chance: {1 / classes:.0%}"}},
+    }

@@ -1,0 +1,118 @@
+"""Maps of test clips, and how alike networks see them."""
+
+from collections.abc import Sequence
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import streamlit as st
+
+from mer.runs.run import Run
+from mer.runs.store import RunStore
+from mer.utils.errors import RunError
+from mer.utils.files import home as mer_home
+from pages._ui.cached.models import all_runs
+from pages._ui.cached.results import clip_path, predictions
+from pages._ui.charts.base import figure
+from pages._ui.shell.style import RUN_COLOURS, colours, titled
+from pages._ui.shell.turns import in_turn
+
+__all__ = ["COLOUR_BY", "alignments", "map_of", "places", "tints"]
+
+COLOUR_BY = ("emotion", "taken for", "right or wrong", "network")
+LEAST = 1e-3  # of a probability: differences below it are not worth a place of their own
+RIGHT, WRONG = "#4477AA", "#EE6677"
+SHAPES = ("circle", "square", "diamond", "triangle-up", "star", "triangle-down", "pentagon", "hexagon")
+Point = tuple[Run, dict[str, Any]]
+
+
+def features(run: Run) -> np.ndarray:
+    """What the run's network makes of its test clips, (clips, features). Raises RunError and DataError."""
+    return _features(str(mer_home()), run.id)
+
+
+@st.cache_data(max_entries=8, show_spinner="Looking at the clips through the network …")
+def _features(home: str, run_id: str) -> np.ndarray:
+    from mer.inference.embedding_map import clip_embeddings  # torch, a few seconds
+
+    run = next(run for run in all_runs() if run.id == run_id)
+    folder = RunStore.open().folder(run.tags.get("mer.checkpoint_run", run.id), "checkpoint")
+    if folder is None:
+        raise RunError(f"run {run.id[:8]} kept no checkpoint; train it again")
+    paths = [clip_path(run, row["clip"]) for row in predictions(run)]
+    with in_turn():
+        return clip_embeddings(folder, paths)
+
+
+def places(runs: Sequence[Run]) -> np.ndarray:
+    """Where each test clip of each run lies, (runs * clips, 2)."""
+    return _places(str(mer_home()), tuple(run.id for run in runs))
+
+
+@st.cache_data(max_entries=16, show_spinner="Drawing the map …")
+def _places(home: str, run_ids: tuple[str, ...]) -> np.ndarray:
+    """Of one run by what its network sees; of several by what they answer, which they have in common."""
+    from mer.inference.embedding_map import on_a_map
+
+    runs = [run for run_id in run_ids for run in all_runs() if run.id == run_id]
+    if len(runs) == 1:
+        return on_a_map(features(runs[0]))
+    answers = [list(row["probabilities"].values()) for run in runs for row in predictions(run)]
+    return on_a_map(np.log(np.maximum(answers, LEAST)))
+
+
+def tints(points: Sequence[Point], by: str) -> tuple[list[str], dict[str, str]]:
+    """The category of each point, and the colour of each category."""
+    if by == "right or wrong":
+        names = ["right" if row["predicted"] == row["label"] else "wrong" for _, row in points]
+        return names, {"right": RIGHT, "wrong": WRONG}
+    if by == "network":
+        names = [titled(run) for run, _ in points]
+        return names, dict(zip(dict.fromkeys(names), RUN_COLOURS, strict=False))
+    names = [row["label" if by == "emotion" else "predicted"] for _, row in points]
+    return names, colours(points[0][1]["probabilities"])
+
+
+def map_of(spots: np.ndarray, points: Sequence[Point], by: str) -> go.Figure:
+    """The map: a colour and a shape for each category, put out by a click on its name; hollow is wrong."""
+    names, palette = tints(points, by)
+    traces = []
+    for (name, colour), shape in zip(palette.items(), cycle(SHAPES), strict=False):
+        inside = [number for number, there in enumerate(names) if there == name]
+        rows = [points[number][1] for number in inside]
+        marker = {"color": colour, "size": 10, "line": {"color": colour, "width": 2}}
+        own = marker | {
+            "symbol": [shape if row["predicted"] == row["label"] else f"{shape}-open" for row in rows]
+        }
+        shared = {"mode": "markers", "name": name, "legendgroup": name}
+        traces += [
+            go.Scatter(
+                x=spots[inside, 0], y=spots[inside, 1], customdata=inside, marker=own,
+                text=[f"{row['clip']}: {row['label']}, taken for {row['predicted']}" for row in rows],
+                hovertemplate="%{text}<extra></extra>", showlegend=False,
+                unselected={"marker": {"opacity": 0.5}}, **shared,
+            ),
+            # a legend looks like the first point, which may be hollow; this one is not
+            go.Scatter(x=[None], y=[None], customdata=[], marker=marker | {"symbol": [shape]}, **shared),
+        ]  # fmt: skip
+    chart = figure(traces, title="", height=520, clickmode="event+select")
+    chart.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"}, margin={"t": 40, "b": 8})
+    bare = {"showticklabels": False, "showgrid": False, "zeroline": False}
+    chart.update_xaxes(**bare)
+    return chart.update_yaxes(**bare, scaleanchor="x")
+
+
+def alignments(runs: Sequence[Run]) -> go.Figure:
+    """How alike each two networks see the clips, as a grid."""
+    from mer.inference.embedding_map import alignment
+
+    names, seen = [titled(run) for run in runs], [features(run) for run in runs]
+    shares = np.array([[alignment(one, other) for other in seen] for one in seen])
+    cells = go.Heatmap(
+        z=shares, x=names, y=names, zmin=0, zmax=1, colorscale="Viridis", xgap=2, ygap=2,
+        text=shares, texttemplate="%{text:.2f}", hoverinfo="skip", colorbar={"thickness": 8},
+    )  # fmt: skip
+    chart = figure([cells], title="How alike they see the clips (CKA)", height=160 + 60 * len(runs))
+    chart.update_xaxes(type="category", automargin=True)
+    return chart.update_yaxes(type="category", automargin=True, autorange="reversed")

@@ -1,0 +1,256 @@
+"""Charts of sound: waveform, log-mel spectrogram, probabilities as bars and over time.
+
+All of them are plain functions from arrays to figures; units are seconds, Hz and dB.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import plotly.colors
+import plotly.graph_objects as go
+
+from mer.audio.mel import mel_frequencies
+from mer.audio.preview import frequency_ticks
+from mer.config.sections import MelConfig
+from pages._ui.charts.base import DOT, LINE, figure
+from pages._ui.shell.style import bilingual, colours, inert
+
+if TYPE_CHECKING:
+    from mer.inference.deletion import Deletion
+
+__all__ = [
+    "Envelope",
+    "attention",
+    "deletion_curves",
+    "envelope",
+    "explained",
+    "image",
+    "probability_bars",
+    "spectrogram",
+    "thin",
+    "timeline",
+    "waveform",
+]
+
+COLUMNS = 900  # more than a projector shows
+# Magma; its first colour is a shade lighter, since Streamlit's theme takes "#000004" for a placeholder.
+MAGMA = ["#020109", *plotly.colors.sequential.Magma[1:]]
+# From nothing at all to a warm colour that what is below still shows through.
+WARMER = [
+    [place / 4, f"rgba({red}, {green}, 20, {0.7 * place / 4:.3f})"]
+    for place, (red, green) in enumerate(((120, 20), (180, 40), (220, 80), (240, 140), (250, 220)))
+]
+
+
+class Envelope(NamedTuple):
+    """Least and greatest sample of each stretch of time, shape (stretches,) each; `length` in s."""
+
+    seconds: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    length: float
+
+
+def envelope(samples: np.ndarray, rate: int) -> Envelope:
+    """What can be seen of a waveform of shape (samples,)."""
+    size = max(1, len(samples) // COLUMNS)
+    rows = samples[: len(samples) // size * size].reshape(-1, size)
+    seconds = (np.arange(len(rows)) * size / rate).round(4)
+    return Envelope(seconds, rows.min(axis=1).round(4), rows.max(axis=1).round(4), len(samples) / rate)
+
+
+def waveform(shown: Envelope, *, title: str = "Waveform", height: int = 140) -> go.Figure:
+    """Amplitude over time."""
+    line = {"mode": "lines", "line": {"width": 0.6, "color": "#6B7C93"}, "hoverinfo": "skip"}
+    low = go.Scatter(x=shown.seconds, y=shown.low, **line)
+    high = go.Scatter(x=shown.seconds, y=shown.high, fill="tonexty", **line)
+    chart = figure([low, high], title=title, height=height, left=56, showlegend=False)
+    chart.update_xaxes(title="time (s)", range=[0, shown.length])
+    return chart.update_yaxes(title="amplitude", nticks=3)
+
+
+def thin(level: np.ndarray) -> np.ndarray:
+    """A spectrogram as it is shown: whole dB, and no more frames than a screen has columns."""
+    return np.round(level[:, :: max(1, -(-level.shape[1] // COLUMNS))]).astype(np.int8)
+
+
+def spectrogram(
+    level: np.ndarray,
+    *,
+    seconds: float,
+    config: MelConfig,
+    title: str = "Log-mel spectrogram",
+    height: int = 300,
+    start: float = 0.0,
+    colorscale: list[str] | str = MAGMA,
+) -> go.Figure:
+    """A log-mel spectrogram of shape (n_mels, frames) in dB, low bands below, from `start` seconds on."""
+    shown = thin(level)
+    times = (start + np.linspace(0, seconds, shown.shape[1])).round(3)
+    hertz = mel_frequencies(config)
+    chart = figure(
+        [
+            go.Heatmap(
+                z=shown,
+                x=times,
+                y=[f"{f:.1f} Hz" for f in hertz],
+                colorscale=colorscale,
+                colorbar={"title": "dB", "thickness": 10},
+                hovertemplate="%{x:.2f} s, %{y}: %{z} dB<extra></extra>",
+            )
+        ],
+        left=56,
+        title=title,
+        height=height,
+    )
+    ticks = _apart(*frequency_ticks(hertz), room=len(hertz) / 14)
+    chart.update_yaxes(
+        type="category", title="frequency (Hz)", tickvals=list(ticks), ticktext=list(ticks.values())
+    )
+    return chart.update_xaxes(title="time (s)")
+
+
+def _apart(places: Sequence[float], names: Sequence[str], *, room: float) -> dict[float, str]:
+    """The names that do not overlap the next one up: low frequencies lie close together."""
+    above = [*places[1:], np.inf]
+    return {
+        place: name
+        for place, name, higher in zip(places, names, above, strict=False)
+        if higher - place > room
+    }
+
+
+def explained(
+    level: np.ndarray, relevance: np.ndarray, *, span: tuple[float, float], config: MelConfig, title: str
+) -> go.Figure:
+    """A spectrogram in grey, and over it in colour how much each place speaks for an emotion.
+
+    `level` in dB and `relevance` in percent are (n_mels, frames), `span` is from where to where in seconds.
+    """
+    start, end = span
+    chart = spectrogram(
+        level, seconds=end - start, config=config, title=title, height=340, start=start, colorscale="Greys_r"
+    )
+    below = chart.data[0].update(showscale=False)
+    place = {"z": thin(relevance), "x": below.x, "y": below.y}
+    over = go.Heatmap(
+        **place,
+        zmin=0,
+        zmax=100,
+        colorscale=WARMER,
+        colorbar={"title": "% of most", "thickness": 10},
+        hovertemplate="%{x:.2f} s, %{y}: %{z}% of the most<extra></extra>",
+    )
+    half = {"start": 50, "end": 50, "size": 1, "coloring": "none"}
+    line = {"width": 2, "color": "#56D0FF"}  # neither grey nor warm
+    return chart.add_traces(
+        [over, go.Contour(**place, contours=half, line=line, showscale=False, hoverinfo="skip")]
+    )
+
+
+def deletion_curves(checked: "Deletion", emotion: str, *, height: int = 270) -> go.Figure:
+    """Belief in an emotion as more and more is taken away: by the map, and by the same map shifted."""
+    shifted = np.array(checked.random)
+    edge = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+    traces = [
+        go.Scatter(x=checked.removed, y=shifted.min(axis=0), **edge),
+        go.Scatter(x=checked.removed, y=shifted.max(axis=0), fill="tonexty", fillcolor=f"{DOT}33", **edge),
+        go.Scatter(
+            x=checked.removed, y=shifted.mean(axis=0), name="map shifted by chance", mode="lines",
+            line={"color": DOT, "dash": "dash"}, hovertemplate="%{x:.0%} taken away: %{y:.0%}<extra></extra>",
+        ),
+        go.Scatter(
+            x=checked.removed, y=checked.curve, name="what the map points at", mode="lines+markers",
+            line={"color": LINE}, hovertemplate="%{x:.0%} taken away: %{y:.0%}<extra></extra>",
+        ),
+    ]  # fmt: skip
+    chart = figure(traces, title="Does it matter?", height=height, left=56)
+    legend = {"orientation": "h", "x": 0, "y": 1.04, "yanchor": "bottom"}
+    above = {"y": 0.98, "yanchor": "top"}
+    chart.update_layout(legend=legend, title=above, margin_t=84)  # narrow, the legend takes two lines
+    chart.update_xaxes(title="taken away, what matters most first", tickformat=".0%")
+    return chart.update_yaxes(title=f"belief in {inert(emotion)}", tickformat=".0%", range=[0, 1])
+
+
+def image(pixels: np.ndarray, *, unit: str, title: str, height: int = 300) -> go.Figure:
+    """What the network sees: an image of shape (size, size), row 0 below."""
+    pixel = "column %{x}, row %{y}: %{z:.1f} " + unit + "<extra></extra>"
+    shown = go.Heatmap(
+        z=pixels.astype(np.float32).round(2),
+        colorscale=MAGMA,
+        colorbar={"title": unit, "thickness": 10},
+        hovertemplate=pixel,
+    )
+    chart = figure([shown], title=title, height=height, left=56)
+    chart.update_xaxes(title="pixel column (time)")
+    return chart.update_yaxes(title="pixel row (mel band)", scaleanchor="x", constrain="domain")
+
+
+def probability_bars(
+    probabilities: Mapping[str, float], *, title: str = "Probability of each emotion", height: int = 260
+) -> go.Figure:
+    """One bar per emotion, labelled with its percent; a line where all would be equally likely."""
+    names, tints = list(probabilities)[::-1], colours(probabilities)
+    values = [probabilities[name] for name in names]
+    bars = go.Bar(
+        x=values,
+        y=[bilingual(name) for name in names],
+        orientation="h",
+        marker_color=[tints[name] for name in names],
+        text=[f"{value:.0%}" for value in values],
+        textposition="outside",
+        cliponaxis=False,
+        hovertemplate="%{y}: %{x:.1%}<extra></extra>",
+    )
+    chart = figure([bars], title=title, height=height, left=130)
+    chart.update_layout(margin_r=44)
+    chart.add_vline(x=1 / len(names), line_dash="dot", line_width=1, line_color="#888888")
+    chart.update_xaxes(range=[0, 1], tickformat=".0%", title="dotted: all equally likely")
+    return chart
+
+
+def attention(windows: Sequence, *, length: float, window_seconds: float, height: int = 120) -> go.Figure:
+    """How much each moment counts, 1 on average; where windows overlap, the mean of theirs."""
+    seconds = np.arange(0, length, max(length / COLUMNS, 0.05))
+    total, seen = np.zeros(len(seconds)), np.zeros(len(seconds))
+    for window in windows:
+        inside = (seconds >= window.start) & (seconds <= window.end)
+        weights = np.array(window.attention) * len(window.attention)
+        part = ((seconds[inside] - window.start) / window_seconds * len(weights)).astype(int)
+        total[inside] += weights[np.minimum(part, len(weights) - 1)]
+        seen[inside] += 1
+    shown = go.Scatter(
+        x=seconds.round(2), y=(total / np.maximum(seen, 1)).round(3), line_shape="hv", fill="tozeroy",
+        line={"width": 1, "color": "#4477AA"}, hovertemplate="%{x:.1f} s: %{y:.2f}<extra></extra>",
+    )  # fmt: skip
+    chart = figure([shown], title="What it listened to", height=height, left=56, showlegend=False)
+    chart.add_hline(y=1, line_dash="dot", line_width=1, line_color="#888888")
+    chart.update_xaxes(title="time (s)", range=[0, length])
+    return chart.update_yaxes(title="weight", rangemode="tozero", nticks=3)
+
+
+def timeline(windows: Sequence, *, height: int = 220) -> go.Figure:
+    """Probabilities window by window as a stacked area over time, one point at the middle of each."""
+    middles = [round((window.start + window.end) / 2, 2) for window in windows]
+    names = list(windows[0].probabilities)
+    tints = colours(names)
+    spans = [f"{window.start:g} to {window.end:g} s" for window in windows]
+    areas = [
+        go.Scatter(
+            x=middles,
+            y=[window.probabilities[name] for window in windows],
+            name=name,
+            stackgroup="one",
+            mode="lines+markers",
+            line={"color": tints[name], "width": 1},
+            marker={"size": 5},
+            customdata=spans,
+            hovertemplate="%{fullData.name}: %{y:.0%}, %{customdata}<extra></extra>",
+        )
+        for name in names
+    ]
+    chart = figure(areas, title="Emotion over time", height=height, left=56)
+    chart.update_layout(legend={"orientation": "h", "y": 1.2, "x": 1, "xanchor": "right"})
+    chart.update_xaxes(title="time (s)", range=[0, windows[-1].end])
+    return chart.update_yaxes(tickformat=".0%", range=[0, 1], title="probability")

@@ -1,0 +1,133 @@
+"""Ways to add a data set: the demo corpus, a folder, an upload, Kaggle."""
+
+import streamlit as st
+
+from mer.data.clips import AUDIO_SUFFIXES, MER500_CLASSES
+from mer.data.library import Entry, demo_folder
+from mer.utils.errors import MerError
+from pages._ui.shell.changes import add, add_clips, add_demo, add_kaggle, add_zip, compose
+from pages._ui.shell.permission import confined
+from pages._ui.shell.style import plain
+
+__all__ = ["adding"]
+
+DEMO_CLIPS = 40
+ZIP_MB, CLIP_MB = 200, 50
+
+
+def adding() -> Entry | None:
+    """Four ways, one tab each; returns what was added in this run of the page."""
+    tabs = st.tabs(
+        [
+            ":material/auto_awesome: Demo corpus", ":material/folder: Folder",
+            ":material/upload: Upload", ":material/cloud_download: MER500 from Kaggle",
+        ]
+    )  # fmt: skip
+    for tab, way in zip(tabs, (_demo, _folder, _upload, _kaggle), strict=True):
+        with tab:
+            added = way()
+            if added:
+                return added
+    return None
+
+
+def _demo() -> Entry | None:
+    st.write(
+        f"{5 * DEMO_CLIPS} clips of 10 s, composed by rule on this machine: to try everything without real "
+        "music. What a network scores on them says nothing about Hindi film music."
+    )
+    if not st.button("Make the demo corpus", type="primary", icon=":material/auto_awesome:"):
+        return None
+    folder = demo_folder(DEMO_CLIPS, 0)
+    if not folder.is_dir():
+        try:
+            compose(str(folder), DEMO_CLIPS)
+        except MerError:
+            if not folder.is_dir():  # else another tab was faster
+                raise
+    return add_demo(DEMO_CLIPS, 0)
+
+
+def _folder() -> Entry | None:
+    st.write(
+        "A folder on this machine with one folder per class, a zip of one, or a CSV with the columns "
+        "`path,label` and, if you have them, `song` and `split`."
+    )
+    with st.form("folder", border=False):
+        path = st.text_input("Path on the server", placeholder="/home/me/MER500")
+        left, right = st.columns(2)
+        label = left.text_input(
+            "Label column (CSV only)",
+            "label",
+            help="Or columns with votes: `calm,tense` or `Happy=joy,Sad=sadness`",
+        )
+        song = right.text_input("Song column (CSV only)", "song")
+        sent = st.form_submit_button("Add", icon=":material/add:")
+    if not sent:
+        return None
+    if not path.strip():
+        st.warning("Give the path of a folder, a zip or a CSV file.")
+        return None
+    return add(confined(path.strip()), label_column=label, song_column=song)
+
+
+def _upload() -> Entry | None:
+    kind = st.segmented_control(
+        "What", ["A zip", "Audio files"], default="A zip", required=True, key="upload kind"
+    )
+    return _zip() if kind == "A zip" else _files()
+
+
+def _zip() -> Entry | None:
+    file = st.file_uploader(
+        f"A zip with one folder per class, up to {ZIP_MB} MB (larger: put it on the server, under Folder)",
+        type="zip", max_upload_size=ZIP_MB, key="zip",
+    )  # fmt: skip
+    if file is None or not st.button("Add this zip", icon=":material/add:"):
+        return None
+    with st.spinner("Unpacking …"):
+        return add_zip(file.name, file)
+
+
+def _files() -> Entry | None:
+    """Files into one class at a time, gathered until they are added together."""
+    state = st.session_state
+    gathered: dict[str, list] = state.setdefault("gathered", {})
+    label = st.selectbox("Class of these files", MER500_CLASSES, accept_new_options=True, key="upload class")
+    files = st.file_uploader(
+        f"Clips of this class, up to {CLIP_MB} MB each", type=sorted(s[1:] for s in AUDIO_SUFFIXES),
+        accept_multiple_files=True, max_upload_size=CLIP_MB, key=f"clips {state.get('heap', 0)} {label}",
+    )  # fmt: skip
+    if files:
+        gathered[label] = [(file.name, file.getvalue()) for file in files]
+    counts = ", ".join(f"{name}: {len(clips)}" for name, clips in gathered.items())
+    st.caption(plain(f"So far {counts}") if counts else "A network needs at least two classes of two clips.")
+    name = st.text_input("Name of the data set", "my clips", key="upload name")
+    if not gathered:
+        return None
+    with st.container(horizontal=True):
+        sent = st.button("Add these clips", icon=":material/add:")
+        st.button("Start over", icon=":material/restart_alt:", on_click=_start_over)
+    if not sent:
+        return None
+    clips = [(label, file, content) for label, part in gathered.items() for file, content in part]
+    entry = add_clips(name, clips)
+    _start_over()
+    return entry
+
+
+def _start_over() -> None:
+    """Forget what was gathered; the next uploaders have new names, and so nothing in them."""
+    st.session_state.pop("gathered", None)
+    st.session_state["heap"] = st.session_state.get("heap", 0) + 1
+
+
+def _kaggle() -> Entry | None:
+    st.write(
+        "MER500 (Velankar, kaggle.com/datasets/makvel/mer500): about 500 clips of Hindi film music. Needs a "
+        "network; without one, download `archive.zip` elsewhere and add it under *Folder*."
+    )
+    if not st.button("Fetch MER500", icon=":material/cloud_download:"):
+        return None
+    with st.spinner("Downloading from Kaggle …"):
+        return add_kaggle("mer500")

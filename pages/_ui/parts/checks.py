@@ -1,0 +1,127 @@
+"""Whether scores can be believed: leak checks and control runs of the same data, once they are finished."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from mer.experiments.leaks import Leak, leak_of, pairs
+from mer.experiments.verdicts import Control, control_of
+from mer.runs.run import Run
+from mer.utils.files import home as mer_home
+from pages._ui.cached.results import Tested, beside, finished_runs, predictions
+from pages._ui.charts.base import forest
+from pages._ui.frame import page_file
+from pages._ui.shell.links import chosen, remember
+from pages._ui.shell.style import counted, interval, percent, plain, titled
+
+__all__ = ["show_checks", "verdict_of"]
+
+NETWORK, SVM = "network", "SVM"
+Score = tuple[float, float, float]
+
+
+def show_checks(group: Tested) -> None:
+    """What the checks found that were made on the data of a group of runs."""
+    st.subheader("Can these scores be believed?")
+    runs = [run for run in finished_runs() if _data(run) == _data(group.runs[0])]
+    leaks, controls = pairs(runs), [run for run in runs if run.control]
+    if leaks:
+        _show_leak(leaks)
+    if controls:
+        _show_controls(controls)
+    missing = [name for name, found in (("leak check", leaks), ("control run", controls)) if not found]
+    if missing:
+        st.caption(
+            f"No finished {' and no '.join(missing)} on these data yet; Train launches both at a click."
+        )
+        st.page_link(page_file("train"), label="Check the pipeline", icon=":material/rule:")
+
+
+def verdict_of(run: Run) -> Control | None:
+    """What came of a control run; None where its answers were not kept. Raises RunError if damaged."""
+    rows = predictions(run)
+    return control_of(run.spec["config"]["split"]["control"], run.id, run.metrics, rows) if rows else None
+
+
+def _data(run: Run) -> list[str | None]:
+    """What a run learned from and was tested on, before labels or sounds were exchanged."""
+    return [run.spec.get(name) for name in ("data", "label_column", "song_column")]
+
+
+def _show_leak(leaks: Sequence[tuple[Run, Run]]) -> None:
+    """The same run with songs kept apart and with songs on both sides of the split, side by side."""
+    titles = {kept.id: f"{titled(kept)} and {parted.id[:8]}" for kept, parted in leaks}
+    chosen("leak", list(titles))
+    key = st.selectbox("Leak check", list(titles), format_func=titles.__getitem__, key="leak")
+    remember("leak", key[:8])
+    kept, parted = next(pair for pair in leaks if pair[0].id == key)
+    found = _leaks(str(mer_home()), kept.id, parted.id, kept, parted)
+    if not found:
+        st.info("These runs kept no answers to their test clips; train them again.")
+        return
+    rows = {
+        f"{name}, songs {where}": score
+        for name, leak in found.items()
+        for where, score in (("kept apart", leak.kept), ("on both sides", leak.parted))
+    }
+    chart = forest(
+        list(rows),
+        list(rows.values()),
+        chance=None,
+        majority=None,
+        title="Accuracy by clip with 95% interval",
+    )
+    st.plotly_chart(chart, key="leak chart", config={"displayModeBar": False})
+    words = "; ".join(f"the {name} {_difference(leak)}" for name, leak in found.items())
+    st.markdown(plain(f"With songs on both sides {words}. {found[NETWORK].meaning}"))
+
+
+@st.cache_data(max_entries=30, show_spinner="Holding the two against each other …")
+def _leaks(home: str, kept_id: str, parted_id: str, _kept: Run, _parted: Run) -> dict[str, Leak]:
+    """The leak of the network and, where one was tested beside both, of the SVM."""
+    found = {}
+    for name, read in ((NETWORK, predictions), (SVM, beside)):
+        rows = [read(run) for run in (_kept, _parted)]
+        if all(rows):
+            found[name] = leak_of(*rows)
+    return found
+
+
+def _difference(leak: Leak) -> str:
+    """From which score to which, and how far apart they are."""
+    value, low, high = leak.difference
+    points = f"{100 * value:+.0f} points ({100 * low:+.0f} to {100 * high:+.0f})"
+    return f"scores {_score(leak.parted)} instead of {_score(leak.kept)}, {points}"
+
+
+def _score(score: Score) -> str:
+    return f"{percent(score[0])} ({interval(*score[1:])})"
+
+
+def _show_controls(runs: Sequence[Run]) -> None:
+    """Control runs with their verdicts."""
+    found = {titled(run): verdict for run in runs if (verdict := verdict_of(run))}
+    broken = [verdict for verdict in found.values() if verdict.above]
+    for verdict in broken:
+        st.error(plain(verdict.verdict), icon=":material/rule:")
+    if found and not broken:
+        st.success(
+            f"{counted(len(found), 'control run')}, and none scores above guessing, as it should be.",
+            icon=":material/rule:",
+        )
+    rows = [
+        {
+            "control run": title,
+            "by song (95% interval)": "; ".join(f"{name} {_score(own)}" for name, own in one.scores.items()),
+            "guessing": percent(one.guess),
+            "verdict": one.verdict,
+        }
+        for title, one in found.items()
+    ]
+    if rows:
+        st.dataframe(rows, hide_index=True, key="controls")
+        st.caption(
+            "Nothing can be learned from shuffled labels, silence or noise. Broken is what has its whole "
+            "interval above guessing: a pipeline that scores there hears the test labels, or something "
+            "besides the music."
+        )

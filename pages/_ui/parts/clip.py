@@ -1,0 +1,148 @@
+"""One clip as a listener meets it: heard, seen, and judged by a network."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import plotly.graph_objects as go
+import streamlit as st
+
+from mer.audio.decode import load
+from mer.audio.mel import log_mel
+from mer.config.sections import Config, MelConfig
+from mer.utils.errors import AudioError
+from pages._ui.cached.models import Model, predictor
+from pages._ui.charts.sound import (
+    Envelope,
+    attention,
+    envelope,
+    probability_bars,
+    spectrogram,
+    thin,
+    timeline,
+    waveform,
+)
+from pages._ui.frame import guarded
+from pages._ui.shell.permission import shown, spend
+from pages._ui.shell.style import bilingual, card_score, percent, plain
+from pages._ui.shell.turns import in_turn
+
+if TYPE_CHECKING:
+    from mer.inference.predictor import Prediction
+
+__all__ = ["Analysis", "analyse", "listen", "picture_of", "show_analysis", "show_model"]
+
+LONGEST = 900.0  # s; beyond it a few visitors at once would take the machine's memory
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """A prediction with what is drawn beside it; small, however long the clip."""
+
+    prediction: "Prediction"
+    level: np.ndarray
+    shown: Envelope
+    mel: MelConfig
+    window_seconds: float
+
+
+@st.cache_data(max_entries=64, show_spinner="Listening …")
+def _analyse(content: bytes, name: str, key: str, _model: Model) -> Analysis:
+    spend("predictions")
+    network = predictor(_model)
+    config = network.card.config
+    with in_turn():
+        samples = load(content, config.audio, name=name, max_seconds=LONGEST)
+        level = log_mel(samples, sample_rate=config.audio.sample_rate, config=config.mel).numpy()
+        shown = envelope(samples, config.audio.sample_rate)
+        found = network.predict_waveform(samples)
+    return Analysis(found, thin(level), shown, config.mel, config.audio.window_seconds)
+
+
+def analyse(content: bytes, name: str, model: Model) -> Analysis:
+    """Hear a clip with a model; remembered for the last clips. Raises AudioError and CheckpointError."""
+    return _analyse(content, name, f"{model.folder} {model.changed()}", model)
+
+
+def listen(content: bytes, name: str, models: Sequence[Model]) -> list[tuple[Model, Analysis]]:
+    """What each model makes of a clip; what went wrong is said, and a clip that cannot be heard only once."""
+    found = []
+    for model in models:
+        with guarded():
+            try:
+                found.append((model, analyse(content, name, model)))
+            except AudioError as error:
+                st.error(plain(shown(str(error))), icon=":material/error:")
+                break
+    return found
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def picture_of(content: bytes, name: str) -> go.Figure:
+    """The log-mel spectrogram of a clip by the default settings. Raises AudioError."""
+    config = Config()
+    rate = config.audio.sample_rate
+    with in_turn():
+        samples = load(content, config.audio, name=name)
+        level = log_mel(samples, sample_rate=rate, config=config.mel).numpy()
+    return spectrogram(level, seconds=len(samples) / rate, config=config.mel)
+
+
+def show_model(model: Model) -> None:
+    """Badges of a model, and how good it was on clips it had not heard."""
+    licence = model.card.data.get("licence")
+    with st.container(horizontal=True):
+        if model.card.control:
+            st.badge(f"control run: {model.card.control}", icon=":material/rule:", color="red")
+        if model.card.synthetic:
+            st.badge("model trained on synthetic music", icon=":material/science:", color="gray")
+        elif licence:
+            st.badge(plain(f"trained on music under {licence}"), icon=":material/copyright:", color="gray")
+    if members := model.card.members:
+        parts = (f"{part.title} (run {part.run[:8]}, weight {percent(part.weight)})" for part in members)
+        st.caption(plain(f"It averages {', '.join(parts)}."))
+    if measured := card_score(model.card.metrics):
+        st.caption(f"On unheard songs of its kind this model is right in {measured}.")
+
+
+def show_analysis(content: bytes, analysis: Analysis, *, key: str, autoplay: bool = False) -> None:
+    """Verdict, doubts, spectrogram with its player, bars, and for longer clips the emotion over time."""
+    found = analysis.prediction
+    top = max(found.probabilities.values())
+    st.subheader(f"{plain(bilingual(found.emotion))}, {percent(top)}")
+    for remark in found.remarks:
+        st.warning(f"Do not rely on this. {plain(remark)}", icon=":material/hearing_disabled:")
+    if found.unsure:
+        st.info("Not sure: the first two are within 10 points of each other.", icon=":material/help:")
+    left, right = st.columns([3, 2])
+    start = 0.0
+    with left:
+        picture = spectrogram(analysis.level, seconds=analysis.shown.length, config=analysis.mel)
+        st.plotly_chart(picture, key=f"{key} spectrogram")
+        if found.windows[0].attention:
+            listened = attention(
+                found.windows, length=analysis.shown.length, window_seconds=analysis.window_seconds
+            )
+            st.plotly_chart(listened, key=f"{key} attention")
+            st.caption("The answer rests on moments above the dotted line more than on those below it.")
+        player = st.empty()
+        st.caption("Bright is loud. Look for steady lines (held notes) and upright strokes (drums).")
+    with right:
+        st.plotly_chart(probability_bars(found.probabilities), key=f"{key} bars")
+        st.caption("How the network divides its belief; close bars mean that it can hardly tell.")
+    if len(found.windows) > 1:
+        st.plotly_chart(waveform(analysis.shown), key=f"{key} wave")
+        picked = st.plotly_chart(
+            timeline(found.windows), key=f"{key} time", on_select="rerun", selection_mode="points"
+        )
+        st.caption("Each point is one window of the clip; click one to hear the clip from there.")
+        start = _start_of(picked, found)
+    player.audio(content, start_time=start, autoplay=autoplay or start > 0)
+
+
+def _start_of(picked: dict, found: "Prediction") -> float:
+    """Where the clicked window starts, in seconds; 0 without a click."""
+    points = picked["selection"]["points"]
+    number = points[0].get("point_index", 0) if points else 0
+    return found.windows[number].start if number < len(found.windows) else 0.0

@@ -1,0 +1,95 @@
+"""How alike runs answer, and ensembles of them: a small heatmap and a button."""
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from mer.metrics.predictions import agreement
+from mer.models.card import MOST_MEMBERS
+from mer.runs.run import Run
+from mer.runs.store import RunStore
+from pages._ui.cached.results import Tested, predictions
+from pages._ui.charts.base import figure
+from pages._ui.shell.changes import join
+from pages._ui.shell.links import chosen, remember
+from pages._ui.shell.permission import button
+from pages._ui.shell.style import percent, plain, score, titled
+
+__all__ = ["alike", "show_joining"]
+
+WEIGHTS = {"equal": "all the same", "validation": "by the validation part"}
+MADE = "made an ensemble"
+
+
+def show_joining(group: Tested) -> None:
+    """Pairwise agreement of some runs of a group, and the button that joins them."""
+    st.subheader("Alike or different, and together")
+    runs = {run.id: run for run in group.runs}
+    single = [run.id for run in group.runs if not run.members]
+    _show_made(group)
+    chosen("join", list(runs), default=single[:3], many=MOST_MEMBERS)
+    picked = st.multiselect(
+        "Runs", list(runs), format_func=lambda key: titled(runs[key]), key="join", max_selections=MOST_MEMBERS
+    )
+    remember("join", [run_id[:8] for run_id in picked])
+    shown = [runs[run_id] for run_id in picked]
+    if len(shown) < 2:
+        st.info("Choose two runs or more to see how often they give the same answer.")
+        return
+    rows = [predictions(run) for run in shown]
+    found = agreement(rows, list(rows[0][0]["probabilities"]) if rows[0] else [])
+    chart = alike(found, [run.id[:8] for run in shown])
+    st.plotly_chart(chart, key="alike", config={"displayModeBar": False})
+    st.caption(
+        "Share of test clips with the same answer, right or wrong. Runs that are equally good but differ in "
+        "their mistakes gain most by being averaged; near-twins gain nothing."
+    )
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        how = st.segmented_control(
+            "Weights", list(WEIGHTS), format_func=WEIGHTS.__getitem__, default="equal", key="weights",
+            required=True,
+        )  # fmt: skip
+        if button("Make an ensemble of these", icon=":material/join:", key="make an ensemble"):
+            _make(shown, how)
+
+
+def alike(found: dict[str, list[list[float]]], names: Sequence[str]) -> go.Figure:
+    """What `mer.metrics.predictions.agreement` found, as a heatmap."""
+    shares, kappas = found["agreement"], found["kappa"]
+    about = [
+        [f"{one} and {other}: {percent(shares[i][j])} the same, kappa {kappas[i][j]:.2f}"
+         for j, other in enumerate(names)]
+        for i, one in enumerate(names)
+    ]  # fmt: skip
+    cells = go.Heatmap(
+        z=shares, x=list(names), y=list(names), text=[[percent(share) for share in row] for row in shares],
+        texttemplate="%{text}", colorscale="Viridis", zmin=0, zmax=1, xgap=2, ygap=2, customdata=about,
+        hovertemplate="%{customdata}<extra></extra>", colorbar={"thickness": 8, "tickformat": ".0%"},
+    )  # fmt: skip
+    chart = figure([cells], title="Same answer", height=150 + 34 * len(names), dragmode=False)
+    chart.update_xaxes(type="category", automargin=True)
+    return chart.update_yaxes(type="category", autorange="reversed", automargin=True)
+
+
+def _make(runs: Sequence[Run], weights: str) -> None:
+    """Join the runs, then draw the page again, with the ensemble among the others."""
+    with st.spinner("Joining them …"):
+        words = " ".join(run.id[:8] for run in runs)
+        command = f"python -m mer ensemble {words} --weights {weights}"
+        joined = join(RunStore.open(), [run.id for run in runs], weights=weights, command=command)
+    st.session_state[MADE] = joined.run_id
+    st.rerun()
+
+
+def _show_made(group: Tested) -> None:
+    """Where the ensemble that was just made stands among the others."""
+    places = {run.id: place for place, run in enumerate(group.runs, start=1)}
+    made = st.session_state.get(MADE)
+    if made in places:
+        run = group.runs[places[made] - 1]
+        st.success(
+            f"{plain(titled(run))}: {score(run.metrics)}; place {places[made]} of {len(places)} above. On "
+            "Predict it is among the models.",
+            icon=":material/join:",
+        )

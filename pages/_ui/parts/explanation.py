@@ -1,0 +1,122 @@
+"""Where a network looked: its map over the spectrogram, the sound of it, and whether it matters."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import streamlit as st
+
+from mer.config.sections import MelConfig
+from pages._ui.cached.models import Model, predictor
+from pages._ui.charts.sound import deletion_curves, explained, thin
+from pages._ui.frame import guarded
+from pages._ui.parts.clip import analyse
+from pages._ui.shell.permission import spend
+from pages._ui.shell.style import bilingual, percent, plain
+from pages._ui.shell.turns import in_turn
+
+if TYPE_CHECKING:
+    from mer.inference.deletion import Deletion
+
+__all__ = ["offer_explanation", "show_explanation"]
+
+WHOLE = -1
+MOST_WINDOWS = 12  # explained at once: a minute or so
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An explanation as it is shown; the map in whole percent of its largest value."""
+
+    probability: float
+    start: float
+    end: float
+    level: np.ndarray
+    relevance: np.ndarray
+    mel: MelConfig
+    heard: bytes
+    rest: bytes
+    deletion: "Deletion | None"
+
+
+@st.cache_data(max_entries=8, show_spinner="Looking where the network looked …")
+def _explain(content: bytes, name: str, key: str, emotion: str, window: int | None, _model: Model) -> Shown:
+    from mer.inference.explain import explain
+    from mer.inference.masking import as_wav
+
+    spend("explanations")
+    network = predictor(_model)
+    with in_turn():
+        found = explain(network, content, name=name, emotion=emotion, window=window)
+    return Shown(
+        probability=found.probability,
+        start=found.start,
+        end=found.end,
+        level=thin(found.level),
+        relevance=thin(100 * found.relevance),
+        mel=network.networks[0].card.config.mel,
+        heard=as_wav(found.heard, found.rate),
+        rest=as_wav(found.rest, found.rate),
+        deletion=found.deletion,
+    )
+
+
+def offer_explanation(content: bytes, name: str, model: Model, *, key: str) -> None:
+    """A switch, and behind it the explanation; nothing is computed before."""
+    if st.toggle("Explain", key=f"{key} explain"):
+        with guarded():
+            show_explanation(content, name, model, key=key)
+
+
+def show_explanation(content: bytes, name: str, model: Model, *, key: str) -> None:
+    """Why a model answers as it does; remembered for the last few questions.
+
+    Raises AudioError, CheckpointError and BackboneError.
+    """
+    prediction, classes = analyse(content, name, model).prediction, list(model.card.classes)
+    windows = prediction.windows
+    parts = {number: f"{w.start:g} to {w.end:g} s" for number, w in enumerate(windows)}
+    if len(windows) <= MOST_WINDOWS:
+        parts = {WHOLE: "the whole clip"} | parts
+    columns = st.columns(2)
+    emotion = columns[0].selectbox(
+        "What speaks for", classes, classes.index(prediction.emotion), format_func=bilingual,
+        key=f"{key} explained",
+    )  # fmt: skip
+    part = WHOLE
+    if len(windows) > 1:
+        part = columns[1].selectbox("in", list(parts), format_func=parts.__getitem__, key=f"{key} part")
+    window = None if part == WHOLE else part
+    _show(
+        _explain(content, name, f"{model.folder} {model.changed()}", emotion, window, model),
+        emotion,
+        key=key,
+    )
+
+
+def _show(shown: Shown, emotion: str, *, key: str) -> None:
+    """Map, sounds, and the check of the map."""
+    if shown.deletion is None:
+        st.info(
+            f"Nothing here speaks for {plain(emotion)}, to which the network gives "
+            f"{percent(shown.probability)}. Choose another emotion."
+        )
+        return
+    picture = explained(
+        shown.level, shown.relevance, span=(shown.start, shown.end), config=shown.mel,
+        title=f"What speaks for {emotion}",
+    )  # fmt: skip
+    st.plotly_chart(picture, key=f"{key} map")
+    st.caption(
+        "Grad-CAM: the warmer, the more this place speaks for the emotion; the line is at half of the most. "
+        "A network sees in patches of a second or more, so look at the region, not at its edge."
+    )
+    left, right = st.columns(2)
+    with left:
+        st.markdown("**Hear it**: what the map lets through")
+        st.audio(shown.heard, format="audio/wav")
+        st.markdown("**The rest**: what it holds back")
+        st.audio(shown.rest, format="audio/wav")
+    with right:
+        st.plotly_chart(deletion_curves(shown.deletion, emotion), key=f"{key} deletion")
+        st.caption(plain(shown.deletion.verdict))

@@ -1,0 +1,189 @@
+"""The parts of the page Ladder: asking for one, watching it, and what each switch turned out to be worth."""
+
+from contextlib import suppress
+from dataclasses import replace
+from uuid import uuid4
+
+import streamlit as st
+
+from mer.data.library import Entry
+from mer.experiments.prepared import Spec
+from mer.experiments.study2022.ladder import Step, rungs
+from mer.experiments.study2022.published import CLASSES, RESULTS, TEST_CLIPS, majority
+from mer.metrics.comparison import Comparison
+from mer.metrics.scores import columns
+from mer.runs.run import ACTIVE, Run
+from mer.runs.store import RunStore
+from mer.utils.errors import RunError
+from mer.utils.progress import duration
+from pages._ui.charts.base import forest
+from pages._ui.charts.confusion import matrix
+from pages._ui.parts.launch import launch_all, spec_of, time_needed
+from pages._ui.parts.run_row import show_run
+from pages._ui.shell.changes import cancel
+from pages._ui.shell.links import chosen, remember
+from pages._ui.shell.permission import button, refusal
+from pages._ui.shell.style import interval, percent, plain, unbroken
+
+__all__ = ["ask_ladder", "show_published", "show_steps", "show_work"]
+
+STARTS = {"imagenet": "ImageNet weights", "none": "random weights"}
+
+
+def ask_ladder(entry: Entry) -> None:
+    """Network and start; on launch the address leads to the new ladder."""
+    from mer.models.zoo import ZOO  # torch
+
+    left, right = st.columns(2)
+    with left:
+        chosen("network", list(ZOO), default=["efficientnet_lite0"])
+        backbone = st.selectbox("Network", list(ZOO), key="network")
+        remember("network", backbone)
+    here = ZOO[backbone].source.available()
+    with right:
+        chosen("weights", list(STARTS), default=["imagenet" if here else "none"])
+        weights = st.selectbox("Start from", list(STARTS), format_func=STARTS.get, key="weights")
+        remember("weights", weights)
+    if weights == "imagenet" and not here:
+        st.caption(
+            f"The ImageNet weights of {backbone} are not on this machine: the runs will download them."
+        )
+    specs = _specs(entry, backbone, weights)
+    st.caption(f"{len(specs)} runs, one after another: {', '.join(rung.title for rung in rungs())}.")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if button("Launch the ladder", type="primary", icon=":material/rocket_launch:"):
+            first, *_ = launch_all(specs)
+            st.query_params["ladder"] = RunStore.open().get(first).spec["ladder"][:8]
+            st.rerun()
+        if st.button("How long will it take?"):
+            st.write(f"About {duration(time_needed(entry, specs))} on this machine.")
+
+
+def _specs(entry: Entry, backbone: str, weights: str) -> list[Spec]:
+    name = uuid4().hex
+    return [
+        replace(spec_of(entry, rung.config, rung.preset), ladder=name, rung=rung.key)
+        for rung in rungs(backbone=backbone, weights=weights)
+    ]
+
+
+def show_work(runs: list[Run]) -> None:
+    """How far the ladder is; a row for each run that is at work, or that ended before it was done."""
+    left = [run for run in runs if run.status in ACTIVE]
+    done = sum(run.status == "finished" for run in runs)
+    if left:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.progress(done / len(runs), text=f"{done} of {len(runs)} rungs are done")
+            if not refusal():
+                st.button("Stop the ladder", icon=":material/stop:", on_click=_stop, args=(left,))
+    for run in runs:
+        if run.status not in ("finished", "queued"):
+            show_run(run)
+
+
+def _stop(runs: list[Run]) -> None:
+    """Cancel all runs that have not ended, the last first, so that none begins meanwhile."""
+    if refusal():  # since the button was drawn
+        return
+    store = RunStore.open()
+    for run in reversed(runs):
+        with suppress(RunError):  # it has ended, or was deleted, meanwhile
+            cancel(store, run.id)
+
+
+def show_steps(steps: list[Step]) -> None:
+    """The scores rung by rung, as a chart and as a table."""
+    done = [step for step in steps if step.scores]
+    numbers = {step.run.id: _number(place, step) for place, step in enumerate(steps)}
+    first = done[0].scores
+    st.plotly_chart(
+        forest(
+            [f"{numbers[step.run.id]} {step.title}" for step in done],
+            [(step.scores["song_accuracy"], *step.scores["intervals"]["song_accuracy"]) for step in done],
+            chance=first["chance"], majority=first["majority"], title="Accuracy by song with 95% interval",
+        ),
+        key="rungs", config={"displayModeBar": False},
+    )  # fmt: skip
+    st.caption(
+        f"{first['n_clips']} test clips of {first['n_songs']} songs. Look for the step after "
+        "which a dot leaves the dashed line; where intervals overlap widely, only the change "
+        "in the table tells two rungs apart."
+    )
+    st.table([_row(numbers[step.run.id], step) for step in steps])
+    st.caption(
+        "Change: points of accuracy by song against the rung before, with a 95% interval from a bootstrap of "
+        "the songs; p is McNemar's exact test over songs: below 0.05, so uneven a count is rarely chance. "
+        "No class: clips answered with another of ImageNet's 1000 things, which is always wrong."
+    )
+
+
+def _number(place: int, step: Step) -> str:
+    return "–" if step.aside else f"{place}"
+
+
+def _row(number: str, step: Step) -> dict[str, str]:
+    settings = "; ".join(f"{name}: {before} → {now}" for name, (before, now) in step.changed.items())
+    found = step.scores
+    return {
+        "": number,
+        "switch": f"**{plain(step.title)}**",
+        "what it is": step.text + (f" ({plain(settings)})" if settings else ""),
+        "by song": _score(found) if found else step.run.status,
+        "change": _change(step.comparison) if step.comparison else step.note,
+        "no class": percent(found["outside"]) if found and "outside" in found else "",
+    }
+
+
+def _score(found: dict) -> str:
+    return unbroken(f"{percent(found['song_accuracy'])} ({interval(*found['intervals']['song_accuracy'])})")
+
+
+def _change(found: Comparison) -> str:
+    chance = "p < 0.001" if found.p_value < 0.001 else f"p = {found.p_value:.2g}"
+    points = f"{100 * found.difference:+.0f} ({100 * found.low:+.0f} to {100 * found.high:+.0f}),"
+    return f"{unbroken(points)} {unbroken(chance)}"
+
+
+def _order(found: dict | None) -> list[int]:
+    """The published classes in the order of the scores beside them, if they are the same."""
+    classes = found["classes"] if found else []
+    return [CLASSES.index(name) for name in (classes if set(classes) == set(CLASSES) else CLASSES)]
+
+
+def show_published(steps: list[Step]) -> None:
+    """The lowest rung's matrix beside a published one, of the same network if there is one."""
+    st.subheader("Beside what was published")
+    best, second = RESULTS[:2]
+    st.write(
+        f"On {TEST_CLIPS} clips of MER500 the study's best networks scored {best.accuracy:.1%} ({best.name}) "
+        f"and {second.accuracy:.1%} ({second.name}); always naming the largest class scores {majority():.1%}."
+    )
+    lowest = steps[0]
+    network = lowest.run.spec.get("config", {}).get("train", {}).get("backbone")
+    result = next((result for result in RESULTS if result.name == network), best)
+    left, right = st.columns(2)
+    with left:
+        if lowest.scores:
+            found = lowest.scores
+            st.plotly_chart(
+                matrix(
+                    found["confusion"], found["classes"], columns(found), shares=False,
+                    title="The lowest rung",
+                ),
+                key="lowest", config={"displayModeBar": False},
+            )  # fmt: skip
+            st.caption(f"{percent(found['accuracy'])} by clip ({interval(*found['intervals']['accuracy'])}).")
+        else:
+            st.info("Here comes the matrix of the lowest rung, once it is done.")
+    with right:
+        order = _order(lowest.scores)
+        answers = [*order, *range(len(CLASSES), len(result.columns))]
+        st.plotly_chart(
+            matrix(
+                [[result.confusion[i][j] for j in answers] for i in order],
+                [CLASSES[i] for i in order], [result.columns[j] for j in answers], shares=False,
+                title=f"Published: {result.name} on MER500",
+            ),
+            key="published", config={"displayModeBar": False},
+        )  # fmt: skip
+        st.caption(f"{percent(result.accuracy)} by clip ({interval(*result.interval)}).")

@@ -1,0 +1,99 @@
+"""From what was chosen on the Train page to runs: the spec, its command, the time it takes, the launch."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from mer.cli.specs import command_for
+from mer.config.sections import Config
+from mer.data.cache.controls import CONTROLS
+from mer.data.cache.descriptors import undescribed
+from mer.data.cache.store import FeatureStore
+from mer.data.library import Entry
+from mer.experiments.prepared import Spec
+from mer.runs.store import RunStore
+from pages._ui.cached.datasets import report
+from pages._ui.frame import page_file
+from pages._ui.shell.changes import launch
+from pages._ui.shell.permission import button
+from pages._ui.shell.turns import in_turn
+
+if TYPE_CHECKING:
+    from mer.experiments.estimate import Estimate
+
+__all__ = ["launch_all", "launch_and_watch", "show_checks", "spec_of", "time_needed"]
+
+CONTROL, LEAK = "Launch the three controls", "Launch with songs kept apart, and not"
+# Checks of the whole pipeline: what changes from run to run, and what to look for.
+CHECKS = {
+    CONTROL: [{"control": control} for control in CONTROLS],
+    LEAK: [{"group_by_song": True}, {"group_by_song": False}],
+}
+LOOK = {
+    CONTROL: "The same with shuffled labels, with silence and with noise. Nothing can be learned from these: "
+    "where a whole interval lies above chance and the largest class, something is wrong.",
+    LEAK: "The same twice. By how much the second scores higher by clip is what clips of one song on both "
+    "sides of the split are worth; it is no skill.",
+}
+AGAIN = 5.0  # s within which the same launch is taken for a second click
+
+
+def spec_of(entry: Entry, config: Config, preset_name: str) -> Spec:
+    """What a run is asked to do; it carries the command that would ask for the same."""
+    spec = Spec(entry.path, config, entry.label_column, entry.song_column)
+    return replace(spec, command=command_for(spec, preset_name=preset_name))
+
+
+@st.cache_data(max_entries=50, show_spinner="Measuring how fast this machine is …")
+def _estimate(config_text: str, *lengths: tuple[float, ...]) -> "Estimate":
+    from mer.experiments.estimate import estimate
+
+    clips, unprepared, undescribed = lengths
+    config = Config.from_json(config_text)
+    with in_turn():
+        return estimate(config, clips, unprepared=unprepared, undescribed=undescribed)
+
+
+def time_needed(entry: Entry, specs: list[Spec]) -> float:
+    """Seconds that specs of several networks take, one after another, by what was measured on this machine.
+
+    What is in the store is not worked out again, and the first run leaves there what the others need.
+    """
+    facts, store, config = report(entry).facts, FeatureStore.default(), specs[0].config
+    hashes, control = [fact.file_hash for fact in facts], config.split.control
+    unprepared = store.unprepared(hashes, audio=config.audio, mel=config.mel, control=control)
+    silent = undescribed(store, hashes, audio=config.audio, control=control)
+    missing = [[True] * len(facts), unprepared, silent]
+    lengths = [tuple(fact.seconds for fact, new in zip(facts, part, strict=True) if new) for part in missing]
+    found = [_estimate(spec.config.to_json(), *lengths) for spec in specs]
+    return found[0].preparing + found[0].baseline + sum(one.training for one in found)
+
+
+def launch_and_watch(specs: list[Spec]) -> None:
+    """Launch each spec and go on to Live."""
+    started = launch_all(specs)
+    st.switch_page(page_file("live"), query_params={"run": [run_id[:8] for run_id in started]})
+
+
+def show_checks(entry: Entry, configs: Sequence[Config], preset_name: str) -> None:
+    """A button for each check, which launches its runs."""
+    with st.expander("Can the scores be believed?", icon=":material/rule:"):
+        for title, changes in CHECKS.items():
+            st.caption(LOOK[title])
+            if button(title, icon=":material/rule:"):
+                changed = [config.updated(**change) for config in configs for change in changes]
+                launch_and_watch([spec_of(entry, config, preset_name) for config in changed])
+
+
+def launch_all(specs: list[Spec]) -> list[str]:
+    """Launch each spec; ids of the runs. What was launched seconds ago is found: it was a second click."""
+    launched = st.session_state.setdefault("launched", {})
+    for spec in specs:
+        _, at = launched.get(spec.command, ("", -math.inf))
+        if time.monotonic() - at >= AGAIN:
+            launched[spec.command] = (launch(RunStore.open(), spec), time.monotonic())
+    return [launched[spec.command][0] for spec in specs]

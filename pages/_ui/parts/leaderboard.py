@@ -1,0 +1,141 @@
+"""The leaderboard: a table with intervals drawn in its cells, a chart against chance and majority."""
+
+from typing import Any
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from mer.metrics.comparison import Comparison, overlapping
+from mer.runs.run import Run
+from mer.utils.progress import duration
+from pages._ui.cached.models import history
+from pages._ui.cached.results import SVM_TITLE, Tested
+from pages._ui.charts.base import figure, forest
+from pages._ui.charts.curves import best_and_last
+from pages._ui.shell.style import colours, members_of, titled
+
+__all__ = ["differences", "show_forest", "show_leaderboard"]
+
+UNSCROLLED = 20  # rows; so few are shown at once, with what guessing scores at the end
+
+
+def leaderboard(group: Tested) -> list[dict[str, Any]]:
+    """A row per run, best first, then what an SVM, the largest class and chance score."""
+    best = _triple(group.runs[0].metrics)
+    rows = [_row(run, best) for run in group.runs]
+    figures, svm = group.runs[0].metrics, group.svm
+    if svm:
+        own = _triple(svm.metrics, "svm_song_accuracy")
+        rows.append(_scores(SVM_TITLE, own, svm.metrics) | {"by clip": svm.metrics.get("svm_accuracy")})
+    for name, key in (("always the largest class", "majority"), ("chance", "chance")):
+        rows.append({"run": name, "accuracy by song": figures.get(key)})
+    return rows
+
+
+def _triple(figures: dict[str, float], key: str = "test_song_accuracy") -> tuple[float, float, float]:
+    return tuple(figures[f"{key}{end}"] for end in ("", "_low", "_high"))
+
+
+def _scores(title: str, own: tuple[float, float, float], figures: dict[str, float]) -> dict[str, Any]:
+    """The cells of a score by song with its interval."""
+    drawn = _bar(own, figures.get("majority", 0))
+    return {"run": title, "accuracy by song": own[0], "low": own[1], "high": own[2], "95% interval": drawn}
+
+
+def _row(run: Run, best: tuple[float, float, float]) -> dict[str, Any]:
+    m, own = run.metrics, _triple(run.metrics)
+    train = run.spec.get("config", {}).get("train", {})
+    verdict = (
+        "best"
+        if own == best
+        else "not distinguishable from it"
+        if overlapping(own, best)
+        else "below the best"
+    )
+    return _scores(titled(run), own, m) | {
+        "against the best": verdict,
+        "by clip": m.get("test_accuracy"),
+        "macro-F1": m.get("test_macro_f1"),
+        "kappa": m.get("test_kappa"),
+        "calibration error": m.get("test_calibration_error"),
+        "trained": {"head": "head", "classifier": "classifier", "last": "last stage", "none": "all"}.get(
+            train.get("freeze"), ""
+        ),
+        "ensemble of": members_of(run),
+        "epochs (validation)": best_and_last(run, history(run, "validation_accuracy")),
+        "parameters (M)": round(m["parameters"] / 1e6, 1) if "parameters" in m else None,
+        "time": duration(run.ended - run.started) if run.ended else "",
+        "songs": m.get("n_songs"),
+        "clips": m.get("n_clips"),
+    }
+
+
+def _bar(own: tuple[float, float, float], majority: float) -> str:
+    """A tiny drawing of score and interval from 0 to 100%, with the majority class's score as a line."""
+    score, low, high = (round(100 * value) for value in own)
+    svg = (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="108" height="24" viewBox="-4 -3 108 24">'
+        '<rect x="0" y="8" width="100" height="2" fill="#8884"/>'
+        f'<rect x="{low}" y="6" width="{max(high - low, 1)}" height="6" rx="3" fill="#0072B2" opacity="0.5"/>'
+        f'<circle cx="{score}" cy="9" r="4" fill="#0072B2"/>'
+        f'<rect x="{round(100 * majority)}" y="1" width="1" height="16" fill="#D55E00"/></svg>'
+    )
+    return "data:image/svg+xml;utf8," + svg.replace("#", "%23").replace('"', "'")
+
+
+def show_leaderboard(group: Tested) -> list[dict[str, Any]]:
+    """The table; returns its rows."""
+    rows = leaderboard(group)
+    hidden = {"songs", "clips"} | (set() if any(run.members for run in group.runs) else {"ensemble of"})
+    share = st.column_config.NumberColumn(format="percent", step=0.01)
+    drawn = st.column_config.ImageColumn(
+        width=140, help="From 0 to 100%; the upright line: the largest class"
+    )
+    shares = dict.fromkeys(
+        ("accuracy by song", "low", "high", "by clip", "macro-F1", "calibration error"), share
+    )
+    shares["kappa"] = st.column_config.NumberColumn(
+        format="%.2f", help="Cohen's: agreement beyond what chance alone gives; 0 is none, 1 is all"
+    )
+    rounded = [  # the column itself would cut digits off: 66% for two thirds
+        {name: round(cell, 2) if name in shares and cell is not None else cell for name, cell in row.items()}
+        for row in rows
+    ]
+    st.dataframe(
+        rounded, hide_index=True, key=f"board {group.key}", placeholder="",
+        height="content" if len(rows) <= UNSCROLLED else "auto",
+        column_order=[name for name in rows[0] if name not in hidden],
+        column_config=shares | {"95% interval": drawn},
+    )  # fmt: skip
+    return rows
+
+
+def show_forest(group: Tested) -> None:
+    """Scores with their intervals, against chance, the largest class and the SVM."""
+    m = group.runs[0].metrics
+    names = [titled(run) for run in group.runs]
+    chart = forest(
+        names, [_triple(run.metrics) for run in group.runs], chance=m.get("chance"),
+        majority=m.get("majority"), svm=group.svm and group.svm.metrics["svm_song_accuracy"],
+        title="Accuracy by song with 95% interval",
+    )  # fmt: skip
+    st.plotly_chart(chart, key="forest")
+
+
+def differences(found: Comparison) -> go.Figure:
+    """How much more of each class the second run recognises than the first."""
+    classes = list(found.per_class)[::-1]
+    tints = colours(found.per_class)
+    gains = [second - first for first, second in (found.per_class[name] for name in classes)]
+    words = [
+        f"{100 * first:.0f}% → {100 * second:.0f}%" for first, second in map(found.per_class.get, classes)
+    ]
+    bars = go.Bar(
+        x=gains, y=classes, orientation="h", marker_color=[tints[name] for name in classes], text=words,
+        hovertemplate="%{y}: %{text}<extra></extra>",
+    )  # fmt: skip
+    title = "Clips of each class that are recognised, first → second"
+    chart = figure([bars], title=title, height=280)
+    chart.add_vline(x=0, line_width=1, line_color="#888888")
+    chart.update_yaxes(automargin=True)
+    return chart.update_xaxes(title="right of it, the second is better", tickformat="+.0%", range=[-1, 1])

@@ -1,0 +1,63 @@
+"""The state of runs: whether any is at work; and in a row what one does, how far it is, what can be done."""
+
+from collections.abc import Iterable
+
+import streamlit as st
+
+from mer.runs.run import ACTIVE, Run
+from mer.utils.progress import duration
+from pages._ui.cached.models import all_runs
+from pages._ui.parts.run_buttons import run_buttons
+from pages._ui.shell.permission import shown
+from pages._ui.shell.style import STATUS, members_of, percent, plain, score
+
+__all__ = ["moving", "progress_of", "show_run"]
+
+
+def moving(runs: Iterable[Run]) -> bool:
+    """True while one of the runs has a process that works on it or waits."""
+    return any(run.status in ACTIVE and run.status != "interrupted" for run in runs)
+
+
+def progress_of(run: Run) -> tuple[float, str]:
+    """Share that is done, and the rest in words; a cross-validation counts its folds."""
+    config = run.spec.get("config", {})
+    folds = config.get("split", {}).get("folds", 0)
+    if folds and not run.parent:
+        parts = [part for part in all_runs() if part.parent == run.id]
+        done = sum(1.0 if part.status == "finished" else part.metrics.get("progress", 0) for part in parts)
+        return done / folds, f"{sum(part.status == 'finished' for part in parts)} of {folds} folds done"
+    share, epochs = run.metrics.get("progress", 0.0), config.get("train", {}).get("epochs", 0)
+    if run.status == "running" and (run.tags.get("mer.stage") or not share):
+        return share, run.tags.get("mer.stage") or "preparing"
+    left = f", {duration(run.metrics.get('seconds_left'))} left" if run.status == "running" else ""
+    return share, f"epoch {min(int(share * epochs) + 1, epochs)} of {epochs}{left}"
+
+
+def show_run(run: Run) -> None:
+    """One row: state, progress, scores so far, buttons."""
+    icon, tint = STATUS[run.status]
+    share, words = progress_of(run)
+    with st.container(border=True):
+        what, far, act = st.columns([4, 5, 2], vertical_alignment="center")
+        with what:
+            st.markdown(f":{tint}-badge[{icon} {run.status}] **{plain(run.name)}** · `{run.id[:8]}`")
+        with far:
+            if run.status == "finished":
+                largest = percent(run.metrics.get("majority"))
+                chance = percent(run.metrics.get("chance"))
+                svm = run.metrics.get("svm_song_accuracy")
+                beside = "" if svm is None else f"SVM {percent(svm)}, "
+                st.markdown(f"by song {score(run.metrics)}; {beside}largest class {largest}, chance {chance}")
+            elif run.status == "queued":
+                st.markdown(plain(run.tags.get("mer.stage", "")) or "waiting for its process")
+            else:
+                st.progress(min(share, 1.0), text=plain(words))
+            if run.members:
+                st.caption(f"an ensemble of {plain(members_of(run))}")
+            if run.reason and run.status in ("failed", "stopped"):
+                st.caption(plain(shown(run.reason)))
+            elif run.status == "interrupted":
+                st.caption("Its process is gone (a crash, or the machine was switched off); resume goes on.")
+        with act:
+            run_buttons(run)

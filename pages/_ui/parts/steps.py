@@ -1,0 +1,111 @@
+"""From the raw clip to what the network sees, step by step, with sliders."""
+
+from collections.abc import Iterator
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from mer.audio.preview import Steps, steps
+from mer.config.sections import Config
+from mer.utils.errors import ConfigError
+from pages._ui.charts.sound import envelope, image, spectrogram, waveform
+from pages._ui.shell.style import plain
+from pages._ui.shell.turns import in_turn
+
+__all__ = ["show_steps"]
+
+BANDS, FFTS, HOPS = (
+    (32, 64, 96, 128, 160, 192, 224, 256),
+    (256, 512, 1024, 2048, 4096),
+    (64, 128, 256, 512, 1024),
+)
+
+
+def show_steps(content: bytes, name: str) -> None:
+    """Sliders, then six pictures side by side. Raises AudioError."""
+    config, state = _sliders(), st.session_state
+    found = _steps(content, name, config.to_json(), state.get("window", 1) - 1)
+    number = state["window"] = min(state.get("window", 1), found.n_windows)
+    if found.n_windows > 1:
+        st.slider("Window", 1, found.n_windows, key="window")
+    shown = [*_waves(found, config, number), *_pictures(found, config)]
+    for row in (shown[:3], shown[3:]):
+        for column, (figure, words) in zip(st.columns(3), row, strict=True):
+            with column:
+                st.plotly_chart(figure, key=f"step {figure.layout.title.text[0]}")
+                st.caption(words)
+
+
+def _waves(found: Steps, config: Config, number: int) -> Iterator[tuple[go.Figure, str]]:
+    """Raw, resampled, and cut to a window, each with what there is to see."""
+    rate, raw = config.audio.sample_rate, found.raw
+    filled = f", {found.padding:.1f} s of them filled up" if found.padding else ""
+    cut = f"{found.start:g} to {found.start + config.audio.window_seconds:g} s{filled}"
+    yield (
+        waveform(envelope(raw.waveform, raw.rate), title="1 · Raw", height=220),
+        f"As it is in the file: {raw.seconds:.1f} s, {raw.rate} Hz, {raw.channels} channel(s).",
+    )
+    yield (
+        waveform(envelope(found.resampled, rate), title=f"2 · {rate // 1000} kHz, mono", height=220),
+        "Channels averaged, resampled: what is above 8 kHz is gone.",
+    )
+    yield (
+        waveform(envelope(found.window, rate), title="3 · Window", height=220),
+        f"Window {number} of {found.n_windows}: {cut}.",
+    )
+
+
+def _pictures(found: Steps, config: Config) -> Iterator[tuple[go.Figure, str]]:
+    """Log-mel, resized, and normalised, each with what there is to see."""
+    rate, seconds, mel = config.audio.sample_rate, config.audio.window_seconds, config.mel
+    yield (
+        spectrogram(found.level, seconds=seconds, config=mel, title="4 · Log-mel", height=280),
+        (
+            f"{mel.n_mels} bands, FFT {mel.n_fft} ({1000 * mel.n_fft / rate:.0f} ms), "
+            f"hop {mel.hop_length} ({1000 * mel.hop_length / rate:.0f} ms): {found.level.shape[1]} spectra."
+        ),
+    )
+    yield (
+        image(found.image, unit="dB", title=f"5 · {mel.image_size} × {mel.image_size}", height=280),
+        "Resized to the square that networks made for pictures expect.",
+    )
+    yield (
+        image(found.standardized, unit="σ", title="6 · Normalised: what the network sees", height=280),
+        (
+            f"Less {found.standardizer.mean:.1f} dB, divided by {found.standardizer.std:.1f} dB, three times "
+            "over for red, green and blue. In training both numbers come from the training clips, here from "
+            "this one."
+        ),
+    )
+
+
+def _sliders() -> Config:
+    """Settings of the spectrogram; those that do not fit together are said and replaced by the default."""
+    config = Config()
+    columns = st.columns(3)
+    bands = columns[0].select_slider(
+        "Mel bands",
+        BANDS,
+        config.mel.n_mels,
+        key="bands",
+        help="Rows of the picture: more is finer in pitch.",
+    )
+    fft = columns[1].select_slider(
+        "FFT (samples)", FFTS, config.mel.n_fft, key="fft",
+        help="Longer sees pitch more finely, shorter sees time more finely.",
+    )  # fmt: skip
+    hop = columns[2].select_slider(
+        "Hop (samples)", HOPS, config.mel.hop_length, key="hop", help="From one spectrum to the next."
+    )
+    try:
+        return config.updated(n_mels=bands, n_fft=fft, hop_length=hop)
+    except ConfigError as error:
+        st.warning(plain(str(error)))
+        return config
+
+
+@st.cache_data(max_entries=48, max_size="200 MB", show_spinner=False)
+def _steps(content: bytes, name: str, config_text: str, window: int) -> Steps:
+    config = Config.from_json(config_text)
+    with in_turn():
+        return steps(content, audio=config.audio, mel=config.mel, window=window, name=name)

@@ -1,0 +1,1 @@
+"""The frame around each page: style, links, sign-in and permissions."""

@@ -1,0 +1,75 @@
+"""All that a page can change, behind one door: each first asks whether this visitor may.
+
+No other page module imports what is wrapped here (tests/pages/test_permission.py).
+"""
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from mer.data import library
+from mer.jobs import queue as jobs
+from mer.runs.store import RunStore
+from pages._ui.shell import access
+from pages._ui.shell.commands import run_mer
+from pages._ui.shell.permission import require, spend
+
+if TYPE_CHECKING:
+    from mer.experiments.ensembling import Joined
+    from mer.experiments.prepared import Spec
+
+__all__ = [
+    "add", "add_clips", "add_demo", "add_kaggle", "add_zip", "cancel", "compose", "delete", "forget", "join",
+    "launch", "relaunch",
+]  # fmt: skip
+
+
+def _asked(action: Callable[..., Any], *, spends: str = "") -> Callable[..., Any]:
+    """The same, for those who may. Raises AccessError for the others."""
+
+    @wraps(action)
+    def asked(*arguments: Any, **keywords: Any) -> Any:
+        require()
+        if spends:
+            spend(spends)
+        return action(*arguments, **keywords)
+
+    return asked
+
+
+cancel, delete = _asked(jobs.cancel), _asked(jobs.delete)
+add, add_demo, forget = _asked(library.add), _asked(library.add_demo), _asked(library.forget)
+add_clips = _asked(library.add_clips, spends="uploads")
+add_zip = _asked(library.add_zip, spends="uploads")
+add_kaggle = _asked(library.add_kaggle, spends="uploads")
+
+
+def launch(runs: RunStore, spec: "Spec") -> str:
+    """`mer.jobs.queue.launch`, where there is room in the queue."""
+    return _in_queue(runs, jobs.launch, spec)
+
+
+def relaunch(runs: RunStore, name: str) -> Any:
+    """`mer.jobs.queue.relaunch`, where there is room in the queue."""
+    return _in_queue(runs, jobs.relaunch, name)
+
+
+def _in_queue(runs: RunStore, action: Callable[..., Any], what: Any) -> Any:
+    require()
+    access.require_room(sum(run.status == "queued" for run in runs.active()))
+    spend("launches")
+    return action(runs, what)
+
+
+def compose(folder: str, clips_per_class: int) -> None:
+    """Make the demo corpus in a process of its own."""
+    require()
+    run_mer("data", "demo", "--out", folder, f"--clips-per-class={clips_per_class}", title="Composing")
+
+
+def join(runs: RunStore, names: Sequence[str], *, weights: str, command: str) -> "Joined":
+    """`mer.experiments.ensembling.join`."""
+    from mer.experiments.ensembling import join  # torch
+
+    require()
+    return join(runs, names, weights=weights, command=command)

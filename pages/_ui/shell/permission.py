@@ -1,0 +1,89 @@
+"""What this visitor may do here: the rules of `access` for one session, and sign-in where it is set up.
+
+Sign-in is Streamlit's own OpenID Connect, set up in .streamlit/secrets.toml ([auth]); see docs/operations.md.
+"""
+
+from typing import Any
+
+import streamlit as st
+
+from mer.utils.errors import AccessError
+from pages._ui.shell import access
+from pages._ui.shell.style import plain
+
+__all__ = ["button", "confined", "identity", "refusal", "require", "shown", "spend"]
+
+LOCAL = ("localhost", "127.0.0.1", "::1")
+# What one session may ask for, and in how many seconds.
+ALLOWANCES = {
+    "launches": (60, 3600.0),
+    "uploads": (30, 3600.0),
+    "predictions": (300, 600.0),
+    "explanations": (60, 600.0),
+}
+
+
+def identity() -> None:
+    """Who is signed in and a way out, or a way in; nothing where sign-in is not set up."""
+    if access.read_only():
+        st.badge("read only", icon=":material/visibility:", color="gray")
+    elif not _signs_in():
+        return
+    elif _signed_in():
+        st.caption(plain(str(st.user.get("name") or st.user.get("email") or "signed in")))
+        st.button("Sign out", icon=":material/logout:", on_click=st.logout)
+    else:
+        st.button("Sign in", icon=":material/login:", on_click=st.login)
+
+
+def refusal() -> str:
+    """Why this visitor may change nothing here; empty if that is allowed."""
+    if access.read_only():
+        return "This dashboard is for looking and predicting; nothing can be changed here."
+    if not _signs_in():
+        return ""
+    if not _signed_in():
+        return "Sign in to change anything here; looking and predicting need no sign-in."
+    if not access.is_editor(st.user.to_dict()):
+        return "You may look and predict; to change anything, ask whoever runs this dashboard to name you."
+    return ""
+
+
+def require() -> None:
+    """Raise AccessError if this visitor may change nothing here."""
+    if why := refusal():
+        raise AccessError(why)
+
+
+def button(label: str, **options: Any) -> bool:
+    """`st.button` for what changes something; it says why where it cannot be pressed."""
+    why = refusal()
+    return st.button(label, **options | ({"disabled": True, "help": why} if why else {}))
+
+
+def spend(what: str) -> None:
+    """Use one of what a session may ask for. Raises AccessError where none is left for now."""
+    kept = st.session_state.setdefault("allowances", {})
+    if what not in kept:
+        kept[what] = access.Allowance(what, *ALLOWANCES[what])
+    kept[what].take()
+
+
+def confined(typed: str) -> str:
+    """A typed path, made absolute, that may be read from here. Raises AccessError."""
+    alone = st.get_option("server.address") in LOCAL and not _signs_in()
+    return str(access.confined(typed, shared=not alone))
+
+
+def shown(text: str) -> str:
+    """A message or a command as this visitor may see it."""
+    return access.without_paths(text) if access.read_only() else text
+
+
+def _signs_in() -> bool:
+    """True if sign-in is set up."""
+    return "is_logged_in" in st.user
+
+
+def _signed_in() -> bool:
+    return bool(st.user.get("is_logged_in")) and access.is_fresh(st.user.to_dict())

@@ -1,0 +1,144 @@
+"""What is said of inputs that no prediction should be trusted on, and nothing of music."""
+
+import numpy as np
+import pytest
+from scipy.signal import butter, sosfilt
+
+from mer.audio.decode import load
+from mer.audio.quality import remarks
+from mer.config.sections import AudioConfig
+from mer.data.demo import write_demo
+
+RATE = 16_000
+NOISE = ("It sounds like noise rather than music.",)
+STEADY = ("It hardly changes: a steady tone, hum or noise rather than music.",)
+
+
+def coloured(exponent, seconds=5.0, *, rate=RATE, seed=0):
+    """Noise whose power falls as 1 / frequency ** exponent, at -20 dBFS."""
+    rng = np.random.default_rng(seed)
+    hertz = np.fft.rfftfreq(round(seconds * rate), 1 / rate)
+    spectrum = rng.standard_normal((len(hertz), 2)) @ (1, 1j)
+    spectrum *= np.where(hertz < 20, 0, np.maximum(hertz, 20) ** (-exponent / 2))
+    return level(np.fft.irfft(spectrum))
+
+
+def level(wave, decibels=-20.0):
+    """`wave` with that root mean square."""
+    return (wave * 10 ** (decibels / 20) / np.sqrt(np.mean(wave**2))).astype(np.float32)
+
+
+def crowd(seconds=5.0, seed=0):
+    """The bands of many voices, each of which swells and falls."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(round(seconds * RATE)) / RATE
+    knots = np.arange(0, seconds + 0.25, 0.25)
+    total = np.zeros(len(time))
+    for low, high, gain in ((150, 500, 1), (400, 1200, 0.7), (1000, 2500, 0.4), (2000, 4000, 0.2)):
+        band = butter(2, [low, high], "band", fs=RATE, output="sos")
+        swell = np.abs(np.interp(time, knots, 1 + 0.5 * rng.standard_normal(len(knots))))
+        total += gain * swell * sosfilt(band, rng.standard_normal(len(time)))
+    return level(total)
+
+
+def hum(seconds=5.0, hertz=50):
+    time = np.arange(round(seconds * RATE)) / RATE
+    return level(sum(np.sin(2 * np.pi * hertz * k * time + k) / k for k in range(1, 9)))
+
+
+def melody(sound, *, beat=0.5, notes=8, **options):
+    """One chord after another, each dying away."""
+    fade = np.exp(-4 * np.arange(round(beat * RATE)) / RATE)
+    pitches = 220 * 2 ** (np.array([0, 4, 7, 5, 9, 2, 11, 12]) / 12)
+    return np.concatenate(
+        [fade * sound.chord((p, 1.5 * p, 2 * p), beat, **options) for p in pitches[:notes]]
+    ).astype(np.float32)
+
+
+def test_nothing_is_said_of_a_melody(sound):
+    assert remarks(melody(sound), sample_rate=RATE) == ()
+
+
+def test_nothing_is_said_of_a_melody_over_a_little_noise(sound):
+    assert remarks(melody(sound) + coloured(1, 4.0) / 5, sample_rate=RATE) == ()
+
+
+def test_nothing_is_said_of_the_demo_corpus(tmp_path):
+    write_demo(tmp_path / "demo", clips_per_class=2, workers=1)
+    for path in sorted((tmp_path / "demo").rglob("*.flac")):
+        assert remarks(load(path, AudioConfig()), sample_rate=RATE) == (), path
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seconds", [2.0, 10.0])
+@pytest.mark.parametrize("exponent", [0, 1, 2])
+def test_white_pink_and_brown_noise_are_no_music(exponent, seconds, seed):
+    assert remarks(coloured(exponent, seconds, seed=seed), sample_rate=RATE) == NOISE
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_crowd_is_no_music(seed):
+    assert remarks(crowd(seed=seed), sample_rate=RATE) == NOISE
+
+
+def test_noise_that_swells_is_no_music():
+    wave = coloured(0) * np.linspace(0.05, 1, 5 * RATE, dtype=np.float32)
+    assert remarks(wave, sample_rate=RATE) == NOISE
+
+
+@pytest.mark.parametrize("rate", [4000, 8000, 44_100])
+def test_noise_is_known_at_any_sample_rate(rate):
+    assert remarks(coloured(1, rate=rate), sample_rate=rate) == NOISE
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5])
+@pytest.mark.parametrize("hertz", [50, 60])
+def test_a_hum_is_no_music_with_or_without_noise(hertz, share):
+    assert remarks(hum(hertz=hertz) + share * coloured(1), sample_rate=RATE) == STEADY
+
+
+def test_a_long_tone_is_no_music_and_a_short_one_may_be(sound):
+    assert remarks(sound.tone(440, 3.0), sample_rate=RATE) == STEADY
+    assert remarks(sound.tone(440, 1.5), sample_rate=RATE) == ()
+
+
+def test_a_clip_of_less_than_a_second_is_too_short(sound):
+    assert remarks(melody(sound)[: RATE // 2], sample_rate=RATE) == (
+        "It is 0.5 s long, too short to tell music by.",
+    )
+    assert remarks(np.zeros(0, np.float32), sample_rate=RATE) == (
+        "It is 0.0 s long, too short to tell music by.",
+    )
+
+
+def test_mostly_silence_is_said_with_its_share(sound):
+    wave = np.zeros(20 * RATE, np.float32)
+    wave[: 2 * RATE] = melody(sound, notes=4)
+    assert remarks(wave, sample_rate=RATE) == ("90% of it is silence.",)
+    assert remarks(wave[: 8 * RATE], sample_rate=RATE) == ()
+
+
+def test_silence_alone_is_silence_and_quiet():
+    found = remarks(np.zeros(3 * RATE, np.float32), sample_rate=RATE)
+    assert found == ("100% of it is silence.", "It is very quiet: its peak is -200 dBFS.")
+
+
+def test_a_very_quiet_clip_is_said_with_its_peak(sound):
+    assert remarks(melody(sound, level=0.008), sample_rate=RATE) == (
+        "It is very quiet: its peak is -43 dBFS.",
+    )
+    assert remarks(melody(sound, level=0.05), sample_rate=RATE) == ()
+
+
+def test_a_clipped_clip_is_said_with_its_share(sound):
+    wave = melody(sound, level=1.0)
+    assert remarks(wave, sample_rate=RATE) == ()
+    found = remarks(np.clip(8 * wave, -1, 1), sample_rate=RATE)
+    assert len(found) == 1
+    assert found[0].startswith("It is clipped: ")
+    assert found[0].endswith("% of its samples are stuck at full scale.")
+
+
+def test_an_hour_takes_no_more_than_a_moment(sound):
+    wave = np.resize(melody(sound), 3600 * RATE)
+    assert remarks(wave, sample_rate=RATE) == ()

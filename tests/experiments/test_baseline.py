@@ -1,0 +1,146 @@
+"""The SVM beside a network: it learns, never from test clips, and is worked out once for all runs."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mer.experiments import baseline
+from mer.experiments.baseline import USUAL, baseline_rows, with_baseline
+from mer.experiments.prepared import Material, Spec, prepare
+from mer.metrics.predictions import score_rows
+from tests.run_helpers import tiny_config
+
+
+def silent(title, done, total):
+    pass
+
+
+@pytest.fixture(scope="module")
+def material(song_corpus, tmp_path_factory):
+    """Clips and their statistics; what the SVM says of them is kept in each test's own home."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MER_HOME", str(tmp_path_factory.mktemp("material")))
+        return prepare(Spec(str(song_corpus), tiny_config()))
+
+
+@pytest.fixture
+def split(material):
+    return material.split(material.config)
+
+
+@pytest.fixture
+def spoiled(monkeypatch):
+    """From now on nothing can be worked out."""
+
+    def spoil():
+        monkeypatch.setattr(baseline, "_probabilities", None)
+
+    return spoil
+
+
+def relabelled(material: Material, indices) -> Material:
+    """The same with Happy for Sad, and Sad for Happy, in some clips."""
+    dataset = material.report.dataset
+    clips = [
+        replace(clip, label={"Happy": "Sad", "Sad": "Happy"}[clip.label]) if i in indices else clip
+        for i, clip in enumerate(dataset.clips)
+    ]
+    report = replace(material.report, dataset=replace(dataset, clips=tuple(clips)))
+    return replace(material, report=report)
+
+
+def test_high_and_low_tones_are_told_apart(material, split):
+    rows = baseline_rows(material, split, silent)
+    assert [row["clip"] for row in rows] == [material.report.dataset.clips[i].id for i in split.test]
+    assert all(row["predicted"] == row["label"] for row in rows)
+    assert all(sum(row["probabilities"].values()) == pytest.approx(1) for row in rows)
+
+
+def test_labels_of_test_clips_do_not_reach_it(material, split):
+    rows = baseline_rows(material, split, silent)
+    again = baseline_rows(relabelled(material, split.test), split, silent)
+    assert [row["probabilities"] for row in again] == [row["probabilities"] for row in rows]
+    assert all(row["predicted"] != row["label"] for row in again)
+
+
+def test_it_learns_from_training_and_validation_clips(material, split):
+    rows = baseline_rows(relabelled(material, {*split.train, *split.validation}), split, silent)
+    assert all(row["predicted"] != row["label"] for row in rows)
+
+
+def test_the_same_clips_and_split_share_one(material, split, spoiled):
+    rows = baseline_rows(material, split, silent)
+    spoiled()
+    assert baseline_rows(material, split, silent) == rows
+
+
+@pytest.mark.parametrize("change", ["labels", "songs", "parts"])
+def test_other_labels_songs_or_parts_have_one_of_their_own(material, split, spoiled, change):
+    baseline_rows(material, split, silent)
+    spoiled()
+    if change == "labels":
+        material = relabelled(material, {split.train[0]})
+    elif change == "songs":
+        clips = material.report.dataset.clips
+        parted = replace(material.report.dataset, clips=(replace(clips[0], song="another"), *clips[1:]))
+        material = replace(material, report=replace(material.report, dataset=parted))
+    else:
+        split = replace(split, train=split.train[1:], test=(*split.test, split.train[0]))
+    with pytest.raises(TypeError):
+        baseline_rows(material, split, silent)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '[{"clip": "another"}]', "[1]"])
+def test_a_damaged_file_is_made_again(material, split, own_home, content):
+    rows = baseline_rows(material, split, silent)
+    (kept,) = (own_home / "baselines").iterdir()
+    kept.write_text(content)
+    assert baseline_rows(material, split, silent) == rows
+
+
+def test_it_can_be_stopped_and_leaves_nothing_half_done(material, split, own_home):
+    def stop(title, done, total):
+        if title == baseline.TITLE:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        baseline_rows(material, split, stop)
+    assert not (own_home / "baselines").exists()
+    assert baseline_rows(material, split, silent)
+
+
+def test_its_scores_stand_beside_those_of_the_network(material, split):
+    rows = baseline_rows(material, split, silent)
+    scores = score_rows(rows, material.classes)
+    found = with_baseline({"accuracy": 0.3}, rows, material.classes)
+    assert (found["accuracy"], found["svm"]["accuracy"]) == (0.3, 1.0)
+    assert found["svm"]["intervals"]["song_accuracy"] == scores["intervals"]["song_accuracy"]
+    assert with_baseline({"accuracy": 0.3}, [], material.classes) == {"accuracy": 0.3}
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9)), min_size=1, max_size=60))
+def test_no_song_is_on_both_sides_where_its_setting_is_chosen(clips):
+    labels, songs = (np.array(column) for column in zip(*clips, strict=True))
+    for known, tested in baseline._folds(labels, [str(song) for song in songs]):
+        assert not set(songs[known]) & set(songs[tested])
+        assert set(labels[known]) == set(labels)
+        assert len(known) + len(tested) == len(labels)
+
+
+def test_with_too_few_songs_to_choose_by_the_usual_setting_is_taken():
+    labels, sound = np.array([0, 0, 1, 1]), np.zeros((4, 3))
+    assert baseline._chosen(sound, labels, ["a", "a", "b", "b"], silent) == USUAL
+
+
+def test_of_many_clips_some_songs_are_enough_to_choose_by(monkeypatch):
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 2
+    sound, sizes = rng.normal(labels[:, None], 0.1, (120, 3)), []
+    monkeypatch.setattr(baseline, "ENOUGH", 40)
+    monkeypatch.setattr(baseline, "_folds", lambda labels, songs: sizes.append((len(labels), len(songs))))
+    with pytest.raises(TypeError):
+        baseline._chosen(sound, labels, [str(n // 4) for n in range(120)], silent)
+    assert sizes == [(40, 40)]

@@ -1,0 +1,223 @@
+"""Training on a sharded set: what the ordinary way gives on the same clips, and what it does not do."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mer.audio.mel import Standardizer
+from mer.data.cache.store import FeatureStore
+from mer.data.shards.layout import shard_path
+from mer.data.shards.read import ShardSet
+from mer.experiments.experiment import Experiment
+from mer.experiments.prepared import Spec, prepare
+from mer.experiments.prepared_shards import ShardedMaterial
+from mer.experiments.setup import Outset
+from mer.inference.predictor import Predictor
+from mer.jobs.queue import launch
+from mer.runs.results import read_predictions
+from mer.runs.store import RunStore
+from mer.training.loop import Callback, Stop
+from mer.utils.errors import ConfigError, DataError
+from tests.run_helpers import tiny_config, write_songs
+from tests.shard_helpers import as_parquet, make_set
+from tests.training.test_distributed import outcome, train
+
+KINDS = {
+    "the whole network": {"keep": "best", "epochs": 2},
+    "bands of a frozen body": {"freeze": "head", "head": "bands"},
+}
+MORE = {
+    "a head on a frozen body": {"freeze": "head", "standardize": "window"},
+    "attention over windows": {"freeze": "head", "pool": "attention", "standardize": "window"},
+}
+
+
+@pytest.fixture(scope="module")
+def twins(tmp_path_factory):
+    """A sharded set of few shards, and a CSV of the same clips in the same order, with the same split."""
+    corpus = write_songs(tmp_path_factory.mktemp("twins"), songs=6)
+    rows = pd.read_csv(corpus / "manifest.csv")
+    rows["split"] = np.select([rows.song.str[-1] == "0", rows.song.str[-1] == "1"], ["test", "val"], "train")
+    out = corpus.parent / f"{corpus.name}-set"
+    make_set(as_parquet(corpus, split=rows.split), out, clips=8)
+    found = ShardSet.open(out)
+    assert found.summary["shards"] == 3
+    order = found.column("name", np.arange(len(found.index)))
+    rows.set_index("path").loc[order].reset_index().to_csv(corpus / "manifest.csv", index=False)
+    return corpus / "manifest.csv", out
+
+
+def run(data, callbacks=(), **changes):
+    return Experiment(callbacks=callbacks).train(Spec(data=str(data), config=tiny_config(**changes)))
+
+
+def weights(outcome):
+    return load_file(Path(outcome.checkpoint) / "model.safetensors")
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *(pytest.param(kind, marks=pytest.mark.slow) for kind in MORE)])
+def test_weights_and_answers_are_those_of_the_ordinary_way(kind, twins, runs_home):
+    ordinary, sharded = (run(data, **(KINDS | MORE)[kind]) for data in twins)
+    runs = RunStore.open()
+    assert runs.get(ordinary.run_id).data_hash == runs.get(sharded.run_id).data_hash
+    assert runs.get(ordinary.run_id).tags["mer.test_hash"] == runs.get(sharded.run_id).tags["mer.test_hash"]
+    one, two = weights(ordinary), weights(sharded)
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        assert torch.allclose(tensor, two[name], atol=1e-6), name
+    answers = [read_predictions(runs, outcome.run_id) for outcome in (ordinary, sharded)]
+    assert [row["clip"] for row in answers[0]] == [row["clip"] for row in answers[1]]
+    for left, right in zip(*answers, strict=True):
+        assert left["song"] == right["song"]
+        assert left["probabilities"] == pytest.approx(right["probabilities"], abs=1e-6)
+    assert ordinary.metrics == pytest.approx(sharded.metrics, abs=1e-6)
+
+
+def test_many_shards_are_trained_on_and_the_checkpoint_predicts(sharded, song_parquet, runs_home):
+    config = tiny_config(validation=0.3, seed=1)
+    outcome = Experiment().train(Spec(data=str(sharded), config=config))
+    assert ShardSet.open(sharded).summary["shards"] > 4
+    assert outcome.status == "finished"
+    row = read_predictions(RunStore.open(), outcome.run_id)[0]
+    answer = Predictor(Path(outcome.checkpoint), device="cpu").predict(song_parquet.parent / row["clip"])
+    assert answer.probabilities == pytest.approx(row["probabilities"], abs=1e-3)
+
+
+def test_statistics_of_the_training_part_are_those_of_the_ordinary_way(twins):
+    found = []
+    for data in twins:
+        material = prepare(Spec(data=str(data), config=tiny_config()))
+        windows = material.windows(material.split(tiny_config()).train)
+        found.append(Standardizer.fit(windows.batches(4)))
+    assert found[0] == found[1]
+
+
+def test_a_stopped_run_goes_on_and_ends_as_the_one_that_was_not(sharded, runs_home):
+    class StopOnce(Callback):
+        def on_step(self, step):
+            if step.epoch == 2:
+                raise Stop
+
+    whole = run(sharded, epochs=2)
+    stopped = run(sharded, [StopOnce()], epochs=2)
+    assert stopped.status == "stopped"
+    resumed = Experiment().resume(stopped.run_id)
+    one, two = weights(whole), weights(resumed)
+    assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
+
+
+@pytest.mark.slow
+def test_folds_test_each_clip_once(sharded, runs_home):
+    outcome = run(sharded, folds=2, freeze="head", standardize="window", epochs=1)
+    rows = read_predictions(RunStore.open(), outcome.run_id)
+    names = ShardSet.open(sharded)
+    assert sorted(row["clip"] for row in rows) == sorted(names.column("name", np.arange(len(names.index))))
+
+
+# --- a frozen body ------------------------------------------------------------------------------------
+
+
+def outset(data, **changes):
+    config = tiny_config(freeze="head", standardize="window", **changes)
+    material = prepare(Spec(data=str(data), config=config))
+    return Outset.of(config, material, material.split(config))
+
+
+def test_what_a_frozen_body_makes_is_kept_by_shard_and_never_held(sharded, monkeypatch):
+    first = outset(sharded)
+    first.fit()
+    kept = list(FeatureStore.default().root.glob("embeddings/*/*/*.npy"))
+    assert len(kept) == ShardSet.open(sharded).summary["shards"]
+    computed = []
+    monkeypatch.setattr("mer.training.shard_embeddings.embed", lambda *arguments: computed.append(arguments))
+    again = outset(sharded)
+    again.fit()
+    assert not computed
+    one, two = (found.model.state_dict() for found in (first, again))
+    assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
+
+
+def test_it_tells_how_far_it_is_in_windows_and_can_be_stopped(sharded):
+    told, total = [], ShardSet.open(sharded).summary["windows"]
+
+    class Watch(Callback):
+        def on_embed(self, done, of):
+            told.append(done)
+            assert of == total
+            if done == 8 and len(told) == 2:
+                raise Stop
+
+    with pytest.raises(Stop):
+        outset(sharded).fit([Watch()])
+    outset(sharded).fit([Watch()])
+    assert told == [4, 8, 8, 12, 16, 20, 24]
+
+
+def test_what_is_damaged_of_it_is_worked_out_again(sharded):
+    first = outset(sharded)
+    first.fit()
+    path = min(FeatureStore.default().root.glob("embeddings/*/*/*.npy"))
+    before = path.read_bytes()
+    path.write_bytes(before[:-9] + b"123456789")
+    outset(sharded).fit()
+    assert path.read_bytes() == before
+
+
+# --- what is refused ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"baseline": True}, "an SVM beside the network needs clips.*add --no-baseline"),
+        ({"control": "noise"}, "control='noise' needs clips"),
+        ({"n_mels": 20}, "was prepared with n_mels=24, not 20; train with --n-mels 24"),
+        ({"hop_seconds": 0.2}, "was prepared with hop_seconds=0.5, not 0.2"),
+    ],
+)
+def test_what_features_alone_cannot_give_is_refused(changes, message, sharded, runs_home):
+    with pytest.raises((ConfigError, DataError), match=message):
+        run(sharded, **changes)
+    with pytest.raises((ConfigError, DataError), match=message):
+        launch(RunStore.open(), Spec(data=str(sharded), config=tiny_config(**changes)))
+
+
+def test_a_damaged_shard_ends_a_run_with_the_remedy(sharded, tmp_path, runs_home):
+    import shutil
+
+    copy = Path(shutil.copytree(sharded, tmp_path / "copy"))
+    path = shard_path(copy, 3)
+    path.write_bytes(path.read_bytes()[:-50] + bytes(50))
+    with pytest.raises(DataError, match=r"00003.bin is damaged \(a checksum is wrong\); run its mer prepare"):
+        run(copy)
+
+
+def test_a_set_is_no_data_set_of_clips(sharded):
+    from mer.data.load import load_dataset
+
+    with pytest.raises(DataError, match="is a sharded set, which has no clips; it is for: mer train"):
+        load_dataset(sharded)
+
+
+def test_a_set_tells_what_a_card_needs(sharded, song_parquet):
+    material = ShardedMaterial.open(sharded, tiny_config())
+    ordinary = prepare(Spec(data=str(song_parquet.with_suffix(".csv")), config=tiny_config()))
+    assert material.about == ordinary.about | {"name": song_parquet.parent.name}
+    assert replace(material, config=tiny_config(epochs=1)).notes == ordinary.notes == ""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("more", [[], ["--freeze", "head"]])
+def test_two_processes_on_one_set_end_with_the_weights_of_one(more, own_home, sharded):
+    words = ["--test", "0.3", *more]
+    both, one = outcome(train(sharded, *words)), outcome(train(sharded, *words, together=False))
+    assert len(RunStore.open().runs()) == 2
+    first, second = (load_file(Path(found["checkpoint"]) / "model.safetensors") for found in (both, one))
+    for name, tensor in first.items():
+        assert torch.allclose(tensor.float(), second[name].float(), atol=1e-3), name

@@ -1,0 +1,97 @@
+"""What the driver does when workers are lost, or Ray does not let go of them; Ray is played."""
+
+import os
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from mer.jobs import ray_driver as fleet
+from mer.jobs.ray_cluster import Needs
+from mer.runs.run import state_path
+from mer.utils.files import write_atomic
+
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -r requirements-ray.txt")
+RUN = "0123456789abcdef0123456789abcdef"
+
+
+class PlayedRay:
+    """Reservations, and what of a run's workers still goes on after they are ended."""
+
+    def __init__(self, monkeypatch):
+        self.states, self.at_work, self.killed = [], [], []
+        monkeypatch.setattr(ray, "wait", lambda work, **_: ([], list(self.at_work)))
+        monkeypatch.setattr(ray, "kill", self.killed.append)
+        monkeypatch.setattr(ray.util, "placement_group", self.reserve)
+        monkeypatch.setattr(ray.util, "placement_group_table", lambda group: {"state": self.states[group]})
+        monkeypatch.setattr(ray.util, "remove_placement_group", self.remove)
+        self.stuck = False
+
+    def reserve(self, bundles, strategy):
+        self.states.append("CREATED")
+        return len(self.states) - 1
+
+    def remove(self, group):
+        if not self.stuck:
+            self.states[group] = "REMOVED"
+
+
+@pytest.fixture
+def played(monkeypatch):
+    monkeypatch.setattr(fleet, "LEAVE", 0.3)
+    return PlayedRay(monkeypatch)
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+@pytest.fixture
+def team(played, said, own_home):
+    one = fleet.Team(SimpleNamespace(needs=Needs(2), say=said.append), RUN)
+    one.hands, one.work = ["first", "second"], ["work of the first", "work of the second"]
+    return one
+
+
+def test_what_is_left_is_ended_and_given_back(team, played, said):
+    team.leave()
+    assert (played.killed, played.states, said) == (["first", "second"], ["REMOVED"], [])
+    assert (team.hands, team.work) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("stuck", "at_work", "words"),
+    [
+        (True, [], "Ray still has 0 of its workers (reservation: CREATED)"),
+        (False, ["work of the second"], "Ray still has 1 of its workers (reservation: REMOVED)"),
+    ],
+)
+def test_what_ray_does_not_let_go_of_is_waited_for_so_long_and_told(
+    team, played, said, stuck, at_work, words
+):
+    played.stuck, played.at_work = stuck, at_work
+    began = time.monotonic()
+    team.leave()
+    assert 0.3 <= time.monotonic() - began < 5
+    assert len(said) == 1
+    assert words in said[0]
+    assert said[0].endswith("see 'ray status'")
+
+
+def test_workers_that_are_lost_again_and_again_without_an_epoch_end_the_run(team, played, said):
+    for _ in range(fleet.LOSSES):
+        team._lost("the node died")
+        assert team.outcome is None
+    team._lost("the node died")
+    assert team.outcome["status"] == "failed"
+    assert "lost 4 times without an epoch between; the last: the node died" in team.outcome["error"]
+    assert played.states == ["REMOVED"] * 4
+
+
+def test_an_epoch_between_two_losses_gives_new_patience(team):
+    for epoch in range(3 * fleet.LOSSES):
+        write_atomic(state_path(RUN), f"after {epoch} epochs")
+        os.utime(state_path(RUN), ns=(epoch + 1, epoch + 1))
+        team._lost("the node died")
+    assert team.outcome is None

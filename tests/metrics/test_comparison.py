@@ -1,0 +1,226 @@
+"""Two runs on the same clips: what is counted, what is refused, and what is said."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mer.metrics.comparison import compare, overlapping, verdict
+from mer.metrics.scores import evaluate, wilson_interval
+from mer.utils.errors import RunError
+
+NAMES = ("Happy", "Party", "Sad")
+
+
+def row(clip, label, said, *, song=None, share=0.8):
+    """A prediction that is sure of `said` by `share`."""
+    rest = (1 - share) / (len(NAMES) - 1)
+    shares = {name: share if name == said else rest for name in NAMES}
+    return {"clip": clip, "song": song, "label": label, "predicted": said, "probabilities": shares}
+
+
+def run(right):
+    """A clip per song; the n-th is right where the n-th of `right` is."""
+    return [
+        row(f"{n}.wav", "Sad", "Sad" if good else "Happy", song=f"song {n}") for n, good in enumerate(right)
+    ]
+
+
+def compared(first, second):
+    return compare(run(first), run(second), classes=NAMES)
+
+
+def split(both, first, second, neither):
+    """Two runs that are right together, alone, and not at all, on so many songs."""
+    one = [True] * (both + first) + [False] * (second + neither)
+    other = [True] * both + [False] * first + [True] * second + [False] * neither
+    return compared(one, other)
+
+
+# Two songs of two clips, and a clip that is its own song.
+FIRST = [
+    row("a1", "Sad", "Sad", song="a", share=0.9),
+    row("a2", "Sad", "Happy", song="a", share=0.6),
+    row("b1", "Happy", "Happy", song="b"),
+    row("b2", "Happy", "Happy", song="b"),
+    row("c", "Party", "Sad"),
+]
+SECOND = [
+    row("c", "Party", "Party"),
+    row("b2", "Happy", "Happy", song="b"),
+    row("b1", "Happy", "Sad", song="b", share=0.9),
+    row("a2", "Sad", "Sad", song="a"),
+    row("a1", "Sad", "Sad", song="a"),
+]
+
+
+def test_songs_are_counted_by_the_mean_of_their_clips_and_a_clip_without_one_is_its_own():
+    found = compare(FIRST, SECOND, classes=NAMES)
+    assert (found.n_clips, found.n_songs) == (5, 3)
+    assert (found.first, found.second) == (2 / 3, 2 / 3)
+    assert (found.only_first, found.only_second, found.difference) == (1, 1, 0)
+    assert found.p_value == 1
+
+
+def test_recall_of_each_class_is_by_clip():
+    assert compare(FIRST, SECOND, classes=NAMES).per_class == {
+        "Happy": (1, 0.5),
+        "Party": (0, 1),
+        "Sad": (0.5, 1),
+    }
+
+
+def test_clips_come_in_the_order_of_the_first_run_with_both_answers():
+    clips = compare(FIRST, SECOND, classes=NAMES).clips
+    assert [clip["clip"] for clip in clips] == ["a1", "a2", "b1", "b2", "c"]
+    outcomes = [clip["outcome"] for clip in clips]
+    assert outcomes == ["both right", "only second", "only first", "both right", "only second"]
+    assert clips[1] == {
+        "clip": "a2",
+        "song": "a",
+        "label": "Sad",
+        "first": "Happy",
+        "second": "Sad",
+        "first_probability": pytest.approx(0.2),
+        "second_probability": 0.8,
+        "outcome": "only second",
+    }
+    assert compared([False], [False]).clips[0]["outcome"] == "both wrong"
+
+
+def test_accuracies_by_song_are_those_of_the_evaluation():
+    found = compare(FIRST, SECOND, classes=NAMES)
+    for rows, score in ((FIRST, found.first), (SECOND, found.second)):
+        truth = np.array([NAMES.index(r["label"]) for r in rows])
+        probabilities = np.array([list(r["probabilities"].values()) for r in rows])
+        groups = [r["song"] or r["clip"] for r in rows]
+        assert score == evaluate(truth, probabilities, groups=groups, classes=NAMES)["song_accuracy"]
+
+
+def test_a_song_that_only_the_second_run_names_counts():
+    unnamed = [r | {"song": None} for r in FIRST]
+    found = compare(unnamed, SECOND, classes=NAMES)
+    assert found.n_songs == 3
+    assert found.clips[0]["song"] == "a"
+
+
+def test_the_order_of_classes_does_not_matter_where_nothing_is_tied():
+    turned = compare(FIRST, SECOND, classes=NAMES[::-1])
+    assert list(turned.per_class) == list(NAMES[::-1])
+    assert turned.per_class == compare(FIRST, SECOND, classes=NAMES).per_class
+
+
+# --- intervals and p-values -------------------------------------------------------------------------
+
+
+def test_the_interval_of_the_difference_is_the_paired_one():
+    found = split(both=100, first=20, second=40, neither=40)
+    gain = np.repeat([0, -1, 1], [140, 20, 40])
+    spread = 1.96 * gain.std() / np.sqrt(200)
+    assert found.difference == pytest.approx(0.1)
+    assert (found.low, found.high) == pytest.approx((0.1 - spread, 0.1 + spread), abs=0.01)
+    unpaired = 1.96 * np.sqrt(0.6 * 0.4 / 200 + 0.7 * 0.3 / 200)
+    assert found.high - found.low < 2 * unpaired
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "gain"), [([True] * 9, [True] * 9, 0), ([True] * 9, [False] * 9, -1)]
+)
+def test_a_difference_without_spread_still_has_an_interval(first, second, gain):
+    spread = wilson_interval(0, 9)[1]
+    for one, other, sign in ((first, second, 1), (second, first, -1)):
+        found = compared(one, other)
+        wanted = (max(-1, sign * gain - spread), min(1, sign * gain + spread))
+        assert (found.low, found.high) == pytest.approx(wanted)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=12))
+def test_exchanging_the_runs_turns_the_difference_and_keeps_the_p_value(pairs):
+    first, second = zip(*pairs, strict=True)
+    found, turned = compared(first, second), compared(second, first)
+    assert found.difference == -turned.difference
+    assert found.p_value == turned.p_value
+    assert (found.only_first, found.only_second) == (turned.only_second, turned.only_first)
+    assert -1 <= found.low <= found.difference + 1e-9
+    assert found.difference - 1e-9 <= found.high <= 1
+
+
+def test_runs_are_distinguishable_where_p_is_below_5_percent():
+    assert split(0, 0, 5, 5).p_value == pytest.approx(2 / 32)
+    assert not split(0, 0, 5, 5).distinguishable
+    assert split(0, 0, 6, 5).p_value == pytest.approx(2 / 64)
+    assert split(0, 0, 6, 5).distinguishable
+
+
+# --- refusals ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        (FIRST, SECOND[1:], r"1 of 5 clips were tested by one run; train both with the same data, seed"),
+        (FIRST[:2], SECOND[:2], "4 of 4 clips were tested by one run"),
+        (FIRST, [r | {"label": "Sad"} for r in SECOND], "3 of 5 clips have other labels in the second run"),
+        ([], SECOND, "no predictions of the first run; train both"),
+        (FIRST, [], "no predictions of the second run; train both"),
+    ],
+)
+def test_runs_on_other_clips_are_refused(first, second, message):
+    with pytest.raises(RunError, match=message):
+        compare(first, second, classes=NAMES)
+
+
+@pytest.mark.parametrize(
+    ("classes", "strange"), [(NAMES[1:], "Happy"), ((*NAMES, "Devotional"), "Devotional")]
+)
+def test_runs_with_other_classes_are_refused(classes, strange):
+    with pytest.raises(RunError, match=f"does not know the class '{strange}'"):
+        compare(FIRST, SECOND, classes=classes)
+
+
+# --- words ------------------------------------------------------------------------------------------
+
+
+def test_the_verdict_on_a_small_gap_is_that_it_happens_by_chance():
+    assert verdict(split(30, 7, 5, 18), "A", "B") == (
+        "The two cannot be told apart on these 60 songs: A is right on 7 that B misses, "
+        "B on 5 that A misses; so small a gap happens by chance (p = 0.77)."
+    )
+
+
+def test_the_verdict_on_a_small_gap_keeps_the_order_of_the_runs():
+    assert "A is right on 5 that B misses, B on 7 that A misses" in verdict(split(30, 5, 7, 18), "A", "B")
+
+
+def test_the_verdict_on_a_large_gap_names_the_better_one_first():
+    wanted = (
+        "B is better on these 60 songs: B is right on 15 that A misses, "
+        "A on 2 that B misses; so uneven a count is rarely chance (p = 0.0023)."
+    )
+    assert verdict(split(30, 2, 15, 13), "A", "B") == wanted
+    assert verdict(split(30, 15, 2, 13), "B", "A") == wanted
+
+
+def test_the_verdict_on_equal_answers_needs_no_p_value():
+    said = verdict(split(3, 0, 0, 2), "A", "B")
+    assert (
+        said == "The two cannot be told apart on these 5 songs: both are right, and wrong, on the same ones."
+    )
+    assert "on this one song" in verdict(compared([True], [False]), "A", "B")
+
+
+def test_a_tiny_p_value_is_not_spelled_out():
+    assert verdict(split(0, 0, 30, 5), "A", "B").endswith("(p < 0.001).")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "overlap"),
+    [
+        ((0.5, 0.4, 0.6), (0.55, 0.45, 0.65), True),
+        ((0.5, 0.4, 0.6), (0.5, 0.5, 0.5), True),
+        ((0.5, 0.4, 0.6), (0.65, 0.55, 0.75), False),
+        ((0.5, 0.3, 0.7), (0.65, 0.55, 0.75), False),
+    ],
+)
+def test_scores_overlap_where_each_lies_within_the_others_interval(first, second, overlap):
+    assert overlapping(first, second) is overlapping(second, first) is overlap

@@ -1,0 +1,67 @@
+"""Agreement with listeners: worked out by hand, and what must hold for any two distributions."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.spatial.distance import jensenshannon
+
+from mer.metrics.votes import agreement, divergence, overlap, votes_won
+
+CLASSES = 4
+weights = arrays(float, st.tuples(st.integers(1, 12), st.just(CLASSES)), elements=st.floats(0, 1))
+
+
+@st.composite
+def pairs(draw):
+    """Two lists of distributions, as long as each other; often with zeros."""
+    first = draw(weights)
+    second = draw(arrays(float, first.shape, elements=st.floats(0, 1)))
+    return tuple((rows + 1e-9) / (rows + 1e-9).sum(axis=1, keepdims=True) for rows in (first, second))
+
+
+def test_figures_of_one_clip_by_hand():
+    votes, said = np.array([[0.5, 0.3, 0.2]]), np.array([[0.2, 0.7, 0.1]])
+    assert overlap(votes, said)[0] == pytest.approx(0.2 + 0.3 + 0.1)
+    assert votes_won(votes, said)[0] == 0.3
+
+
+def test_who_says_what_listeners_say_agrees_fully():
+    votes = np.array([[0.5, 0.5], [0.9, 0.1]])
+    found = agreement(votes, votes, ["a", "b"])
+    assert (found["overlap"], found["divergence"]) == (1, 0)
+    assert found["votes_won"] == found["most_votes"] == pytest.approx(0.7)
+
+
+def test_who_names_what_nobody_felt_agrees_not_at_all():
+    votes, said = np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])
+    assert overlap(votes, said)[0] == votes_won(votes, said)[0] == 0
+    assert divergence(votes, said)[0] == 1
+
+
+def test_the_same_answer_for_every_clip_is_there_to_compare_with():
+    votes = np.array([[1.0, 0.0], [0.0, 1.0]])
+    assert agreement(votes, votes, ["a", "b"])["usual"] == 0.5
+
+
+@given(pairs())
+def test_the_divergence_is_that_of_scipy(rows):
+    theirs = jensenshannon(*rows, axis=1, base=2) ** 2
+    assert divergence(*rows) == pytest.approx(theirs, abs=1e-6)
+
+
+@given(pairs())
+def test_figures_are_shares_and_do_not_mind_who_comes_first(rows):
+    for figure in (overlap, divergence):
+        assert figure(*rows) == pytest.approx(figure(*rows[::-1]))
+        assert ((figure(*rows) >= 0) & (figure(*rows) <= 1 + 1e-12)).all()
+
+
+@given(pairs())
+def test_nobody_wins_more_votes_than_the_top_class_has(rows):
+    votes, said = rows
+    found = agreement(votes, said, [str(n % 3) for n in range(len(votes))])
+    assert found["votes_won"] <= found["most_votes"] + 1e-12
+    for name, (low, high) in found["intervals"].items():
+        assert low - 1e-9 <= high, name

@@ -1,0 +1,364 @@
+"""The zoo: every network with every head and freeze, without its weights.
+
+Shapes and the way of gradients are checked on the meta device, where even VGG-16 costs nothing; what
+depends on values is checked on one small batch of real numbers.
+"""
+
+import gc
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torchvision.models
+from torch import nn
+
+from mer.config.sections import TrainConfig
+from mer.models import zoo as backbones
+from mer.models.heads import HEADS
+from mer.models.zoo import ZOO, build_classifier, get_backbone, register
+from mer.utils.errors import BackboneError, ConfigError
+from tests.tiny_backbone import TINY, one_thread, tiny_config, tiny_model, tiny_zoo
+
+OTHERS = [
+    "resnet34",
+    "mobilenet_v2",
+    "convnext_tiny",
+    "swin_t",
+    "shufflenet_v2_x0_5",
+    "mnasnet0_5",
+    "vgg11_bn",
+]
+UNSUITABLE = ["regnet_y_400mf", "googlenet", "inception_v3", "squeezenet1_1"]
+FREEZES = ("head", "last", "none")
+PAIRS = [("avg", freeze) for freeze in FREEZES] + [(head, "last") for head in HEADS if head != "avg"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def single_threaded():
+    with one_thread():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+def on_meta(name, **options):
+    with torch.device("meta"):
+        return build_classifier(name, classes=5, weights="none", **options)
+
+
+def images(n=2, *, height=64, width=64, device="cpu"):
+    return torch.rand(n, 3, height, width, device=device)
+
+
+def with_gradient(model):
+    return {name for name, p in model.named_parameters() if p.grad is not None}
+
+
+def batch_norms(model):
+    return {n: m for n, m in model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
+
+
+def is_under(name, prefixes):
+    return any(f"{name}.".startswith(f"{prefix}.") for prefix in prefixes)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_every_network_trains_what_it_should_with_every_head(name):
+    for head, freeze in PAIRS:
+        model = on_meta(name, head=head, freeze=freeze).train()
+        logits = model(images(device="meta"))
+        assert logits.shape == (2, 5), (head, freeze)
+        logits.sum().backward()
+        names = {n for n, _ in model.named_parameters()}
+        of_head = {n for n in names if n.startswith("head.")}
+        of_last = {n for n in names if is_under(n.removeprefix("body."), model.backbone.last)}
+        wanted = {"head": of_head, "last": of_head | of_last, "none": names}[freeze]
+        assert with_gradient(model) == wanted, (head, freeze)
+        assert of_head < of_head | of_last < names, (head, freeze)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_the_last_stage_is_what_comes_last_in_the_body(name):
+    model = on_meta(name, freeze="last")
+    trains = [p.requires_grad for p in model.body.parameters()]
+    assert 0 < sum(trains) < len(trains)
+    assert trains == sorted(trains)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_the_feature_map_keeps_time_on_its_width(name):
+    model = on_meta(name, head="attention")
+    x = images(height=64, width=256, device="meta")
+    feature_map = model.backbone.feature_map(model.body, x)
+    assert feature_map.shape[3] >= 4 * feature_map.shape[2] > 0
+    assert model.embed(x).shape == (2, feature_map.shape[1], feature_map.shape[3])
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_the_module_named_for_class_activation_makes_the_feature_map(name):
+    model = on_meta(name)
+    seen = []
+    model.body.get_submodule(model.backbone.cam).register_forward_hook(
+        lambda *call: seen.append(call[2].shape)
+    )
+    feature_map = model.backbone.feature_map(model.body, images(device="meta"))
+    assert seen == [feature_map.shape]
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_the_registered_number_of_parameters_is_that_of_the_network(name):
+    with torch.device("meta"):
+        net = ZOO[name].build()
+    assert sum(p.numel() for p in net.parameters()) == ZOO[name].source.parameters
+
+
+@pytest.fixture(scope="module", params=ZOO)
+def stepped(request):
+    """A real network after one step with freeze="last", and the sum of each tensor before and after."""
+    torch.manual_seed(0)
+    model = build_classifier(request.param, classes=3, freeze="last", weights="none").train()
+    before = sums(model)
+    model(images(4)).square().sum().backward()
+    pulled = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                parameter.add_(parameter.grad.ne_(0), alpha=0.1)  # by its sign, a sum could stay
+    model.zero_grad(set_to_none=True)
+    yield SimpleNamespace(model=model, pulled=pulled, before=before, after=sums(model))
+    del model
+    gc.collect()
+
+
+def sums(model):
+    return {name: t.sum(dtype=torch.float64).item() for name, t in model.state_dict().items()}
+
+
+def test_a_step_moves_the_last_stage_and_the_head_and_nothing_else(stepped):
+    moved = {name for name in stepped.before if stepped.before[name] != stepped.after[name]}
+    assert moved <= stepped.model.trainable_state().keys()
+    assert moved >= stepped.pulled
+    trains = {name for name, p in stepped.model.named_parameters() if p.requires_grad}
+    assert len(stepped.pulled) > 0.9 * len(trains)
+
+
+def test_statistics_of_frozen_batch_norms_do_not_move_and_those_of_live_ones_do(stepped):
+    for name, module in batch_norms(stepped.model.body).items():
+        is_live = is_under(name, stepped.model.backbone.last)
+        assert module.training is is_live, name
+        assert module.num_batches_tracked == int(is_live), name
+        assert torch.equal(module.running_mean, torch.zeros_like(module.running_mean)) is not is_live, name
+
+
+def test_a_frozen_body_gives_the_same_in_training_as_in_evaluation(stepped, monkeypatch):
+    model = stepped.model
+    monkeypatch.setattr(model, "freeze", "head")
+    x = images(1)
+    with torch.inference_mode():
+        in_training = model.train().embed(x)
+        assert model.head.training
+        assert torch.equal(in_training, model.eval().embed(x))
+    assert torch.isfinite(in_training).all()
+
+
+def test_the_state_dict_makes_the_same_network_again(stepped):
+    with torch.device("meta"):
+        twin = build_classifier(stepped.model.backbone.name, classes=3, freeze="last", weights="none")
+    twin.load_state_dict(stepped.model.state_dict(), assign=True)
+    x = images(2)
+    with torch.inference_mode():
+        assert torch.equal(stepped.model.eval()(x), twin.eval()(x))
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("freeze", FREEZES)
+def test_any_other_torchvision_network_works_by_its_name(name, freeze):
+    model = on_meta(name, freeze=freeze).train()
+    logits = model(images(device="meta"))
+    assert logits.shape == (2, 5)
+    logits.sum().backward()
+    names = {n for n, _ in model.named_parameters()}
+    assert with_gradient(model) == {n for n, p in model.named_parameters() if p.requires_grad}
+    of_body = {n for n in with_gradient(model) if n.startswith("body.")}
+    assert {"head": of_body == set(), "last": set() < of_body, "none": with_gradient(model) == names}[freeze]
+    assert freeze != "last" or len(of_body) < len(names) / 2
+
+
+@pytest.mark.parametrize("name", UNSUITABLE)
+def test_a_torchvision_network_that_cannot_be_fine_tuned_here_is_refused(name):
+    with pytest.raises(
+        BackboneError, match=rf"backbone '{name}' .*; choose one of: alexnet, vgg16, mobilenet"
+    ):
+        get_backbone(name)
+
+
+def test_every_other_torchvision_network_is_either_usable_or_refused():
+    for name in torchvision.models.list_models(module=torchvision.models):
+        if name in ZOO or name.startswith(("vit_h", "regnet", "swin", "efficientnet", "convnext")):
+            continue  # of which OTHERS and UNSUITABLE have examples
+        try:
+            backbone = get_backbone(name)
+        except BackboneError:
+            assert name.startswith(("googlenet", "inception", "squeezenet"))
+        else:
+            assert backbone.last[0] != backbone.output
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_without_its_last_stage_a_network_has_less_to_learn_and_still_a_map(name):
+    short = on_meta(name, head="bands", depth="short")
+    whole = on_meta(name, head="bands")
+    assert sum(p.numel() for p in short.body.parameters()) < sum(p.numel() for p in whole.body.parameters())
+    seen = short.eval().embed(images(height=224, width=224, device="meta"))
+    assert seen.shape[:2] == (2, short.head.linear.in_features / 7)
+    assert short(images(height=224, width=224, device="meta")).shape == (2, 5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"), [({"head": "avg"}, "head='avg'"), ({"head": "bands", "freeze": "last"}, "'last'")]
+)
+def test_what_a_short_network_has_not_cannot_be_asked_for(changes, found):
+    with pytest.raises(ConfigError, match=f"depth='short' leaves out.*{found}.* needs depth='full'"):
+        TrainConfig(depth="short", **changes)
+
+
+def test_bands_of_frequency_are_told_apart_and_moments_are_not():
+    """The same pattern higher up is something else to `bands`; later it is the same. To `avg` both are."""
+    low = torch.zeros(1, 3, 32, 32)
+    low[:, :, 20:24, 8:12] = 1
+    high, late = low.roll(-16, dims=2), low.roll(16, dims=3)
+    with tiny_zoo():
+        bands = tiny_model(tiny_config(head="bands")).eval()
+    nn.init.normal_(bands.head.linear.weight)
+    with torch.inference_mode():
+        assert torch.allclose(bands(low), bands(late), atol=1e-4)
+        assert not torch.allclose(bands(low), bands(high), atol=1e-2)
+
+
+@pytest.mark.parametrize("head", ["bands", "attention", "gru"])
+def test_heads_that_read_the_map_need_one(head):
+    with pytest.raises(
+        BackboneError, match=rf"head '{head}' needs a feature map; 'mobilenet_v2' .*--head avg"
+    ):
+        on_meta("mobilenet_v2", head=head)
+
+
+def test_an_unknown_name_is_answered_with_a_guess_and_the_valid_ones():
+    zoo = ", ".join(ZOO)
+    with pytest.raises(
+        BackboneError,
+        match=rf"unknown backbone 'resnet5' \(did you mean 'resnet50'\?\); the zoo: {zoo}; also",
+    ):
+        get_backbone("resnet5")
+    with pytest.raises(BackboneError, match=r"unknown backbone 'q'; the zoo: alexnet"):
+        get_backbone("q")
+
+
+@pytest.mark.parametrize("name", ["fcn_resnet50", "raft_small", "fasterrcnn_resnet50_fpn", "r3d_18"])
+def test_torchvision_networks_of_other_tasks_are_unknown(name):
+    with pytest.raises(BackboneError, match=f"unknown backbone '{name}'"):
+        get_backbone(name)
+
+
+def test_a_name_can_be_registered_only_once(monkeypatch):
+    monkeypatch.setattr(backbones, "ZOO", zoo := {"alexnet": ZOO["alexnet"]})
+    register(TINY)
+    assert list(zoo) == ["alexnet", "tiny"]
+    with pytest.raises(BackboneError, match="'alexnet' is registered already; choose another name"):
+        register(ZOO["alexnet"])
+
+
+def test_an_unknown_head_is_named_with_the_valid_ones():
+    with pytest.raises(ConfigError, match="head='max' is not one of: avg, bands, attention, gru"):
+        on_meta("resnet18", head="max")
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    monkeypatch.setitem(ZOO, "tiny", TINY)
+    return lambda **options: build_classifier("tiny", classes=2, weights="none", **options)
+
+
+def test_the_old_output_and_the_dropout_before_it_are_gone(tiny):
+    assert [type(module) for module in tiny().body.classifier] == [nn.Identity, nn.Identity]
+
+
+def test_the_dropout_of_the_new_head_is_the_one_asked_for(tiny):
+    assert tiny(dropout=0.7).head.dropout.p == 0.7
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_what_the_head_sees_gives_the_logits(tiny, head):
+    model, x = tiny(head=head).eval(), images()
+    assert torch.equal(model.head(model.embed(x)), model(x))
+
+
+def test_everything_is_in_training_mode_when_nothing_is_frozen(tiny):
+    model = tiny(freeze="none").train()
+    assert all(module.training for module in model.modules())
+    assert not any(module.training for module in model.eval().modules())
+
+
+@pytest.mark.parametrize(
+    ("freeze", "wanted"),
+    [("head", ["head"]), ("last", ["features.4", "features.5", "head"]), ("none", None)],
+)
+def test_the_trainable_state_is_a_copy_of_what_training_changes(tiny, freeze, wanted):
+    model = tiny(freeze=freeze)
+    kept = model.trainable_state()
+    everything = model.state_dict()
+    prefixes = wanted or ["features", "head"]
+    assert kept.keys() == {n for n in everything if is_under(n.removeprefix("body."), prefixes)}
+    for tensor in everything.values():
+        tensor.zero_()
+    assert kept["head.linear.weight"].any()
+
+
+def test_the_body_learns_at_its_own_rate(tiny):
+    head, body = tiny(freeze="last").parameter_groups(lr=0.1, backbone_lr=0.5)
+    assert (head["lr"], body["lr"]) == (0.1, 0.05)
+    assert [p.shape[0] for p in body["params"]] == [8, 8, 8, 8]
+    assert [p.shape[0] for p in head["params"]] == [2, 2]
+
+
+def test_a_frozen_body_has_no_rate_at_all(tiny):
+    (head,) = tiny(freeze="head").parameter_groups(lr=0.1, backbone_lr=0.5)
+    assert head["lr"] == 0.1
+
+
+def test_the_same_seed_gives_the_same_network(tiny):
+    torch.manual_seed(1)
+    first = tiny().state_dict()
+    torch.manual_seed(1)
+    second = tiny().state_dict()
+    torch.manual_seed(2)
+    third = tiny().state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["head.linear.weight"], third["head.linear.weight"])
+
+
+@pytest.mark.parametrize(("name", "size"), [("alexnet", 32), ("vit_b_16", 128)])
+def test_images_of_a_size_that_the_network_cannot_take_are_refused(name, size):
+    model = build_classifier(name, classes=2, weights="none", freeze="none")
+    with pytest.raises(BackboneError, match=f"{name} does not take images of image_size={size}; use 224"):
+        model.require_input(size)
+
+
+def test_every_size_is_fine_for_a_network_that_pools(tiny):
+    for size in (32, 100, 512):
+        tiny().require_input(size)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "mnasnet0_5"])
+def test_batch_norm_statistics_follow_even_a_short_training(name):
+    model = build_classifier(name, classes=2, weights="none").train()
+    batch = images(4) * 3
+    for _ in range(30):
+        model(batch)
+    first = next(iter(batch_norms(model).values()))
+    stale = first.running_mean.clone()
+    model(batch)
+    assert (first.running_mean - stale).abs().max() < 0.01 * stale.abs().max()

@@ -1,0 +1,77 @@
+"""What the machine has, and what each run may take of it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from mer.utils import machine
+from mer.utils.errors import ConfigError
+from mer.utils.machine import cores, keep_memory, slots
+
+
+def test_slots_are_set_by_the_environment_and_checked(monkeypatch):
+    monkeypatch.delenv("MER_SLOTS", raising=False)
+    assert slots() >= 1
+    monkeypatch.setenv("MER_SLOTS", "3")
+    assert slots() == 3
+    for bad in ("0", "many", "-1"):
+        monkeypatch.setenv("MER_SLOTS", bad)
+        with pytest.raises(ConfigError, match=f"MER_SLOTS='{bad}' should be a whole number from 1"):
+            slots()
+
+
+@pytest.mark.parametrize(("mine", "runs", "each"), [(8, "1", 8), (8, "2", 4), (8, "3", 2), (2, "5", 1)])
+def test_runs_share_the_cores(mine, runs, each, monkeypatch):
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: range(mine), raising=False)
+    monkeypatch.setenv("MER_SLOTS", runs)
+    assert cores() == each
+
+
+FAULTS = """
+import resource, sys, numpy
+from mer.utils.machine import keep_memory
+if sys.argv[1] == "keep" and not keep_memory():
+    sys.exit("no")
+for _ in range(50):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    numpy.ones(6_000_000)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_memory_that_was_freed_is_used_again_without_the_kernel():
+    """48 MB are 11,700 pages, or a few huge ones."""
+
+    def faults(how):
+        done = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True)
+        if done.stderr.strip() == "no":
+            pytest.skip("not with this C library")
+        return int(done.stdout)
+
+    assert 4 * faults("keep") < faults("hand back")
+
+
+def test_where_the_c_library_cannot_nothing_happens(monkeypatch):
+    monkeypatch.setattr(machine.sys, "platform", "darwin")
+    assert keep_memory() is False
+
+
+DASHBOARD = "import streamlit_app, torch"
+COMMAND = "from mer.cli import main; main(['runs', 'list', '--json']); import torch"
+
+
+@pytest.mark.parametrize(
+    ("code", "policy", "spins"),
+    [(DASHBOARD, {}, 0), (COMMAND, {}, 10_000), (COMMAND, {"OMP_WAIT_POLICY": "passive"}, 0)],
+    ids=["dashboard", "command", "command of the dashboard"],
+)
+def test_threads_that_wait_for_one_another_leave_the_core_to_others(code, policy, spins):
+    ours = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    environment = {key: value for key, value in os.environ.items() if key not in ours} | policy
+    environment |= {"OMP_DISPLAY_ENV": "verbose"}  # the library of threads tells what it goes by
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    if "GOMP_SPINCOUNT" not in done.stderr:
+        pytest.skip("torch has another OpenMP here than GNU's")
+    assert f"GOMP_SPINCOUNT = '{spins}'" in done.stderr

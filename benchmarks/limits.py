@@ -12,8 +12,9 @@ from torch import nn
 
 from benchmarks import baseline
 from benchmarks.timing import in_ms, seconds
-from mer.audio.decode import decode, resample
+from mer.audio.decode import decode
 from mer.audio.mel import images
+from mer.audio.resampling import resample
 from mer.config.sections import Config
 from mer.utils.parallel import one_thread
 
@@ -31,12 +32,11 @@ def _alone() -> Iterator[None]:
 def steps(path: Path, config: Config) -> dict[str, float]:
     """Milliseconds a clip: reading its samples by libsndfile alone, our resampling, our mel images."""
     clip = decode(path)
-    target = config.audio.sample_rate
-    heard = resample(clip.waveform, rate=clip.rate, target=target)
+    heard = resample(clip.waveform, rate=clip.rate, audio=config.audio)
     with _alone():
         return {
             "decode": in_ms(lambda: soundfile.read(path, dtype="int16")),
-            "resample": in_ms(lambda: resample(clip.waveform, rate=clip.rate, target=target)),
+            "resample": in_ms(lambda: resample(clip.waveform, rate=clip.rate, audio=config.audio)),
             "mel": in_ms(lambda: images(heard, audio=config.audio, mel=config.mel)),
         }
 

@@ -36,7 +36,7 @@ FIRST_PASS: Steps = {
     "hash of its bytes": [("~", "<built-in method _hashlib.openssl_sha256>")],
     "decoding, mixing to mono, checking": [("mer/audio/decode.py", "decode")],
     "hash of what is heard": [("mer/audio/decode.py", "content_hash")],
-    "resampling to 16 kHz": [("mer/audio/decode.py", "resample")],
+    "resampling to 16 kHz": [("mer/audio/resampling.py", "resample")],
     "log-mel and resizing": [("mer/audio/mel.py", "images")],
     "writing with checksums": [
         ("mer/data/cache/arrays.py", "write_array"),

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from mer.audio.decode import load
 from mer.utils.errors import MerError
 from tests.memory import peak
 
@@ -31,6 +32,8 @@ CONTAINERS = (
     ("AU", "PCM_16"),
 )
 LIES = (0, 1, 255, 256, 65535, 2**31 - 1, 2**31, 2**32 - 1, 4_000_000_000, 768_000, 44_100)
+WAYS = ("soxr", "sinc")
+RATES = (999, 1000, 1001, 8001, 15_999, 16_001, 22_051, 44_101, 48_001, 96_001, 767_999, 768_000, 768_001)
 HEADER = 256  # bytes in which most of what describes a file lies
 
 
@@ -69,6 +72,16 @@ def of_header(rng: np.random.Generator) -> bytes:
     return b"RIFF" + struct.pack("<I", int(rng.choice([len(inner), *LIES]))) + inner
 
 
+def of_rate(rng: np.random.Generator) -> bytes:
+    """A whole, short file at any sample rate: what it has in common with another rate is mostly nothing."""
+    if rng.random() < 0.2:
+        rate = int(rng.choice(RATES))
+    else:  # as many low ones as high ones
+        rate = int(np.exp(rng.uniform(np.log(1000), np.log(768_000))))
+    wave = rng.normal(0, 0.1, (int(rate * rng.uniform(0.4, 1.5)), int(rng.choice([1, 2]))))
+    return write(wave.astype(np.float32), rate, str(rng.choice(["WAV", "AIFF", "AU"])), "PCM_16")
+
+
 def damaged(content: bytes, rng: np.random.Generator) -> bytes:
     """A file after one to three accidents."""
     made = bytearray(content)
@@ -104,6 +117,8 @@ def hostile(count: int, *, seed: int) -> Iterator[bytes]:
             yield of_samples(rng)
         elif number % 10 == 5:
             yield of_header(rng)
+        elif number % 10 == 7:
+            yield of_rate(rng)
         else:
             yield damaged(whole[number % len(whole)], rng)
 
@@ -116,8 +131,9 @@ def try_all(count: int, *, seed: int) -> dict:
     found, slowest, other = Counter(), 0.0, []
     for number, content in enumerate(hostile(count, seed=seed)):
         began = time.perf_counter()
+        heard = predictor.card.config.audio.replace(resampler=WAYS[number // 10 % 2])
         try:
-            shares = predictor.predict(content, name="clip").probabilities
+            shares = predictor.predict_waveform(load(content, heard, name="clip")).probabilities
             found["predicted" if abs(sum(shares.values()) - 1) < 1e-3 else "nonsense"] += 1
         except MerError as error:
             found["refused" if "\n" not in str(error) else "nonsense"] += 1

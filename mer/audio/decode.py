@@ -1,24 +1,20 @@
 """From a file, or the bytes of one, to windows of mono audio. The only file that decodes.
 
 A waveform here is float32 in [-1, 1], shape (samples,). libsndfile decodes WAV, FLAC, Ogg, MP3, AIFF
-and AU; torchaudio resamples (windowed sinc interpolation, Smith, "Digital Audio Resampling", 1984).
+and AU; `mer.audio.resampling` changes the sample rate.
 """
 
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import blake2b
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 import soundfile
-import torch
-import torch.nn.functional as F
-import torchaudio
 
-from mer.audio.signal import Band, bands
+from mer.audio.resampling import resample
 from mer.audio.waveforms import (
     MAX_CHANNELS,
     MAX_FRAMES,
@@ -43,7 +39,6 @@ __all__ = [
     "beginning",
     "decode",
     "load",
-    "resample",
     "window_starts",
     "windows",
 ]
@@ -51,7 +46,6 @@ __all__ = [
 Source = str | PathLike | bytes  # a path, or the bytes of a file
 
 AT_ONCE = 2**24  # samples over all channels that are read in one go; a header may lie about their number
-MANY_PHASES = 32
 MOST_SAMPLES = 2**32
 DAY = 86_400.0  # s
 
@@ -180,8 +174,9 @@ def _check_header(file: soundfile.SoundFile, name: str, max_seconds: float) -> N
 def beginning(content: bytes, seconds: float) -> bytes:
     """The first seconds of a recording as a WAV file, or the recording itself if it is no longer.
 
-    What cannot be decoded is handed back as it is, for `decode` to say why. Raises AudioError for what is not
-    bytes, ConfigError for `seconds` out of range.
+    What cannot be decoded is handed back as it is, for `decode` to say why; so is what would take more than
+    128 MB, which `decode` reads in blocks. Raises AudioError for what is not bytes, ConfigError for `seconds`
+    out of range.
     """
     seconds = as_number(seconds, "seconds", low=0, high=MAX_SECONDS, unit=" s")
     if not isinstance(content := as_source(content), bytes):
@@ -191,9 +186,10 @@ def beginning(content: bytes, seconds: float) -> bytes:
             low, high = RATE_RANGE
             if not (low <= file.samplerate <= high and file.channels <= MAX_CHANNELS):
                 return content
-            if file.frames <= seconds * file.samplerate:
+            rate, wanted = file.samplerate, int(seconds * file.samplerate)
+            if file.frames <= wanted or wanted * file.channels > 4 * AT_ONCE:
                 return content
-            samples, rate = file.read(int(seconds * file.samplerate), dtype="int16"), file.samplerate
+            samples = file.read(wanted, dtype="int16")
     except (soundfile.LibsndfileError, OSError, RuntimeError, TypeError):
         return content
     cut = io.BytesIO()
@@ -201,41 +197,12 @@ def beginning(content: bytes, seconds: float) -> bytes:
     return cut.getvalue()
 
 
-@lru_cache(maxsize=16)
-def _resampler(rate: int, target: int) -> torchaudio.transforms.Resample:
-    return torchaudio.transforms.Resample(rate, target)
-
-
-@lru_cache(maxsize=16)
-def _phases(rate: int, target: int) -> tuple[Band, ...]:
-    """The filters of torchaudio, (phases, taps): from 44.1 to 16 kHz 14 of 15 taps of a phase are zero."""
-    return bands(_resampler(rate, target).kernel[:, 0])
-
-
-def resample(waveform: np.ndarray, *, rate: int, target: int) -> np.ndarray:
-    """Bring a waveform of shape (samples,) from `rate` to `target` Hz.
-
-    What torchaudio's Resample does, to rounding; in a quarter of its time where the filter has many phases.
-    """
-    if rate == target:
-        return waveform
-    with torch.inference_mode():
-        transform, wave = _resampler(rate, target), torch.from_numpy(waveform)
-        step, phases = (hertz // transform.gcd for hertz in (rate, target))
-        if phases < MANY_PHASES:
-            return transform(wave).numpy()
-        padded = F.pad(wave, (transform.width, transform.width + step))
-        frames = padded.unfold(0, transform.kernel.shape[-1], step)  # a view; each gives one sample a phase
-        made = [frames[:, first : first + band.shape[1]] @ band.T for first, band in _phases(rate, target)]
-        return torch.cat(made, dim=1).flatten()[: -(-phases * len(wave) // step)].numpy()
-
-
 def load(
     source: Source, config: AudioConfig, *, name: str | None = None, max_seconds: float = MAX_SECONDS
 ) -> np.ndarray:
     """Decode and resample: waveform of shape (samples,) at `config.sample_rate`. Raises AudioError."""
     audio = decode(source, name=name, max_seconds=max_seconds)
-    return resample(audio.waveform, rate=audio.rate, target=config.sample_rate)
+    return resample(audio.waveform, rate=audio.rate, audio=config, checked=True)
 
 
 def _window_samples(config: AudioConfig) -> int:

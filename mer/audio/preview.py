@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mer.audio.decode import Audio, Source, decode, resample, window_starts, windows
+from mer.audio.decode import Audio, Source, decode, window_starts, windows
 from mer.audio.mel import Standardizer, images, log_mel
+from mer.audio.resampling import resample
 from mer.audio.waveforms import as_whole
 from mer.config.sections import AudioConfig, MelConfig
 
@@ -61,7 +62,7 @@ def steps(
     """
     window = as_whole(window, "window", low=0, high=MOST_WINDOWS)
     raw = decode(source, name=name)
-    resampled = resample(raw.waveform, rate=raw.rate, target=audio.sample_rate)
+    resampled = resample(raw.waveform, rate=raw.rate, audio=audio)
     starts = window_starts(len(resampled), audio)
     number = min(window, len(starts) - 1)
     cut = list(windows(resampled, audio, checked=True))[number]

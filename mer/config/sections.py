@@ -22,6 +22,7 @@ __all__ = [
 ]
 
 MAX_SEED = 2**32 - 1
+_FIRST_RESAMPLER = ("resampler", "sinc")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,9 @@ class AudioConfig(Section):
     hop_seconds: float = setting(5.0, "Step from one window to the next, s.", low=0.1, high=60)
     pad: Literal["zero", "repeat"] = setting("zero", "How a clip shorter than a window is filled up.")
     only_first: bool = setting(False, "Use the first window of each clip alone; the rest is never heard.")
+    resampler: Literal["soxr", "sinc"] = setting(
+        "soxr", "How the sample rate is changed: soxr, or sinc as in older runs, which lets aliases through."
+    )
 
     def __post_init__(self) -> None:
         Section.__post_init__(self)
@@ -41,6 +45,18 @@ class AudioConfig(Section):
                 f"hop_seconds={self.hop_seconds} would skip audio; "
                 f"it must not exceed window_seconds={self.window_seconds}"
             )
+
+    def to_key(self) -> dict[str, Any]:
+        """The settings under which what is made of sound is kept.
+
+        "sinc" is left out: it was the only way before there was a choice, and its keys are to stay.
+        """
+        return {name: value for name, value in self.to_dict().items() if (name, value) != _FIRST_RESAMPLER}
+
+    @classmethod
+    def from_key(cls, data: dict[str, Any]) -> Self:
+        """The inverse of `to_key`; raises ConfigError."""
+        return cls.from_dict(dict([_FIRST_RESAMPLER]) | data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

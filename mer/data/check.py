@@ -162,7 +162,8 @@ def _once(pairs: list[tuple[Clip, Facts]]) -> tuple[list[tuple[Clip, Facts]], li
 def _fingerprint(path: Path) -> Any:
     from mer.data.similarity import fingerprint  # imports librosa, which takes a second
 
-    return fingerprint(load(path, AudioConfig()), AudioConfig().sample_rate)
+    audio = AudioConfig(resampler="sinc")  # for ever: were groups to change, so would splits
+    return fingerprint(load(path, audio), audio.sample_rate)
 
 
 def group_by_sound(report: Report, *, workers: int | None = None, progress: Notify | None = None) -> Report:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mer.data.cache.controls import entry
-from mer.data.cache.descriptors import SETTINGS, SIZE, describe
+from mer.data.cache.descriptors import SIZE, describe, settings
 from mer.data.splits import Split, partition
 from mer.experiments.prepared import Material
 from mer.metrics.predictions import score_rows
@@ -70,7 +70,9 @@ def _key(material: Material, split: Split) -> str:
     tested, learned = set(split.test), {*split.train, *split.validation}
     songs = material.groups(range(len(clips)))
     rows = sorted((clips[i].id, heard[i], clips[i].label, songs[i], i in tested) for i in tested | learned)
-    return blake2b(json.dumps([VERSION, SETTINGS, rows]).encode(), digest_size=12).hexdigest()
+    return blake2b(
+        json.dumps([VERSION, settings(material.config.audio), rows]).encode(), digest_size=12
+    ).hexdigest()
 
 
 def _kept(place: Path, clips: list[str]) -> Rows | None:
@@ -90,6 +92,7 @@ def _probabilities(material: Material, split: Split, notify: Notify) -> np.ndarr
     sound = describe(
         material.store,
         clips,
+        audio=material.config.audio,
         control=material.control,
         progress=lambda done, total: notify("statistics for the SVM", done, total),
     )

@@ -124,9 +124,13 @@ def _require_alike(members: Sequence[Run], cards: Sequence[Card]) -> None:
             raise RunError(f"{pair} have other classes ({' against '.join(names)}); {remedy}")
         if test_key(run) is None or test_key(run) != test_key(first):
             raise RunError(f"{pair} were not tested on the same clips; {remedy}")
-        rates = [part.config.audio.sample_rate for part in (card, own)]
-        if len(set(rates)) > 1:
-            raise RunError(f"{pair} hear {rates[0]} and {rates[1]} Hz; join runs of the same sample rate")
+        one, other = (part.config.audio for part in (card, own))
+        if one.sample_rate != other.sample_rate:
+            rates = f"{one.sample_rate} and {other.sample_rate} Hz"
+            raise RunError(f"{pair} hear {rates}; join runs of the same sample rate")
+        if one.resampler != other.resampler:
+            ways = f"{one.resampler} and {other.resampler}"
+            raise RunError(f"{pair} resample by {ways}; join runs of one kind, or train one again")
 
 
 def _answers(runs: RunStore, run: Run) -> list[Row]:

@@ -17,11 +17,11 @@ import numpy as np
 import soundfile
 import torch
 
-from mer.audio.decode import decode, resample, window_starts
+from mer.audio.decode import load, window_starts
 from mer.audio.mel import Standardizer, images
 from mer.audio.transforms import EvalTransform, TrainTransform
-from mer.config.sections import Config
-from mer.data.cache.descriptors import LONGEST, RATE, SIZE, descriptors
+from mer.config.sections import AudioConfig, Config
+from mer.data.cache.descriptors import LONGEST, RATE, SIZE, descriptors, settings
 from mer.data.windows import WindowSet
 from mer.experiments.baseline import ENOUGH, fitted
 from mer.models.build import configured_classifier
@@ -85,7 +85,7 @@ def estimate(
     training = _training(config, _windows(config, clip_seconds))
     if not config.split.baseline:
         return Estimate(preparing, training)
-    describing = _describing(clip_seconds if undescribed is None else undescribed)
+    describing = _describing(config.audio, clip_seconds if undescribed is None else undescribed)
     return Estimate(preparing, training, describing + _fitting(config, len(clip_seconds)))
 
 
@@ -95,13 +95,13 @@ def _windows(config: Config, clip_seconds: Sequence[float]) -> int:
 
 
 def _preparing(config: Config, clip_seconds: Sequence[float]) -> float:
-    key = ["prepare", config.audio.to_dict(), config.mel.to_dict()]
+    key = ["prepare", config.audio.to_key(), config.mel.to_dict()]
     second, window = _kept(key, partial(_time_clip, config))
     return _shared(sum(clip_seconds) * second + _windows(config, clip_seconds) * window, len(clip_seconds))
 
 
-def _describing(clip_seconds: Sequence[float]) -> float:
-    (second,) = _kept(["describe"], _time_description)
+def _describing(audio: AudioConfig, clip_seconds: Sequence[float]) -> float:
+    (second,) = _kept(["describe", settings(audio)], partial(_time_description, audio))
     return _shared(sum(min(seconds, LONGEST) for seconds in clip_seconds) * second, len(clip_seconds))
 
 
@@ -168,10 +168,10 @@ def _kept(key: list, measure: Callable[[], Sequence[float]]) -> Sequence[float]:
 
 def _time_clip(config: Config) -> tuple[float, float]:
     """Seconds that decoding takes per second of sound, and the image of one window."""
-    content, rate = _example(), config.audio.sample_rate
-    waveform = _decoded(content, rate)
+    content = _example()
+    waveform = load(content, config.audio)
     count = len(window_starts(len(waveform), config.audio))
-    decoding = _seconds(lambda: _decoded(content, rate)) / EXAMPLE[2]
+    decoding = _seconds(lambda: load(content, config.audio)) / EXAMPLE[2]
     return decoding, _seconds(lambda: images(waveform, audio=config.audio, mel=config.mel)) / count
 
 
@@ -184,14 +184,10 @@ def _example() -> bytes:
     return file.getvalue()
 
 
-def _decoded(content: bytes, rate: int) -> np.ndarray:
-    return resample(decode(content).waveform, rate=EXAMPLE[0], target=rate)
-
-
-def _time_description() -> tuple[float]:
+def _time_description(audio: AudioConfig) -> tuple[float]:
     """Seconds that a clip's descriptors take per second of sound, with decoding."""
-    content = _example()
-    return (_seconds(lambda: descriptors(_decoded(content, RATE))) / EXAMPLE[2],)
+    content, heard = _example(), audio.replace(sample_rate=RATE)
+    return (_seconds(lambda: descriptors(load(content, heard))) / EXAMPLE[2],)
 
 
 def _time_svm() -> tuple[float, float]:

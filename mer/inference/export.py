@@ -51,9 +51,10 @@ class Portable(nn.Module):
 def convert(checkpoint: str | PathLike, out: str | PathLike) -> dict[str, Any]:
     """Write `out`, as ONNX (`.onnx`) or a program of torch.export (`.pt2`), held against the checkpoint.
 
-    Returns {file, size, classes, sample_rate, window_seconds, difference}: the largest of a probability, on
-    noises. Raises CheckpointError for an ensemble, for a network without an evaluation mode or of
-    ImageNet's outputs, for another suffix, or where the difference is over 0.001: then nothing is written.
+    Returns {file, size, classes, sample_rate, resampler, window_seconds, difference}: the largest of a
+    probability, on noises. Raises CheckpointError for an ensemble, for a network without an evaluation mode
+    or of ImageNet's outputs, for another suffix, or where the difference is over 0.001: then nothing is
+    written.
     """
     checkpoint, out = as_path(checkpoint, "checkpoint"), as_path(out, "out")
     writers: dict[str, Callable[..., Callable]] = {".onnx": _onnx, ".pt2": _program}
@@ -68,6 +69,7 @@ def convert(checkpoint: str | PathLike, out: str | PathLike) -> dict[str, Any]:
     about = {
         "classes": list(card.classes),
         "sample_rate": card.config.audio.sample_rate,
+        "resampler": card.config.audio.resampler,
         "window_seconds": card.config.audio.window_seconds,
     }
     with atomic_path(out) as temporary:

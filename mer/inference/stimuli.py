@@ -22,7 +22,10 @@ import soundfile
 
 import mer
 from mer.audio.decode import Source, decode
+from mer.audio.resampling import resample
 from mer.audio.waveforms import as_number, as_whole
+from mer.config.sections import AudioConfig
+from mer.data.cache.descriptors import LONGEST
 from mer.data.clips import Clip, Dataset
 from mer.models.card import WEIGHTS, load_card, member_folders
 from mer.utils.csv import as_csv
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["PEAK", "Stimulus", "candidates", "common_loudness", "export", "match", "measure"]
 
 PEAK = -1.0  # dBFS
+HIGHEST = 48_000  # Hz; the memory that the tempo takes grows with the square of the rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +119,18 @@ def _measured(chosen: list[Stimulus]) -> list[Stimulus]:
 
 
 def measure(path: Source) -> tuple[float, float, float, float]:
-    """Seconds, LUFS, dBFS and beats per minute of a file; raises AudioError if it cannot be read."""
+    """Seconds, LUFS, dBFS and beats per minute of a file, the last of its first 120 s.
+
+    Raises AudioError if it cannot be read.
+    """
     import librosa  # these two take a second to import
     import pyloudnorm
 
     audio = decode(path)
-    loudness = pyloudnorm.Meter(audio.rate).integrated_loudness(audio.waveform.astype(float))
-    tempo = librosa.feature.tempo(y=audio.waveform, sr=audio.rate)
+    rate = min(audio.rate, HIGHEST)
+    wave = resample(audio.waveform, rate=audio.rate, audio=AudioConfig(sample_rate=rate))
+    loudness = pyloudnorm.Meter(rate).integrated_loudness(wave.astype(float))
+    tempo = librosa.feature.tempo(y=wave[: int(LONGEST * rate)], sr=rate)
     peak = 20 * np.log10(np.abs(audio.waveform).max())
     return audio.seconds, float(loudness), float(peak), float(tempo[0])
 

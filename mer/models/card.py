@@ -171,6 +171,7 @@ def _card_from(data: Any, path: Path) -> Card:
     if not isinstance(data, dict):
         raise CheckpointError(f"{path} holds no object; export the checkpoint again")
     data = upgraded("card", data, data.get("format"), where=str(path), error=CheckpointError)
+    data |= {"format": FORMAT}
     for problem in _problems(data):
         raise CheckpointError(f"{path}: {problem}; export the checkpoint again")
     unknown = set(data) - set(Card.__dataclass_fields__)
@@ -205,13 +206,15 @@ def load_card(folder: str | PathLike) -> Card:
 
 def _require_fit(member: Card, card: Card, place: Path) -> None:
     """Raise CheckpointError unless a network can be a member of the ensemble with that card."""
-    own, rate = (part.config.audio.sample_rate for part in (member, card))
+    own, whole = (part.config.audio for part in (member, card))
     if member.members:
         problem = "it is an ensemble itself, where only networks may be"
     elif member.classes != card.classes:
         problem = f"its classes {reprlib.repr(list(member.classes))} are not the ensemble's"
-    elif own != rate:
-        problem = f"it hears {own} Hz where the ensemble hears {rate} Hz"
+    elif own.sample_rate != whole.sample_rate:
+        problem = f"it hears {own.sample_rate} Hz where the ensemble hears {whole.sample_rate} Hz"
+    elif own.resampler != whole.resampler:
+        problem = f"it resamples by {own.resampler} where the ensemble does by {whole.resampler}"
     else:
         return
     raise CheckpointError(f"{place}: {problem}; make the ensemble again")
@@ -259,6 +262,7 @@ def _what_it_is(card: Card) -> list[str]:
     network = f"{train.backbone}, {head}, {trained} trained, started from: {train.weights}"
     size = f"{data.get('clips')} clips, {data.get('songs')} songs"
     audio = f"{card.config.audio.window_seconds:g} s windows at {card.config.audio.sample_rate} Hz"
+    audio += f" ({card.config.audio.resampler})"
     audio += ", the first of each clip alone" if card.config.audio.only_first else ""
     about = [
         f"- classes: {', '.join(card.classes)}",

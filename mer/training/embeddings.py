@@ -104,7 +104,7 @@ class KeptEmbeddings:
         standardizer = transform.standardizer
         settings = {
             "version": VERSION,
-            "audio": audio.to_dict(),
+            "audio": audio.to_key(),
             "mel": mel.to_dict(),
             "standardizer": "window" if standardizer.per_window else list(standardizer.to_dict().values()),
             "backbone": model.backbone.name,

@@ -12,24 +12,30 @@ from mer.utils.errors import MerError
 
 __all__ = ["CURRENT", "STEPS", "upgraded"]
 
+CURRENT = {"card": 2, "run": 2, "state": 1, "library": 2}
+# Settings that cards and runs of format 1 lack, and what they meant: section -> name -> value.
+FIRST_SETTINGS: dict[str, dict[str, Any]] = {
+    "audio": {"resampler": "sinc"},
+    "split": {"validation_from": "rest"},
+}
 
-def _settings_of_format_1(data: dict[str, Any]) -> dict[str, Any]:
-    """A card or what was asked of a run, with what format 1 meant by settings that it did not have."""
-    meant = {"split": {"validation_from": "rest"}}
-    config = data.get("config")
+
+def _with_first_settings(data: Any) -> Any:
+    """A card or a run's spec with the settings that format 1 lacked; anything else stays as it is."""
+    config = data.get("config") if isinstance(data, dict) else None
     if not isinstance(config, dict):
         return data
-    filled = {
-        name: meant[name] | part for name, part in config.items() if name in meant and type(part) is dict
-    }
-    return data | {"config": config | filled}
+    filled = dict(config)
+    for section, values in FIRST_SETTINGS.items():
+        if isinstance(own := config.get(section, {}), dict):
+            filled[section] = values | own
+    return data | {"config": filled}
 
 
-CURRENT = {"card": 2, "run": 2, "state": 1, "library": 2}
 # (kind, format) -> what makes the next format of it
 STEPS: dict[tuple[str, int], Callable[[Any], Any]] = {
-    ("card", 1): _settings_of_format_1,
-    ("run", 1): _settings_of_format_1,
+    ("card", 1): _with_first_settings,
+    ("run", 1): _with_first_settings,
     ("library", 1): lambda rows: {"entries": rows},
 }
 

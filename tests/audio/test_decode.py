@@ -3,13 +3,11 @@
 import numpy as np
 import pytest
 import soundfile
-import torch
-import torchaudio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mer.audio import decode as audio_module
-from mer.audio.decode import Audio, beginning, decode, load, resample
+from mer.audio.decode import Audio, beginning, decode, load
 from mer.config.sections import AudioConfig
 from mer.utils.errors import AudioError
 
@@ -321,21 +319,6 @@ def test_the_content_hash_of_clipped_floats_is_stable(sound):
     assert Audio(loud, 16_000, 1).content_hash() == Audio(np.clip(loud, -1, 1), 16_000, 1).content_hash()
 
 
-# Resampling
-
-
-def test_resampling_to_the_same_rate_changes_nothing(sound):
-    wave = sound.noise()
-    assert resample(wave, rate=16_000, target=16_000) is wave
-
-
-def test_resampling_keeps_what_both_rates_can_hold_and_nothing_else(sound):
-    kept = resample(sound.tone(3000, rate=44_100), rate=44_100, target=16_000)
-    lost = resample(sound.tone(12_000, rate=44_100), rate=44_100, target=16_000)
-    assert kept[500:-500] == pytest.approx(sound.tone(3000)[500:-500], abs=0.01)
-    assert np.abs(lost[500:-500]).max() < 0.005  # -40 dB: no alias at 4 kHz
-
-
 # --- the beginning of a recording --------------------------------------------------------------------
 
 
@@ -354,13 +337,3 @@ def test_a_recording_that_is_short_enough_stays_as_it_is(tmp_path, sound, write_
 @pytest.mark.parametrize("content", [b"", b"RIFF", b"no sound at all" * 99])
 def test_what_cannot_be_decoded_is_handed_back_for_decode_to_refuse(content):
     assert beginning(content, 2.0) == content
-
-
-@pytest.mark.parametrize("rate", [8000, 11_025, 22_050, 32_000, 44_100, 48_000, 96_000, 44_056])
-@pytest.mark.parametrize("samples", [8000, 12_345, 50_007])
-def test_resampling_is_torchaudios_whatever_the_way(rate, samples, sound):
-    wave = sound.noise(samples / rate, rate=rate)
-    expected = torchaudio.transforms.Resample(rate, 16_000)(torch.from_numpy(wave)).numpy()
-    found = resample(wave, rate=rate, target=16_000)
-    assert found.shape == expected.shape
-    assert np.abs(found - expected).max() < 1e-6

@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as nst
 from mer.audio import decode as audio
 from mer.audio import mel as features
 from mer.audio import preview, quality, waveforms
+from mer.audio.resampling import resample
 from mer.config.sections import AudioConfig, MelConfig
 from mer.data.cache import descriptors
 from mer.inference import ensemble as ensembles
@@ -39,6 +40,7 @@ WAVEFORMS = {  # every entry point that takes samples
     "predict_waveform": LISTENER.predict_waveform,
     "windows of a predictor": lambda sound: list(LISTENER.windows(sound, [0])),
     "log_mel": partial(features.log_mel, sample_rate=RATE, config=MEL),
+    "resample": partial(resample, rate=8000, audio=AUDIO),
     "images": partial(features.images, audio=AUDIO, mel=MEL),
     "windows": lambda sound: list(audio.windows(sound, AUDIO)),
     "remarks": partial(quality.remarks, sample_rate=RATE),
@@ -284,6 +286,7 @@ def test_the_beginning_is_taken_of_bytes_alone(clip):
 
 NUMBERS = {
     "sample_rate of log_mel": lambda n: features.log_mel(wave(), sample_rate=n, config=MEL),
+    "rate of resample": lambda n: resample(wave(), rate=n, audio=AUDIO),
     "sample_rate of LogMel": lambda n: features.LogMel(n, MEL),
     "sample_rate of remarks": lambda n: quality.remarks(wave(), sample_rate=n),
     "sample_rate of divide": lambda n: masking.divide(wave(), MASK, sample_rate=n, config=MEL),

@@ -264,6 +264,10 @@ def test_members_must_know_the_same_classes_and_hear_the_same_rate(two, member):
     shutil.copytree(member(3, sample_rate=8000), two / "member-2")
     with pytest.raises(CheckpointError, match="it hears 8000 Hz where the ensemble hears 4000 Hz"):
         load_card(two)
+    shutil.rmtree(two / "member-2")
+    shutil.copytree(member(4, resampler="sinc"), two / "member-2")
+    with pytest.raises(CheckpointError, match="it resamples by sinc where the ensemble does by soxr"):
+        load_card(two)
 
 
 def test_damaged_weights_of_a_member_are_refused_when_it_is_opened(two):

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +24,7 @@ from mer.utils.errors import AudioError, ConfigError, DataError
 from tests.tiny_backbone import tiny_card, tiny_config, tiny_fit, tiny_zoo
 
 CLASSES = ("Happy", "Sad")
+ROOT = Path(__file__).parents[2]
 RATE = 16_000
 
 
@@ -68,6 +71,31 @@ def test_only_clips_on_which_all_models_and_the_label_agree_are_candidates(beats
     assert found.agreement == pytest.approx(0.8)
     assert found.seconds == pytest.approx(4)
     assert 20 < found.tempo < 500
+
+
+MEASURED = """
+import sys
+from pathlib import Path
+from mer.inference.stimuli import measure
+from tests.memory import peak
+usual, fast = map(Path, sys.argv[1:])
+measure(usual)
+before = peak()
+measure(fast)
+print(peak() - before)
+"""
+
+
+@pytest.mark.slow
+def test_a_stimulus_of_the_highest_rate_is_measured_in_little_memory(tmp_path, sound, write_audio):
+    """Memory for its tempo once grew with the square of the rate: to 4 GB for five seconds."""
+    paths = [
+        write_audio(tmp_path / f"{rate}.wav", sound.tone(440, 3.0, rate=rate), rate)
+        for rate in (48_000, 768_000)
+    ]
+    command = [sys.executable, "-W", "ignore", "-c", MEASURED, *map(str, paths)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 300
 
 
 def test_a_label_that_is_none_of_the_classes_has_no_say(beats):

@@ -12,6 +12,7 @@ from mer.config.presets import PRESETS
 from mer.config.sections import Config
 from mer.models.card import CARD, MAX_CARD, WEIGHTS, Card, find_checkpoints, load_card, page
 from mer.utils.errors import CheckpointError
+from mer.utils.versions import CURRENT
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints" / "emotify_efficientnet_lite0"
 SCORES = {
@@ -228,7 +229,7 @@ def test_the_page_says_what_the_network_is_and_how_good(card):
         "- network: efficientnet_lite0, head avg, only the head trained, started from: imagenet",
         "- classes: Sad, Happy, शांत",
         "- data: MER500, 494 clips, 90 songs; licence: CC BY",
-        "- input: 10 s windows at 16000 Hz, 224 mel bands",
+        "- input: 10 s windows at 16000 Hz (soxr), 224 mel bands",
         "- test, by song: 75% (95% interval 40% to 93%)",
         "- test, by clip: 50% (95% interval 25% to 75%)",
         "- macro-F1: 40% (95% interval 20% to 60%)",
@@ -289,7 +290,7 @@ def test_notes_end_the_page(card):
 
 
 def test_the_default_card_has_the_format_that_is_read():
-    assert Card(classes=("a", "b"), config=Config(), normalization={}).format == 2
+    assert Card(classes=("a", "b"), config=Config(), normalization={}).format == CURRENT["card"]
 
 
 # --- cards that lie ---------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from collections import Counter
+from math import gcd
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +61,13 @@ def test_a_recording_that_claims_a_rate_of_two_gigahertz_is_not_read():
         decode(bytes(content))
 
 
+def test_a_recording_whose_beginning_would_fill_the_memory_is_not_cut(monkeypatch):
+    content = write(np.zeros((32_000, 2), np.float32), 16_000, "FLAC", "PCM_16")
+    assert beginning(content, 1.0) != content
+    monkeypatch.setattr(audio, "AT_ONCE", 16_000 * 2 // 4 - 1)
+    assert beginning(content, 1.0) == content
+
+
 ONE_HOUR = """
 import io, numpy, soundfile
 from mer.audio.decode import decode
@@ -86,14 +95,39 @@ def test_an_hour_of_silence_in_half_a_megabyte_takes_its_own_samples_and_little_
     assert samples < float(megabytes) < 1.25 * samples
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_ten_thousand_broken_files_are_each_predicted_or_refused():
-    command = [sys.executable, "-m", "tests.hostile_audio", "10000"]
+def test_files_of_any_sample_rate_are_drawn():
+    rates = Counter(rate for content in hostile(200, seed=2) if (rate := rate_of(content)))
+    assert len([rate for rate in rates if gcd(rate, 16_000) == 1]) > 3
+
+
+def rate_of(content):
+    """The sample rate of a file, if it can be decoded."""
+    try:
+        return decode(content).rate
+    except AudioError:
+        return None
+
+
+def tried(count, seed):
+    """What became of so many files, in a process of its own; within the bounds of docs/reliability.md."""
+    command = [sys.executable, "-m", "tests.hostile_audio", str(count), "--seed", str(seed)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout.splitlines()[-1])
     assert (found["other"], found["nonsense"]) == ([], 0)
-    assert found["predicted"] + found["refused"] == found["files"] == 10_000
-    assert min(found["predicted"], found["refused"]) > 2000
+    assert found["predicted"] + found["refused"] == found["files"] == count
     assert found["slowest"] < 10
-    assert found["peak"] < 1500
+    assert found["peak"] < 1200
+    return found
+
+
+def test_broken_files_are_each_predicted_or_refused_in_little_memory():
+    """A tenth of them are whole but of an odd sample rate, of which one filled the memory once."""
+    found = tried(60, seed=99)
+    assert min(found["predicted"], found["refused"]) > 10
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_ten_thousand_broken_files_are_each_predicted_or_refused():
+    found = tried(10_000, seed=0)
+    assert min(found["predicted"], found["refused"]) > 2000

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 OLDER = ROOT / "tests" / "golden" / "older"
 
 
-def newer(what, number, up_to):
+def newer(what, number=3, up_to=2):
     return rf"{what} was made by a newer mer \(format {number}; this one reads up to {up_to}\); update mer$"
 
 
@@ -76,6 +76,7 @@ def test_the_first_mer_s_card_is_read(changes, checkpoint):
     card = load_card(checkpoint(**changes))
     assert (card.classes, card.config.mel.n_fft, card.temperature) == (("Happy", "Sad"), 2048, 1.0)
     assert card.config.train.standardize == "training"  # a setting it had not
+    assert card.config.audio.resampler == "sinc"  # nor this, which was the only way
     assert card.config.split.validation_from == "rest"  # what it did then, which is not the default now
     assert card.format == CURRENT["card"]
 
@@ -87,7 +88,9 @@ def test_a_newer_card_is_refused_in_one_line(checkpoint):
 
 @pytest.mark.parametrize("folder", sorted(p.parent for p in ROOT.glob("checkpoints/*/card.json")), ids=str)
 def test_the_shipped_cards_are_read(folder):
-    assert load_card(folder).format == CURRENT["card"]
+    card = load_card(folder)
+    assert card.format == CURRENT["card"]
+    assert card.config.audio.resampler == "sinc"  # as they were trained
 
 
 # The library
@@ -184,7 +187,8 @@ def test_an_older_database_is_copied_and_brought_up_to_date(older_home):
     assert (run.id, run.name, run.status, run.metrics) == (RUN, "old", "stopped", {"train_loss": 0.5})
     run.require_readable()
     config = Spec.from_dict(run.spec).config
-    assert (config.mel.n_fft, config.split.validation_from) == (2048, "rest")
+    assert (config.mel.n_fft, config.audio.resampler) == (2048, "sinc")
+    assert config.split.validation_from == "rest"
     assert schema_of(older_home / "mlflow.db") == schema.SCHEMA
     assert schema_of(older_home / "mlflow.db.before-acf3f17fdcc7") == "acf3f17fdcc7"
 

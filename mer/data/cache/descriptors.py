@@ -8,6 +8,7 @@ a review", ACM TIST, 2012). librosa computes all of it from one spectrum, but fo
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -20,9 +21,9 @@ from mer.data.cache.controls import entry, stand_in
 from mer.data.cache.store import VERSION, FeatureStore
 from mer.utils.parallel import Progress, process_map
 
-__all__ = ["LONGEST", "RATE", "SETTINGS", "SIZE", "count_onsets", "describe", "descriptors", "undescribed"]
+__all__ = ["LONGEST", "RATE", "SIZE", "count_onsets", "describe", "descriptors", "settings", "undescribed"]
 
-SETTINGS = {"version": VERSION, "descriptors": 1}  # raise it when the numbers change
+_SETTINGS = {"version": VERSION, "descriptors": 1}  # raise it when the numbers change
 RATE = 22_050  # Hz, whatever the network hears
 
 _N_FFT = 2048
@@ -89,10 +90,16 @@ def count_onsets(strength: np.ndarray) -> int:
     return count
 
 
+def settings(audio: AudioConfig) -> dict[str, Any]:
+    """Under which descriptors of a run with these settings are kept; of them only `resampler` counts."""
+    return _SETTINGS | {name: value for name, value in audio.to_key().items() if name == "resampler"}
+
+
 def describe(
     store: FeatureStore,
     clips: Sequence[tuple[Path, str]],
     *,
+    audio: AudioConfig,
     control: str = "none",
     workers: int | None = None,
     progress: Progress | None = None,
@@ -100,20 +107,23 @@ def describe(
     """Descriptors of clips, given as path and hash of the file: float32 (clips, 229).
 
     What the store has is taken from there; the rest is worked out by processes and kept. Raises AudioError
-    if a clip cannot be read any more. With a `control`, those of what stands in for it.
+    if a clip cannot be read any more. With a `control`, those of what stands in for it. Of
+    `audio` only `resampler` counts.
     """
-    shelf = Shelf.of(store.root / "descriptors", SETTINGS)
+    shelf = Shelf.of(store.root / "descriptors", settings(audio))
     found = [_kept(shelf.path(entry(control, file_hash))) for _, file_hash in clips]
     missing = [clip for clip, row in zip(clips, found, strict=True) if row is None]
-    make = partial(_make, store, shelf, control)
+    make = partial(_make, store, shelf, audio.replace(sample_rate=RATE), control)
     made = iter(process_map(make, missing, workers=workers, progress=progress))
     shelf.mark_used()
     return np.stack([next(made) if row is None else row for row in found])
 
 
-def undescribed(store: FeatureStore, hashes: Sequence[str], *, control: str = "none") -> list[bool]:
+def undescribed(
+    store: FeatureStore, hashes: Sequence[str], *, audio: AudioConfig, control: str = "none"
+) -> list[bool]:
     """Of each file, by its hash, whether there are no descriptors yet; damage is not looked for."""
-    shelf = Shelf.of(store.root / "descriptors", SETTINGS)
+    shelf = Shelf.of(store.root / "descriptors", settings(audio))
     return [not shelf.path(entry(control, file_hash)).exists() for file_hash in hashes]
 
 
@@ -126,14 +136,16 @@ def _kept(place: Path) -> np.ndarray | None:
     return found if found.shape == (SIZE,) else None
 
 
-def _make(store: FeatureStore, shelf: Shelf, control: str, clip: tuple[Path, str]) -> np.ndarray:
+def _make(
+    store: FeatureStore, shelf: Shelf, audio: AudioConfig, control: str, clip: tuple[Path, str]
+) -> np.ndarray:
     """Work out and keep the descriptors of one clip, unless another process has done it meanwhile."""
     path, file_hash = clip
     place = shelf.path(entry(control, file_hash))
     with store.lock(f"descriptors-{file_hash[:2]}"):
         found = _kept(place)
         if found is None:
-            wave = load(path, AudioConfig(sample_rate=RATE))
+            wave = load(path, audio)
             found = descriptors(stand_in(control, wave, file_hash))
             write_array(place, found)
     return found

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mer.config.sections import AudioConfig
 from mer.data.cache.arrays import ABOUT, is_whole
-from mer.data.cache.descriptors import SETTINGS
+from mer.data.cache.descriptors import settings
 from mer.data.cache.store import VERSION, FeatureStore
 from mer.utils.files import writing
 
@@ -52,7 +53,7 @@ class Part:
         audio, mel = self.settings["audio"], self.settings["mel"]
         images = (
             f"{audio['window_seconds']:g} s every {audio['hop_seconds']:g} s, {audio['sample_rate']} Hz, "
-            f"{mel['n_mels']} bands"
+            f"{mel['n_mels']} bands, {AudioConfig.from_key(audio).resampler}"
         )
         if self.kind == "images":
             return images
@@ -98,7 +99,8 @@ def _settings(kind: str, about: Path) -> dict[str, Any] | None:
     try:
         found = json.loads(about.read_text("utf-8"))
         if kind == "descriptors":
-            return found if found == SETTINGS else None
+            ways = (AudioConfig(resampler=way) for way in ("soxr", "sinc"))
+            return found if found in map(settings, ways) else None
         needed = ("audio", "mel", *(("backbone", "sees", "structure") if kind == "embeddings" else ()))
         return found if found["version"] == VERSION and all(found[name] for name in needed) else None
     except (OSError, ValueError, KeyError, TypeError):

@@ -22,8 +22,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from mer.audio.decode import decode, resample
+from mer.audio.decode import decode
 from mer.audio.mel import images
+from mer.audio.resampling import resample
 from mer.config.sections import AudioConfig, MelConfig
 from mer.data.cache.arrays import ArrayFile, Shelf, is_whole, write_array
 from mer.data.cache.controls import entry, stand_in
@@ -89,7 +90,7 @@ class FeatureStore:
 
     def images(self, audio: AudioConfig, mel: MelConfig) -> Shelf:
         """The shelf of the images with these settings."""
-        settings = {"version": VERSION, "audio": audio.to_dict(), "mel": mel.to_dict()}
+        settings = {"version": VERSION, "audio": audio.to_key(), "mel": mel.to_dict()}
         return Shelf.of(self.root / "images", settings)
 
     def unprepared(
@@ -217,7 +218,7 @@ def _work_out(store: FeatureStore, settings: Settings | None, content: bytes, fi
         facts = Facts(file_hash, clip.seconds, clip.rate, clip.channels, clip.content_hash())
         if settings:
             audio, mel, control = settings
-            wave = resample(clip.waveform, rate=clip.rate, target=audio.sample_rate)
+            wave = resample(clip.waveform, rate=clip.rate, audio=audio, checked=True)
             wave = stand_in(control, wave, file_hash)
             write_array(store._place(file_hash, settings), images(wave, audio=audio, mel=mel, checked=True))
     store._write_facts(facts)

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from mer.audio.decode import decode, resample
+from mer.audio.decode import decode
 from mer.audio.mel import images
+from mer.audio.resampling import resample
 from mer.config.sections import AudioConfig, MelConfig
 from mer.data.clips import PLAN
 from mer.data.shards.layout import open_names, read_json, record, shard_path
@@ -43,7 +44,7 @@ def fill(out: Path, number: int) -> Filled:
     if not (out / PLAN).is_file():
         raise StorageError(f"{out} is not to be seen on {socket.gethostname()}; give a folder that all share")
     plan = read_json(out / PLAN)
-    audio, mel = AudioConfig.from_dict(plan["audio"]), MelConfig.from_dict(plan["mel"])
+    audio, mel = AudioConfig.from_key(plan["audio"]), MelConfig.from_dict(plan["mel"])
     facts = read_facts(out, number)
     if facts is None or not _is_whole(out, number, facts, record(mel.image_size)):
         facts = _make(out, number, plan, audio, mel)
@@ -82,7 +83,7 @@ def _features(content: bytes, audio: AudioConfig, mel: MelConfig) -> tuple[np.nd
     if not content:
         raise AudioError("empty file, 0 bytes")
     clip = decode(content, name="")
-    wave = resample(clip.waveform, rate=clip.rate, target=audio.sample_rate)
+    wave = resample(clip.waveform, rate=clip.rate, audio=audio, checked=True)
     found = images(wave, audio=audio, mel=mel)
     records = np.empty(len(found), record(mel.image_size))
     records["image"] = found

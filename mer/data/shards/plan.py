@@ -58,7 +58,7 @@ def make_plan(
         "label_column": label_column,
         "song_column": song_column,
         "shard_bytes": shard_bytes,
-        "audio": config.audio.to_dict(),
+        "audio": config.audio.to_key(),
         "mel": config.mel.to_dict(),
     }
     if (out / PLAN).is_file():

@@ -173,7 +173,7 @@ class ShardSet:
     @property
     def audio(self) -> AudioConfig:
         """From file to windows."""
-        return AudioConfig.from_dict(self.plan["audio"])
+        return AudioConfig.from_key(self.plan["audio"])
 
     @property
     def mel(self) -> MelConfig:

@@ -66,7 +66,8 @@ def time_needed(entry: Entry, specs: list[Spec]) -> float:
     facts, store, config = report(entry).facts, FeatureStore.default(), specs[0].config
     hashes, control = [fact.file_hash for fact in facts], config.split.control
     unprepared = store.unprepared(hashes, audio=config.audio, mel=config.mel, control=control)
-    missing = [[True] * len(facts), unprepared, undescribed(store, hashes, control=control)]
+    silent = undescribed(store, hashes, audio=config.audio, control=control)
+    missing = [[True] * len(facts), unprepared, silent]
     lengths = [tuple(fact.seconds for fact, new in zip(facts, part, strict=True) if new) for part in missing]
     found = [_estimate(spec.config.to_json(), *lengths) for spec in specs]
     return found[0].preparing + found[0].baseline + sum(one.training for one in found)

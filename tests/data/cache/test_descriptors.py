@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mer.config.sections import AudioConfig
 from mer.data.cache import descriptors as module
 from mer.data.cache.descriptors import SIZE, count_onsets, describe, descriptors
 from mer.data.cache.store import FeatureStore
@@ -12,6 +13,7 @@ from mer.utils.errors import AudioError
 from tests.conftest import chord, noise, silence, tone
 
 RATE = 22_050
+AUDIO = AudioConfig()
 MEL, MFCC, CHROMA = slice(0, 40), slice(40, 60), slice(100, 112)  # of the means over time
 
 
@@ -85,27 +87,35 @@ def store(tmp_path):
 
 
 def test_descriptors_come_in_the_order_of_the_clips(store, clips):
-    found = describe(store, clips)
+    found = describe(store, clips, audio=AUDIO)
     assert found.shape == (3, SIZE)
-    assert (describe(store, clips[::-1]) == found[::-1]).all()
+    assert (describe(store, clips[::-1], audio=AUDIO) == found[::-1]).all()
 
 
 def test_what_is_kept_is_not_worked_out_again(store, clips, monkeypatch):
-    found = describe(store, clips)
+    found = describe(store, clips, audio=AUDIO)
     monkeypatch.setattr(module, "descriptors", None)
-    assert (describe(store, clips) == found).all()
+    assert (describe(store, clips, audio=AUDIO) == found).all()
 
 
 def test_a_damaged_entry_is_made_again(store, clips):
-    found = describe(store, clips)
+    found = describe(store, clips, audio=AUDIO)
     (entry,) = store.root.glob(f"descriptors/*/??/{clips[1][1]}.npy")
     whole = entry.read_bytes()
     entry.write_bytes(whole[:-9] + b"\x00" * 9)
-    assert (describe(store, clips) == found).all()
+    assert (describe(store, clips, audio=AUDIO) == found).all()
     assert entry.read_bytes() == whole
 
 
 def test_a_clip_that_has_gone_is_named(store, clips):
     clips[2][0].unlink()
     with pytest.raises(AudioError, match=r"2\.wav: no such file"):
-        describe(store, clips)
+        describe(store, clips, audio=AUDIO)
+
+
+def test_descriptors_are_of_the_sound_as_the_run_resamples_it(store, clips):
+    older = AudioConfig(resampler="sinc")
+    found, before = (describe(store, clips, audio=audio) for audio in (AUDIO, older))
+    assert (found != before).any()
+    assert (describe(store, clips, audio=older) == before).all()
+    assert module.settings(older) == {"version": 2, "descriptors": 1}, "found where they were always kept"

@@ -10,7 +10,7 @@ import pytest
 from mer.config.sections import AudioConfig, MelConfig
 from mer.data.cache import stamps as stamps_module
 from mer.data.cache.arrays import ABOUT, Shelf, write_array
-from mer.data.cache.descriptors import SETTINGS
+from mer.data.cache.descriptors import settings
 from mer.data.cache.pruning import parts, prune, size
 from mer.data.cache.store import FeatureStore
 
@@ -53,10 +53,10 @@ def test_the_report_names_what_is_there_the_largest_first(store):
         ("images", 3), ("images", 3), ("facts", 3), ("embeddings", 2)
     ]  # fmt: skip
     assert [part.title for part in found] == [
-        "0.5 s every 0.5 s, 16000 Hz, 64 bands",
-        "0.5 s every 0.5 s, 16000 Hz, 32 bands",
+        "0.5 s every 0.5 s, 16000 Hz, 64 bands, soxr",
+        "0.5 s every 0.5 s, 16000 Hz, 32 bands, soxr",
         "what decoding found out",
-        "vgg16 (time), 0.5 s every 0.5 s, 16000 Hz, 32 bands",
+        "vgg16 (time), 0.5 s every 0.5 s, 16000 Hz, 32 bands, soxr",
     ]
     assert found[0].size == sum(p.stat().st_size for p in found[0].folder.rglob("*.npy"))
     assert abs(found[0].used - time.time()) < 60
@@ -171,14 +171,16 @@ def test_everything_goes_if_asked(store, clips):
 
 
 def test_statistics_of_sound_are_named_and_thrown_away_once_they_are_outdated(store, clips):
-    shelf = Shelf.of(store.root / "descriptors", SETTINGS)
-    old = Shelf.of(store.root / "descriptors", SETTINGS | {"descriptors": 0})
-    for kept in (shelf, old):
+    shelf = Shelf.of(store.root / "descriptors", settings(AUDIO))
+    older = Shelf.of(store.root / "descriptors", settings(AUDIO.replace(resampler="sinc")))
+    old = Shelf.of(store.root / "descriptors", settings(AUDIO) | {"descriptors": 0})
+    for kept in (shelf, older, old):
         write_array(kept.path("abc"), np.zeros(3))
         kept.mark_used()
     found = {part.folder: part.title for part in parts(store.root)}
-    assert found[shelf.folder] == "statistics of each clip's sound, for the SVM"
+    assert found[shelf.folder] == found[older.folder] == "statistics of each clip's sound, for the SVM"
     assert found[old.folder] == "of another version"
     prune(store)
     assert shelf.path("abc").exists()
+    assert older.path("abc").exists()
     assert not old.folder.exists()

@@ -36,6 +36,7 @@ OTHER = {  # another value of each setting that sound and images depend on
     "hop_seconds": 4.999999,
     "pad": "repeat",
     "only_first": True,
+    "resampler": "sinc",
     "n_fft": 1025,
     "hop_length": 257,
     "n_mels": 129,
@@ -176,6 +177,17 @@ def test_a_shelf_is_named_as_it_always_was():
     """Of settings written out here: a float is written as Python writes it on any system."""
     settings = {"version": 2, "audio": {"hop_seconds": 0.1, "pad": "zero"}, "mel": {"f_min": 1e-7}}
     assert Shelf.of(Path("images"), settings).folder.name == "dee51df1edea078f"
+
+
+def test_the_images_of_older_runs_are_where_they_were():
+    """Of settings written out here, as they were before a resampler could be chosen."""
+    audio = {"sample_rate": 16000, "window_seconds": 10.0, "hop_seconds": 5.0, "pad": "zero"}
+    settings = {"version": 2, "audio": audio | {"only_first": False}, "mel": DEFAULT.mel.to_dict()}
+    older = DEFAULT.updated(resampler="sinc")
+    assert key(older) == Shelf.of(Path("images"), settings).folder
+    assert key(older) != key(DEFAULT)
+    assert AudioConfig.from_key(older.audio.to_key()) == older.audio
+    assert AudioConfig.from_key(DEFAULT.audio.to_key()) == DEFAULT.audio
 
 
 # Once only

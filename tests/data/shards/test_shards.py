@@ -378,6 +378,15 @@ def test_a_set_of_another_version_is_refused(copied):
         ShardSet.open(copied)
 
 
+def test_a_plan_from_before_there_was_a_choice_is_of_sound_resampled_by_sinc(copied):
+    plan = json.loads((copied / "plan.json").read_text())
+    assert ShardSet.open(copied).audio.resampler == plan["audio"].pop("resampler") == "soxr"
+    write_atomic(copied / "plan.json", json.dumps(plan))
+    older = ShardSet.open(copied).audio
+    assert older.resampler == "sinc"
+    assert older.to_key() == plan["audio"], "so that it can be gone on with"
+
+
 def test_a_shard_cannot_be_made_where_the_folder_is_not(tmp_path):
     with pytest.raises(StorageError, match=r"is not to be seen on .*; give a folder that all share"):
         filling.fill(tmp_path / "nowhere", 0)

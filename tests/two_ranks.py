@@ -11,7 +11,8 @@ import torch
 from mer.audio.transforms import TrainTransform
 from mer.config.sections import AugmentConfig
 from mer.training.distributed import ALONE, Ranks, together
-from mer.training.loop import Callback, Stop, fit
+from mer.training.loop import Callback, fit
+from mer.utils.errors import Stop
 from tests.tiny_backbone import STANDARDIZER, tiny_config, tiny_model, tiny_zoo, tones_or_beats
 
 # 22 windows in batches of 8, and so a last one of 6: three for each of two.

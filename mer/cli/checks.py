@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mer.cli.output import Bars, emit, table
 from mer.cli.specs import asked_config, asked_preset, command_for, make_spec
 from mer.data.cache.controls import CONTROLS
+from mer.utils.errors import Stop
 
 if TYPE_CHECKING:
     from mer.runs.outcomes import Outcome
@@ -25,7 +26,7 @@ def _trained(arguments: Namespace, **changes: object) -> "tuple[Outcome, list[di
     spec = replace(spec, command=command_for(spec, preset_name=asked_preset(arguments)))
     outcome = Experiment(RunStore.open, callbacks=[EpochBar()], notify=Bars()).train(spec)
     if outcome.status != "finished":
-        raise KeyboardInterrupt
+        raise Stop
     return outcome, read_predictions(RunStore.open(), outcome.run_id)
 
 

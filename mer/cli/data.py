@@ -47,19 +47,19 @@ def data_check(arguments: Namespace) -> None:
 
 
 def prepare(arguments: Namespace) -> None:
-    """Fill the feature store, or a sharded set."""
-    from mer.experiments.prepared import prepare as prepare_material
+    """Fill the feature store, or make a sharded set."""
+    from mer.experiments.prepared import prepare as prepare_data
 
-    config = preset(arguments.preset).updated(**given_settings(arguments))
+    config = preset(arguments.preset).updated(baseline=False, **given_settings(arguments))
     if arguments.shards:
         _prepare_shards(arguments, config)
         return
     _refuse_for_store(arguments)
-    material = prepare_material(make_spec(arguments, config), notify=Bars(), workers=arguments.workers)
+    prepared = prepare_data(make_spec(arguments, config), notify=Bars(), workers=arguments.workers)
     data = {
-        "clips": len(material.report.facts),
-        "left_out": len(material.report.left_out),
-        "store": str(material.store.root),
+        "clips": prepared.about["clips"],
+        "left_out": prepared.left_out,
+        "store": str(prepared.store.root),
     }
     text = f"{data['clips']} clips ready, {data['left_out']} left out; store: {data['store']}"
     emit(data, as_json=arguments.json, text=text)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, NoReturn
 
 from mer.cli import checks, data, ensembles, explain, ladder, models, runs, serve, store, train, zoo
+from mer.cli.output import error_line
 from mer.config.presets import PRESETS
 from mer.config.sections import AudioConfig, AugmentConfig, MelConfig, SplitConfig, TrainConfig
 from mer.config.settings import Section
@@ -25,7 +26,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the error and leave with status 2."""
-        self.exit(2, f"error: {message}; see '{self.prog} --help'\n")
+        line = error_line(f"{message}; see '{self.prog} --help'")
+        self.exit(2, f"{line}\n")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -54,13 +54,14 @@ class TorchvisionWeights:
         """True if loading needs no network."""
         return self.path().is_file()
 
-    def state_dict(self) -> StateDict:
+    def state_dict(self, device: torch.device | str = "cpu") -> StateDict:
         """Load, after downloading if need be; raises WeightsError that names the file to put where."""
         if self.available():
-            return load_weights_file(self.path())
+            return load_weights_file(self.path(), device)
         try:
             with contextlib.redirect_stdout(sys.stderr):  # torch.hub announces downloads on stdout
-                return self.enum.get_state_dict(progress=True, check_hash=True, weights_only=True)
+                found = self.enum.get_state_dict(progress=True, check_hash=True, weights_only=True)
+            return {name: tensor.to(device) for name, tensor in found.items()}
         except (urllib.error.URLError, OSError, RuntimeError) as error:
             reason = getattr(error, "reason", error)
             raise WeightsError(
@@ -71,7 +72,7 @@ class TorchvisionWeights:
 
     def into(self, model: nn.Module) -> None:
         """Load the weights into a freshly built torchvision model."""
-        fill(model, self.state_dict(), str(self.path()))
+        fill(model, self.state_dict(_device(model)), str(self.path()))
 
     def verify(self) -> None:
         """Raise WeightsError unless the file's SHA-256 starts as its name says."""
@@ -111,13 +112,13 @@ class PackagedWeights:
         except WeightsError:
             return False
 
-    def state_dict(self) -> StateDict:
+    def state_dict(self, device: torch.device | str = "cpu") -> StateDict:
         """The tensors in the package's own naming and order."""
-        return load_weights_file(self.path())
+        return load_weights_file(self.path(), device)
 
     def into(self, model: nn.Module) -> None:
         """Load into timm's network, whose tensors come in the same order under other names."""
-        tensors, names = list(self.state_dict().values()), list(model.state_dict())
+        tensors, names = list(self.state_dict(_device(model)).values()), list(model.state_dict())
         if len(tensors) != len(names):
             raise WeightsError(f"{self.path()} has {len(tensors)} tensors, not {len(names)}; reinstall it")
         fill(model, dict(zip(names, tensors, strict=True)), str(self.path()))
@@ -142,16 +143,23 @@ def fetch(source: "TorchvisionWeights | PackagedWeights", out: Path | None = Non
     return out / source.path().name
 
 
-def load_weights_file(path: Path) -> StateDict:
-    """Tensors of a .safetensors, or of a .pth read without unpickling objects; raises WeightsError."""
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+def load_weights_file(path: Path, device: torch.device | str = "cpu") -> StateDict:
+    """Tensors of a .safetensors, or of a .pth read without unpickling objects; raises WeightsError.
+
+    With `device="meta"` they have names, shapes and types, but no values.
+    """
     if not path.is_file():
         raise WeightsError(
             f"{path}: no such weights file; use imagenet, none, or a .safetensors or .pth file"
         )
     try:
         if path.suffix == ".safetensors":
-            return load_tensors(path)[0]
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
+            return {name: tensor.to(device) for name, tensor in load_tensors(path)[0].items()}
+        tensors = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch's reader meets damage with whatever its next step raises
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise WeightsError(f"{path} is no whole file of weights ({reason}); fetch it again") from error

@@ -21,7 +21,10 @@ from mer.models.heads import HEADS, KeptHead, WindowAttention, make_head, take_o
 from mer.models.weights import LITE0, PackagedWeights, TorchvisionWeights, fill, load_weights_file
 from mer.utils.errors import BackboneError
 
-__all__ = ["ZOO", "Backbone", "Classifier", "build_classifier", "configured_classifier", "get_backbone"]
+__all__ = [
+    "ZOO", "Backbone", "Classifier", "build_classifier", "configured_classifier", "get_backbone",
+    "require_classifier",
+]  # fmt: skip
 
 FeatureMap = Callable[[nn.Module, torch.Tensor], torch.Tensor]
 
@@ -290,5 +293,16 @@ def configured_classifier(config: TrainConfig, *, classes: int, weights: str | N
     if weights == "imagenet":
         backbone.source.into(body)
     elif weights != "none":
-        fill(body, load_weights_file(Path(weights)), weights)
+        device = next(body.parameters()).device
+        fill(body, load_weights_file(Path(weights), device), weights)
     return Classifier(backbone, body, classes=classes, config=config)
+
+
+def require_classifier(config: TrainConfig, *, classes: int, image_size: int) -> None:
+    """Check that `configured_classifier` can make a network that takes images of that size, in pixels.
+
+    Nothing is computed: the check runs on torch's meta device, where tensors have shapes but no values.
+    ImageNet weights that are not on this machine are downloaded. Raises BackboneError, WeightsError.
+    """
+    with torch.device("meta"):
+        configured_classifier(config, classes=classes).require_input(image_size)

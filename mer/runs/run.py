@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACTIVE",
+    "ENDED",
     "RESUMABLE",
     "SILENCE",
     "STATUS",
@@ -43,6 +44,7 @@ STATUS = {
     "KILLED": "stopped",
 }
 ACTIVE = ("queued", "running", "stopping", "interrupted")
+ENDED = ("finished", "failed", "stopped")
 RESUMABLE = ("stopped", "interrupted", "failed")
 SILENCE = 120.0  # s without a heartbeat after which another machine's process counts as gone
 TURN = "mer.turn."

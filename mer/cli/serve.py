@@ -26,7 +26,7 @@ def serve(arguments: Namespace) -> None:
         url = f"http://{arguments.host}:{place.getsockname()[1]}"
         data = {"url": url, "model": listener.card.title, "classes": list(listener.card.classes)}
         emit(data, as_json=arguments.json, text=f"{listener.card.title}: {url}/predict, {url}/docs")
-        sys.stdout.flush()  # whoever started it may read from a pipe
+        sys.stdout.flush()  # the reader may be a pipe
         config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=10)
-        with suppress(KeyboardInterrupt):  # uvicorn raises the signal again that it ended on
+        with suppress(KeyboardInterrupt):  # uvicorn raises the signal that ended it again
             uvicorn.Server(config).run(sockets=[place])

@@ -49,12 +49,13 @@ class Reporter(Callback):
 
         Raises Stop if the run is to stop, TakenError if another process has taken it over.
         """
-        report = self.meter(title, done, total)
+        report, due = self.meter(title, done, total), self._due()
+        if due:
+            self.store.tag(self.run_id, {"mer.stage": report.to_json()})
         if self.notify:
             self.notify(title, done, total)
-        if self._due():
-            self.store.tag(self.run_id, {"mer.stage": report.to_json()})
-            self._look(f"stopped on request ({report.title})")
+        if due:
+            self._look(f"stopped on request ({title})")
 
     def on_embed(self, done: int, total: int) -> None:
         """Report the embeddings of a frozen network, in windows."""

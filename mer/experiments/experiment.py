@@ -112,10 +112,11 @@ class Experiment:
         run = self.runs.get(name)
         if self.driven:
             return self._recorded(run.id, lambda: self._train(run, prepared))
-        if run.status not in ("queued", "interrupted"):
-            raise RunError(f"run {run.id[:8]} is {run.status}; only a queued run can be worked on")
         with hold_run(run.id):
-            if self.runs.get(run.id).waits_elsewhere:
+            run = self.runs.get(run.id)
+            if run.status not in ("queued", "interrupted"):
+                raise RunError(f"run {run.id[:8]} is {run.status}; only a queued run can be worked on")
+            if run.waits_elsewhere:
                 raise TakenError(f"run {run.id[:8]} waits on {run.host}; cancel it before you start it here")
             self.runs.tag(run.id, {"mer.owner": self.runs.owner})
             return self._recorded(run.id, lambda: self._train_in_turn(run, prepared))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def ladder(arguments: Namespace) -> int:
-    """Train every rung, one after the other, and print the effect of each; a failure does not stop the rest."""
+    """Train every rung in turn and print the effect of each; a failure does not stop the rest."""
     from mer.runs.store import RunStore
 
     specs = _specs(arguments)

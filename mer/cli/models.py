@@ -50,7 +50,7 @@ def _scores_text(scores: dict) -> str:
     ]
     if scores["trained_on_this_data"]:
         parts.append(
-            "It was trained on some of these clips, which raises the scores; its test scores: card.md."
+            "It was trained on some of these clips, which raises scores; its test scores: card.md."
         )
     return "\n\n".join(parts)
 

@@ -49,9 +49,7 @@ def _scores_text(scores: dict) -> str:
         table(matrix, ("true \\ predicted", *columns(scores))),
     ]
     if scores["trained_on_this_data"]:
-        parts.append(
-            "It was trained on some of these clips, which raises scores; its test scores: card.md."
-        )
+        parts.append("It was trained on some of these clips, which raises scores; its test scores: card.md.")
     return "\n\n".join(parts)
 
 

@@ -1,8 +1,8 @@
-"""The classical baseline beside every network: a support vector machine on statistics of each clip's sound.
+"""The classical baseline of every network: a support vector machine (SVM) on statistics of each clip's sound.
 
-A network that does not beat it has learned nothing that mel, MFCC, chroma and onsets do not tell. It learns
-from the clips that the network learned from (training and validation part) and is tested on the same clips.
-Runs with the same clips, labels, songs and split share one, which is worked out once and kept in MER_HOME.
+A network that is not better has learned nothing beyond mel, MFCC, chroma and onset statistics. The SVM learns
+from the same clips as the network (training and validation part) and is tested on the same clips. Runs with
+the same clips, labels, songs and split share one SVM, which is computed once and kept in MER_HOME.
 """
 
 import json

@@ -63,7 +63,7 @@ def test_a_run_has_no_leak_against_itself(right):
     assert value == 0
     assert low <= 0 <= high
     assert found.to_dict()["kept"] == found.to_dict()["parted"]
-    assert "one and the same" in found.meaning
+    assert "Both runs are the same" in found.meaning
     assert "So few songs show no leak" in leak_of(rows(right), rows(right, sure=0.7)).meaning
 
 

@@ -12,7 +12,7 @@ from mer.audio.mel import Standardizer
 from mer.audio.transforms import TrainTransform
 from mer.config.presets import preset
 from mer.data.windows import WindowSet
-from mer.experiments.callbacks import LogFigures, SaveState, StopOnRequest
+from mer.experiments.callbacks import LogMetrics, Reporter, SaveState
 from mer.models.build import configured_classifier
 from mer.runs.run import state_path
 from mer.runs.store import RunStore
@@ -57,8 +57,8 @@ def full_fine_tune(bench: Bench) -> Measured:
     def ours(number: int) -> float:
         run_id = runs.create(f"benchmark {number}", {"config": CONFIG.to_dict()})
         runs.start(run_id)
-        log = LogFigures(runs, run_id)
-        callbacks = [SaveState(state_path(run_id)), log, StopOnRequest(runs, run_id)]
+        log = LogMetrics(runs, run_id)
+        callbacks = [SaveState(state_path(run_id)), log, Reporter(runs, run_id)]
 
         def training() -> None:
             fit(model, windows, None, transform=transform, config=TRAIN, callbacks=callbacks)

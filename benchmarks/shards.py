@@ -31,7 +31,7 @@ from mer.data.shards.layout import record, shard_path
 from mer.data.shards.make import make, write_index
 from mer.data.shards.plan import make_plan
 from mer.data.shards.read import ShardSet
-from mer.experiments.prepared_shards import ShardedMaterial
+from mer.experiments.prepared_shards import PreparedShards
 from mer.metrics.scores import evaluate
 
 CLASSES, WINDOWS, SIZE, BATCH = 5, 3, 32, 64
@@ -128,14 +128,14 @@ def index(folder: Path, clips: int) -> dict:
 
 def split(folder: Path, clips: int) -> dict:
     """Open the set, and divide it."""
-    material = ShardedMaterial.open(folder_of(folder, clips), config())
+    material = PreparedShards.open(folder_of(folder, clips), config())
     found = material.split(config())
     return {name: len(getattr(found, name)) for name in ("train", "validation", "test")}
 
 
 def epoch(folder: Path, clips: int) -> dict:
     """Read an epoch's windows in the order of training, in batches."""
-    material = ShardedMaterial.open(folder_of(folder, clips), config())
+    material = PreparedShards.open(folder_of(folder, clips), config())
     windows = material.windows(material.split(config()).train)
     torch.manual_seed(0)
     began = time.perf_counter()
@@ -147,7 +147,7 @@ def epoch(folder: Path, clips: int) -> dict:
 
 def judging(folder: Path, clips: int) -> dict:
     """Scores, rows and their JSON for the test part, from answers that are drawn."""
-    material = ShardedMaterial.open(folder_of(folder, clips), config())
+    material = PreparedShards.open(folder_of(folder, clips), config())
     test = material.split(config()).test
     answers = np.random.default_rng(0).dirichlet(np.ones(CLASSES), len(test))
     began = time.perf_counter()

@@ -39,7 +39,7 @@ from sqlalchemy.engine import Engine
 
 import mer.experiments.callbacks
 import mer.experiments.experiment
-import mer.jobs.queue
+import mer.experiments.setup
 import mer.models.tensors
 import mer.training.loop
 from mer.data.cache.arrays import is_whole
@@ -146,7 +146,7 @@ class Trap:
         mer.models.tensors.save_file = self.torn(mer.models.tensors.save_file)
         event.listen(Engine, "after_cursor_execute", lambda *rest: self.step())
         event.listen(Engine, "commit", lambda connection: self.step())
-        self.show(mer.experiments.experiment, "prepare", "preparing data")
+        self.show(mer.experiments.setup, "prepare", "preparing data")
         self.show(mer.training.loop._Loop, "_epoch", "training")
         self.show(mer.experiments.callbacks, "save_state", "writing the state")
         for name in ("create", "tag", "log", "finish"):
@@ -332,7 +332,7 @@ def go_on(kind: str, songs: Path) -> None:
     if kind == "a launched run":
         run_id = known[0].id if known else experiment.runs.create("a launched run", spec.to_dict())
         experiment.runs.enqueue(run_id)
-        mer.jobs.queue.work(experiment, run_id)
+        experiment.work(run_id)
     elif known:
         experiment.resume(known[0].id)
     else:

@@ -15,8 +15,9 @@ from mer.config import Config
 from mer.config.sections import AugmentConfig
 from mer.models.build import configured_classifier
 from mer.training.distributed import ALONE, Ranks, together
-from mer.training.loop import Callback, Stop, fit
+from mer.training.loop import Callback, fit
 from mer.training.norms import joined_norms
+from mer.utils.errors import Stop
 from tests.tiny_backbone import STANDARDIZER, tiny_config, tiny_model, tiny_zoo, tones_or_beats
 
 # 22 windows in batches of 8, and so a last one of 6: three for each of two.

@@ -1,7 +1,8 @@
 """The command line: `python -m mer ...` or `mer ...`.
 
-Standard output carries results only; progress and messages go to standard error. Exit status: 0 on
-success, 1 if a check found something (`controls`), 2 on bad input (one line, "error: ..."), 130 after Ctrl-C.
+Standard output carries only results; progress and messages go to standard error, as JSON lines where
+`MER_PROGRESS=json` is set. Exit status: 0 on success, 1 if a check found something (`controls`), 2 on bad
+input (one line, "error: ..."), 130 if stopped.
 """
 
 import os
@@ -10,8 +11,9 @@ import sys
 import threading
 from collections.abc import Sequence
 
+from mer.cli.output import error_line
 from mer.cli.parser import build_parser
-from mer.utils.errors import MerError
+from mer.utils.errors import MerError, Stop
 from mer.utils.machine import wait_briefly
 
 __all__ = ["main"]
@@ -27,18 +29,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return arguments.run(arguments) or 0
     except MerError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(error_line(error), file=sys.stderr)
         return 2
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stop):
         print("stopped", file=sys.stderr)
         return 130
 
 
 def _stop_cleanly_on_signals() -> None:
-    """Have SIGTERM, and SIGINT even in a background job, end a run as Ctrl-C does: recorded and resumable."""
+    """Make SIGTERM, and SIGINT in a background job, stop a run as Ctrl-C does: recorded and resumable."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -1,4 +1,4 @@
-"""`mer controls` and `mer check-leak`: ordinary runs that show whether the others can be believed."""
+"""`mer controls` and `mer check-leak`: runs that test whether scores can be trusted."""
 
 from argparse import Namespace
 from dataclasses import replace
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mer.cli.output import Bars, emit, table
 from mer.cli.specs import asked_config, asked_preset, command_for, make_spec
 from mer.data.cache.controls import CONTROLS
+from mer.utils.errors import Stop
 
 if TYPE_CHECKING:
     from mer.runs.outcomes import Outcome
@@ -15,7 +16,7 @@ FOUND = 1  # exit status of a check that found something
 
 
 def _trained(arguments: Namespace, **changes: object) -> "tuple[Outcome, list[dict]]":
-    """The outcome of a run with these changes, and its predictions."""
+    """The outcome of a run with these changes, and its predictions; raises Stop if it was stopped."""
     from mer.cli.epochs import EpochBar
     from mer.experiments.experiment import Experiment
     from mer.runs.results import read_predictions
@@ -25,12 +26,12 @@ def _trained(arguments: Namespace, **changes: object) -> "tuple[Outcome, list[di
     spec = replace(spec, command=command_for(spec, preset_name=asked_preset(arguments)))
     outcome = Experiment(RunStore.open, callbacks=[EpochBar()], notify=Bars()).train(spec)
     if outcome.status != "finished":
-        raise KeyboardInterrupt
+        raise Stop
     return outcome, read_predictions(RunStore.open(), outcome.run_id)
 
 
 def controls(arguments: Namespace) -> int:
-    """Train on shuffled labels, silence and noise; the status is 1 if anything scores above guessing."""
+    """Train on shuffled labels, silence and noise; the status is 1 if a score is above guessing."""
     from mer.experiments.verdicts import control_of
 
     found = []
@@ -45,10 +46,10 @@ def controls(arguments: Namespace) -> int:
         for name, score in control.scores.items()
     ]  # fmt: skip
     verdict = (
-        "Something scores above guessing where nothing can be learned. One score in forty does so by chance: "
-        "try again with another --seed; if it stays, the pipeline is broken."
+        "A score is above guessing although nothing can be learned. One in forty is so by chance: "
+        "try again with another --seed; if it remains, the pipeline is broken."
         if broken
-        else "Nothing scores above guessing, as it should be."
+        else "No score is above guessing, as expected."
     )
     header = ("learned from", "", "by song (95% interval)", "guessing", "", "run")
     data = {"controls": [control.to_dict() for control in found], "broken": broken}

@@ -1,4 +1,4 @@
-"""`--executor ray`: the same commands, with the work done by a Ray cluster."""
+"""`--executor ray`: the same commands, with the training done by a Ray cluster."""
 
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from mer.utils.errors import ConfigError, MerError
 
 if TYPE_CHECKING:
     from mer.experiments.prepared import Spec
-    from mer.jobs.ray_driver import Fleet
+    from mer.jobs.ray_driver import Driver
     from mer.runs.outcomes import Outcome
     from mer.runs.run import Run
 
@@ -19,7 +19,7 @@ OPTIONS = ("workers", "cpus_per_worker", "gpus_per_worker", "memory_per_worker")
 
 
 def asked_needs(arguments: Namespace) -> Needs | None:
-    """What is asked of a cluster; None where this machine is to do the work. Raises ConfigError."""
+    """Resources on a cluster; None where this machine does the work. Raises ConfigError."""
     given = {name: getattr(arguments, name) for name in OPTIONS if getattr(arguments, name) is not None}
     if arguments.executor == "ray":
         needs = Needs(**{name.removesuffix("_per_worker"): value for name, value in given.items()})
@@ -32,50 +32,52 @@ def asked_needs(arguments: Namespace) -> Needs | None:
 
 
 @contextmanager
-def _fleet(needs: Needs) -> "Iterator[Fleet]":
+def _driver(needs: Needs) -> "Iterator[Driver]":
     from mer.cli.epochs import EpochBar
-    from mer.jobs.ray_driver import Fleet
+    from mer.jobs.ray_driver import Driver
     from mer.runs.store import RunStore
 
-    with Fleet.joined(RunStore.open, needs, callbacks=[EpochBar()]) as fleet:
-        yield fleet
+    with Driver.connected(RunStore.open, needs, callbacks=[EpochBar()]) as driver:
+        yield driver
 
 
 def train_on_cluster(spec: "Spec", needs: Needs) -> "Outcome":
-    """A new run, driven by this process."""
-    from mer.jobs.queue import enrol, inspect
+    """Train a new run, driven by this process."""
+    from mer.jobs.queue import check_request
 
-    inspect(spec)
-    with _fleet(needs) as fleet:
-        return _work(fleet, enrol(fleet.runs, spec, needs=needs.to_json()))
+    check_request(spec)  # before a cluster is started
+    with _driver(needs) as driver:
+        return _train(driver, spec)
 
 
 def work_on_cluster(run: "Run") -> "Outcome":
-    """Begin or go on with a queued run, driven by this process."""
-    with _fleet(Needs.from_json(run.needs)) as fleet:
-        return _work(fleet, run.id)
+    """Begin or resume a queued run, driven by this process."""
+    from mer.jobs.ray_driver import ClusterExperiment
+
+    with _driver(Needs.from_json(run.needs)) as driver:
+        return ClusterExperiment(driver).work(run.id)
 
 
 def sweep_on_cluster(specs: "Sequence[Spec]", needs: Needs) -> "list[Outcome | MerError]":
-    """A new run each, all at once: what became of it, or why it failed."""
-    from mer.jobs.queue import enrol
+    """Train all at the same time; the outcome of each, or why it failed."""
 
-    def one(fleet: "Fleet", spec: "Spec") -> "Outcome | MerError":
+    def one(driver: "Driver", spec: "Spec") -> "Outcome | MerError":
         try:
-            return _work(fleet, enrol(fleet.runs, spec, needs=needs.to_json()))
+            return _train(driver, spec)
         except MerError as error:
             return error
 
-    with _fleet(needs) as fleet, ThreadPoolExecutor(len(specs)) as pool:
+    with _driver(needs) as driver, ThreadPoolExecutor(len(specs)) as pool:
         try:
-            return list(pool.map(lambda spec: one(fleet, spec), specs))
+            return list(pool.map(lambda spec: one(driver, spec), specs))
         except BaseException:
-            fleet.leaving.set()  # the pool is left when all have ended
+            driver.leaving.set()  # the pool is left when all have ended
             raise
 
 
-def _work(fleet: "Fleet", run_id: str) -> "Outcome":
-    from mer.jobs.queue import work
-    from mer.jobs.ray_driver import OnCluster
+def _train(driver: "Driver", spec: "Spec") -> "Outcome":
+    from mer.jobs.queue import submit
+    from mer.jobs.ray_driver import ClusterExperiment
 
-    return work(OnCluster(fleet), run_id)
+    run_id = submit(driver.runs, spec, needs=driver.needs.to_json())
+    return ClusterExperiment(driver).work(run_id)

@@ -19,7 +19,7 @@ def data_demo(arguments: Namespace) -> None:
         arguments.out,
         clips_per_class=arguments.clips_per_class,
         seed=arguments.seed,
-        progress=lambda done, total: bars("composing", done, total),
+        progress=lambda done, total: bars("generating clips", done, total),
     )
     data = {"path": str(arguments.out), "clips": 5 * arguments.clips_per_class, "synthetic": True}
     text = f"{data['clips']} synthetic clips in {arguments.out}; next: mer train --data {arguments.out}"
@@ -47,32 +47,32 @@ def data_check(arguments: Namespace) -> None:
 
 
 def prepare(arguments: Namespace) -> None:
-    """Fill the feature store, or a sharded set."""
-    from mer.experiments.prepared import prepare as prepare_material
+    """Fill the feature store, or make a sharded set."""
+    from mer.experiments.prepared import prepare as prepare_data
 
-    config = preset(arguments.preset).updated(**given_settings(arguments))
+    config = preset(arguments.preset).updated(baseline=False, **given_settings(arguments))
     if arguments.shards:
         _prepare_shards(arguments, config)
         return
     _refuse_for_store(arguments)
-    material = prepare_material(make_spec(arguments, config), notify=Bars(), workers=arguments.workers)
+    prepared = prepare_data(make_spec(arguments, config), notify=Bars(), workers=arguments.workers)
     data = {
-        "clips": len(material.report.facts),
-        "left_out": len(material.report.left_out),
-        "store": str(material.store.root),
+        "clips": prepared.about["clips"],
+        "left_out": prepared.left_out,
+        "store": str(prepared.store.root),
     }
     text = f"{data['clips']} clips ready, {data['left_out']} left out; store: {data['store']}"
     emit(data, as_json=arguments.json, text=text)
 
 
 def _refuse_for_store(arguments: Namespace) -> None:
-    """Refuse options that only --shards knows."""
+    """Refuse options that need --shards."""
     if arguments.allowed or arguments.executor != "local":
         raise ConfigError("--from and --executor ray are for a sharded set; name its folder with --shards")
 
 
 def _prepare_shards(arguments: Namespace, config: Config) -> None:
-    """Make a sharded set of a Parquet manifest."""
+    """Make a sharded set from a Parquet manifest."""
     from mer.data.shards.make import make
     from mer.jobs.spreading import over_ray
 
@@ -93,14 +93,14 @@ def _prepare_shards(arguments: Namespace, config: Config) -> None:
 
 
 def _shards_text(data: dict) -> str:
-    """What a sharded set amounts to, for people."""
+    """A summary of a sharded set."""
     many = f"{data['clips']} clips of {len(data['classes'])} classes, {data['windows']} windows"
     known = (
         f"{data['songs']}, named by the manifest"
         if data["songs_known"]
-        else "a clip that names none counts as a song of its own; so many are not compared by sound"
+        else "a clip without a song counts as a song of its own; a set is not compared by sound"
     )
-    twice = f"{data['duplicates']} with audio that is there already"
+    twice = f"{data['duplicates']} with the audio of another"
     lines = [
         f"{many}, in {data['shards']} shards of {data['bytes'] / 1e6:.1f} MB in all",
         f"songs: {known}",

@@ -1,4 +1,4 @@
-"""`mer ensemble`: finished runs joined into one predictor."""
+"""`mer ensemble`: finished runs combined into one predictor."""
 
 import shlex
 import shutil
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def ensemble(arguments: Namespace) -> None:
-    """Join finished runs, and copy the checkpoint into a new folder if one is named."""
+    """Combine finished runs, and copy the checkpoint into a new folder if one is given."""
     from mer.experiments.ensembling import join
     from mer.runs.store import RunStore
 
@@ -28,7 +28,7 @@ def ensemble(arguments: Namespace) -> None:
 
 
 def _text(joined: "Joined", checkpoint: str) -> str:
-    """Members and ensemble by song, how alike the members' answers are, and where the checkpoint is."""
+    """Scores by song of members and ensemble, the members' agreement, and where the checkpoint is."""
     parts = zip(joined.members, joined.weights, strict=True)
     rows = [(run.id[:8], run.name, f"{weight:.0%}", _by_song(run.metrics)) for run, weight in parts]
     rows.append((joined.run_id[:8], "the ensemble", "", _by_song(joined.metrics)))

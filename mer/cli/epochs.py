@@ -1,4 +1,4 @@
-"""The progress of training on a terminal."""
+"""The progress of a training on a terminal."""
 
 import sys
 
@@ -10,7 +10,7 @@ __all__ = ["EpochBar"]
 
 
 class EpochBar(Callback):
-    """One bar a run, and one line an epoch, on standard error."""
+    """A bar for each run and a line for each epoch, on standard error."""
 
     def __init__(self) -> None:
         self.bar: tqdm | None = None
@@ -27,7 +27,7 @@ class EpochBar(Callback):
             self.bar.close()
 
     def on_epoch(self, state: State) -> None:
-        """Say how the epoch went."""
+        """Print the epoch's metrics."""
         row = state.history[-1]
         parts = [f"epoch {row['epoch']}: loss {row['train_loss']:.3f}, accuracy {row['train_accuracy']:.0%}"]
         if "validation_loss" in row:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def explain(arguments: Namespace) -> None:
-    """Write where a network looked in a clip, what is to be heard there, and whether it matters."""
+    """Write where a network looked in a clip, how that part sounds, and whether it matters."""
     from mer.inference.ensemble import open_predictor
     from mer.inference.explain import explain
     from mer.inference.explain_files import FILES, write_explanation
@@ -40,7 +40,7 @@ def explain(arguments: Namespace) -> None:
 
 
 def _words(found: "Explanation") -> list[str]:
-    """What was found, in sentences."""
+    """The result in sentences."""
     part = f"{found.start:g} to {found.end:g} s"
     words = [f"{found.emotion}. Explained: {found.explained}, {found.probability:.0%} from {part}."]
     if found.deletion is None:

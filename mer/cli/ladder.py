@@ -1,4 +1,4 @@
-"""`mer ladder`: from what the study of 2022 released to ours, one switch at a time."""
+"""`mer ladder`: from the released code of the 2022 study to preset `default`, one change at a time."""
 
 from argparse import Namespace
 from dataclasses import replace
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def ladder(arguments: Namespace) -> int:
-    """Train every rung, one after the other, and say what each is worth; a failure does not stop the rest."""
+    """Train every rung in turn and print the effect of each; a failure does not stop the rest."""
     from mer.runs.store import RunStore
 
     specs = _specs(arguments)
@@ -55,7 +55,7 @@ def _specs(arguments: Namespace) -> list["Spec"]:
 
 
 def _climb(specs: list["Spec"]) -> tuple[bool, list[dict[str, str]]]:
-    """Train each; True if it was stopped, and what failed. Raises MerError if not even one run began."""
+    """Train each; returns whether it was stopped, and what failed. Raises MerError if every run failed."""
     from mer.cli.epochs import EpochBar
     from mer.experiments.experiment import Experiment
     from mer.runs.store import RunStore
@@ -106,7 +106,7 @@ def _plain(step: "Step") -> dict[str, Any]:
 
 
 def _published() -> list[dict[str, Any]]:
-    """What the study itself reported, for the same table."""
+    """The results that the study itself reported, for the same table."""
     from mer.experiments.study2022.published import RESULTS, TEST_CLIPS, majority
 
     return [

@@ -1,4 +1,4 @@
-"""`mer evaluate`, `predict` and `export`, and the commands that are still to come."""
+"""Commands that use a checkpoint: evaluate, predict, timeline, stimuli, export and convert."""
 
 import os
 from argparse import Namespace
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from mer.cli.output import Bars, emit, percent, table
 from mer.runs.run import Run
-from mer.utils.errors import AudioError, MerError
+from mer.utils.errors import AudioError
 
 if TYPE_CHECKING:
     from mer.inference.predictor import Prediction
 
-HANDFUL = 5  # files predicted before a bar would be read
+HANDFUL = 5  # files that are predicted too quickly for a progress bar
 
 
 def evaluate(arguments: Namespace) -> None:
@@ -49,12 +49,12 @@ def _scores_text(scores: dict) -> str:
         table(matrix, ("true \\ predicted", *columns(scores))),
     ]
     if scores["trained_on_this_data"]:
-        parts.append("It was trained on a part of these clips, which flatters it; its test scores: card.md.")
+        parts.append("It was trained on some of these clips, which raises scores; its test scores: card.md.")
     return "\n\n".join(parts)
 
 
 def predict(arguments: Namespace) -> int:
-    """Predict each file; files that cannot be used are named at the end and make the status 2."""
+    """Predict each file. Files that cannot be used are named at the end; the status is then 2."""
     from mer.inference.ensemble import open_predictor
     from mer.inference.predictor import audio_files
 
@@ -103,7 +103,9 @@ def stimuli(arguments: Namespace) -> int:
         arguments.data, label_column=arguments.label_column, song_column=arguments.song_column
     )
     predictors, bars = [open_predictor(folder) for folder in arguments.checkpoints], Bars()
-    found = candidates(dataset.clips, predictors, progress=lambda done, total: bars("listening", done, total))
+    found = candidates(
+        dataset.clips, predictors, progress=lambda done, total: bars("predicting", done, total)
+    )
     chosen = match(found, per_class=arguments.per_class)
     rows = export(arguments.out, chosen, dataset, arguments.checkpoints, loudness=arguments.loudness)
     columns = ("file", "emotion", "agreement", "tempo_bpm", "loudness_lufs", "source")
@@ -118,7 +120,7 @@ def stimuli(arguments: Namespace) -> int:
 
 
 def _notes(file: Path, prediction: "Prediction") -> list[str]:
-    """One line on a file whose prediction should not be trusted or is no clear answer."""
+    """One line on a file whose prediction is not reliable or not clear."""
     parts = list(prediction.remarks)
     if prediction.unsure:
         parts.append(f"The network is unsure: {prediction.emotion} and {prediction.runner_up} come close.")
@@ -156,18 +158,13 @@ def convert(arguments: Namespace) -> None:
 
 
 def _all_folds(run: Run) -> str:
-    """What the folds scored together, of which the exported checkpoint is one."""
+    """The score of all folds together; the exported checkpoint is one of them."""
     m = run.metrics
     score, low, high = (100 * m[f"test_song_accuracy{end}"] for end in ("", "_low", "_high"))
     folds = run.spec["config"]["split"]["folds"]
     return (
         f"It is one of the {folds} networks of a cross-validation, the one with the "
-        f"lowest validation loss. Each of them tested on its own fold, they name {score:.0f}% of "
-        f"{m['n_songs']:.0f} songs rightly (95% interval {low:.0f}% to {high:.0f}%): the better "
+        f"lowest validation loss. Each was tested on its own fold; together they name {score:.0f}% of "
+        f"{m['n_songs']:.0f} songs correctly (95% interval {low:.0f}% to {high:.0f}%). This is the better "
         "estimate, since the scores above are of one fold alone."
     )
-
-
-def not_yet(arguments: Namespace) -> None:
-    """Say clearly that a command is still to come."""
-    raise MerError(f"'mer {arguments.words[0]}' is not available yet; 'mer --help' lists what is")

@@ -1,6 +1,7 @@
-"""What commands print: JSON or tables on standard output, progress bars on standard error."""
+"""Output of commands: JSON or tables on standard output, progress and errors on standard error."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -8,15 +9,26 @@ from typing import Any
 
 from tqdm import tqdm
 
-from mer.utils.progress import Pace
+from mer.utils.progress import ProgressMeter
 from mer.utils.text import visible
 
-__all__ = ["Bars", "emit", "percent", "table"]
+__all__ = ["Bars", "emit", "error_line", "percent", "table"]
+
+BETWEEN_LINES = 0.5  # s, where standard error is no terminal
 
 
 def emit(data: Any, *, as_json: bool, text: str) -> None:
-    """Print `data` as one line of JSON, or `text` for people; names in it cannot command the terminal."""
+    """Print `data` as one line of JSON, or `text`; control characters in them do not reach the terminal."""
     print(visible(json.dumps(data, ensure_ascii=False)) if as_json else visible(text, keep="\n"))
+
+
+def _progress_as_json() -> bool:
+    return os.environ.get("MER_PROGRESS") == "json"
+
+
+def error_line(error: object) -> str:
+    """The line that reports an error on standard error."""
+    return json.dumps({"error": str(error)}) if _progress_as_json() else f"error: {error}"
 
 
 def table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> str:
@@ -34,27 +46,31 @@ def percent(scores: dict[str, Any], name: str) -> str:
 
 
 class Bars:
-    """A progress bar for each titled phase; where standard error is no terminal, a line twice a second."""
+    """Progress on standard error: a bar per titled phase on a terminal, else at most two lines a second."""
 
     def __init__(self) -> None:
         self.bar: tqdm | None = None
-        self.title, self.done, self.told = "", 0, 0.0
-        self.pace = Pace()
+        self.title, self.done, self.last = "", 0, float("-inf")
+        self.meter = ProgressMeter()
 
     def __call__(self, title: str, done: int, total: int) -> None:
-        """Show that `done` of `total` are done."""
-        if sys.stderr.isatty():
+        """Show that `done` of `total` are done; with a total of 0 the title alone, once."""
+        if total and sys.stderr.isatty() and not _progress_as_json():
             self._draw(title, done, total)
-            return
-        line = self.pace(title, done, total)
-        if done == total or time.monotonic() - self.told >= 0.5:
-            self.told = time.monotonic()
-            print(line, file=sys.stderr, flush=True)
+        else:
+            self._print(title, done, total)
+
+    def _print(self, title: str, done: int, total: int) -> None:
+        report = self.meter(title, done, total)
+        new, last = title != self.title, total and done == total
+        if new or last or (total and time.monotonic() - self.last >= BETWEEN_LINES):
+            self.title, self.last = title, time.monotonic()
+            print(report.to_json() if _progress_as_json() else report, file=sys.stderr, flush=True)
 
     def _draw(self, title: str, done: int, total: int) -> None:
         if self.bar is None or self.title != title:
             self.title, self.done = title, 0
-            self.bar = tqdm(desc=title, total=total, unit="clip", file=sys.stderr)
+            self.bar = tqdm(desc=title, total=total, unit="", file=sys.stderr)
         self.bar.update(done - self.done)
         self.done = done
         if done == total:

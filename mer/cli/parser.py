@@ -1,4 +1,4 @@
-"""All commands and their options. Options of `train` are made from the config's own settings."""
+"""All commands and their options. The options of `train` are generated from the settings in mer/config."""
 
 import argparse
 import dataclasses
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, NoReturn
 
 from mer.cli import checks, data, ensembles, explain, ladder, models, runs, serve, store, train, zoo
+from mer.cli.output import error_line
 from mer.config.presets import PRESETS
 from mer.config.sections import AudioConfig, AugmentConfig, MelConfig, SplitConfig, TrainConfig
 from mer.config.settings import Section
@@ -16,20 +17,21 @@ __all__ = ["build_parser"]
 
 SECTIONS = (TrainConfig, SplitConfig, AugmentConfig, AudioConfig, MelConfig)
 Group = argparse._SubParsersAction
-DETACH = "return at once and train in the background, in turn"
+DETACH = "return at once and train in the background"
 NOT_OPTIONS = {"fold"}  # folds are numbered by `--folds` itself
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors take one line, like all others."""
+    """An ArgumentParser whose errors are one line, like all others."""
 
     def error(self, message: str) -> NoReturn:
         """Print the error and leave with status 2."""
-        self.exit(2, f"error: {message}; see '{self.prog} --help'\n")
+        line = error_line(f"{message}; see '{self.prog} --help'")
+        self.exit(2, f"{line}\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of `mer`; each command's function is in `arguments.run`."""
+    """The parser of `mer`. The function of the chosen command is in `arguments.run`."""
     parser = Parser(prog="mer", description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.set_defaults(json=False)
     top = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -62,14 +64,17 @@ def _columns(command: argparse.ArgumentParser) -> None:
 
 
 def _zoo(top: Group) -> None:
-    group = top.add_parser("zoo", help="the pretrained networks", allow_abbrev=False)
+    group = top.add_parser("zoo", help="list the pretrained networks", allow_abbrev=False)
     group.add_argument("--json", action="store_true", help="print one JSON object")
     group.set_defaults(run=zoo.zoo)
     fetch = _add(
-        group.add_subparsers(metavar="COMMAND"), "fetch", zoo.zoo_fetch, "bring ImageNet weights in advance"
+        group.add_subparsers(metavar="COMMAND"),
+        "fetch",
+        zoo.zoo_fetch,
+        "download ImageNet weights in advance",
     )
     fetch.add_argument("name", metavar="NAME|all")
-    fetch.add_argument("--out", type=Path, metavar="DIR", help="also copy the files here, to carry elsewhere")
+    fetch.add_argument("--out", type=Path, metavar="DIR", help="also copy the files to this folder")
 
 
 def _data(top: Group) -> None:
@@ -82,7 +87,10 @@ def _data(top: Group) -> None:
     fetch.add_argument("name", metavar="mer500")
     fetch.add_argument("--out", type=Path, required=True, metavar="DIR")
     listing = _add(
-        group, "check", data.data_check, "what can be used, what cannot and why, and which clips share a song"
+        group,
+        "check",
+        data.data_check,
+        "list the usable clips, the others with the reason, and which clips share a song",
     )
     listing.add_argument("path", type=Path, metavar="PATH")
     _columns(listing)
@@ -90,29 +98,35 @@ def _data(top: Group) -> None:
 
 
 def _prepare(top: Group) -> None:
-    prepare = _add(top, "prepare", data.prepare, "fill the feature store, or a sharded set")
+    prepare = _add(top, "prepare", data.prepare, "compute the features of a data set, or make a sharded set")
     prepare.add_argument("path", type=Path, metavar="PATH")
-    text = "make a sharded set here, of a Parquet manifest of any length"
+    text = "make a sharded set in this folder from a Parquet manifest of any length"
     prepare.add_argument("--shards", type=Path, metavar="DIR", help=text)
-    text = "URLs that the manifest may name begin so, such as s3://bucket/music/; may be given again"
+    text = "allow URLs in the manifest that start with this, such as s3://bucket/music/; repeatable"
     prepare.add_argument("--from", dest="allowed", action="append", default=[], metavar="URL", help=text)
-    prepare.add_argument("--executor", choices=("local", "ray"), default="local", help="who makes the shards")
-    prepare.add_argument("--workers", type=int, metavar="N", help="processes (default: one a core)")
+    prepare.add_argument(
+        "--executor", choices=("local", "ray"), default="local", help="what makes the shards"
+    )
+    prepare.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
     prepare.add_argument("--preset", choices=PRESETS, default="default")
     _columns(prepare)
     _settings(prepare, skip=set(), sections=(AudioConfig, MelConfig))
 
 
 def _store(top: Group) -> None:
-    group = top.add_parser("store", help="what kept features take on disk", allow_abbrev=False)
+    group = top.add_parser("store", help="show the disk space of stored features", allow_abbrev=False)
     group.add_argument("--json", action="store_true", help="print one JSON object")
     group.set_defaults(run=store.store)
-    text = "remove what no run can use: leftovers, damaged entries, those of other versions"
+    text = "remove what no run can use: leftovers, damaged entries, entries of other versions"
     prune = _add(group.add_subparsers(metavar="COMMAND"), "prune", store.store_prune, text)
-    prune.add_argument("--unused", type=float, metavar="DAYS", help="also what was not used for so long")
-    prune.add_argument("--gone", action="store_true", help="also of clips that are no longer where they were")
-    prune.add_argument("--all", action="store_true", help="everything; it can be computed again")
-    prune.add_argument("--dry-run", action="store_true", help="remove nothing, only say how much it would be")
+    prune.add_argument(
+        "--unused", type=float, metavar="DAYS", help="also entries that were not used for this long"
+    )
+    prune.add_argument(
+        "--gone", action="store_true", help="also entries of clips that are no longer at their path"
+    )
+    prune.add_argument("--all", action="store_true", help="everything (it can be computed again)")
+    prune.add_argument("--dry-run", action="store_true", help="only show what would be removed")
 
 
 def _training(top: Group) -> None:
@@ -120,11 +134,16 @@ def _training(top: Group) -> None:
     many = _add(top, "sweep", train.sweep, "fine-tune several networks and batch sizes")
     text = "train on shuffled labels, silence and noise, from which nothing can be learned"
     controls = _add(top, "controls", checks.controls, text)
-    leak = _add(top, "check-leak", checks.check_leak, "how much songs on both sides flatter a score")
+    leak = _add(
+        top,
+        "check-leak",
+        checks.check_leak,
+        "measure how much a score rises if songs are on both sides of the split",
+    )
     skipped = {many: {"backbone", "batch_size"}, controls: {"control"}, leak: {"group_by_song"}}
     for command in (one, many, controls, leak):
         command.add_argument("--data", type=Path, required=True, metavar="PATH", help="folder, zip or CSV")
-        text = "default: `default`, or with --weights none `full`, since frozen random weights see little"
+        text = "default: `default`; with --weights none `full`, since a frozen random network learns little"
         command.add_argument("--preset", choices=PRESETS, help=text)
         _columns(command)
         _settings(command, skip=skipped.get(command, set()))
@@ -137,8 +156,8 @@ def _training(top: Group) -> None:
 
 
 def _executor(command: argparse.ArgumentParser) -> None:
-    """Who does the work; what a cluster's workers are to have."""
-    text = "this machine (default), or a Ray cluster: that of RAY_ADDRESS, or one started here"
+    """Options for a Ray cluster and the resources of its workers."""
+    text = "this machine (default), or a Ray cluster: the one at RAY_ADDRESS, or one started here"
     command.add_argument("--executor", choices=("local", "ray"), default="local", help=text)
     group = command.add_argument_group("on a Ray cluster")
     text = "processes that train a network together (default: 1)"
@@ -151,9 +170,9 @@ def _executor(command: argparse.ArgumentParser) -> None:
 
 
 def _ladder(top: Group) -> None:
-    text = "from what the study of 2022 released to preset default, one switch at a time"
+    text = "train from the released code of the 2022 study to preset `default`, one change at a time"
     command = _add(top, "ladder", ladder.ladder, text)
-    command.description = f"{text}; a setting that is given is held on every rung"
+    command.description = f"{text}; a setting that is given applies to every rung"
     command.add_argument("--data", type=Path, required=True, metavar="PATH", help="folder, zip or CSV")
     command.add_argument("--detach", action="store_true", help=DETACH)
     _columns(command)
@@ -163,7 +182,7 @@ def _ladder(top: Group) -> None:
 def _settings(
     command: argparse.ArgumentParser, *, skip: set[str], sections: Sequence[type[Section]] = SECTIONS
 ) -> None:
-    """An option for every setting; only those given override the preset."""
+    """An option for every setting. Options that are given override the preset."""
     seen = set(skip) | NOT_OPTIONS
     for section in sections:
         group = command.add_argument_group(section.__doc__.rstrip("."))
@@ -189,21 +208,21 @@ def _models(top: Group) -> None:
     evaluate.add_argument("--data", type=Path, required=True, metavar="PATH")
     evaluate.add_argument("--group-by-song", action=argparse.BooleanOptionalAction, default=True)
     _columns(evaluate)
-    predict = _add(top, "predict", models.predict, "the emotion of clips")
+    predict = _add(top, "predict", models.predict, "predict the emotion of clips")
     predict.add_argument("checkpoint", type=Path)
     predict.add_argument("files", type=Path, nargs="+", metavar="FILE", help="a clip, or a folder of clips")
-    over_time = _add(top, "timeline", models.timeline, "emotion over time at a fixed rate, as CSV")
+    over_time = _add(top, "timeline", models.timeline, "write emotion over time at a fixed rate as CSV")
     over_time.add_argument("checkpoint", type=Path)
     over_time.add_argument("file", type=Path, metavar="FILE")
     over_time.add_argument(
         "--rate", type=float, default=1.0, metavar="HZ", help="values per second (default: 1)"
     )
     over_time.add_argument("--out", type=Path, required=True, metavar="CSV")
-    stimuli = _add(top, "stimuli", models.stimuli, "matched clips for a listening experiment")
+    stimuli = _add(top, "stimuli", models.stimuli, "choose matched clips for a listening experiment")
     stimuli.add_argument("checkpoints", type=Path, nargs="+", metavar="CHECKPOINT")
     stimuli.add_argument("--data", type=Path, required=True, metavar="PATH")
     stimuli.add_argument(
-        "--per-class", type=int, default=10, metavar="N", help="clips an emotion (default: 10)"
+        "--per-class", type=int, default=10, metavar="N", help="clips per emotion (default: 10)"
     )
     stimuli.add_argument(
         "--loudness", type=float, default=-23.0, metavar="LUFS", help="of all clips (default: -23, EBU R128)"
@@ -213,45 +232,45 @@ def _models(top: Group) -> None:
     export = _add(top, "export", models.export, "copy a finished run's checkpoint")
     export.add_argument("name", metavar="RUN")
     export.add_argument("--out", type=Path, required=True, metavar="DIR")
-    export.add_argument("--half", action="store_true", help="keep weights as float16: half the size")
-    ensemble = _add(top, "ensemble", ensembles.ensemble, "join finished runs into one predictor")
+    export.add_argument("--half", action="store_true", help="save weights as float16, at half the size")
+    ensemble = _add(top, "ensemble", ensembles.ensemble, "combine finished runs into one predictor")
     ensemble.add_argument("names", nargs="+", metavar="RUN")
-    ensemble.add_argument("--out", type=Path, metavar="DIR", help="also copy its checkpoint here")
+    ensemble.add_argument("--out", type=Path, metavar="DIR", help="also copy its checkpoint to this folder")
     text = "how the members' probabilities are averaged (default: equal)"
     ensemble.add_argument("--weights", choices=("equal", "validation"), default="equal", help=text)
-    portable = _add(top, "convert", models.convert, "a checkpoint as one file for other programs")
+    portable = _add(top, "convert", models.convert, "write a checkpoint as one file for other programs")
     portable.add_argument("checkpoint", type=Path)
     portable.add_argument("--out", type=Path, required=True, metavar="FILE", help="ending in .onnx or .pt2")
     _serving(top)
-    where = _add(top, "explain", explain.explain, "where a network looked, and what is to be heard there")
+    where = _add(top, "explain", explain.explain, "show where a network looked, as a map and as sound")
     where.add_argument("checkpoint", type=Path)
     where.add_argument("file", type=Path, metavar="FILE")
     where.add_argument("--out", type=Path, required=True, metavar="DIR")
-    where.add_argument("--emotion", metavar="NAME", help="explain this one (default: the network's answer)")
-    where.add_argument("--window", type=int, metavar="N", help="explain this window alone, from 0")
+    where.add_argument("--emotion", metavar="NAME", help="explain this emotion (default: the predicted one)")
+    where.add_argument("--window", type=int, metavar="N", help="explain only this window, counted from 0")
 
 
 def _serving(top: Group) -> None:
     command = _add(top, "serve", serve.serve, "answer requests over HTTP with a checkpoint")
     command.add_argument("checkpoint", type=Path)
-    command.add_argument("--host", default="127.0.0.1", help="default: this machine alone")
+    command.add_argument("--host", default="127.0.0.1", help="default: only this machine")
     command.add_argument("--port", type=int, default=8000, metavar="N")
-    command.add_argument("--workers", type=int, metavar="N", help="threads (default: one a core)")
-    text = "requests inside at once; the next is answered with 429 (default: 32)"
+    command.add_argument("--workers", type=int, metavar="N", help="threads (default: one per core)")
+    text = "concurrent requests; more are answered with 429 (default: 32)"
     command.add_argument("--max-inside", type=int, default=32, metavar="N", help=text)
-    text = "wait so long for others to look at together; for GPUs (default: 0)"
+    text = "time to wait for more requests of a batch; for GPUs (default: 0)"
     command.add_argument("--batch-window", type=float, default=0.0, metavar="MS", help=text)
 
 
 def _runs(top: Group) -> None:
     group = _group(top, "runs", "list, show, cancel, resume and delete runs")
-    _add(group, "list", runs.runs_list, "all runs, newest first")
+    _add(group, "list", runs.runs_list, "list all runs, newest first")
     for name, text in (
-        ("show", "all that is known of a run"),
+        ("show", "show a run's settings, tags and metrics"),
         ("cancel", "stop a run at its next step"),
-        ("resume", "go on with an unfinished run"),
+        ("resume", "resume an unfinished run"),
         ("work", "work on a queued run (what --detach starts)"),
-        ("delete", "remove a run from all listings"),
+        ("delete", "delete a run"),
     ):
         command = _add(group, name, getattr(runs, f"runs_{name}"), text)
         command.add_argument("name", metavar="RUN")

@@ -14,7 +14,7 @@ def _summary(run: Run) -> dict:
 
 
 def runs_list(arguments: Namespace) -> None:
-    """All runs, newest first."""
+    """List all runs, newest first."""
     runs = RunStore.open().runs()
     rows = [
         (
@@ -31,7 +31,7 @@ def runs_list(arguments: Namespace) -> None:
 
 
 def runs_show(arguments: Namespace) -> None:
-    """All that is known of a run."""
+    """Show a run's settings, tags and metrics."""
     run = RunStore.open().get(arguments.name)
     data = _summary(run) | {
         "spec": run.spec,
@@ -66,7 +66,7 @@ def runs_cancel(arguments: Namespace) -> None:
 
 
 def runs_resume(arguments: Namespace) -> int:
-    """Go on with an unfinished run."""
+    """Resume an unfinished run."""
     from mer.cli.cluster import work_on_cluster
     from mer.cli.train import run_together, show_outcome
     from mer.jobs.queue import relaunch, requeue
@@ -84,22 +84,21 @@ def runs_resume(arguments: Namespace) -> int:
 
 
 def runs_work(arguments: Namespace) -> int:
-    """Work on a queued run: what a launched process does."""
+    """Work on a queued run. `mer train --detach` starts this command."""
     from mer.cli.cluster import work_on_cluster
     from mer.cli.epochs import EpochBar
     from mer.cli.train import show_outcome
     from mer.experiments.experiment import Experiment
-    from mer.jobs.queue import work
 
     run = RunStore.open().get(arguments.name)
     if run.needs:
         return show_outcome(work_on_cluster(run), as_json=arguments.json)
-    outcome = work(Experiment(RunStore.open, callbacks=[EpochBar()]), arguments.name)
+    outcome = Experiment(RunStore.open, callbacks=[EpochBar()]).work(run.id)
     return show_outcome(outcome, as_json=arguments.json)
 
 
 def runs_delete(arguments: Namespace) -> None:
-    """Remove a run, and the runs of its folds, from all listings."""
+    """Delete a run and the runs of its folds."""
     from mer.jobs.queue import delete
 
     run = delete(RunStore.open(), arguments.name)

@@ -24,6 +24,6 @@ def serve(arguments: Namespace) -> None:
         url = f"http://{arguments.host}:{place.getsockname()[1]}"
         data = {"url": url, "model": listener.card.title, "classes": list(listener.card.classes)}
         emit(data, as_json=arguments.json, text=f"{listener.card.title}: {url}/predict, {url}/docs")
-        sys.stdout.flush()  # whoever started it may read from a pipe
-        with suppress(KeyboardInterrupt):  # uvicorn raises the signal again that it ended on
+        sys.stdout.flush()  # the reader may be a pipe
+        with suppress(KeyboardInterrupt):  # uvicorn raises the signal that ended it again
             web.run(sockets=[place])

@@ -1,4 +1,4 @@
-"""From parsed options to what a run is asked to do, and back: command line > preset."""
+"""From parsed options to the request for a run, and back. Options override the preset."""
 
 import dataclasses
 import shlex
@@ -17,23 +17,23 @@ __all__ = ["asked_config", "asked_preset", "command_for", "given_settings", "mak
 
 
 def given_settings(arguments: Namespace) -> dict:
-    """The settings that were named on the command line."""
+    """The settings that were given on the command line."""
     return {
         key.removeprefix("set_"): value for key, value in vars(arguments).items() if key.startswith("set_")
     }
 
 
 def asked_preset(arguments: Namespace) -> str:
-    """The name of the preset asked for: without one `default`, or from random weights `full`.
+    """The name of the preset: `default` if none is given, or `full` with random weights.
 
-    Most frozen networks of random weights make next to the same of every picture.
+    Most frozen networks with random weights give almost the same output for every image.
     """
-    from_chance = given_settings(arguments).get("weights") == "none"
-    return arguments.preset or ("full" if from_chance else "default")
+    random = given_settings(arguments).get("weights") == "none"
+    return arguments.preset or ("full" if random else "default")
 
 
 def asked_config(arguments: Namespace, **changes: object) -> Config:
-    """The preset asked for, with the settings that were named, and `changes` of these."""
+    """The preset with the settings that were given, and with `changes`."""
     return preset(asked_preset(arguments)).updated(**given_settings(arguments) | changes)
 
 
@@ -51,7 +51,7 @@ def make_spec(arguments: Namespace, config: Config) -> "Spec":
 
 
 def command_for(spec: "Spec", *, preset_name: str) -> str:
-    """The command line that asks for the same as `spec`, quoted for a POSIX shell.
+    """The command line for the same request as `spec`, quoted for a POSIX shell.
 
     It names the data, columns other than the default, the preset, and each setting that differs from that
     preset. `fold` has no option: the command is that of the whole cross-validation. Raises ConfigError for
@@ -78,7 +78,7 @@ def command_for(spec: "Spec", *, preset_name: str) -> str:
 
 
 def _changes(part: Section, base: Section) -> list[tuple[str, object]]:
-    """Name and value of each setting in which `part` differs from `base`."""
+    """Name and value of each setting that differs between `part` and `base`."""
     return [(name, value) for name, value in part.to_dict().items() if value != getattr(base, name)]
 
 

@@ -1,4 +1,4 @@
-"""`mer store`: what the feature store takes on disk, and making room in it."""
+"""`mer store`: the disk space of the feature store, and how to free some."""
 
 from argparse import Namespace
 from datetime import datetime
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def store(arguments: Namespace) -> None:
-    """What is in the store, the largest first."""
+    """List the parts of the store, the largest first."""
     from mer.data.cache.pruning import parts, size
     from mer.data.cache.store import FeatureStore
 
@@ -39,7 +39,7 @@ def _plain(part: "Part") -> dict:
 
 
 def megabytes(count: int) -> str:
-    """A size that people can take in at a glance."""
+    """A size in MB or GB."""
     return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.2f} GB"
 
 
@@ -48,7 +48,7 @@ def _day(moment: float) -> str:
 
 
 def store_prune(arguments: Namespace) -> None:
-    """Remove what no run can use, and more if asked to; not while a run may be using it."""
+    """Remove what no run can use, and more on request; refused while a run may be using the store."""
     from mer.data.cache.pruning import prune
     from mer.data.cache.store import FeatureStore
 

@@ -28,7 +28,7 @@ def train(arguments: Namespace) -> int:
 
 
 def run_together(work: "Callable[[Experiment], Outcome]", *, as_json: bool) -> int:
-    """Work on a run, with all processes that torchrun started, if it did; show what became of it."""
+    """Work on a run, with all processes that torchrun started, and print its outcome."""
     from mer.cli.epochs import EpochBar
     from mer.experiments.experiment import Experiment
     from mer.experiments.torchrun import lead_or_follow
@@ -52,14 +52,14 @@ def _launch(spec: "Spec", needs: str, *, as_json: bool) -> int:
 
 
 def show_outcome(outcome: "Outcome", *, as_json: bool) -> int:
-    """Print what became of a run; the exit status is 130 if it was stopped."""
+    """Print the outcome of a run; the exit status is 130 if it was stopped."""
     emit(outcome.to_dict(), as_json=as_json, text=_outcome_text(outcome))
     return 0 if outcome.status == "finished" else 130
 
 
 def _outcome_text(outcome: "Outcome") -> str:
     if outcome.status != "finished":
-        return f"run {outcome.run_id[:8]} {outcome.status}; go on with: mer runs resume {outcome.run_id[:8]}"
+        return f"run {outcome.run_id[:8]} {outcome.status}; to go on: mer runs resume {outcome.run_id[:8]}"
     m = outcome.metrics
     rows = [
         (label, f"{m[key]:.0%}", f"{m[f'{key}_low']:.0%} to {m[f'{key}_high']:.0%}")
@@ -90,7 +90,7 @@ def _outcome_text(outcome: "Outcome") -> str:
 
 
 def sweep(arguments: Namespace) -> int:
-    """Train each backbone with each batch size; one failure does not stop the rest."""
+    """Train each backbone with each batch size; a failure does not stop the rest."""
     from mer.models.zoo import ZOO, get_backbone
 
     needs = asked_needs(arguments)
@@ -115,7 +115,7 @@ def sweep(arguments: Namespace) -> int:
 
 
 def _one_by_one(specs: "list[Spec]") -> "Iterator[Outcome | MerError]":
-    """Train one after the other, up to one that is stopped."""
+    """Train one after the other; the first that is stopped is the last."""
     from mer.cli.epochs import EpochBar
     from mer.experiments.experiment import Experiment
     from mer.runs.store import RunStore

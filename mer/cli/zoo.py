@@ -6,7 +6,7 @@ from mer.cli.output import emit, table
 
 
 def zoo(arguments: Namespace) -> None:
-    """All networks of the zoo."""
+    """List all networks of the zoo."""
     from mer.models.zoo import ZOO
 
     rows = [
@@ -32,7 +32,7 @@ def zoo(arguments: Namespace) -> None:
 
 
 def zoo_fetch(arguments: Namespace) -> None:
-    """Bring weights here, check their hashes, and copy them to --out."""
+    """Download weights, check their hashes, and copy them to --out."""
     from mer.models.weights import fetch
     from mer.models.zoo import ZOO, get_backbone
 

@@ -1,4 +1,4 @@
-"""From a request to a recorded and tested run."""
+"""From a request to a recorded, tested run."""
 
 import lazy_loader
 
@@ -7,6 +7,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "estimate": ["Estimate"],
         "experiment": ["Experiment"],
-        "prepared": ["Material", "Spec", "prepare"],
+        "prepared": ["PreparedClips", "PreparedData", "Spec", "prepare"],
     },
 )

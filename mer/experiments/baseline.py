@@ -1,8 +1,8 @@
-"""The classical baseline beside every network: a support vector machine on statistics of each clip's sound.
+"""The classical baseline of every network: a support vector machine (SVM) on statistics of each clip's sound.
 
-A network that does not beat it has learned nothing that mel, MFCC, chroma and onsets do not tell. It learns
-from the clips that the network learned from (training and validation part) and is tested on the same clips.
-Runs with the same clips, labels, songs and split share one, which is worked out once and kept in MER_HOME.
+A network that is not better has learned nothing beyond mel, MFCC, chroma and onset statistics. The SVM learns
+from the same clips as the network (training and validation part) and is tested on the same clips. Runs with
+the same clips, labels, songs and split share one SVM, which is computed once and kept in MER_HOME.
 """
 
 import json
@@ -16,7 +16,7 @@ import numpy as np
 from mer.data.cache.controls import entry
 from mer.data.cache.descriptors import SIZE, describe, settings
 from mer.data.splits import Split, partition
-from mer.experiments.prepared import Material
+from mer.experiments.prepared import PreparedClips
 from mer.metrics.predictions import score_rows
 from mer.metrics.probabilities import softmax
 from mer.utils.files import home, write_atomic
@@ -38,17 +38,17 @@ ENOUGH = 2000  # clips to choose by; the time of an SVM grows with their square
 Rows = list[dict[str, Any]]
 
 
-def baseline_rows(material: Material, split: Split, notify: Notify) -> Rows:
-    """What the SVM says of each test clip, a row as `Material.rows` makes them, in the order of `split.test`.
+def baseline_rows(data: PreparedClips, split: Split, notify: Notify) -> Rows:
+    """The SVM's prediction for each test clip, as rows like those of `PreparedClips.rows`.
 
     `notify(title, done, total)` is called now and then, and may raise to stop. The "probabilities" are a
     softmax over the margins: fit for averaging over a song's clips, not calibrated.
     """
-    place = home() / "baselines" / f"{_key(material, split)}.json"
-    with material.store.alone(f"baseline-{place.stem}", lambda: notify(TITLE, 0, 1)):
-        rows = _kept(place, [material.report.dataset.clips[i].id for i in split.test])
+    place = home() / "baselines" / f"{_key(data, split)}.json"
+    with data.store.alone(f"baseline-{place.stem}", lambda: notify(TITLE, 0, 1)):
+        rows = _kept(place, [data.report.dataset.clips[i].id for i in split.test])
         if rows is None:
-            rows = material.rows(split.test, _probabilities(material, split, notify))
+            rows = data.rows(split.test, _probabilities(data, split, notify))
             write_atomic(place, json.dumps(rows))
     return rows
 
@@ -63,15 +63,15 @@ def with_baseline(scores: dict[str, Any], rows: Rows, classes: Sequence[str]) ->
     return scores | {"svm": {name: found[name] for name in names} | {"intervals": intervals}}
 
 
-def _key(material: Material, split: Split) -> str:
+def _key(data: PreparedClips, split: Split) -> str:
     """Hash of all that the SVM's answers depend on: what is heard, labels, songs and parts."""
-    clips, facts = material.report.dataset.clips, material.report.facts
-    heard = [entry(material.control, fact.file_hash) for fact in facts]
+    clips, facts = data.report.dataset.clips, data.report.facts
+    heard = [entry(data.control, fact.file_hash) for fact in facts]
     tested, learned = set(split.test), {*split.train, *split.validation}
-    songs = material.groups(range(len(clips)))
+    songs = data.groups(range(len(clips)))
     rows = sorted((clips[i].id, heard[i], clips[i].label, songs[i], i in tested) for i in tested | learned)
     return blake2b(
-        json.dumps([VERSION, settings(material.config.audio), rows]).encode(), digest_size=12
+        json.dumps([VERSION, settings(data.config.audio), rows]).encode(), digest_size=12
     ).hexdigest()
 
 
@@ -84,20 +84,20 @@ def _kept(place: Path, clips: list[str]) -> Rows | None:
         return None  # absent or damaged: worked out again
 
 
-def _probabilities(material: Material, split: Split, notify: Notify) -> np.ndarray:
+def _probabilities(data: PreparedClips, split: Split, notify: Notify) -> np.ndarray:
     """Shares (test clips, classes) by an SVM that learned from all other clips."""
-    report = material.report
+    report = data.report
     known = sorted((*split.train, *split.validation))
     clips = [(report.dataset.clips[i].path, report.facts[i].file_hash) for i in (*known, *split.test)]
     sound = describe(
-        material.store,
+        data.store,
         clips,
-        audio=material.config.audio,
-        control=material.control,
+        audio=data.config.audio,
+        control=data.control,
         progress=lambda done, total: notify("statistics for the SVM", done, total),
     )
-    labels = np.array([material.classes.index(report.dataset.clips[i].label) for i in known])
-    model = fitted(sound[: len(known)], labels, material.groups(known), notify)
+    labels = np.array([data.classes.index(report.dataset.clips[i].label) for i in known])
+    model = fitted(sound[: len(known)], labels, data.groups(known), notify)
     margins = model.decision_function(sound[len(known) :])
     if margins.ndim == 1:  # of two classes one margin is given
         margins = np.stack([-margins, margins], axis=1)

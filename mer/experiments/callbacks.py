@@ -1,84 +1,141 @@
-"""What happens around the training loop: figures to the run store, state to disk, and stopping."""
+"""Callbacks of a run's training: log its metrics, report progress, save its state, and stop on request."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+from mer.runs.heartbeat import Heartbeat
 from mer.runs.store import RunStore
-from mer.training.loop import Callback, State, Step, Stop
+from mer.training.loop import Callback, State, Step
 from mer.training.state import load_state, save_state
-from mer.utils.progress import Pace
+from mer.utils.errors import Stop
+from mer.utils.progress import Notify, ProgressMeter
 
-__all__ = ["LogFigures", "SaveState", "SendState", "StopOnRequest", "newest_state"]
+__all__ = ["LogMetrics", "Reporter", "SaveState", "SendState", "newest_state"]
 
 
-class LogFigures(Callback):
-    """Logs steps and epochs, at most a few times a second so that a fast run is not held up."""
+class Reporter(Callback):
+    """Reports the progress of one run, sends its heartbeat, and stops it if someone asked for that.
+
+    It is a `Notify` for work outside the training loop, and a callback inside it.
+
+    Parameters
+    ----------
+    store, run_id
+        The run, and where it is recorded.
+    heartbeat
+        Is asked to beat with every report.
+    notify
+        Is called with every report too, for a terminal.
+    every
+        Least time in s between two writes to the store, and between two looks for a request to stop.
+    """
+
+    def __init__(
+        self,
+        store: RunStore,
+        run_id: str,
+        *,
+        heartbeat: Heartbeat | None = None,
+        notify: Notify | None = None,
+        every: float = 1.0,
+    ) -> None:
+        self.store, self.run_id, self.every = store, run_id, every
+        self.beat: Callable[[], None] = heartbeat.beat if heartbeat else lambda: None
+        self.notify, self.meter, self.last = notify, ProgressMeter(), float("-inf")
+
+    def __call__(self, title: str, done: int, total: int) -> None:
+        """Report that `done` of `total` are done.
+
+        Raises Stop if the run is to stop, TakenError if another process has taken it over.
+        """
+        report, due = self.meter(title, done, total), self._due()
+        if due:
+            self.store.tag(self.run_id, {"mer.stage": report.to_json()})
+        if self.notify:
+            self.notify(title, done, total)
+        if due:
+            self._look(f"stopped on request ({title})")
+
+    def on_embed(self, done: int, total: int) -> None:
+        """Report the embeddings of a frozen network, in windows."""
+        self("computing features", done, total)
+
+    def on_step(self, step: Step) -> None:
+        """Look for a request to stop."""
+        if self._due():
+            self._look(f"stopped on request in epoch {step.epoch}")
+
+    def _due(self) -> bool:
+        self.beat()
+        due = time.monotonic() - self.last >= self.every
+        if due:
+            self.last = time.monotonic()
+        return due
+
+    def _look(self, reason: str) -> None:
+        if self.store.stop_requested(self.run_id):
+            raise Stop(reason)
+
+
+class LogMetrics(Callback):
+    """Logs the metrics of steps and epochs, at most once in `every` s, so that it slows no fast run."""
 
     def __init__(self, store: RunStore, run_id: str, *, every: float = 0.5) -> None:
         self.store, self.run_id, self.every = store, run_id, every
         self.rows: list[tuple[int, dict[str, float]]] = []
         self.flushed = time.monotonic()
-        self.pace = Pace()
-        self.first: tuple[float, int] | None = None  # when which step was done, for the time that is left
-
-    def on_embed(self, done: int, total: int) -> None:
-        """Tell how far the features of a frozen network are."""
-        self.tell("computing features", done, total)
-
-    def tell(self, title: str, done: int, total: int) -> None:
-        """Say how far work is that is no training."""
-        words = self.pace(title, done, total)
-        if time.monotonic() - self.flushed >= self.every:
-            self.store.tag(self.run_id, {"mer.stage": words})
-            self.flushed = time.monotonic()
+        self.first: tuple[float, int] | None = None  # time and number of the first step, for the time left
 
     def on_step(self, step: Step) -> None:
-        """Note loss and accuracy of the batch, how far the run is, and how long it will still take."""
+        """Note loss and accuracy of the batch, the share that is done, and the time left in s."""
         if self.first is None:
             self.first = (time.monotonic(), step.done)
             self.store.tag(self.run_id, {"mer.stage": "", "mer.steps": str(step.total)})
-        figures = {
+        metrics = {
             "step_loss": step.loss,
             "step_accuracy": step.accuracy,
             "progress": step.done / step.total,
         }
-        began, steps = time.monotonic() - self.first[0], step.done - self.first[1]
+        seconds, steps = time.monotonic() - self.first[0], step.done - self.first[1]
         if steps:
-            figures["seconds_left"] = began / steps * (step.total - step.done)
-        self.rows.append((step.done, figures))
-        if time.monotonic() - self.flushed >= self.every:
-            self.flush()
+            metrics["seconds_left"] = seconds / steps * (step.total - step.done)
+        self.rows.append((step.done, metrics))
+        self._flush_if_due()
 
-    def make_up(self, state: State) -> None:
+    def log_missing(self, state: State) -> None:
         """Note the epochs of a saved state that a killed process had no time to log."""
         logged = {step for step, _ in self.store.history(self.run_id, "train_loss")}
         missing = [row for row in state.history if row["epoch"] not in logged]
-        self.rows += [(row["epoch"], _figures(row)) for row in missing]
+        self.rows += [(row["epoch"], _metrics(row)) for row in missing]
         if missing and state.best_epoch:
             self.rows.append((state.epoch, {"best_epoch": float(state.best_epoch)}))
 
     def on_epoch(self, state: State) -> None:
-        """Note the epoch's figures and which epoch is the best so far."""
+        """Note the epoch's metrics and which epoch is the best so far."""
         best = {"best_epoch": float(state.best_epoch)} if state.best_epoch else {}
-        self.rows.append((state.epoch, _figures(state.history[-1]) | best))
+        self.rows.append((state.epoch, _metrics(state.history[-1]) | best))
+        self._flush_if_due()
+
+    def _flush_if_due(self) -> None:
         if time.monotonic() - self.flushed >= self.every:
             self.flush()
 
     def flush(self) -> None:
-        """Send what was noted."""
+        """Write what was noted to the store."""
         rows, self.rows = self.rows, []
         self.store.log(self.run_id, rows)
         self.flushed = time.monotonic()
 
 
-def _figures(row: dict[str, float]) -> dict[str, float]:
+def _metrics(row: dict[str, float]) -> dict[str, float]:
     """What is logged of an epoch."""
-    figures = {key: value for key, value in row.items() if key not in ("epoch", "seconds")}
-    return figures | {"epoch_seconds": row["seconds"]}
+    metrics = {key: value for key, value in row.items() if key not in ("epoch", "seconds")}
+    return metrics | {"epoch_seconds": row["seconds"]}
 
 
 class SaveState(Callback):
-    """Keeps what is needed to resume, after each epoch; not where the home of the `store` was moved away."""
+    """Saves what is needed to resume, after each epoch, unless the home of the `store` was moved away."""
 
     def __init__(self, path: Path, store: RunStore | None = None) -> None:
         self.path, self.store = path, store
@@ -91,10 +148,10 @@ class SaveState(Callback):
 
 
 class SendState(Callback):
-    """Keeps the saved state with the server too, for other machines to go on from; after SaveState.
+    """Sends the saved state to the server, for other machines to resume from. It comes after SaveState.
 
-    At most once in `every` s, and not before ten times the time that the last took: a tenth of the run's
-    time at most goes into it.
+    At most once in `every` s, and not before ten times the duration of the last transfer has passed, so that
+    transfers take at most a tenth of the run's time.
     """
 
     def __init__(self, store: RunStore, run_id: str, path: Path, *, every: float = 60.0) -> None:
@@ -108,7 +165,7 @@ class SendState(Callback):
             self.send()
 
     def send(self) -> None:
-        """Send the newest state, if it was not yet."""
+        """Send the newest state unless it was sent already."""
         if self.epoch == self.sent:
             return
         began = time.monotonic()
@@ -118,36 +175,10 @@ class SendState(Callback):
 
 
 def newest_state(store: RunStore, run_id: str, path: Path) -> State | None:
-    """The state to go on from: this machine's at `path`, or a newer one that another left with the server.
+    """The state to resume from: this machine's at `path`, or a newer one that another machine sent.
 
-    None if the run never finished an epoch. Raises RunError or StorageError if it is damaged.
+    None if the run never finished an epoch. Raises RunError or StorageError if the state is damaged.
     """
     saved = load_state(path)
     fetched = store.fetch_state(run_id, path, saved.epoch if saved else 0)
     return load_state(path) if fetched else saved
-
-
-class StopOnRequest(Callback):
-    """Raises Stop when the run store says so; asks it at most once a second.
-
-    Raises TakenError if another process took the run on.
-    """
-
-    def __init__(self, store: RunStore, run_id: str, *, every: float = 1.0) -> None:
-        self.store, self.run_id, self.every = store, run_id, every
-        self.asked = 0.0
-
-    def on_embed(self, done: int, total: int) -> None:
-        """Stop here if asked to."""
-        self.look(f"stopped on request after the features of {done} windows of {total}")
-
-    def on_step(self, step: Step) -> None:
-        """Stop here if asked to."""
-        self.look(f"stopped on request in epoch {step.epoch}")
-
-    def look(self, reason: str) -> None:
-        """Raise Stop with this reason if asked to stop."""
-        if time.monotonic() - self.asked >= self.every:
-            self.asked = time.monotonic()
-            if self.store.stop_requested(self.run_id):
-                raise Stop(reason)

@@ -1,6 +1,6 @@
-"""Finished runs joined to an ensemble, which is a run and a checkpoint like any other.
+"""Finished runs combined into an ensemble, which is a run and a checkpoint like any other.
 
-Its scores come from what its members answered on their test clips; nothing is trained.
+Its scores are computed from its members' predictions for their test clips; nothing is trained.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""One run from clips to test scores and a checkpoint, or k of them for a cross-validation.
+"""From a request to a finished run: clips to test scores and a checkpoint; k of them for a cross-validation.
 
-What is asked for is a `Spec`, which is stored with the run, so that the run can be resumed after an
-interruption or repeated elsewhere.
+Every way to a run ends in `Experiment.work`: the run is recorded as queued, waits for a slot, trains, and its
+end is recorded. The request is stored with the run, so that the run can be resumed, or repeated elsewhere.
 """
 
 import json
@@ -15,32 +15,49 @@ import numpy as np
 
 from mer.audio.transforms import EvalTransform
 from mer.experiments.baseline import baseline_rows, with_baseline
-from mer.experiments.callbacks import LogFigures, SaveState, SendState, StopOnRequest, newest_state
-from mer.experiments.prepared import Material, Spec, prepare
+from mer.experiments.callbacks import LogMetrics, Reporter, SaveState, SendState, newest_state
+from mer.experiments.prepared import Spec
 from mer.experiments.records import headline, make_card, parameters, save_evaluation, versions
-from mer.experiments.setup import Outset, new_model
+from mer.experiments.setup import PreparedRun, Setup
 from mer.experiments.testing import judge
 from mer.experiments.verify import require_same_answers
 from mer.metrics.predictions import score_rows
 from mer.models.checkpoint import write_files
-from mer.runs.heartbeat import Beats
+from mer.runs.heartbeat import Heartbeat
 from mer.runs.outcomes import Outcome, finished
 from mer.runs.results import read_baseline, read_predictions
-from mer.runs.run import RESUMABLE, Run, TakenError, drop_state, state_path
+from mer.runs.run import ENDED, RESUMABLE, Run, TakenError, drop_state, is_mine, state_path
+from mer.runs.slots import hold_run, hold_slot
 from mer.runs.store import RunStore
 from mer.training.distributed import ALONE, Ranks
-from mer.training.loop import Callback, State, Stop
-from mer.utils.errors import DataError, LostError, MerError, RunError, StorageError
+from mer.training.loop import Callback, State
+from mer.utils.errors import DataError, LostError, MerError, RunError, Stop, StorageError
+from mer.utils.parallel import share_cores
 from mer.utils.progress import Notify
 
 __all__ = ["Experiment"]
 
-PATIENCE = 600.0  # s that a run at work waits for a server that does not answer
-SHARED_PACE = 2.0  # s between two batches of figures, or two looks for a wish to stop, with a server
+PATIENCE = 600.0  # s for which a run waits for a server that does not answer
+SHARED_PACE = 2.0  # s between two writes of metrics, or two looks for a request to stop, with a server
 
 
 class Experiment:
-    """Runs specs and records them."""
+    """Trains runs and records them.
+
+    Parameters
+    ----------
+    open_runs
+        Opens the run store. It is called when the first run is to be recorded.
+    callbacks
+        Are called in the training loop.
+    notify
+        Is called with the progress of other work: preparing clips, the wait for a slot, the SVM.
+    ranks
+        The processes that train together.
+    driven
+        True in a worker of a Ray cluster. A driver holds the run then: it takes no slot here, and if a worker
+        is lost, the run is left as it is for the driver to go on with.
+    """
 
     def __init__(
         self,
@@ -49,155 +66,196 @@ class Experiment:
         callbacks: Sequence[Callback] = (),
         notify: Notify | None = None,
         ranks: Ranks = ALONE,
-        retried: bool = False,
+        driven: bool = False,
     ) -> None:
-        """If it is to be `retried`, a run that loses a process stays as it is for whoever does that."""
         self.open_runs, self.callbacks, self.notify = open_runs, tuple(callbacks), notify
-        self.ranks, self.retried = ranks, retried
+        self.ranks, self.driven = ranks, driven
 
     @cached_property
     def runs(self) -> RunStore:
-        """The run store, opened when the first run is due: bad input leaves no trace there."""
+        """The run store, opened when the first run is to be recorded: bad input leaves no trace there."""
         return self.open_runs().for_worker(patience=PATIENCE)
 
     @cached_property
-    def beats(self) -> Beats:
-        """Signs of life of the runs that are worked on: a fold, and the cross-validation it is of."""
-        return Beats(self.runs)
+    def heartbeat(self) -> Heartbeat:
+        """The heartbeats of the runs that are worked on: a fold, and its cross-validation."""
+        return Heartbeat(self.runs)
 
     def train(self, spec: Spec) -> Outcome:
-        """A new run, or k of them under one parent; bad input raises before any run is recorded."""
-        material = prepare(spec, notify=self.notify)
-        material.split(spec.config)
-        new_model(spec.config, material)  # missing weights and sizes that do not fit are noticed here
-        run_id = self._create(spec, material)
-        return self._go(run_id, spec, material)
+        """Train a new run.
+
+        Bad input raises before it is recorded. Raises as `PreparedRun.checked` and `work` do.
+        """
+        prepared = PreparedRun.checked(spec, notify=self.notify)
+        return self.work(self._create(prepared), prepared)
 
     def resume(self, name: str) -> Outcome:
-        """Go on with a run that was stopped, interrupted or failed; raises RunError otherwise."""
+        """Go on with a run that was stopped, interrupted or failed.
+
+        Raises RunError for any other run and if the clips have changed, DataError if they are not on this
+        machine, TakenError if another process has taken over the run meanwhile.
+        """
         run = self.runs.get(name)
         if run.status not in (*RESUMABLE, "queued") or run.waits_here or run.waits_elsewhere:
             raise RunError(f"run {run.id[:8]} is {run.status}; only an unfinished, idle run can be resumed")
-        return self.go_on(run, take=True)
+        prepared = self._prepare(run, self.notify)
+        self.runs.take(run)
+        self.runs.enqueue(run.id)
+        return self.work(run.id, prepared)
 
-    def go_on(self, run: Run, *, take: bool = False) -> Outcome:
-        """Begin a queued run, or continue an unfinished one.
+    def work(self, name: str, prepared: PreparedRun | None = None) -> Outcome:
+        """Work on a queued run, once it is its turn, in this process.
 
-        With `take` it becomes this process's first. Raises DataError if its clips are not on this machine,
-        RunError if they have changed, TakenError if another process took it on meanwhile.
+        How the run ends is recorded, whatever happens. Raises RunError if it is not queued or if another
+        process works on it, and whatever the run fails with. A stop, also by Ctrl-C, is an outcome.
         """
+        share_cores()
+        run = self.runs.get(name)
+        if self.driven:
+            return self._recorded(run.id, lambda: self._train(run, prepared))
+        with hold_run(run.id):
+            run = self.runs.get(run.id)
+            if run.status not in ("queued", "interrupted"):
+                raise RunError(f"run {run.id[:8]} is {run.status}; only a queued run can be worked on")
+            if run.waits_elsewhere:
+                raise TakenError(f"run {run.id[:8]} waits on {run.host}; cancel it before you start it here")
+            self.runs.tag(run.id, {"mer.owner": self.runs.owner})
+            return self._recorded(run.id, lambda: self._train_in_turn(run, prepared))
+
+    def _recorded(self, run_id: str, train: Callable[[], Outcome]) -> Outcome:
+        """Train a run and record how it ends. Here Ctrl-C and SIGTERM become a stop."""
+        try:
+            with self.heartbeat.of(run_id):
+                outcome = train()
+        except (Stop, KeyboardInterrupt) as stop:
+            self._end(run_id, "stopped", reason=str(stop) or "stopped by Ctrl-C")
+            return Outcome(run_id, "stopped")
+        except TakenError:
+            raise  # the other process records what becomes of it
+        except BaseException as error:
+            if self.driven and isinstance(error, (LostError, SystemExit)):  # Ray ends a worker by SystemExit
+                raise
+            reason = str(error) if isinstance(error, MerError) else f"{type(error).__name__}: {error}"
+            with suppress(MerError):  # if the disk is full it stays "running", and is interrupted later
+                self._end(run_id, "failed", reason=reason)
+            raise
+        self._end(run_id, outcome.status)
+        if outcome.status == "finished":
+            drop_state(state_path(run_id))  # not before: if killed here, the run need not train again
+            self.runs.drop_state(run_id)
+        return outcome
+
+    def _end(self, run_id: str, status: str, *, reason: str = "") -> None:
+        """Record the end of a run, unless it has ended already or is another process's by now."""
+        run = self.runs.get(run_id)
+        if run.status not in ENDED and is_mine(run.tags, self.runs.owner):
+            self.runs.finish(run_id, status, reason=reason)
+
+    def _train_in_turn(self, run: Run, prepared: PreparedRun | None) -> Outcome:
+        """Wait for a slot of this machine and train.
+
+        A run for a Ray cluster needs none: Ray makes it wait.
+        """
+        if run.needs:
+            return self._train(run, prepared)
+        report = self._reporter(run.id)
+
+        def waiting() -> None:
+            report("waiting for a free slot", 0, 0)
+            self.ranks.tell({"waiting": run.id})  # or the other processes give up
+
+        with hold_slot(self.runs, run.id, waiting):
+            return self._train(run, prepared)
+
+    def _train(self, run: Run, prepared: PreparedRun | None) -> Outcome:
+        """Train one network, or all folds of a cross-validation."""
+        self._start(run.id)
+        prepared = prepared or self._prepare(run, self._reporter(run.id))
+        is_parent = prepared.spec.config.split.folds and not run.parent
+        return (self._folds if is_parent else self._fold)(run.id, prepared)
+
+    def _start(self, run_id: str) -> None:
+        if self.runs.get(run_id).status not in ("running", "stopping"):
+            self.runs.start(run_id)
+
+    def _prepare(self, run: Run, notify: Notify | None) -> PreparedRun:
+        """Prepare and check the request of a recorded run; its clips must be those it began with."""
         run.require_readable()
         spec = Spec.from_dict(run.spec)
         _require_data(run, spec)
-        material = prepare(spec, notify=self.notify)
+        prepared = PreparedRun.checked(spec, notify=notify)
         if run.data_hash is None:
-            material.split(spec.config)
-            new_model(spec.config, material)
-            self._describe(run.id, spec, material, run.parent)
-        elif run.data_hash != material.about["hash"]:
+            self._describe(run.id, prepared, run.parent)
+        elif run.data_hash != prepared.data.about["hash"]:
             raise RunError(
                 f"run {run.id[:8]}: the clips of {spec.data} have changed since it began; start a new run"
             )
-        if take:
-            self.runs.take(run)
-        return self._go(run.id, spec, material)
+        return prepared
 
-    def _create(self, spec: Spec, material: Material, parent: str | None = None) -> str:
-        config = spec.config
-        name = spec.name(material.about["name"])
+    def _create(self, prepared: PreparedRun, parent: str | None = None) -> str:
+        spec = prepared.spec
+        name = spec.name(prepared.data.about["name"])
         if parent:
-            name += f" fold {config.split.fold + 1}"
+            name += f" fold {spec.config.split.fold + 1}"
         run_id = self.runs.create(name, spec.to_dict(), parent=parent)
-        self._describe(run_id, spec, material, parent)
+        self._describe(run_id, prepared, parent)
         return run_id
 
-    def _describe(self, run_id: str, spec: Spec, material: Material, parent: str | None) -> None:
-        """Tag a run with what its clips turned out to be."""
-        about, config = material.about, spec.config
+    def _describe(self, run_id: str, prepared: PreparedRun, parent: str | None) -> None:
+        """Tag a run with facts about its data."""
+        data, is_parent = prepared.data, prepared.spec.config.split.folds and not parent
         self.runs.tag(
             run_id,
             {
-                "mer.data_hash": about["hash"],
-                "mer.data_name": about["name"],
-                "mer.synthetic": str(about["synthetic"]),
-                "mer.test_hash": "" if config.split.folds and not parent else self._test_hash(spec, material),
-                "mer.classes": str(len(material.classes)),
+                "mer.data_hash": data.about["hash"],
+                "mer.data_name": data.about["name"],
+                "mer.synthetic": str(data.about["synthetic"]),
+                "mer.test_hash": "" if is_parent else data.test_hash(prepared.split),
+                "mer.classes": str(len(data.classes)),
                 "mer.versions": json.dumps(versions()),
             },
         )
 
-    @staticmethod
-    def _test_hash(spec: Spec, material: Material) -> str:
-        return material.test_hash(material.split(spec.config))
-
-    def _go(self, run_id: str, spec: Spec, material: Material) -> Outcome:
-        with self.beats.of(run_id):
-            return self._work(run_id, spec, material)
-
-    def _work(self, run_id: str, spec: Spec, material: Material) -> Outcome:
-        is_parent = spec.config.split.folds and not self.runs.get(run_id).parent
-        if self.runs.get(run_id).status not in ("running", "stopping"):
-            self.runs.start(run_id)
-        try:
-            result = (self._folds if is_parent else self._fold)(run_id, spec, material)
-        except (Stop, KeyboardInterrupt) as stop:
-            self.runs.finish(run_id, "stopped", reason=str(stop) or "stopped by Ctrl-C")
-            return Outcome(run_id, "stopped")
-        except TakenError:
-            raise  # what becomes of it is for the other process to say
-        except BaseException as error:
-            if self.retried and isinstance(error, (LostError, SystemExit)):  # Ray ends a worker by SystemExit
-                raise
-            reason = str(error) if isinstance(error, MerError) else f"{type(error).__name__}: {error}"
-            with suppress(StorageError):  # on a full disk it stays "running", to be found interrupted
-                self.runs.finish(run_id, "failed", reason=reason)
-            raise
-        self.runs.log(run_id, [(0, result.metrics)])
-        self.runs.finish(run_id, "finished")
-        drop_state(state_path(run_id))  # not before: a run that is killed here need not train again
-        self.runs.drop_state(run_id)
-        return result
-
-    def _fold(self, run_id: str, spec: Spec, material: Material) -> Outcome:
+    def _fold(self, run_id: str, prepared: PreparedRun) -> Outcome:
         """Train, test and save one network."""
-        config, split = spec.config, material.split(spec.config)
+        spec, data, split = prepared.spec, prepared.data, prepared.split
         self.runs.tag(run_id, {"mer.validation_clips": str(len(split.validation))})
-        with self.beats.by_itself():
-            outset = Outset.of(config, material, split)
-            model, standardizer = outset.model, outset.transform.standardizer
-            state = self._fit(run_id, spec, outset)
-            judged = judge(model, material, split, EvalTransform(standardizer), outset.kept)
-        svm = baseline_rows(material, split, self._watch(run_id)) if config.split.baseline else []
-        judged = replace(judged, scores=with_baseline(judged.scores, svm, material.classes))
-        card = make_card(spec, material, split, standardizer, judged)
+        with self.heartbeat.in_background():
+            setup = Setup.of(prepared)
+            model, standardizer = setup.model, setup.transform.standardizer
+            state = self._fit(run_id, spec, setup)
+            judged = judge(model, data, split, EvalTransform(standardizer), setup.kept)
+        svm = baseline_rows(data, split, self._reporter(run_id)) if spec.config.split.baseline else []
+        judged = replace(judged, scores=with_baseline(judged.scores, svm, data.classes))
+        card = make_card(spec, data, split, standardizer, judged)
 
         def write(folder: Path) -> None:
             write_files(folder, model, card)
-            require_same_answers(folder, material, split.test, judged.rows)
+            require_same_answers(folder, data, split.test, judged.rows)
 
         evaluation = {"scores": judged.scores, "predictions": judged.rows, "history": state.history}
         evaluation |= {"validation": judged.validation} if judged.validation else {}
-        with self.beats.by_itself():
+        with self.heartbeat.in_background():
             self.runs.save_folder(run_id, "checkpoint", write)
             save_evaluation(self.runs, run_id, evaluation | ({"svm": svm} if svm else {}))
-        metrics = headline(judged.scores) | {
-            "epochs": float(state.epoch),
-            "parameters": float(parameters(model)),
-        }
+        metrics = {"epochs": float(state.epoch), "parameters": float(parameters(model))}
+        metrics |= headline(judged.scores)
+        self.runs.log(run_id, [(0, metrics)])
         return Outcome.of(self.runs, run_id, metrics)
 
-    def _fit(self, run_id: str, spec: Spec, outset: Outset) -> State:
-        path, pace = state_path(run_id), {"every": SHARED_PACE} if self.runs.shared else {}
-        log, watch = LogFigures(self.runs, run_id, **pace), StopOnRequest(self.runs, run_id, **pace)
+    def _fit(self, run_id: str, spec: Spec, setup: Setup) -> State:
+        path = state_path(run_id)
+        log = LogMetrics(self.runs, run_id, **self._pace)
         keep: list[Callback] = [SaveState(path, self.runs)]
         saved = newest_state(self.runs, run_id, path)
         if saved:
-            log.make_up(saved)
+            log.log_missing(saved)
         send = SendState(self.runs, run_id, path)
         keep += [send] if self.runs.shared else []
         self.ranks.tell({"run": run_id, "spec": spec.to_dict()})
+        callbacks = [*keep, log, *self.callbacks, self._reporter(run_id)]
         try:
-            state = outset.fit([*keep, log, *self.callbacks, watch], resume=saved, ranks=self.ranks)
+            state = setup.fit(callbacks, resume=saved, ranks=self.ranks)
         except TakenError:
             raise
         except BaseException:
@@ -208,49 +266,48 @@ class Experiment:
             log.flush()
         return state
 
-    def _watch(self, run_id: str) -> Notify:
-        """Tells how far work after the training is; raises Stop if the run is asked to."""
-        log, watch = LogFigures(self.runs, run_id), StopOnRequest(self.runs, run_id)
+    @property
+    def _pace(self) -> dict[str, float]:
+        return {"every": SHARED_PACE} if self.runs.shared else {}
 
-        def notify(title: str, done: int, total: int) -> None:
-            watch.look(f"stopped on request at {title}")
-            self.beats.give()
-            log.tell(title, done, total)
-            if self.notify:
-                self.notify(title, done, total)
+    def _reporter(self, run_id: str) -> Reporter:
+        return Reporter(self.runs, run_id, heartbeat=self.heartbeat, notify=self.notify, **self._pace)
 
-        return notify
-
-    def _folds(self, run_id: str, spec: Spec, material: Material) -> Outcome:
-        """Every fold as a run of its own below `run_id`; what is finished already is kept."""
+    def _folds(self, run_id: str, prepared: PreparedRun) -> Outcome:
+        """Train every fold as a run of its own below `run_id`. Finished folds are kept."""
         known = {run.spec["config"]["split"]["fold"]: run for run in self.runs.children(run_id)}
-        parts = [replace(spec, config=spec.config.updated(fold=n)) for n in range(spec.config.split.folds)]
         outcomes = []
-        for outcome in self._each(run_id, parts, known, material):
+        for outcome in self._each(run_id, prepared, known):
             outcomes.append(outcome)
             if outcome.status != "finished":
-                raise Stop(f"stopped in fold {len(outcomes)} of {len(parts)}")
-        return self._pool(run_id, material, outcomes)
+                raise Stop(f"stopped in fold {len(outcomes)} of {prepared.spec.config.split.folds}")
+        return self._pool(run_id, prepared.data.classes, outcomes)
 
-    def _each(
-        self, run_id: str, parts: list[Spec], known: dict[int, Run], material: Material
-    ) -> Iterable[Outcome]:
-        """Work on the folds, one after the other."""
-        for fold, part in enumerate(parts):
-            run = known.get(fold)
-            yield finished(self.runs, run) or self._go(
-                self._child(run, part, material, run_id), part, material
-            )
+    def _each(self, run_id: str, prepared: PreparedRun, known: dict[int, Run]) -> Iterable[Outcome]:
+        """Train the folds, one after the other."""
+        for number in range(prepared.spec.config.split.folds):
+            if done := finished(self.runs, known.get(number)):
+                yield done
+                continue
+            part = prepared.fold(number)
+            yield self._train_fold(self._child(known.get(number), part, run_id), part)
 
-    def _child(self, run: Run | None, part: Spec, material: Material, parent: str) -> str:
-        """The run of a fold: one that was begun before, or a new one."""
+    def _train_fold(self, run_id: str, prepared: PreparedRun) -> Outcome:
+        def train() -> Outcome:
+            self._start(run_id)
+            return self._fold(run_id, prepared)
+
+        return self._recorded(run_id, train)
+
+    def _child(self, run: Run | None, prepared: PreparedRun, parent: str) -> str:
+        """The run of a fold: one that exists already, or a new one."""
         if run is None:
-            return self._create(part, material, parent=parent)
-        if run.data_hash is None:  # killed right after it was recorded
-            self._describe(run.id, part, material, parent)
+            return self._create(prepared, parent)
+        if run.data_hash is None:  # the process was killed right after it recorded the run
+            self._describe(run.id, prepared, parent)
         return run.id
 
-    def _pool(self, run_id: str, material: Material, outcomes: list[Outcome]) -> Outcome:
+    def _pool(self, run_id: str, classes: Sequence[str], outcomes: list[Outcome]) -> Outcome:
         """Scores over the test clips of all folds together; each clip is tested once.
 
         The checkpoint is that of the fold with the lowest validation loss, chosen without the test parts.
@@ -258,7 +315,7 @@ class Experiment:
         rows = [row for outcome in outcomes for row in read_predictions(self.runs, outcome.run_id)]
         parts = [read_baseline(self.runs, outcome.run_id) for outcome in outcomes]
         svm = [row for part in parts for row in part] if all(parts) else []  # folds of an older mer have none
-        scores = with_baseline(score_rows(rows, material.classes), svm, material.classes)
+        scores = with_baseline(score_rows(rows, classes), svm, classes)
         evaluation = {"scores": scores, "predictions": rows, "history": []}
         save_evaluation(self.runs, run_id, evaluation | ({"svm": svm} if svm else {}))
         metrics = headline(scores)
@@ -269,6 +326,7 @@ class Experiment:
         metrics |= {"parameters": sizes[0]} if sizes else {}  # folds of an older mer have none
         best = min(outcomes, key=lambda outcome: self._validation_loss(outcome.run_id))
         self.runs.tag(run_id, {"mer.checkpoint_run": best.run_id})
+        self.runs.log(run_id, [(0, metrics)])
         return Outcome(run_id, "finished", metrics, best.checkpoint, tuple(outcomes))
 
     def _validation_loss(self, run_id: str) -> float:

@@ -1,4 +1,4 @@
-"""What it is worth to a score that clips of one song are on both sides of a split."""
+"""How much a score rises if clips of one song are on both sides of a split."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -18,7 +18,7 @@ Score = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Two runs that differ in nothing but that the first keeps songs apart, by clip: (score, low, high).
+    """Scores by clip, (score, low, high), of two runs; only the first keeps songs apart, all else is equal.
 
     By clip, since a song of which only some clips are tested has no score of its own. `difference` is how
     much higher the second scores. `same` is true where both gave the same answers to the same clips, which
@@ -32,20 +32,18 @@ class Leak:
 
     @property
     def meaning(self) -> str:
-        """What the difference shows, in a sentence."""
+        """The meaning of the difference, in a sentence."""
         _, low, high = self.difference
         if self.same:
             return (
-                "Both runs are one and the same, so this shows nothing: the data set has a division of its "
-                "own, or one clip of each song."
+                "Both runs are the same, so this shows nothing: the data set brings its own split, "
+                "or has one clip of each song."
             )
         if low > 0:
-            return (
-                "Songs on both sides flatter the score: what is learned of a song helps with its other clips."
-            )
+            return "Songs on both sides raise the score: learning from a clip helps with others of its song."
         if high < 0:
-            return "Songs on both sides lower the score, which is odd: look at the splits."
-        return "No leak can be seen in so few songs; that is no proof that there is none."
+            return "Songs on both sides lower the score, which is unexpected: check the splits."
+        return "So few songs show no leak, which does not prove that there is none."
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""

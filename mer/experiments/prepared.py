@@ -1,9 +1,9 @@
-"""What a run is asked to do, and the checked clips and features that it works on."""
+"""The request for a run, and the prepared data that the run works on."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -14,20 +14,36 @@ from mer.data.check import Report, check
 from mer.data.clips import is_sharded
 from mer.data.load import load_dataset
 from mer.data.splits import Split, split_clips
-from mer.data.windows import WindowSet
-from mer.experiments.prepared_shards import ShardedMaterial
+from mer.data.windows import Windows, WindowSet
+from mer.experiments.prepared_shards import PreparedShards
 from mer.metrics.predictions import answer_row
 from mer.utils.errors import RunError
 from mer.utils.progress import Notify
 
-__all__ = ["Material", "Spec", "prepare"]
+if TYPE_CHECKING:
+    from mer.audio.transforms import TrainTransform
+    from mer.models.zoo import Classifier
+    from mer.training.embeddings import KeptEmbeddings
+
+__all__ = ["PreparedClips", "PreparedData", "Spec", "prepare"]
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What is asked for: the data, how to read it, all settings, and the command that asked.
+    """The request for a run, which is stored with it.
 
-    `ladder` and `rung` name the ladder that the run is a part of, if it is (`study2022.ladder`).
+    Parameters
+    ----------
+    data
+        Path of the data set: a folder, a zip, a CSV, or a sharded set.
+    config
+        All settings.
+    label_column, song_column
+        Columns of the CSV.
+    command
+        The command line that asked for the run.
+    ladder, rung
+        The ladder that the run is part of, and its rung (`study2022.ladder`); empty for other runs.
     """
 
     data: str
@@ -43,10 +59,10 @@ class Spec:
         return asdict(self) | {"config": self.config.to_dict()}
 
     def name(self, data: str) -> str:
-        """What to call its run on the data set of that name."""
+        """The name of its run on the data set named `data`."""
         control = CONTROLS.get(self.config.split.control)
-        said = [self.rung, f"control: {control}" if control else ""]
-        return " · ".join(filter(None, [f"{self.config.train.backbone} {data}", *said]))
+        parts = [f"{self.config.train.backbone} {data}", self.rung, f"control: {control}" if control else ""]
+        return " · ".join(filter(None, parts))
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Spec":
@@ -57,9 +73,65 @@ class Spec:
             raise RunError(f"this run's settings cannot be read ({error}); start a new run") from error
 
 
+class PreparedData(Protocol):
+    """The data of a run: clips that were checked, with their features.
+
+    Clips are named by their index. `store` is where features and embeddings are kept, `config` the settings
+    that they were made with.
+    """
+
+    store: FeatureStore
+    config: Config
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Labels in the order of the network's outputs."""
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Name, hash, licence, and numbers of clips and songs, for the card of a model."""
+
+    @property
+    def notes(self) -> str:
+        """Remarks of the data set, such as what its labels mean."""
+
+    @property
+    def left_out(self) -> int:
+        """Number of files that cannot be used."""
+
+    @property
+    def voted(self) -> bool:
+        """True where listeners' votes are learned in place of labels."""
+
+    @property
+    def control(self) -> str:
+        """The kind of control run (see `mer.data.cache.controls`), or "none"."""
+
+    def windows(self, indices: Sequence[int]) -> Windows:
+        """The windows of some clips."""
+
+    def content(self, index: int) -> bytes | None:
+        """The bytes of a clip's file, if they are still what was prepared."""
+
+    def groups(self, indices: Sequence[int]) -> list[str]:
+        """Song of each clip, or the clip itself where no song is known."""
+
+    def rows(self, indices: Sequence[int], probabilities: np.ndarray) -> list[dict[str, Any]]:
+        """Predictions (clips, classes) as plain data, one row per clip."""
+
+    def split(self, config: Config) -> Split:
+        """Train, validation and test clips; raises SplitError."""
+
+    def test_hash(self, split: Split) -> str:
+        """Hash of the test clips' names. Runs with the same hash were tested on the same clips."""
+
+    def embeddings(self, model: "Classifier", transform: "TrainTransform") -> "KeptEmbeddings":
+        """The store's embeddings of a frozen network."""
+
+
 @dataclass(frozen=True, slots=True)
-class Material:
-    """Checked clips whose features are in the store."""
+class PreparedClips:
+    """Clips whose features are in the store. See `PreparedData` for the methods."""
 
     report: Report
     store: FeatureStore
@@ -72,7 +144,7 @@ class Material:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What the clips are, as the card of a model keeps it."""
+        """Name, hash, licence, and numbers of clips and songs, for the card of a model."""
         report = self.report
         return {
             "name": report.dataset.name,
@@ -87,8 +159,13 @@ class Material:
 
     @property
     def notes(self) -> str:
-        """What the labels mean, say."""
+        """Remarks of the data set, such as what its labels mean."""
         return self.report.dataset.notes
+
+    @property
+    def left_out(self) -> int:
+        """Number of files that cannot be used."""
+        return len(self.report.left_out)
 
     @property
     def voted(self) -> bool:
@@ -97,7 +174,7 @@ class Material:
 
     @property
     def control(self) -> str:
-        """What makes this a control run (see `mer.data.cache.controls`), or "none"."""
+        """The kind of control run (see `mer.data.cache.controls`), or "none"."""
         return self.config.split.control
 
     def windows(self, indices: Sequence[int]) -> WindowSet:
@@ -128,7 +205,7 @@ class Material:
         return [clips[i].song or clips[i].id for i in indices]
 
     def rows(self, indices: Sequence[int], probabilities: np.ndarray) -> list[dict[str, Any]]:
-        """What was answered for some clips, (clips, classes), as plain data: a row a clip."""
+        """Predictions (clips, classes) as plain data, one row per clip."""
         clips = self.report.dataset.clips
         return [
             answer_row(clips[index].id, clips[index].song, clips[index].label, shares, self.classes)
@@ -137,23 +214,29 @@ class Material:
         ]
 
     def split(self, config: Config) -> Split:
-        """Train, validation and test clips."""
+        """Train, validation and test clips; raises SplitError."""
         return split_clips(self.report.dataset.clips, config.split)
 
     def test_hash(self, split: Split) -> str:
-        """Hash of the test clips' names: runs with the same hash were judged on the same clips."""
+        """Hash of the test clips' names. Runs with the same hash were tested on the same clips."""
         return split.to_hash(self.report.dataset.clips)
 
+    def embeddings(self, model: "Classifier", transform: "TrainTransform") -> "KeptEmbeddings":
+        """The store's embeddings of a frozen network."""
+        from mer.training.embeddings import KeptEmbeddings  # imports torchvision, which takes seconds
 
-def prepare(
-    spec: Spec, *, notify: Notify | None = None, workers: int | None = None
-) -> Material | ShardedMaterial:
-    """Read, decode and check the data set and fill the feature store; decodes each new clip once.
+        return KeptEmbeddings.of(self.store, model, transform, audio=self.config.audio, mel=self.config.mel)
 
-    A sharded set has all that already and is only opened.
+
+def prepare(spec: Spec, *, notify: Notify | None = None, workers: int | None = None) -> PreparedData:
+    """Read, decode and check the data set, and fill the feature store. Each new clip is decoded once.
+
+    A sharded set has its features already and is only opened. `workers` is the number of processes, by
+    default one per core. Raises DataError, and ConfigError where a sharded set cannot give what the settings
+    ask for.
     """
     if is_sharded(Path(spec.data)):
-        return ShardedMaterial.open(Path(spec.data), spec.config)
+        return PreparedShards.open(Path(spec.data), spec.config)
     dataset = load_dataset(
         Path(spec.data), label_column=spec.label_column, song_column=spec.song_column
     ).require_trainable()
@@ -165,7 +248,7 @@ def prepare(
     report = check(dataset, store, group=config.split.group_by_song, workers=workers, progress=notify)
     if control == "labels":
         report = _shuffled(report, seed=config.split.seed)
-    return Material(report, store, config)
+    return PreparedClips(report, store, config)
 
 
 def _shuffled(report: Report, *, seed: int) -> Report:

@@ -1,13 +1,13 @@
-"""What a run trains and tests on where the clips are a sharded set; it answers what `Material` answers.
+"""A sharded set as the data of a run.
 
-There is no sound any more, only images, so there is no SVM beside the network and no control run; and no song
-is found by sound, which would compare each clip with each other.
+A set holds images and no sound, so it allows neither the SVM baseline nor control runs. Songs are not found
+by sound, which would compare every clip with every other.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,12 +19,17 @@ from mer.data.splits import Split, hash_names
 from mer.metrics.predictions import answer_row
 from mer.utils.errors import ConfigError, DataError
 
-__all__ = ["ShardedMaterial"]
+if TYPE_CHECKING:
+    from mer.audio.transforms import TrainTransform
+    from mer.models.zoo import Classifier
+    from mer.training.shard_embeddings import ShardEmbeddings
+
+__all__ = ["PreparedShards"]
 
 
 @dataclass(frozen=True, slots=True)
-class ShardedMaterial:
-    """The clips of a sharded set; see `mer.experiments.prepared.Material`."""
+class PreparedShards:
+    """The clips of a sharded set. See `mer.experiments.prepared.PreparedData` for the methods."""
 
     shards: ShardSet
     store: FeatureStore
@@ -34,8 +39,8 @@ class ShardedMaterial:
     control = "none"
 
     @classmethod
-    def open(cls, root: Path, config: Config) -> "ShardedMaterial":
-        """Raises DataError for what cannot be read, ConfigError where settings ask for what is not there."""
+    def open(cls, root: Path, config: Config) -> "PreparedShards":
+        """Raises DataError if the set cannot be read, ConfigError if it lacks what the settings need."""
         shards = ShardSet.open(root)
         _require_same(root, shards, config)
         return cls(shards, FeatureStore.default(), config)
@@ -47,7 +52,7 @@ class ShardedMaterial:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What the clips are, as the card of a model keeps it."""
+        """Name, hash, licence, and numbers of clips and songs, for the card of a model."""
         plan, summary = self.shards.plan, self.shards.summary
         found = {name: plan[name] for name in ("name", "synthetic", "licence")}
         found |= {name: summary[name] for name in ("hash", "sound", "clips", "songs")}
@@ -55,15 +60,20 @@ class ShardedMaterial:
 
     @property
     def notes(self) -> str:
-        """What the labels mean, say."""
+        """Remarks of the data set, such as what its labels mean."""
         return self.shards.plan["notes"]
+
+    @property
+    def left_out(self) -> int:
+        """Number of files that could not be used when the set was made."""
+        return self.shards.summary["left_out"]
 
     def windows(self, indices: Sequence[int]) -> ShardWindows:
         """The windows of some clips."""
         return self.shards.windows(indices)
 
     def content(self, index: int) -> bytes | None:  # noqa: ARG002 - there is no sound
-        """None: see `mer.experiments.prepared.Material`."""
+        """None: see `PreparedClips`."""
         return None
 
     def groups(self, indices: Sequence[int]) -> list[str]:
@@ -72,7 +82,7 @@ class ShardedMaterial:
         return [song or name for song, name in zip(*both, strict=True)]
 
     def rows(self, indices: Sequence[int], probabilities: np.ndarray) -> list[dict[str, Any]]:
-        """What was answered for some clips, (clips, classes), as plain data: a row a clip."""
+        """Predictions (clips, classes) as plain data, one row per clip."""
         names, songs = (self.shards.column(name, indices) for name in ("name", "song"))
         labels = [self.classes[label] for label in self.shards.index["label"][indices]]
         return [
@@ -93,12 +103,18 @@ class ShardedMaterial:
         )
 
     def test_hash(self, split: Split) -> str:
-        """Hash of the test clips' names: runs with the same hash were judged on the same clips."""
+        """Hash of the test clips' names. Runs with the same hash were tested on the same clips."""
         return hash_names(self.shards.column("name", split.test))
+
+    def embeddings(self, model: "Classifier", transform: "TrainTransform") -> "ShardEmbeddings":
+        """The store's embeddings of a frozen network, one file per shard."""
+        from mer.training.shard_embeddings import ShardEmbeddings
+
+        return ShardEmbeddings.of(self.store, model, transform, audio=self.config.audio, mel=self.config.mel)
 
 
 def _require_same(root: Path, shards: ShardSet, config: Config) -> None:
-    """Raise DataError or ConfigError if these settings need other features than there are."""
+    """Raise DataError or ConfigError if these settings need other features than the set holds."""
     for made, asked in ((shards.audio, config.audio), (shards.mel, config.mel)):
         for name, value in made.to_dict().items():
             if value != getattr(asked, name):

@@ -1,4 +1,4 @@
-"""What is kept of a finished run besides its weights: the card and the headline figures."""
+"""The records of a finished run besides its weights: the card, the evaluation, and the metrics."""
 
 import json
 from datetime import UTC, datetime
@@ -11,8 +11,7 @@ from torch import nn
 import mer
 from mer.audio.mel import Standardizer
 from mer.data.splits import Split
-from mer.experiments.prepared import Material, Spec
-from mer.experiments.prepared_shards import ShardedMaterial
+from mer.experiments.prepared import PreparedData, Spec
 from mer.experiments.testing import Judged
 from mer.models.card import Card
 from mer.runs.store import RunStore
@@ -23,7 +22,7 @@ WITH_INTERVAL = ("accuracy", "window_accuracy", "macro_f1", "song_accuracy")
 
 
 def headline(scores: dict[str, Any]) -> dict[str, float]:
-    """The figures of a run that are logged as metrics."""
+    """The test scores that are logged as metrics of a run."""
     found = {name: (scores[name], *scores["intervals"][name]) for name in WITH_INTERVAL}
     if "agreement" in scores:
         votes = scores["agreement"]
@@ -42,21 +41,21 @@ def headline(scores: dict[str, Any]) -> dict[str, float]:
 
 
 def parameters(model: nn.Module) -> int:
-    """Number of parameters of a network, frozen ones too."""
+    """Number of parameters of a network, including frozen ones."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def make_card(
-    spec: Spec, material: Material | ShardedMaterial, split: Split, standardizer: Standardizer, judged: Judged
+    spec: Spec, data: PreparedData, split: Split, standardizer: Standardizer, judged: Judged
 ) -> Card:
     """The card of the network that a run trained."""
     return Card(
-        classes=material.classes,
+        classes=data.classes,
         config=spec.config,
         normalization=standardizer.to_dict(),
-        data=material.about,
+        data=data.about,
         split={
-            "test_hash": material.test_hash(split),
+            "test_hash": data.test_hash(split),
             "clips": {name: len(getattr(split, name)) for name in ("train", "validation", "test")},
         },
         metrics=judged.scores,
@@ -64,12 +63,12 @@ def make_card(
         command=spec.command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=versions(),
-        notes=material.notes,
+        notes=data.notes,
     )
 
 
 def save_evaluation(runs: RunStore, run_id: str, parts: dict[str, Any]) -> None:
-    """Keep parts of a run's evaluation, such as its scores, each in a file that `mer.runs.results` reads."""
+    """Save parts of a run's evaluation, such as its scores, each in a file that `mer.runs.results` reads."""
 
     def write(folder: Path) -> None:
         for name, content in parts.items():
@@ -79,6 +78,6 @@ def save_evaluation(runs: RunStore, run_id: str, parts: dict[str, Any]) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what the result depends on."""
+    """Versions of the packages that the result depends on."""
     names = ("torch", "torchvision", "torchaudio", "timm", "numpy", "soundfile")
     return {"mer": mer.__version__} | {name: version(name) for name in names}

@@ -1,7 +1,7 @@
-"""What a training begins with: the network, the windows it learns from, and how it is given them."""
+"""The start of a training: a checked request, and from it the network, its windows and their transform."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -10,22 +10,49 @@ from mer.audio.transforms import TrainTransform
 from mer.config.sections import Config
 from mer.data.splits import Split
 from mer.data.windows import Windows
-from mer.experiments.prepared import Material
-from mer.experiments.prepared_shards import ShardedMaterial
-from mer.models.build import configured_classifier
+from mer.experiments.prepared import PreparedData, Spec, prepare
+from mer.models.build import configured_classifier, require_classifier
 from mer.models.classifier import Classifier
 from mer.models.forward import choose_device
 from mer.training.distributed import ALONE, Ranks
 from mer.training.embeddings import KeptEmbeddings, embed, trains_head_alone
 from mer.training.loop import Callback, State, fit
-from mer.training.shard_embeddings import ShardEmbeddings
+from mer.utils.progress import Notify
 
-__all__ = ["Outset", "new_model"]
+__all__ = ["PreparedRun", "Setup"]
 
 
 @dataclass(frozen=True, slots=True)
-class Outset:
-    """All of it, made of settings, clips and a split; the same wherever it is made."""
+class PreparedRun:
+    """A request with its prepared data and their split; for a cross-validation, that of its first fold."""
+
+    spec: Spec
+    data: PreparedData
+    split: Split
+
+    @classmethod
+    def checked(cls, spec: Spec, *, notify: Notify | None = None) -> "PreparedRun":
+        """Prepare the data of a request, and check all that a run of it needs.
+
+        Raises DataError, SplitError, ConfigError, BackboneError, and WeightsError, which names weights that
+        are missing.
+        """
+        data = prepare(spec, notify=notify)
+        split = data.split(spec.config)
+        size = spec.config.mel.image_size
+        require_classifier(spec.config.train, classes=len(data.classes), image_size=size)
+        return cls(spec, data, split)
+
+    def fold(self, number: int) -> "PreparedRun":
+        """The run of one fold of a cross-validation, counted from 0."""
+        config = self.spec.config.updated(fold=number)
+        split = self.split if config == self.spec.config else self.data.split(config)
+        return PreparedRun(replace(self.spec, config=config), self.data, split)
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """All that a training starts from. The same request gives the same setup in every process."""
 
     config: Config
     model: Classifier
@@ -35,13 +62,14 @@ class Outset:
     kept: KeptEmbeddings | None
 
     @classmethod
-    def of(cls, config: Config, material: Material | ShardedMaterial, split: Split) -> "Outset":
+    def of(cls, run: PreparedRun) -> "Setup":
         """Raises BackboneError and WeightsError."""
-        model = new_model(config, material)
-        train = material.windows(split.train)
+        config, data, split = run.spec.config, run.data, run.split
+        model = _new_model(config, classes=len(data.classes))
+        train = data.windows(split.train)
         transform = TrainTransform(_standardizer(config, train), config.augment)
-        validation = material.windows(split.validation) if len(split.validation) else None
-        kept = _kept_embeddings(model, transform, material)
+        validation = data.windows(split.validation) if len(split.validation) else None
+        kept = data.embeddings(model, transform) if trains_head_alone(model, transform) else None
         return cls(config, model, train, validation, transform, kept)
 
     def fit(
@@ -54,28 +82,16 @@ class Outset:
         )  # fmt: skip
 
 
-def new_model(config: Config, material: Material | ShardedMaterial) -> Classifier:
-    """A classifier on its device; its random parts are decided by the seed alone."""
+def _new_model(config: Config, *, classes: int) -> Classifier:
+    """A classifier on its device. The seed alone decides its random weights."""
     train = config.train
     torch.manual_seed(train.seed)
-    model = configured_classifier(train, classes=len(material.classes))
-    model.require_input(config.mel.image_size)
+    model = configured_classifier(train, classes=classes)
     return model.to(choose_device(train.device), memory_format=torch.channels_last)
 
 
 def _standardizer(config: Config, train: Windows) -> Standardizer:
-    """What brings images to zero mean and unit variance; it has seen the training part at most."""
+    """Brings images to zero mean and unit variance. It sees no clip outside the training part."""
     if config.train.standardize == "training":
         return Standardizer.fit(train.batches())
     return Standardizer(per_window=config.train.standardize == "window")
-
-
-def _kept_embeddings(
-    model: Classifier, transform: TrainTransform, material: Material | ShardedMaterial
-) -> KeptEmbeddings | None:
-    """The store's embeddings for this model, if it trains on embeddings at all."""
-    if not trains_head_alone(model, transform):
-        return None
-    config = material.config
-    kind = ShardEmbeddings if isinstance(material, ShardedMaterial) else KeptEmbeddings
-    return kind.of(material.store, model, transform, audio=config.audio, mel=config.mel)

@@ -9,8 +9,7 @@ import numpy as np
 from mer.audio.transforms import EvalTransform
 from mer.data.splits import Split
 from mer.data.windows import Windows
-from mer.experiments.prepared import Material
-from mer.experiments.prepared_shards import ShardedMaterial
+from mer.experiments.prepared import PreparedData
 from mer.metrics.calibration import fit_temperature, tempered
 from mer.metrics.scores import OUTSIDE
 from mer.metrics.votes import agreement
@@ -38,7 +37,7 @@ class Judged:
 
 def judge(
     model: Classifier,
-    material: Material | ShardedMaterial,
+    material: PreparedData,
     split: Split,
     transform: EvalTransform,
     kept: KeptEmbeddings | None,
@@ -68,7 +67,7 @@ def judge(
     return Judged(scores, _rows(material, split.test, found), validation, calibration)
 
 
-def _rows(material: Material | ShardedMaterial, part: Sequence[int], found: Answers) -> list[dict[str, Any]]:
+def _rows(material: PreparedData, part: Sequence[int], found: Answers) -> list[dict[str, Any]]:
     outside = np.zeros(len(part), bool) if found.outside is None else found.outside
     return [
         row | {"windows": counts} | ({"predicted": OUTSIDE} if strange else {})

@@ -1,15 +1,15 @@
-"""What the other processes do while the first works on a run: train along, and nothing else."""
+"""Several processes that train one run: the first does all the work, the others only train with it."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from mer.experiments.prepared import Material, Spec, prepare
-from mer.experiments.setup import Outset
+from mer.experiments.prepared import PreparedData, Spec, prepare
+from mer.experiments.setup import PreparedRun, Setup
 from mer.runs.run import state_path
 from mer.training.distributed import Ranks, together
-from mer.training.loop import Stop
 from mer.training.state import load_state
+from mer.utils.errors import Stop
 
 __all__ = ["lead_or_follow"]
 
@@ -17,10 +17,10 @@ T = TypeVar("T")
 
 
 def lead_or_follow(lead: Callable[[Ranks], T]) -> T | None:
-    """Have the first of all processes that torchrun started `lead`, the others train along.
+    """Call `lead` in the first of all processes that torchrun started; the others train with it.
 
-    What `lead` gives in the first, None in the others; these are let go once it is through. Raises as `lead`
-    does, in the others LostError.
+    Returns what `lead` returned in the first process, and None in the others, which end when it is done.
+    Raises what `lead` raises, and LostError in the others.
     """
     with together() as ranks:
         if not ranks.first:
@@ -32,16 +32,17 @@ def lead_or_follow(lead: Callable[[Ranks], T]) -> T | None:
 
 
 def _follow(ranks: Ranks) -> None:
-    """Train along with each run, or fold, that the first process tells of, until it tells of none."""
-    known: dict[Path, Material] = {}
+    """Train with the first process each run, or fold, that it names, until it names none."""
+    known: dict[Path, PreparedData] = {}
     while order := ranks.hear():
+        if "run" not in order:  # it waits for a slot
+            continue
         spec, state = Spec.from_dict(order["spec"]), state_path(order["run"])
         if Path(spec.data) not in known:
-            known[Path(spec.data)] = prepare(spec)  # what the first has put into the store
-        material = known[Path(spec.data)]
+            known[Path(spec.data)] = prepare(spec)  # the first process has put it into the store
+        data = known[Path(spec.data)]
         try:
-            Outset.of(spec.config, material, material.split(spec.config)).fit(
-                resume=load_state(state), ranks=ranks
-            )
-        except Stop:  # so did the first, and says what comes next
+            run = PreparedRun(spec, data, data.split(spec.config))
+            Setup.of(run).fit(resume=load_state(state), ranks=ranks)
+        except Stop:  # so did the first process, which names the next run or none
             continue

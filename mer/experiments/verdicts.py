@@ -1,4 +1,4 @@
-"""Whether a control run scores above what guessing can reach (see `mer.data.cache.controls`)."""
+"""Tests whether a control run scores above guessing (see `mer.data.cache.controls`)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +16,10 @@ Score = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """What a control run scored by song, and what guessing can reach on its test songs.
+    """Scores by song of a control run, and the most that guessing can reach on its test songs.
 
-    `scores` has (score, low, high) of the network and, where one was tested beside it, of the SVM. Of scores
-    with nothing wrong one in forty lies above guessing by chance: so much a 95% interval leaves on one side.
+    `scores` has (score, low, high) of the network and, if it was tested, of the SVM. One correct score in
+    forty lies above guessing by chance, since a 95% interval leaves 2.5% on each side.
     """
 
     control: str
@@ -29,12 +29,12 @@ class Control:
 
     @property
     def above(self) -> tuple[str, ...]:
-        """Those whose whole interval lies above guessing."""
+        """The names of scores whose whole interval lies above guessing."""
         return tuple(name for name, (_, low, _) in self.scores.items() if low > self.guess)
 
     @property
     def verdict(self) -> str:
-        """What it shows, in a sentence."""
+        """The result in a sentence."""
         learned, who = CONTROLS[self.control], " and the ".join(self.above)
         if not self.above:
             return f"Passed: learns nothing from {learned}."
@@ -50,7 +50,7 @@ class Control:
 
 
 def control_of(control: str, run_id: str, metrics: dict[str, float], rows: Rows) -> Control:
-    """What came of a control run, from its metrics and its predictions."""
+    """The result of a control run, from its metrics and its predictions."""
     keys = {"network": "test_song_accuracy", "SVM": "svm_song_accuracy"}
     scores = {
         name: (metrics[key], metrics[f"{key}_low"], metrics[f"{key}_high"])

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from mer.data.windows import pool
-from mer.experiments.prepared import Material
-from mer.experiments.prepared_shards import ShardedMaterial
+from mer.experiments.prepared import PreparedData
 from mer.inference.predictor import Predictor
 from mer.models.outputs import within
 from mer.utils.errors import RunError
@@ -22,7 +21,7 @@ TOLERANCE_ELSEWHERE = 0.05
 
 
 def require_same_answers(
-    checkpoint: Path, material: Material | ShardedMaterial, part: Sequence[int], rows: list[dict[str, Any]]
+    checkpoint: Path, data: PreparedData, part: Sequence[int], rows: list[dict[str, Any]]
 ) -> None:
     """Predict a few test clips with a checkpoint as it is on disk, and compare.
 
@@ -33,7 +32,7 @@ def require_same_answers(
     ----------
     checkpoint
         Folder with weights and card.
-    material
+    data
         The prepared clips.
     part
         Indices of the test clips.
@@ -47,13 +46,13 @@ def require_same_answers(
     CheckpointError
         If the checkpoint cannot be loaded.
     """
-    predictor = Predictor(checkpoint, device=material.config.train.device)
+    predictor = Predictor(checkpoint, device=data.config.train.device)
     if not predictor.model.answers_alone:
         return
     most = TOLERANCE.get(predictor.device.type, TOLERANCE_ELSEWHERE)
     for place in sorted({round(share * (len(part) - 1)) for share in np.linspace(0, 1, CLIPS)}):
         tested = np.array([rows[place]["probabilities"][name] for name in predictor.card.classes])
-        difference = float(np.abs(_answer(predictor, material, part[place]) - tested).max())
+        difference = float(np.abs(_answer(predictor, data, part[place]) - tested).max())
         if not difference <= most:
             raise RunError(
                 f"the saved checkpoint gives other answers than the test: {rows[place]['clip']} differs by "
@@ -61,10 +60,10 @@ def require_same_answers(
             )
 
 
-def _answer(predictor: Predictor, material: Material | ShardedMaterial, clip: int) -> np.ndarray:
+def _answer(predictor: Predictor, data: PreparedData, clip: int) -> np.ndarray:
     """Probabilities of a clip, (classes,)."""
-    content = material.content(clip)
+    content = data.content(clip)
     if content is not None:
         return np.array(list(predictor.predict(content).probabilities.values()))
-    windows = material.windows([clip])
+    windows = data.windows([clip])
     return within(pool(*predictor.answers(windows.images(np.arange(len(windows))))), windows.classes)[0]

@@ -5,8 +5,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "queue": ["cancel", "delete", "enrol", "launch", "relaunch", "work"],
+        "queue": ["cancel", "delete", "launch", "relaunch", "submit"],
         "ray_cluster": ["Needs"],
-        "ray_driver": ["Fleet"],
+        "ray_driver": ["Driver"],
     },
 )

@@ -1,7 +1,7 @@
-"""A Ray cluster: joining it, what a training asks of it, and whether it will ever have that.
+"""A Ray cluster: the connection to it, and the resources that a training needs of it.
 
-Ray is imported only once a cluster is asked for. Its reports about usage are off. A Ray that is started here,
-for want of a cluster, has no dashboard and answers to nobody without a token made for it.
+Ray is imported only when a cluster is used. Its usage reports are off. A Ray that is started here, where no
+cluster is given, has no dashboard and requires a token that is made for it.
 """
 
 import json
@@ -23,18 +23,26 @@ from mer.utils.errors import ConfigError
 __all__ = ["Needs", "connect", "hosts", "nodes", "require"]
 
 GB = 2**30
-OBJECTS = 2**27  # bytes for Ray's own store of objects; what is passed around here is a few words
-PATIENCE = 5.0  # s for a cluster's address to answer; Ray itself would ask for many minutes
+OBJECTS = 2**27  # bytes for Ray's object store; only short messages are passed here
+PATIENCE = 5.0  # s for a cluster's address to answer; Ray itself would try for many minutes
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DEDUP_LOGS": "0",  # lines of several workers would be joined, and late
+    "RAY_DEDUP_LOGS": "0",  # else lines of several workers are merged and delayed
     "RAY_COLOR_PREFIX": "0",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """So many workers, each with CPUs, GPUs and GB of memory of its own. Raises ConfigError."""
+    """Resources of one run on a cluster. Raises ConfigError for a value out of range.
+
+    Parameters
+    ----------
+    workers
+        Processes that train together, from 1.
+    cpus, gpus, memory
+        CPUs, GPUs (0 or 1) and GB of memory of each worker.
+    """
 
     workers: int = 1
     cpus: float = 1.0
@@ -54,7 +62,7 @@ class Needs:
             raise ConfigError("--cpus-per-worker 0 leaves a worker nothing to compute with; use 1")
 
     def to_json(self) -> str:
-        """As it is kept with a run."""
+        """The form in which a run's record keeps it."""
         return json.dumps(asdict(self))
 
     @classmethod
@@ -63,23 +71,25 @@ class Needs:
         try:
             return cls(**json.loads(text))
         except (ValueError, TypeError) as error:
-            raise ConfigError(f"what the run asked of a cluster cannot be read: {text[:80]}") from error
+            raise ConfigError(
+                f"the run's cluster resources cannot be read: {text[:80]}; start a new run"
+            ) from error
 
     @property
     def bundle(self) -> dict[str, float]:
-        """What one worker takes, in Ray's words and units; nothing that is not asked for."""
+        """The resources of one worker in Ray's names and units, without zeros."""
         wanted = {"CPU": self.cpus, "GPU": self.gpus, "memory": int(self.memory * GB)}
         return {name: value for name, value in wanted.items() if value}
 
     def room(self, nodes: Sequence[dict[str, float]]) -> int:
-        """How many such workers nodes with these resources hold together, each on one node."""
+        """Number of such workers that nodes with these resources can hold, each on one node."""
         return sum(
             min(int(node.get(name, 0) / value + 1e-9) for name, value in self.bundle.items())
             for node in nodes
         )
 
     def require_room(self, nodes: Sequence[dict[str, float]]) -> None:
-        """Raise ConfigError if those nodes could never hold the workers, even when idle; Ray would wait."""
+        """Raise ConfigError if those nodes cannot hold the workers even when idle; Ray would wait forever."""
         if (room := self.room(nodes)) < self.workers:
             raise ConfigError(
                 f"the cluster ({len(nodes)} nodes) has room for {room} of {self}; "
@@ -96,10 +106,10 @@ class Needs:
 
 @contextmanager
 def connect() -> Iterator[str]:
-    """Be part of the cluster at RAY_ADDRESS (host:port), or of a Ray started for it; gives which, in words.
+    """Connect to the cluster at RAY_ADDRESS (host:port), or to a Ray started here; yields its description.
 
-    What it started, actors, tasks and reservations, ends with it, and so does a Ray of our own. Raises
-    ConfigError if Ray is not installed, nobody answers, or another version does.
+    Its actors, tasks and reservations end with the connection, and so does a Ray that was started for it.
+    Raises ConfigError if Ray is not installed, the address does not answer, or Ray there has another version.
     """
     require()
     for name, value in QUIET.items():
@@ -122,7 +132,7 @@ def connect() -> Iterator[str]:
         ) from error
     here = "a Ray of this machine alone"
     which = f"the Ray cluster at {address}, {len(nodes())} nodes" if address else here
-    # Workers write to standard error; what is left is what Ray says, hundreds of lines when a node dies.
+    # Workers write to standard error. Standard output has only Ray's messages: hundreds when a node dies.
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         try:
             yield which
@@ -131,7 +141,7 @@ def connect() -> Iterator[str]:
 
 
 def require() -> None:
-    """Raise ConfigError if Ray is not installed, or nobody answers at RAY_ADDRESS where that is set."""
+    """Raise ConfigError if Ray is not installed, or if RAY_ADDRESS is set and does not answer."""
     if find_spec("ray") is None:
         raise ConfigError("--executor ray needs Ray, not installed here: pip install -r requirements-ray.txt")
     if address := os.environ.get("RAY_ADDRESS"):
@@ -158,7 +168,7 @@ def _require_answer(address: str) -> None:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keep this process's own handlers: Ray puts one of its own on SIGTERM."""
+    """Keep this process's signal handlers: Ray replaces the one for SIGTERM."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -172,7 +182,7 @@ def _own_signals() -> Iterator[None]:
 
 
 def nodes() -> list[dict[str, Any]]:
-    """The living nodes of the cluster, as Ray tells of them."""
+    """The live nodes of the cluster, as Ray describes them."""
     return [node for node in _ray().nodes() if node["Alive"]]
 
 

@@ -1,8 +1,8 @@
-"""Runs worked on by a Ray cluster, all at once; this process drives them, and with it they end.
+"""Runs trained by a Ray cluster, all at the same time. This process drives them, and they end with it.
 
-Each run has a placement group, which reserves room for all of its workers or for none, and in it an actor for
-each. Ray lets those wait that do not fit. When a worker is lost, its whole team begins anew from the state of
-the last whole epoch, wherever there is room.
+Each run has a placement group, which reserves resources for all of its workers or for none, and in it one
+actor per worker. Runs that do not fit wait in Ray. When a worker is lost, all workers of its run are started
+again, wherever there is room, from the state after the last whole epoch.
 """
 
 import os
@@ -16,37 +16,38 @@ from pathlib import Path
 from typing import Any
 
 from mer.experiments.experiment import Experiment
-from mer.experiments.prepared import Material, Spec
-from mer.jobs.queue import ENDED
+from mer.experiments.prepared import Spec
+from mer.experiments.setup import PreparedRun
 from mer.jobs.ray_cluster import Needs, connect, hosts, nodes
-from mer.jobs.ray_worker import Hand, surroundings
-from mer.runs.heartbeat import Beats
+from mer.jobs.ray_worker import RunWorker, worker_environment
+from mer.runs.heartbeat import Heartbeat
 from mer.runs.outcomes import Outcome, finished
-from mer.runs.run import Run, owner, state_path
+from mer.runs.run import ENDED, Run, owner, state_path
 from mer.runs.store import RunStore
 from mer.training.loop import Callback
 from mer.utils.errors import ConfigError, RunError, StorageError
 from mer.utils.files import home, write_atomic
+from mer.utils.progress import ProgressReport
 
-__all__ = ["Fleet", "OnCluster", "require_shared_runs"]
+__all__ = ["ClusterExperiment", "Driver", "require_shared_runs"]
 
-GRACE = 30.0  # s for a working run to stop at its next step when it is asked to
-LEAVE = 30.0  # s for Ray to end what is left of a run
-LOSSES = 3  # so often may workers be lost without a new epoch between
-LOOK = 0.5  # s between two looks at a run
+STOP_SECONDS = 30.0  # s for a run to stop at its next step when it is asked to
+END_SECONDS = 30.0  # s for Ray to end the workers of a run
+LOSSES = 3  # times that workers may be lost without a new epoch in between
+POLL = 0.5  # s between two looks at a run
 
 
-class Team:
-    """The workers of one run, from waiting for room to what became of it."""
+class DrivenRun:
+    """One run on the cluster: its reservation and its workers, from waiting for resources to its outcome."""
 
-    def __init__(self, fleet: "Fleet", run_id: str, asked: Sequence[str] = ()) -> None:
-        self.fleet, self.run_id, self.asked = fleet, run_id, (run_id, *asked)
+    def __init__(self, driver: "Driver", run_id: str, stopped_with: Sequence[str] = ()) -> None:
+        self.driver, self.run_id, self.stopped_with = driver, run_id, (run_id, *stopped_with)
         self.outcome: dict[str, Any] | None = None
-        self.hands: list[Any] = []
-        self.work: list[Any] = []
+        self.workers: list[Any] = []
+        self.calls: list[Any] = []  # of the workers' `work`, in Ray's references
         self.losses, self.progress = 0, self._state()
-        self.until: float | None = None
-        self.told = ""
+        self.deadline: float | None = None
+        self.stage = ""
         self._reserve()
 
     def _state(self) -> int:
@@ -56,118 +57,122 @@ class Team:
     def _reserve(self) -> None:
         from ray.util import placement_group
 
-        self.group = placement_group([self.fleet.needs.bundle] * self.fleet.needs.workers, strategy="PACK")
+        needs = self.driver.needs
+        self.group = placement_group([needs.bundle] * needs.workers, strategy="PACK")
 
-    def look(self) -> None:
-        """See how far it is, and do what is to be done next; then there may be an `outcome`."""
-        if self._stopping():
-            self.leave()
+    def poll(self) -> None:
+        """Look at the run and do what comes next. After its end there is an `outcome`."""
+        if self._must_end():
+            self.end_workers()
             self.outcome = {"run_id": self.run_id, "status": "stopped"}
-        elif not self.hands:
-            self._begin() if self._has_room() else self._tell(f"waiting for the cluster: {self.fleet.needs}")
+        elif self.workers:
+            self._read_results()
+        elif self._has_resources():
+            self._start_workers()
         else:
-            self._hear()
+            self._report(f"waiting for the cluster: {self.driver.needs}")
 
-    def _stopping(self) -> bool:
-        """True if it is to be ended now: it was asked to stop and does not, or cannot, by itself."""
-        if self.until is None and self.fleet.asked_to_stop(self.asked):
-            if self.hands:
-                self.fleet.runs.request_stop(self.run_id)
-            self.until = time.monotonic() + (GRACE if self.hands else 0)
-        return self.fleet.leaving.is_set() or (self.until is not None and time.monotonic() >= self.until)
+    def _must_end(self) -> bool:
+        """True if its workers are to be ended now: it was asked to stop and has not, or the driver leaves."""
+        if self.deadline is None and self.driver.stop_requested(self.stopped_with):
+            if self.workers:
+                self.driver.runs.request_stop(self.run_id)
+            self.deadline = time.monotonic() + (STOP_SECONDS if self.workers else 0)
+        late = self.deadline is not None and time.monotonic() >= self.deadline
+        return self.driver.leaving.is_set() or late
 
-    def _has_room(self) -> bool:
+    def _has_resources(self) -> bool:
         from ray.util import placement_group_table
 
         return placement_group_table(self.group).get("state") == "CREATED"
 
-    def _begin(self) -> None:
+    def _start_workers(self) -> None:
         import ray
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-        needs = self.fleet.needs
-        self.told = ""
+        needs = self.driver.needs
+        self.stage = ""
         for rank in range(needs.workers):
             place = PlacementGroupSchedulingStrategy(self.group, placement_group_bundle_index=rank)
-            actor = ray.remote(Hand).options(
+            actor = ray.remote(RunWorker).options(
                 num_cpus=needs.cpus, num_gpus=needs.gpus, memory=needs.bundle.get("memory"),
                 scheduling_strategy=place,
             )  # fmt: skip
-            self.hands.append(actor.remote(surroundings(), self.run_id, rank, needs))
-        meet = self.hands[0].place.remote() if needs.workers > 1 else None
-        told = (meet, str(self.fleet.sign), owner(), self.fleet.callbacks)
-        self.work = [hand.work.remote(*told) for hand in self.hands]
+            self.workers.append(actor.remote(worker_environment(), self.run_id, rank, needs))
+        address = self.workers[0].address.remote() if needs.workers > 1 else None
+        arguments = (address, str(self.driver.marker), owner(), self.driver.callbacks)
+        self.calls = [worker.work.remote(*arguments) for worker in self.workers]
 
-    def _tell(self, stage: str) -> None:
-        if stage != self.told:
-            self.told = stage
-            self.fleet.say(f"run {self.run_id[:8]}: {stage}")
-            self.fleet.runs.tag(self.run_id, {"mer.stage": stage})
+    def _report(self, stage: str) -> None:
+        if stage != self.stage:
+            self.stage = stage
+            self.driver.say(f"run {self.run_id[:8]}: {stage}")
+            self.driver.runs.tag(self.run_id, {"mer.stage": ProgressReport(stage).to_json()})
 
-    def _hear(self) -> None:
-        """Take what the workers answer: the first one's outcome, or what went wrong."""
+    def _read_results(self) -> None:
+        """Read what the workers return: the first one's outcome, or what went wrong."""
         import ray
 
-        done, _ = ray.wait(self.work, num_returns=len(self.work), timeout=0)
-        answers = [_answer(ref) for ref in done]
-        if any(answer.get("lost") for answer in answers):
-            done, _ = ray.wait(self.work, num_returns=len(self.work), timeout=LOOK)  # whose fault was it?
-            answers = [_answer(ref) for ref in done]
-        wrong = [answer for answer in answers if "error" in answer]
-        real = [answer for answer in wrong if not answer.get("lost")]
-        if real:
-            self._fail(real[0]["error"])
+        done, _ = ray.wait(self.calls, num_returns=len(self.calls), timeout=0)
+        results = [_result(call) for call in done]
+        if any(result.get("lost") for result in results):  # then a worker that failed may be the cause
+            done, _ = ray.wait(self.calls, num_returns=len(self.calls), timeout=POLL)
+            results = [_result(call) for call in done]
+        wrong = [result for result in results if "error" in result]
+        failed = [result for result in wrong if not result.get("lost")]
+        if failed:
+            self._fail(failed[0]["error"])
         elif wrong:
-            self._lost(wrong[0]["error"])
-        elif self.work[0] in done:
-            self.outcome = _answer(self.work[0])
-            self.leave()
+            self._restart(wrong[0]["error"])
+        elif self.calls[0] in done:
+            self.outcome = _result(self.calls[0])
+            self.end_workers()
 
     def _fail(self, reason: str) -> None:
-        self.leave()
+        self.end_workers()
         self.outcome = {"run_id": self.run_id, "status": "failed", "error": reason}
 
-    def _lost(self, reason: str) -> None:
-        """Begin anew with other workers, unless that happened too often."""
+    def _restart(self, reason: str) -> None:
+        """Start again with new workers, unless workers were lost too often."""
         self.losses = 1 if self._state() != self.progress else self.losses + 1
         self.progress = self._state()
         if self.losses > LOSSES:
             self._fail(f"workers were lost {self.losses} times without an epoch between; the last: {reason}")
             return
-        self.fleet.say(f"run {self.run_id[:8]}: a worker was lost, going on from the last epoch ({reason})")
-        self.leave()
+        self.driver.say(f"run {self.run_id[:8]}: a worker was lost, going on from the last epoch ({reason})")
+        self.end_workers()
         self._reserve()
 
-    def leave(self) -> None:
-        """End the workers, give back the reservation, and see to it that Ray did so."""
+    def end_workers(self) -> None:
+        """End the workers, give back the reservation, and check that Ray did so."""
         import ray
         from ray.util import placement_group_table, remove_placement_group
 
-        for hand in self.hands:
-            ray.kill(hand)
+        for worker in self.workers:
+            ray.kill(worker)
         remove_placement_group(self.group)
-        until = time.monotonic() + LEAVE
+        until = time.monotonic() + END_SECONDS
         while True:
-            _, rest = ray.wait(self.work, num_returns=len(self.work), timeout=0.1) if self.work else ([], [])
+            left = ray.wait(self.calls, num_returns=len(self.calls), timeout=0.1)[1] if self.calls else []
             state = placement_group_table(self.group).get("state", "REMOVED")
-            if not rest and state == "REMOVED":
+            if not left and state == "REMOVED":
                 break
             if time.monotonic() > until:
-                self.fleet.say(
-                    f"run {self.run_id[:8]}: after {LEAVE:.0f} s Ray still has {len(rest)} of its workers "
-                    f"(reservation: {state}); see 'ray status'"
+                self.driver.say(
+                    f"run {self.run_id[:8]}: after {END_SECONDS:.0f} s Ray still has {len(left)} of its "
+                    f"workers (reservation: {state}); see 'ray status'"
                 )
                 break
             time.sleep(0.1)
-        self.hands, self.work = [], []
+        self.workers, self.calls = [], []
 
 
-def _answer(ref: Any) -> dict[str, Any]:
-    """What a worker said, or that it is lost."""
+def _result(call: Any) -> dict[str, Any]:
+    """What a worker returned, or that it is lost."""
     import ray
 
     try:
-        return ray.get(ref)
+        return ray.get(call)
     except ray.exceptions.RayTaskError as error:
         return {"error": str(error.cause).splitlines()[0]}
     except ray.exceptions.RayError as error:
@@ -176,7 +181,7 @@ def _answer(ref: Any) -> dict[str, Any]:
 
 
 def require_shared_runs(machines: int) -> None:
-    """Raise ConfigError if so many machines would write to one SQLite."""
+    """Raise ConfigError if workers on several machines would write to one SQLite file."""
     if machines > 1 and not os.environ.get("MLFLOW_TRACKING_URI"):
         raise ConfigError(
             f"the cluster is on {machines} machines, and SQLite serves one: "
@@ -184,117 +189,130 @@ def require_shared_runs(machines: int) -> None:
         )
 
 
-class Fleet:
-    """Works on runs, as the driver of a Ray cluster that it has `joined`.
+class Driver:
+    """Trains runs on a Ray cluster to which this process is `connected`.
 
-    `sign` is a file in MER_HOME by which workers see that theirs is the same.
+    Parameters
+    ----------
+    runs
+        The run store.
+    needs
+        Workers of each run, and their resources.
+    marker
+        A file in MER_HOME by which workers see that they share that folder.
+    callbacks
+        Are called in the training loop of each run's first worker.
     """
 
-    def __init__(self, runs: RunStore, needs: Needs, sign: Path, callbacks: Sequence[Callback]) -> None:
-        self.runs, self.needs, self.sign, self.callbacks = runs, needs, sign, tuple(callbacks)
+    def __init__(self, runs: RunStore, needs: Needs, marker: Path, callbacks: Sequence[Callback]) -> None:
+        self.runs, self.needs, self.marker, self.callbacks = runs, needs, marker, tuple(callbacks)
         self.leaving = threading.Event()
 
     @classmethod
     @contextmanager
-    def joined(
+    def connected(
         cls, open_runs: Callable[[], RunStore], needs: Needs, *, callbacks: Sequence[Callback] = ()
-    ) -> Iterator["Fleet"]:
-        """Join the cluster; raises ConfigError if it cannot hold the workers or not reach the run store."""
-        with connect() as words:
+    ) -> Iterator["Driver"]:
+        """Connect to the cluster; raises ConfigError if it is too small or cannot reach the run store."""
+        with connect() as description:
             needs.require_room([node["Resources"] for node in nodes()])
             require_shared_runs(len(hosts()))
-            sign = home() / "locks" / f"fleet-{secrets.token_hex(4)}"
-            fleet = cls(open_runs(), needs, sign, callbacks)
-            fleet.say(f"using {words}")
-            write_atomic(sign, "", durable=False)
+            marker = home() / "locks" / f"driver-{secrets.token_hex(4)}"
+            driver = cls(open_runs(), needs, marker, callbacks)
+            driver.say(f"using {description}")
+            write_atomic(marker, "", durable=False)
             try:
-                yield fleet
+                yield driver
             finally:
-                fleet.leaving.set()
-                sign.unlink(missing_ok=True)
+                driver.leaving.set()
+                marker.unlink(missing_ok=True)
 
-    def asked_to_stop(self, run_ids: Sequence[str]) -> bool:
-        """True if someone asked one of these runs to stop; a store that is away for a while asks nothing."""
+    def stop_requested(self, run_ids: Sequence[str]) -> bool:
+        """True if one of these runs is to stop; False while the run store does not answer."""
         with suppress(StorageError):
             return any(self.runs.stop_requested(run_id) for run_id in run_ids)
         return False
 
     @staticmethod
-    def say(words: str) -> None:
-        """A line for the terminal or the run's log."""
-        sys.stderr.write(f"{words}\n")
+    def say(line: str) -> None:
+        """Write a line to the terminal or the run's log."""
+        sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
 
-    def work(self, run_ids: Sequence[str], beats: Beats, *, parent: str | None = None) -> list[Outcome]:
-        """Work on queued runs, all at once; a request to stop `parent` stops them all.
+    def work(
+        self, run_ids: Sequence[str], heartbeat: Heartbeat, *, parent: str | None = None
+    ) -> list[Outcome]:
+        """Train queued runs, all at the same time; a request to stop `parent` stops them all.
 
         Raises RunError when all have ended, if one failed.
         """
         for run_id in run_ids:
             self.runs.tag(run_id, {"mer.owner": owner(), "mer.needs": self.needs.to_json()})
-        teams = [Team(self, run_id, [parent] if parent else []) for run_id in run_ids]
+        driven = [DrivenRun(self, run_id, [parent] if parent else []) for run_id in run_ids]
         try:
-            self._attend(teams, beats)
+            self._drive(driven, heartbeat)
         except BaseException:
-            for team in teams:
-                if team.outcome is None:
-                    team.leave()
-                    self._record({"run_id": team.run_id, "status": "stopped"})
+            for run in driven:
+                if run.outcome is None:
+                    run.end_workers()
+                    self._record({"run_id": run.run_id, "status": "stopped"})
             raise
-        wrong = [team.outcome["error"] for team in teams if "error" in team.outcome]
+        wrong = [run.outcome["error"] for run in driven if "error" in run.outcome]
         if wrong:
             raise RunError(wrong[0])
-        return [self._outcome(team.outcome) for team in teams]
+        return [self._outcome(run.outcome) for run in driven]
 
-    def _attend(self, teams: Sequence[Team], beats: Beats) -> None:
-        """Look after them until all have an outcome, and tell that those live which wait."""
+    def _drive(self, driven: Sequence[DrivenRun], heartbeat: Heartbeat) -> None:
+        """Poll the runs until all have an outcome, with heartbeats also for those that wait."""
         with ExitStack() as stack:
-            for team in teams:
-                stack.enter_context(beats.of(team.run_id))
-            while unfinished := [team for team in teams if team.outcome is None]:
-                for team in unfinished:
-                    team.look()
-                    if team.outcome:
-                        self._record(team.outcome)
-                beats.give()
-                time.sleep(LOOK)
+            for run in driven:
+                stack.enter_context(heartbeat.of(run.run_id))
+            while unfinished := [run for run in driven if run.outcome is None]:
+                for run in unfinished:
+                    run.poll()
+                    if run.outcome:
+                        self._record(run.outcome)
+                heartbeat.beat()
+                time.sleep(POLL)
 
     def _record(self, outcome: dict[str, Any]) -> None:
-        """Note the end of a run that its workers could not note themselves."""
+        """Record the end of a run whose workers could not do so."""
         if self.runs.get(outcome["run_id"]).status not in ENDED:
             self.runs.finish(outcome["run_id"], outcome["status"], reason=outcome.get("error", "cancelled"))
 
-    def _outcome(self, told: dict[str, Any]) -> Outcome:
-        """What the first worker told."""
-        if told["status"] != "finished":
-            return Outcome(told["run_id"], told["status"])
-        return Outcome.of(self.runs, told["run_id"], told["metrics"])
+    def _outcome(self, result: dict[str, Any]) -> Outcome:
+        """The outcome that the first worker returned."""
+        if result["status"] != "finished":
+            return Outcome(result["run_id"], result["status"])
+        return Outcome.of(self.runs, result["run_id"], result["metrics"])
 
 
-class OnCluster(Experiment):
-    """Runs, and folds, that a fleet trains; this process prepares the clips for folds, and pools these."""
+class ClusterExperiment(Experiment):
+    """Runs, and folds, that a driver's workers train.
 
-    def __init__(self, fleet: Fleet) -> None:
-        super().__init__(lambda: fleet.runs)
-        self.fleet = fleet
+    This process prepares the clips of folds and pools them.
+    """
 
-    def go_on(self, run: Run) -> Outcome:
-        """Begin a queued run, or continue an unfinished one."""
+    def __init__(self, driver: Driver) -> None:
+        super().__init__(lambda: driver.runs)
+        self.driver = driver
+
+    def _train(self, run: Run, prepared: PreparedRun | None) -> Outcome:
         if Spec.from_dict(run.spec).config.split.folds and not run.parent:
-            return super().go_on(run)
-        return self.fleet.work([run.id], self.beats)[0]
+            return super()._train(run, prepared)
+        return self.driver.work([run.id], self.heartbeat)[0]
 
-    def _each(
-        self, run_id: str, parts: list[Spec], known: dict[int, Run], material: Material
-    ) -> Iterable[Outcome]:
-        """Work on all folds at once."""
-        done = {fold: finished(self.runs, run) for fold, run in known.items()}
+    def _each(self, run_id: str, prepared: PreparedRun, known: dict[int, Run]) -> Iterable[Outcome]:
+        """Train all folds at the same time."""
+        folds = range(prepared.spec.config.split.folds)
+        done = {number: finished(self.runs, known.get(number)) for number in folds}
         todo = {
-            fold: self._child(known.get(fold), part, material, run_id)
-            for fold, part in enumerate(parts)
-            if not done.get(fold)
+            number: self._child(known.get(number), prepared.fold(number), run_id)
+            for number in folds
+            if not done[number]
         }
         for child in todo.values():
             self.runs.enqueue(child)
-        done |= dict(zip(todo, self.fleet.work(list(todo.values()), self.beats, parent=run_id), strict=True))
-        return [done[fold] for fold in range(len(parts))]
+        outcomes = self.driver.work(list(todo.values()), self.heartbeat, parent=run_id)
+        done |= dict(zip(todo, outcomes, strict=True))
+        return [done[number] for number in folds]

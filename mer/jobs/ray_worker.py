@@ -1,8 +1,8 @@
-"""One worker of a training on a Ray cluster: an actor in a process of its own, on some node.
+"""One worker of a training on a Ray cluster: an actor with a process of its own, on some node.
 
-It is told its rank and where the workers meet as torchrun tells it, so
-`mer.training.distributed` joins them in the one way there is.
-Nothing here imports torch before the environment is set.
+It gets its rank and the address of the first worker in the same environment variables as from torchrun, so
+`mer.training.distributed` connects the workers in the same way. Nothing here imports torch before the
+environment is set.
 """
 
 import os
@@ -25,35 +25,47 @@ if TYPE_CHECKING:
     from mer.training.distributed import Ranks
     from mer.training.loop import Callback
 
-__all__ = ["Hand", "surroundings"]
+__all__ = ["RunWorker", "worker_environment"]
 
-PASSED_ON = ("MER_", "MLFLOW_", "OMP_WAIT_POLICY", "TORCH_HOME")  # beginnings of variables' names
+PASSED_ON = ("MER_", "MLFLOW_", "OMP_WAIT_POLICY", "TORCH_HOME")  # prefixes of variables' names
 
 
-def surroundings() -> dict[str, str]:
-    """What of this process's environment its workers are to have too."""
+def worker_environment() -> dict[str, str]:
+    """The environment variables of this process that its workers get too."""
     mine = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
     return mine | {"MER_HOME": str(home())}
 
 
-class Hand:
-    """Worker `rank` of those that one run needs."""
+class RunWorker:
+    """A worker of one run.
+
+    Parameters
+    ----------
+    environment
+        Variables of the driver's environment.
+    run_id
+        The run.
+    rank
+        Number of this worker, from 0.
+    needs
+        Workers of the run, and the resources of each.
+    """
 
     def __init__(self, environment: dict[str, str], run_id: str, rank: int, needs: Needs) -> None:
         os.environ |= environment
-        runs_here = int(len(processors()) // max(needs.cpus, 1))  # it is to use its share of the cores
+        runs_here = int(len(processors()) // max(needs.cpus, 1))  # its share of the cores
         os.environ["MER_SLOTS"] = str(max(1, runs_here))
         if not needs.gpus:
-            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # those of the node are for who asked for them
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the node's GPUs are for runs that asked for them
         self.run_id, self.rank, self.size = run_id, rank, needs.workers
         sys.stdout = sys.stderr  # the driver's standard output is for results
 
     def __repr__(self) -> str:
-        """What Ray puts before each line of its output."""
+        """Ray puts this before each line of the worker's output."""
         return f"run {self.run_id[:8]}" + (f" worker {self.rank}" if self.size > 1 else "")
 
-    def place(self) -> tuple[str, int]:
-        """Address and free port of this node, for all to meet at."""
+    def address(self) -> tuple[str, int]:
+        """Address and a free port of this node, where all workers of the run connect."""
         import ray
 
         with socket.socket() as free:
@@ -61,31 +73,43 @@ class Hand:
             return ray.util.get_node_ip_address(), free.getsockname()[1]
 
     def work(
-        self, place: tuple[str, int] | None, sign: str, owner: str, callbacks: "Sequence[Callback]"
+        self, address: tuple[str, int] | None, marker: str, owner: str, callbacks: "Sequence[Callback]"
     ) -> dict[str, Any]:
-        """Begin or go on with the run, as one of its processes; `owner` is the driver's.
+        """Begin or resume the run, as one of its processes.
 
-        What became of it, as `Outcome.to_dict` has it, or {"error": text}; with {"lost": True} if another
-        worker is gone.
+        Parameters
+        ----------
+        address
+            The first worker's `address`; None if there is only one worker.
+        marker
+            A file in the driver's MER_HOME, which shows that this node sees the same folder.
+        owner
+            The driver's owner text (`mer.runs.run.owner`).
+        callbacks
+            Are called in the training loop of the first worker.
+
+        Returns
+        -------
+        dict
+            The run's `Outcome` as plain data, or {"error": text}; with {"lost": True} if another worker is
+            lost.
         """
-        if not Path(sign).exists():
+        if not Path(marker).exists():
             return {
                 "error": f"the node {socket.gethostname()} does not see MER_HOME={home()} of this machine; "
                 "keep it on a folder that all nodes share"
             }
-        if place:
+        if address:
             words = {"RANK": self.rank, "WORLD_SIZE": self.size, "LOCAL_RANK": 0}
-            words |= {"MASTER_ADDR": place[0], "MASTER_PORT": place[1]}
+            words |= {"MASTER_ADDR": address[0], "MASTER_PORT": address[1]}
             os.environ |= {name: str(value) for name, value in words.items()}
         try:
             return self._work(owner, callbacks)
         except LostError as error:
             return {"error": str(error), "lost": True}
-        except KeyboardInterrupt:  # asked to stop while the clips were prepared
-            return {"run_id": self.run_id, "status": "stopped"}
         except MerError as error:
             return {"error": str(error)}
-        except Exception as error:  # noqa: BLE001 - the driver is told; the log has all of it
+        except Exception as error:  # noqa: BLE001 - the driver gets one line; the log has all of it
             traceback.print_exc()
             return {"error": f"{type(error).__name__}: {error}"}
 
@@ -99,23 +123,18 @@ class Hand:
     def _lead(self, ranks: "Ranks", owner: str, callbacks: "Sequence[Callback]") -> dict[str, Any]:
         """Work on the run, as the first of its processes."""
         from mer.experiments.experiment import Experiment
-        from mer.jobs.queue import Stage
 
         experiment = Experiment(
-            lambda: RunStore.open().for_worker(owner=owner), callbacks=callbacks, ranks=ranks, retried=True
+            lambda: RunStore.open().for_worker(owner=owner), callbacks=callbacks, ranks=ranks, driven=True
         )
-        runs = experiment.runs
-        run = runs.get(self.run_id)
-        if run.status == "queued":
-            runs.start(run.id)
-        elif run.status not in ("running", "stopping"):  # cancelled, or another worker ended it
-            return _ended(runs, run)
-        experiment.notify = Stage(runs, run.id, experiment.beats)
-        return experiment.go_on(run).to_dict()
+        run = experiment.runs.get(self.run_id)
+        if run.status not in ("queued", "running", "stopping"):  # cancelled, or ended by another worker
+            return _ended(experiment.runs, run)
+        return experiment.work(run.id).to_dict()
 
 
 def _ended(runs: RunStore, run: Run) -> dict[str, Any]:
-    """What became of a run that has ended, as `Hand.work` tells it."""
+    """How a run ended, as `RunWorker.work` returns it."""
     if run.status == "failed":
         return {"error": run.reason}
     return (finished(runs, run) or Outcome(run.id, run.status)).to_dict()

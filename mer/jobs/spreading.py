@@ -1,4 +1,4 @@
-"""Work spread over the machines of a Ray cluster, one task for each item."""
+"""Work distributed over the machines of a Ray cluster, one task per item."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -20,9 +20,10 @@ def _call(function: Callable[[Item], Result], item: Item) -> Result:
 def over_ray(
     function: Callable[[Item], Result], items: Sequence[Item], progress: Progress | None = None
 ) -> list[Result]:
-    """`[function(item) for item in items]` by tasks of one core each; what one raises ends them all.
+    """`[function(item) for item in items]`, by tasks of one core each.
 
-    A task whose machine is lost is done again elsewhere. Raises ConfigError where there is no Ray.
+    `progress(done, total)` is called after each. A task whose machine is lost runs again elsewhere. Raises
+    what the first failing task raised, and ConfigError if there is no Ray.
     """
     with connect():
         import ray

@@ -3,13 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mer.config.sections import TrainConfig
 from mer.models.classifier import Classifier
 from mer.models.released import ReleasedClassifier
 from mer.models.weights import fill, load_weights_file
 from mer.models.zoo import get_backbone
 
-__all__ = ["build_classifier", "configured_classifier"]
+__all__ = ["build_classifier", "configured_classifier", "require_classifier"]
 
 
 def build_classifier(name: str, *, classes: int, weights: str, **settings: Any) -> Classifier:
@@ -40,7 +42,18 @@ def configured_classifier(config: TrainConfig, *, classes: int, weights: str | N
     if weights == "imagenet":
         backbone.source.into(body)
     elif weights != "none":
-        fill(body, load_weights_file(Path(weights)), weights)
+        device = next(body.parameters()).device
+        fill(body, load_weights_file(Path(weights), device), weights)
     released = config.outputs == "imagenet" or config.always_training
     kind = ReleasedClassifier if released else Classifier
     return kind(backbone, body, classes=classes, config=config)
+
+
+def require_classifier(config: TrainConfig, *, classes: int, image_size: int) -> None:
+    """Check that `configured_classifier` can make a network that takes images of that size, in pixels.
+
+    Nothing is computed: the check runs on torch's meta device, where tensors have shapes but no values.
+    ImageNet weights that are not on this machine are downloaded. Raises BackboneError, WeightsError.
+    """
+    with torch.device("meta"):
+        configured_classifier(config, classes=classes).require_input(image_size)

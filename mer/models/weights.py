@@ -55,7 +55,7 @@ class TorchvisionWeights:
         """True if the file is in the cache, so that loading it needs no network."""
         return self.path().is_file()
 
-    def state_dict(self) -> StateDict:
+    def state_dict(self, device: torch.device | str = "cpu") -> StateDict:
         """Tensors by name, downloaded if they are not in the cache.
 
         Raises
@@ -64,10 +64,11 @@ class TorchvisionWeights:
             If they cannot be downloaded. The message names the URL and the place for the file.
         """
         if self.available():
-            return load_weights_file(self.path())
+            return load_weights_file(self.path(), device)
         try:
             with contextlib.redirect_stdout(sys.stderr):  # torch.hub announces downloads on stdout
-                return self.enum.get_state_dict(progress=True, check_hash=True, weights_only=True)
+                found = self.enum.get_state_dict(progress=True, check_hash=True, weights_only=True)
+            return {name: tensor.to(device) for name, tensor in found.items()}
         except (urllib.error.URLError, OSError, RuntimeError) as error:
             reason = getattr(error, "reason", error)
             raise WeightsError(
@@ -78,7 +79,7 @@ class TorchvisionWeights:
 
     def into(self, model: nn.Module) -> None:
         """Copy the weights into a torchvision model."""
-        fill(model, self.state_dict(), str(self.path()))
+        fill(model, self.state_dict(_device(model)), str(self.path()))
 
     def verify(self) -> None:
         """Raise WeightsError unless the file's SHA-256 starts with the digits in its name."""
@@ -118,13 +119,13 @@ class PackagedWeights:
         except WeightsError:
             return False
 
-    def state_dict(self) -> StateDict:
+    def state_dict(self, device: torch.device | str = "cpu") -> StateDict:
         """Tensors by the package's own names, in its own order."""
-        return load_weights_file(self.path())
+        return load_weights_file(self.path(), device)
 
     def into(self, model: nn.Module) -> None:
         """Copy the weights into timm's network, which has the same tensors in the same order."""
-        tensors, names = list(self.state_dict().values()), list(model.state_dict())
+        tensors, names = list(self.state_dict(_device(model)).values()), list(model.state_dict())
         if len(tensors) != len(names):
             raise WeightsError(f"{self.path()} has {len(tensors)} tensors, not {len(names)}; reinstall it")
         fill(model, dict(zip(names, tensors, strict=True)), str(self.path()))
@@ -162,10 +163,14 @@ def fetch(source: "TorchvisionWeights | PackagedWeights", out: Path | None = Non
     return out / source.path().name
 
 
-def load_weights_file(path: Path) -> StateDict:
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+def load_weights_file(path: Path, device: torch.device | str = "cpu") -> StateDict:
     """Tensors by name from a .safetensors file, or from a .pth file without unpickling objects.
 
-    Raises WeightsError.
+    With `device="meta"` they have names, shapes and types, but no values. Raises WeightsError.
     """
     if not path.is_file():
         raise WeightsError(
@@ -173,8 +178,8 @@ def load_weights_file(path: Path) -> StateDict:
         )
     try:
         if path.suffix == ".safetensors":
-            return load_tensors(path)[0]
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
+            return {name: tensor.to(device) for name, tensor in load_tensors(path)[0].items()}
+        tensors = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch's reader meets damage with whatever its next step raises
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise WeightsError(f"{path} is not a complete weights file ({reason}); fetch it again") from error

@@ -1,7 +1,7 @@
-"""Signs of life: a process that works on runs, or waits to, tells the store every so often that it is there.
+"""Heartbeats: a process that works on runs, or waits to, regularly writes the time to their records.
 
-On the machine that a run is worked on its process is looked for; from others only these signs are seen. A run
-of another machine that gave none for `SILENCE` counts as interrupted, by the clock of the server.
+On the machine where a run is worked on, its process is looked up. Other machines see only heartbeats: a run
+whose last heartbeat is older than `mer.runs.run.SILENCE`, by the clock of the server, counts as interrupted.
 """
 
 import threading
@@ -12,21 +12,21 @@ from contextlib import contextmanager, suppress
 from mer.runs.store import RunStore
 from mer.utils.errors import StorageError
 
-__all__ = ["EVERY", "Beats"]
+__all__ = ["EVERY", "Heartbeat"]
 
-EVERY = 25.0  # s between two signs: one write to the store a run
+EVERY = 25.0  # s between two heartbeats: one write to the store per run
 
 
-class Beats:
-    """Gives signs of life of the runs that this process works on."""
+class Heartbeat:
+    """Writes the heartbeats of the runs that this process works on."""
 
     def __init__(self, store: RunStore) -> None:
         self.store, self.runs = store, []
-        self.given = time.monotonic()
+        self.last = time.monotonic()
 
     @contextmanager
     def of(self, run_id: str) -> Iterator[None]:
-        """Count a run among those: its record has a fresh sign already."""
+        """Include a run. Its record has a fresh heartbeat already."""
         if run_id in self.runs:
             yield
             return
@@ -36,29 +36,29 @@ class Beats:
         finally:
             self.runs.remove(run_id)
 
-    def give(self) -> None:
-        """Give a sign if the last one is old; to be called every few seconds where no thread does it."""
-        if time.monotonic() - self.given < EVERY:
+    def beat(self) -> None:
+        """Write a heartbeat if the last is old. Call this every few seconds where no thread does."""
+        if time.monotonic() - self.last < EVERY:
             return
-        self.given = time.monotonic()
+        self.last = time.monotonic()
         for run_id in tuple(self.runs):
             self.store.beat(run_id)
 
     @contextmanager
-    def by_itself(self) -> Iterator[None]:
-        """Signs from a thread, for work that cannot tell how far it is.
+    def in_background(self) -> Iterator[None]:
+        """Heartbeats from a thread, for work that reports no progress.
 
-        Not around work that is spread over processes: those are forked only while there is no thread
-        (`mer.utils.parallel`).
+        Do not use it around work that is spread over processes: these are forked only while there is no other
+        thread (`mer.utils.parallel`).
         """
         done = threading.Event()
 
-        def go() -> None:
+        def run() -> None:
             while not done.wait(min(EVERY, 1.0)):
-                with suppress(StorageError):  # a server that is away: the work itself notices
-                    self.give()
+                with suppress(StorageError):  # a server that does not answer: the work itself will notice
+                    self.beat()
 
-        thread = threading.Thread(target=go, daemon=True, name="signs of life")
+        thread = threading.Thread(target=run, daemon=True, name="heartbeat")
         thread.start()
         try:
             yield

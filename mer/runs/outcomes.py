@@ -1,4 +1,4 @@
-"""What became of a run that was worked on."""
+"""How the work on a run ended."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,21 @@ __all__ = ["Outcome", "finished", "kept_folder"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a run. `status` is "finished" or "stopped"."""
+    """How the work on a run ended.
+
+    Parameters
+    ----------
+    run_id
+        The run.
+    status
+        "finished" or "stopped". A failure is raised instead.
+    metrics
+        Its test scores; empty if it was stopped.
+    checkpoint
+        Path of the checkpoint on this machine, if there is one.
+    folds
+        The outcomes of its folds, for a cross-validation.
+    """
 
     run_id: str
     status: str
@@ -23,19 +37,19 @@ class Outcome:
 
     @classmethod
     def of(cls, runs: RunStore, run_id: str, metrics: dict[str, float]) -> "Outcome":
-        """That of a finished run; the checkpoint's folder is where this machine has it."""
+        """The outcome of a finished run."""
         folder = runs.folder(run_id, "checkpoint")
         return cls(run_id, "finished", metrics, str(folder) if folder else None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; `folds` only where there are some."""
+        """Plain data for JSON; `folds` only for a cross-validation."""
         keys = ("run_id", "status", "metrics", "checkpoint")
         data = {key: getattr(self, key) for key in keys}
         return data | ({"folds": [fold.to_dict() for fold in self.folds]} if self.folds else {})
 
 
 def finished(runs: RunStore, run: Run | None) -> Outcome | None:
-    """The outcome of a run that has finished already and keeps what it found, else None."""
+    """The outcome of a run that is finished and whose results are still there, else None."""
     if not run or run.status != "finished" or runs.folder(run, "evaluation") is None:
         return None
     return Outcome.of(runs, run.id, run.metrics)

@@ -132,7 +132,7 @@ def _has_keys(value: object, keys: tuple[str, ...]) -> bool:
 
 
 def _check_rows(rows: Any) -> None:
-    """Raise ValueError unless these are rows as `mer.experiments.prepared.Material.rows` makes them."""
+    """Raise ValueError unless these are rows as `mer.experiments.prepared.PreparedData.rows` makes them."""
     _require(isinstance(rows, list) and bool(rows), "rows", rows, "a list of at least one")
     clips = set()
     for row in rows:

@@ -1,4 +1,4 @@
-"""One run as data, and whether its process is still there. Imports neither torch nor MLflow."""
+"""One run as data, and whether its process is alive. Imports neither torch nor MLflow."""
 
 import json
 import os
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACTIVE",
+    "ENDED",
     "HOME",
     "RESUMABLE",
     "SILENCE",
@@ -38,7 +39,7 @@ __all__ = [
     "to_run",
 ]
 
-# MLflow's words and ours.
+# MLflow's status and ours.
 STATUS = {
     "SCHEDULED": "queued",
     "RUNNING": "running",
@@ -47,22 +48,41 @@ STATUS = {
     "KILLED": "stopped",
 }
 ACTIVE = ("queued", "running", "stopping", "interrupted")
+ENDED = ("finished", "failed", "stopped")
 RESUMABLE = ("stopped", "interrupted", "failed")
-SILENCE = 120.0  # s without a heartbeat after which another machine's process counts as gone
+SILENCE = 120.0  # s without a heartbeat after which a process of another machine counts as dead
 TURN = "mer.turn."
 HOME = "mer.home"  # the home in which a run was made: places below it in its settings move with the home
 
 
 class TakenError(RunError):
-    """Another process works on the run, which this one is therefore to leave alone."""
+    """Another process has taken over the run, so this one must not change it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run as the store knows it.
+    """One run as the store records it.
 
-    `status` is queued, running, stopping, interrupted (its process is gone), finished, failed or stopped.
-    `spec` is what was asked for (see `mer.experiments`); `metrics` the newest value of each; times in s.
+    Parameters
+    ----------
+    id, name
+        Its id in MLflow, and its name for people.
+    status
+        queued, running, stopping, interrupted (its process has died), finished, failed or stopped.
+    started, ended
+        In s since 1970; `ended` is None for an unfinished run.
+    spec
+        The request as plain data (`mer.experiments.prepared.Spec`).
+    metrics
+        The newest value of each metric.
+    parent
+        Id of the cross-validation, for a fold.
+    reason
+        Why it failed or was stopped.
+    tags
+        All tags of its record.
+    turn
+        How often it was resumed.
     """
 
     id: str
@@ -75,25 +95,25 @@ class Run:
     parent: str | None = None
     reason: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
-    turn: int = 0  # how often it was taken on again
+    turn: int = 0
 
     @property
     def data_hash(self) -> str | None:
-        """Hash of the clips that the run works on."""
+        """Hash of its clips; None before they were checked."""
         return self.tags.get("mer.data_hash")
 
     @property
     def members(self) -> tuple[str, ...]:
-        """Ids of the runs that an ensemble joins; empty for any other run."""
+        """Ids of the runs that an ensemble combines; empty for any other run."""
         return tuple(filter(None, self.tags.get("mer.members", "").split(",")))
 
     @property
     def checkpoint_run(self) -> str:
-        """Id of the run that keeps the checkpoint: this one, or a fold of a cross-validation."""
+        """Id of the run with the checkpoint: this one, or a fold of this cross-validation."""
         return self.tags.get("mer.checkpoint_run", self.id)
 
     def require_readable(self) -> None:
-        """Raise RunError if a newer mer made it, which may mean something else by its settings."""
+        """Raise RunError if a newer version of mer made it, whose settings may have another meaning."""
         _upgraded({}, self.tags, self.id)
 
     @property
@@ -103,12 +123,12 @@ class Run:
 
     @property
     def classes(self) -> int | None:
-        """Number of classes; None before the clips were looked at."""
+        """Number of classes; None before the clips were checked."""
         return self._count("mer.classes")
 
     @property
     def validation_clips(self) -> int | None:
-        """Number of clips that validation accuracy is counted on."""
+        """Number of validation clips; None before the clips were split."""
         return self._count("mer.validation_clips")
 
     def _count(self, tag: str) -> int | None:
@@ -128,22 +148,22 @@ class Run:
 
     @property
     def waits_elsewhere(self) -> bool:
-        """True if a process of another machine waits to work on it, and gives signs of life."""
+        """True if a process of another machine waits to work on it, with a recent heartbeat."""
         return self.status == "queued" and self.elsewhere and "mer.beat" in self.tags
 
     @property
     def host(self) -> str:
-        """Name of the machine that works on it, or last did; empty where none is known."""
+        """Name of the machine that works on it, or last did; empty if unknown."""
         return host_of(self.tags)
 
     @property
     def needs(self) -> str:
-        """What it asks of a Ray cluster, as `mer.jobs` wrote it; empty if this machine works on it."""
+        """Its resources on a Ray cluster (`mer.jobs.ray_cluster.Needs`) as JSON; empty without a cluster."""
         return self.tags.get("mer.needs", "")
 
     @property
     def control(self) -> str:
-        """What makes it a control run (see `mer.data.cache.controls`), in words; empty for any other."""
+        """The kind of control run (see `mer.data.cache.controls`) in words; empty for any other run."""
         try:
             return CONTROLS.get(self.spec["config"]["split"]["control"], "")
         except (KeyError, TypeError):
@@ -156,12 +176,12 @@ class Run:
 
 
 def state_path(run_id: str) -> Path:
-    """Where the state of an unfinished run is kept."""
+    """The file with the state of an unfinished run."""
     return home() / "runs" / run_id / "state.safetensors"
 
 
 def drop_state(path: Path) -> None:
-    """Forget the state of a run that needs none any more, and what a killed process had begun to write."""
+    """Delete the state of a run, and what a killed process had begun to write."""
     for file in (path, *leftovers(path)):
         file.unlink(missing_ok=True)
     if path.parent.is_dir() and not any(path.parent.iterdir()):
@@ -169,7 +189,7 @@ def drop_state(path: Path) -> None:
 
 
 def owner(pid: int | None = None) -> str:
-    """A process (default: this one) of this home, told from a later one with the same number."""
+    """A process (default: this one) of this home as JSON, distinct from a later one with the same number."""
     process = psutil.Process(pid or os.getpid())
     place = {"host": socket.gethostname(), "boot": _boot(), "home": str(home())}
     return json.dumps(place | {"pid": process.pid, "born": process.create_time()})
@@ -177,7 +197,7 @@ def owner(pid: int | None = None) -> str:
 
 @lru_cache(maxsize=1)
 def _boot() -> str:
-    """A name of this start of this machine, which tells two machines of one name apart; "" if unknown."""
+    """Id of this boot, which distinguishes machines with the same name; "" if unknown."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except OSError:
@@ -185,13 +205,13 @@ def _boot() -> str:
 
 
 def host_of(tags: dict[str, str]) -> str:
-    """Name of the machine that works on a run, last did, or recorded it; empty where none is known."""
+    """Name of the machine that works on a run, last did, or recorded it; empty if unknown."""
     known = _owner(tags) or _owner(tags, "mer.maker")
     return str(known.get("host", ""))
 
 
 def is_mine(tags: dict[str, str], me: str) -> bool:
-    """True unless another process than `me`, an `owner`, has taken on the run with these tags."""
+    """True unless a process other than `me`, an `owner`, has the run with these tags."""
     known = _owner(tags)
     if not known:
         return True
@@ -258,8 +278,8 @@ def _upgraded(spec: dict[str, Any], tags: dict[str, str], run_id: str) -> dict[s
 def _status(status: str, tags: dict[str, str], now: Callable[[], float], root: Path | None) -> str:
     if status not in ("RUNNING", "SCHEDULED"):
         return STATUS.get(status, "failed")
-    owner = _owner(tags) or _owner(tags, "mer.maker")  # until a process works on it: who recorded it
-    gone = not (_alive(owner) and _works_in(owner, root)) if _is_here(owner) else _silent(tags, now)
+    owner = _owner(tags) or _owner(tags, "mer.maker")  # at first, the process that recorded it
+    gone = not (_alive(owner) and _works_in(owner, root)) if _is_here(owner) else _is_silent(tags, now)
     if gone:
         return "interrupted"
     return "stopping" if status == "RUNNING" and tags.get("mer.stop") == "1" else STATUS[status]
@@ -283,12 +303,12 @@ def _owner(tags: dict[str, str], name: str = "mer.owner") -> dict[str, Any]:
 
 
 def _is_here(owner: dict[str, Any]) -> bool:
-    """True for a process of this machine since it was started."""
+    """True for a process of this machine since its last boot."""
     return owner.get("host") == socket.gethostname() and owner.get("boot", _boot()) == _boot()
 
 
-def _silent(tags: dict[str, str], now: Callable[[], float]) -> bool:
-    """True if the last sign of life is too long ago; runs of an older mer, which gave none, are believed."""
+def _is_silent(tags: dict[str, str], now: Callable[[], float]) -> bool:
+    """True if the last heartbeat is too old. Runs that predate heartbeats always count as running."""
     try:
         return now() - float(tags["mer.beat"]) > SILENCE
     except (KeyError, ValueError):
@@ -296,7 +316,7 @@ def _silent(tags: dict[str, str], now: Callable[[], float]) -> bool:
 
 
 def _alive(owner: dict[str, Any]) -> bool:
-    """True if the process is there and is the same one, not a later one with its number."""
+    """True if the process is alive, and is not a later one with the same number."""
     try:
         process = psutil.Process(owner["pid"])
         same = abs(process.create_time() - owner["born"]) < 1

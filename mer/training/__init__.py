@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "embeddings": ["KeptEmbeddings"],
-        "loop": ["Callback", "State", "Step", "Stop", "fit"],
+        "loop": ["Callback", "State", "Step", "fit"],
         "losses": ["loss_function"],
     },
 )

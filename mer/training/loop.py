@@ -29,13 +29,9 @@ from mer.training.feed import Feed
 from mer.training.losses import class_weights, loss_function
 from mer.training.norms import joined_norms
 from mer.training.predict import autocast, predict_windows
-from mer.utils.errors import RunError
+from mer.utils.errors import RunError, Stop
 
-__all__ = ["Callback", "State", "Step", "Stop", "fit"]
-
-
-class Stop(Exception):  # noqa: N818 - a request, not an error
-    """Raised by a callback to end training now; the state of the last whole epoch stays valid."""
+__all__ = ["Callback", "State", "Step", "fit"]
 
 
 @dataclass(slots=True)

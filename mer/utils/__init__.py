@@ -8,6 +8,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "errors": ["MerError"],
         "files": ["atomic_path", "home", "write_atomic"],
         "parallel": ["process_map"],
-        "progress": ["Pace"],
+        "progress": ["ProgressMeter", "ProgressReport"],
     },
 )

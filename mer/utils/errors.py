@@ -42,12 +42,16 @@ class CheckpointError(MerError, ValueError):
     """A checkpoint is missing, incomplete, or its card disagrees with its tensors."""
 
 
+class Stop(Exception):  # noqa: N818 - a request, not an error
+    """Raised to stop a run at the user's request. The state of the last whole epoch stays valid."""
+
+
 class RunError(MerError, RuntimeError):
     """There is no such run, or its state does not allow what was asked."""
 
 
 class LostError(RunError):
-    """Another process that trains along is gone."""
+    """Another process of the same training has ended unexpectedly."""
 
 
 class AccessError(MerError, PermissionError):

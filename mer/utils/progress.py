@@ -1,15 +1,21 @@
-"""How far long work is and how long it will still take, in words."""
+"""Progress of long work: how much is done, at what rate, and how long the rest will take.
 
+Processes pass progress on as JSON: in the tag `mer.stage` of a run, and on standard error where
+`MER_PROGRESS=json` asks for it.
+"""
+
+import json
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 
-__all__ = ["Notify", "Pace", "duration"]
+__all__ = ["Notify", "ProgressMeter", "ProgressReport", "duration"]
 
-Notify = Callable[[str, int, int], None]  # what is being done, how much of it is done, how much there is
+Notify = Callable[[str, int, int], None]  # title, done, total; a total of 0 means that it is not known
 
 
 def duration(seconds: float | None) -> str:
-    """A time that people can take in at a glance."""
+    """A time in s, min, or h and min, such as "9 s"."""
     if seconds is None:
         return "unknown"
     if seconds < 90:
@@ -19,25 +25,80 @@ def duration(seconds: float | None) -> str:
     return f"{round(seconds / 60) // 60} h {round(seconds / 60) % 60} min"
 
 
-class Pace:
-    """Says of each titled phase: "preparing clips: 120 of 490, 43 a second, 9 s left".
+@dataclass(frozen=True, slots=True)
+class ProgressReport:
+    """State of one titled phase of work.
 
-    The speed is counted from the phase's first report, so work that began before (a run that is resumed)
-    does not flatter it.
+    Parameters
+    ----------
+    title
+        Name of the phase, such as "preparing clips".
+    done, total
+        Number of items done, and of all items; a `total` of 0 means that it is not known.
+    rate
+        Items per second, from the first report of the phase; None before the second.
+    seconds_left
+        Estimated time for the rest, in s; None where there is no rate.
+    """
+
+    title: str
+    done: int = 0
+    total: int = 0
+    rate: float | None = None
+    seconds_left: float | None = None
+
+    def __str__(self) -> str:
+        """In words: "preparing clips: 120 of 490, 43 a second, 9 s left"."""
+        text = f"{self.title}: {self.done} of {self.total}" if self.total else self.title
+        if self.rate is None:
+            return text
+        rate = f"{self.rate:.{1 if self.rate < 10 else 0}f}"
+        return f"{text}, {rate} a second, {duration(self.seconds_left)} left"
+
+    @property
+    def share(self) -> float:
+        """Share that is done, in [0, 1]."""
+        return min(max(self.done / self.total, 0.0), 1.0) if self.total else 0.0
+
+    def to_json(self) -> str:
+        """One line of JSON with all fields."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "ProgressReport | None":
+        """The inverse of `to_json`; None for any other text."""
+        try:
+            found = cls(**json.loads(text))
+        except (ValueError, TypeError, RecursionError):
+            return None
+        counts = all(type(value) is int for value in (found.done, found.total))
+        times = all(type(value) in (int, float, type(None)) for value in (found.rate, found.seconds_left))
+        return found if isinstance(found.title, str) and counts and times else None
+
+    @classmethod
+    def read(cls, text: str) -> "ProgressReport":
+        """Progress as a run's tag holds it. Runs of older versions hold a sentence: it becomes the title."""
+        return cls.from_json(text) or cls(text)
+
+
+class ProgressMeter:
+    """Makes reports with rate and time left.
+
+    The rate is counted from a phase's first report, so items that were done before (by a run that is resumed)
+    do not raise it.
     """
 
     def __init__(self) -> None:
         self.title, self.began, self.before, self.last = "", 0.0, 0, 0
 
-    def __call__(self, title: str, done: int, total: int) -> str:
-        """The sentence for `done` of `total`."""
+    def __call__(self, title: str, done: int, total: int) -> ProgressReport:
+        """The report for `done` of `total`."""
         now = time.monotonic()
         if title != self.title or done < self.last:
             self.title, self.began, self.before = title, now, done
         self.last = done
         made, seconds = done - self.before, now - self.began
-        text = f"{title}: {done} of {total}"
         if not made or not seconds:
-            return text
+            return ProgressReport(title, done, total)
         rate = made / seconds
-        return f"{text}, {rate:.{1 if rate < 10 else 0}f} a second, {duration((total - done) / rate)} left"
+        return ProgressReport(title, done, total, rate, (total - done) / rate)

@@ -86,7 +86,7 @@ def test_evaluate_gives_scores_confusion_and_intervals(mer_json, checkpoint, son
 def test_a_checkpoint_judged_on_its_own_training_data_says_so(
     mer, mer_json, checkpoint, song_corpus, tmp_path
 ):
-    assert "It was trained on a part of these clips" in mer("evaluate", checkpoint, "--data", song_corpus)[1]
+    assert "It was trained on some of these clips" in mer("evaluate", checkpoint, "--data", song_corpus)[1]
     labels = song_corpus / "otherwise.csv"
     rows = [f"{clip.relative_to(song_corpus).as_posix()},Sad" for clip in sorted(song_corpus.rglob("*.wav"))]
     labels.write_text("\n".join(["path,label", *rows]))
@@ -224,7 +224,7 @@ def test_an_exported_fold_says_what_all_folds_scored_together(mer_json, song_cor
     page = (tmp_path / "model" / "card.md").read_text("utf-8")
     score = run["metrics"]["test_song_accuracy"]
     assert "one of the 2 networks of a cross-validation" in page
-    assert f"they name {100 * score:.0f}% of 8 songs rightly" in page
+    assert f"they name {100 * score:.0f}% of 8 songs correctly" in page
 
 
 def test_export_never_overwrites(mer, trained, tmp_path):

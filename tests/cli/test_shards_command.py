@@ -94,3 +94,9 @@ def test_a_manifest_that_is_not_there_is_told(mer, tmp_path):
     status, _, said = mer("prepare", tmp_path / "none.parquet", "--shards", tmp_path / "set")
     assert status == 2
     assert "none.parquet cannot be read: No such file or directory; check the path" in said
+
+
+def test_a_finished_set_needs_no_further_preparation_and_no_svm(mer, sharded):
+    status, printed, said = mer("prepare", sharded, *OPTIONS, "--json")
+    assert (status, said) == (0, "")
+    assert json.loads(printed).items() >= {"clips": 24, "left_out": 0}.items()

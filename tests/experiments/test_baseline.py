@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mer.experiments import baseline
 from mer.experiments.baseline import USUAL, baseline_rows, with_baseline
-from mer.experiments.prepared import Material, Spec, prepare
+from mer.experiments.prepared import PreparedClips, Spec, prepare
 from mer.metrics.predictions import score_rows
 from tests.run_helpers import tiny_config
 
@@ -41,7 +41,7 @@ def spoiled(monkeypatch):
     return spoil
 
 
-def relabelled(material: Material, indices) -> Material:
+def relabelled(material: PreparedClips, indices) -> PreparedClips:
     """The same with Happy for Sad, and Sad for Happy, in some clips."""
     dataset = material.report.dataset
     clips = [

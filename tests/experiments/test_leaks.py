@@ -63,13 +63,13 @@ def test_a_run_has_no_leak_against_itself(right):
     assert value == 0
     assert low <= 0 <= high
     assert found.to_dict()["kept"] == found.to_dict()["parted"]
-    assert "one and the same" in found.meaning
-    assert "No leak can be seen" in leak_of(rows(right), rows(right, sure=0.7)).meaning
+    assert "Both runs are the same" in found.meaning
+    assert "So few songs show no leak" in leak_of(rows(right), rows(right, sure=0.7)).meaning
 
 
 @pytest.mark.parametrize(
     ("low", "high", "meaning"),
-    [(0.1, 0.3, "flatter"), (-0.3, -0.1, "odd"), (-0.1, 0.1, "No leak can be seen")],
+    [(0.1, 0.3, "raise the score"), (-0.3, -0.1, "unexpected"), (-0.1, 0.1, "So few songs show no leak")],
 )
 def test_what_an_interval_means_depends_on_where_zero_lies(low, high, meaning):
     score = (0.5, 0.4, 0.6)

@@ -15,14 +15,14 @@ from mer.data.shards.layout import shard_path
 from mer.data.shards.read import ShardSet
 from mer.experiments.experiment import Experiment
 from mer.experiments.prepared import Spec, prepare
-from mer.experiments.prepared_shards import ShardedMaterial
-from mer.experiments.setup import Outset
+from mer.experiments.prepared_shards import PreparedShards
+from mer.experiments.setup import PreparedRun, Setup
 from mer.inference.predictor import Predictor
 from mer.jobs.queue import launch
 from mer.runs.results import read_predictions
 from mer.runs.store import RunStore
-from mer.training.loop import Callback, Stop
-from mer.utils.errors import ConfigError, DataError
+from mer.training.loop import Callback
+from mer.utils.errors import ConfigError, DataError, Stop
 from tests.run_helpers import tiny_config, write_songs
 from tests.shard_helpers import as_parquet, make_set
 from tests.training.test_distributed import outcome, train
@@ -122,20 +122,19 @@ def test_folds_test_each_clip_once(sharded, runs_home):
 # --- a frozen body ------------------------------------------------------------------------------------
 
 
-def outset(data, **changes):
+def setup(data, **changes):
     config = tiny_config(freeze="head", standardize="window", **changes)
-    material = prepare(Spec(data=str(data), config=config))
-    return Outset.of(config, material, material.split(config))
+    return Setup.of(PreparedRun.checked(Spec(data=str(data), config=config)))
 
 
 def test_what_a_frozen_body_makes_is_kept_by_shard_and_never_held(sharded, monkeypatch):
-    first = outset(sharded)
+    first = setup(sharded)
     first.fit()
     kept = list(FeatureStore.default().root.glob("embeddings/*/*/*.npy"))
     assert len(kept) == ShardSet.open(sharded).summary["shards"]
     computed = []
     monkeypatch.setattr("mer.training.shard_embeddings.embed", lambda *arguments: computed.append(arguments))
-    again = outset(sharded)
+    again = setup(sharded)
     again.fit()
     assert not computed
     one, two = (found.model.state_dict() for found in (first, again))
@@ -153,18 +152,18 @@ def test_it_tells_how_far_it_is_in_windows_and_can_be_stopped(sharded):
                 raise Stop
 
     with pytest.raises(Stop):
-        outset(sharded).fit([Watch()])
-    outset(sharded).fit([Watch()])
+        setup(sharded).fit([Watch()])
+    setup(sharded).fit([Watch()])
     assert told == [4, 8, 8, 12, 16, 20, 24]
 
 
 def test_what_is_damaged_of_it_is_worked_out_again(sharded):
-    first = outset(sharded)
+    first = setup(sharded)
     first.fit()
     path = min(FeatureStore.default().root.glob("embeddings/*/*/*.npy"))
     before = path.read_bytes()
     path.write_bytes(before[:-9] + b"123456789")
-    outset(sharded).fit()
+    setup(sharded).fit()
     assert path.read_bytes() == before
 
 
@@ -205,7 +204,7 @@ def test_a_set_is_no_data_set_of_clips(sharded):
 
 
 def test_a_set_tells_what_a_card_needs(sharded, song_parquet):
-    material = ShardedMaterial.open(sharded, tiny_config())
+    material = PreparedShards.open(sharded, tiny_config())
     ordinary = prepare(Spec(data=str(song_parquet.with_suffix(".csv")), config=tiny_config()))
     assert material.about == ordinary.about | {"name": song_parquet.parent.name}
     assert replace(material, config=tiny_config(epochs=1)).notes == ordinary.notes == ""

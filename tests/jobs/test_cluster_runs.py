@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from mer.experiments.prepared import Spec
-from mer.jobs.queue import cancel, enrol
+from mer.jobs.queue import cancel, submit
 from mer.jobs.ray_cluster import Needs
 from mer.models.checkpoint import load_checkpoint
 from mer.runs.store import RunStore
@@ -137,18 +137,18 @@ def epochs_of(run):
     return len(RunStore.open().history(run.id, "train_loss"))
 
 
-def hands():
+def workers():
     """The processes of workers, of this module's clusters alone."""
     found = []
     for one in psutil.process_iter(["cmdline", "environ"]):
         ours = (one.info["environ"] or {}).get("MER_HOME") == os.environ["MER_HOME"]
-        if ours and "ray::Hand" in " ".join(one.info["cmdline"] or []):
+        if ours and "ray::RunWorker" in " ".join(one.info["cmdline"] or []):
             found.append(one)
     return found
 
 
-def no_hand_is_left():
-    return wait_for(lambda: not hands(), 30)
+def no_worker_is_left():
+    return wait_for(lambda: not workers(), 30)
 
 
 def test_workers_on_several_nodes_make_the_network_of_one_process(calm):
@@ -162,7 +162,7 @@ def test_workers_on_several_nodes_make_the_network_of_one_process(calm):
     assert histories[2] == {n: pytest.approx(value, abs=1e-4) for n, value in histories[0].items()}
     cards = [json.loads(Path(found["checkpoint"], "card.json").read_text()) for found in (here, two)]
     assert cards[0]["config"] == cards[1]["config"]
-    assert no_hand_is_left()
+    assert no_worker_is_left()
 
 
 def test_a_node_that_dies_costs_an_epoch_at_most(mer, cluster, corpus, calm):
@@ -171,7 +171,7 @@ def test_a_node_that_dies_costs_an_epoch_at_most(mer, cluster, corpus, calm):
     run = wait_for(lambda: only("running"))
     wait_for(lambda: epochs_of(run) >= 2)
     victim = next(
-        node for node in cluster.worker_nodes if any("ray::Hand" in " ".join(one.cmdline()) for one in
+        node for node in cluster.worker_nodes if any("ray::RunWorker" in " ".join(one.cmdline()) for one in
                 psutil.Process(node.all_processes["raylet"][0].process.pid).children())
     )  # fmt: skip
     cluster.remove_node(victim, allow_graceful=False)
@@ -193,7 +193,7 @@ def test_a_worker_that_ray_ends_is_no_failure_of_the_run(mer, corpus, calm):
     process = mer(*asked("train", corpus, "--executor", "ray", epochs=20))
     run = wait_for(lambda: only("running"))
     wait_for(lambda: epochs_of(run) >= 2)
-    hands()[0].terminate()  # as on a node that is drained, and when the run is stopped from outside
+    workers()[0].terminate()  # as on a node that is drained, and when the run is stopped from outside
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err[-3000:]
     assert "a worker was lost, going on from the last epoch" in err
@@ -208,7 +208,7 @@ def test_runs_are_cancelled_at_work_and_while_they_wait(mer, corpus):
     waiting = wait_for(lambda: only("queued"))
     wait_for(lambda: "waiting for the cluster: 2 workers with 1 CPUs each" in
              RunStore.open().get(waiting.id).tags.get("mer.stage", ""))  # fmt: skip
-    assert len(hands()) == 2  # those of the first
+    assert len(workers()) == 2  # those of the first
     began = time.monotonic()
     assert cancel(RunStore.open(), waiting.id).status == "stopped"
     assert told(second, status=130)["status"] == "stopped"
@@ -217,13 +217,13 @@ def test_runs_are_cancelled_at_work_and_while_they_wait(mer, corpus):
     assert cancel(RunStore.open(), working.id).status == "stopping"
     assert told(first, status=130)["status"] == "stopped"
     assert RunStore.open().get(working.id).reason.startswith("stopped on request in epoch")
-    assert no_hand_is_left()
+    assert no_worker_is_left()
 
 
 def test_all_workers_leave_a_run_as_it_is_that_ended_before_they_began(mer, corpus):
     runs = RunStore.open()
     spec = Spec(data=str(corpus), config=tiny_config())
-    run_id = enrol(runs, spec, needs=Needs(2).to_json())
+    run_id = submit(runs, spec, needs=Needs(2).to_json())
     process = mer("runs", "work", run_id)
     wait_for(lambda: runs.get(run_id).tags.get("mer.owner"))  # its workers look a little later
     runs.finish(run_id, "stopped", reason="somebody's wish")
@@ -239,23 +239,23 @@ def test_a_killed_driver_takes_its_workers_along_and_the_run_can_go_on(mer, corp
     wait_for(lambda: epochs_of(runs.get(done["run_id"])))
     os.kill(json.loads(runs.get(done["run_id"]).tags["mer.owner"])["pid"], signal.SIGKILL)
     wait_for(lambda: runs.get(done["run_id"]).status == "interrupted")
-    assert no_hand_is_left()
+    assert no_worker_is_left()
     before = epochs_of(runs.get(done["run_id"]))
     resumed = mer("runs", "resume", done["run_id"])
     wait_for(lambda: epochs_of(runs.get(done["run_id"])) > before)
-    assert len(hands()) == 2  # as was asked for at first
+    assert len(workers()) == 2  # as was asked for at first
     resumed.send_signal(signal.SIGINT)
     resumed.communicate(timeout=60)
     assert resumed.returncode == 130
     assert runs.get(done["run_id"]).status == "stopped"
-    assert no_hand_is_left()
+    assert no_worker_is_left()
 
 
-def most_hands(process):
+def most_workers(process):
     """The largest number of workers seen at once while that process runs."""
     most = 0
     while process.poll() is None:
-        most = max(most, len(hands()))
+        most = max(most, len(workers()))
         time.sleep(0.1)
     return most
 
@@ -265,7 +265,7 @@ def test_a_sweep_works_on_its_runs_at_once_and_one_failure_stops_no_other(mer, c
     process = mer(
         *asked("sweep", corpus, "--executor", "ray", "--backbones", names, "--batch-sizes", "8,16", epochs=20)
     )
-    assert 2 <= most_hands(process) <= 3  # of four runs, on two CPUs; one may be about to end
+    assert 2 <= most_workers(process) <= 3  # of four runs, on two CPUs; one may be about to end
     found = told(process)
     assert [(run["batch_size"], run["status"]) for run in found["runs"]] == [
         (8, "finished"),
@@ -278,7 +278,7 @@ def test_a_sweep_works_on_its_runs_at_once_and_one_failure_stops_no_other(mer, c
 def test_folds_are_worked_on_at_once_and_pool_to_what_they_do_here(mer, corpus):
     here = told(mer(*asked("train", corpus, "--folds", "2", epochs=10)))
     process = mer(*asked("train", corpus, "--folds", "2", "--executor", "ray", epochs=10))
-    assert most_hands(process) == 2
+    assert most_workers(process) == 2
     there = told(process)
     assert there["metrics"] == here["metrics"]
     assert [fold["metrics"] for fold in there["folds"]] == [fold["metrics"] for fold in here["folds"]]
@@ -318,4 +318,4 @@ def test_a_ray_of_our_own_lets_nobody_in_without_its_token(mer, corpus, tmp_path
     _, err = process.communicate(timeout=60)
     ended = RunStore.open().get(run.id)
     assert (ended.status, ended.reason) == ("stopped", "cancelled"), err[-3000:]
-    assert no_hand_is_left()
+    assert no_worker_is_left()

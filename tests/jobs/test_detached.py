@@ -11,7 +11,7 @@ import pytest
 
 from mer.experiments.experiment import Experiment
 from mer.experiments.prepared import Spec
-from mer.jobs.queue import cancel, delete, launch, log_path, relaunch, work
+from mer.jobs.queue import cancel, delete, launch, log_path, relaunch
 from mer.runs.store import RunStore
 from mer.utils.errors import BackboneError, DataError, RunError
 from tests.run_helpers import tiny_config, write_songs
@@ -122,7 +122,7 @@ def test_a_run_that_is_worked_on_is_not_worked_on_again(runs, launched, song_cor
     run_id = launched(song_corpus, **LONG)
     training(runs, run_id)
     with pytest.raises(RunError, match="is worked on by another process"):
-        work(Experiment(), run_id)
+        Experiment().work(run_id)
     with pytest.raises(RunError, match="is running; only an unfinished, idle run can be resumed"):
         relaunch(runs, run_id)
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from mer.experiments.experiment import Experiment
 from mer.experiments.prepared import Spec
 from mer.jobs import ray_cluster as cluster
-from mer.jobs.queue import enrol, requeue
+from mer.jobs.queue import requeue, submit
 from mer.jobs.ray_cluster import GB, Needs, require
 from mer.jobs.ray_driver import require_shared_runs
-from mer.jobs.ray_worker import Hand, surroundings
+from mer.jobs.ray_worker import RunWorker, worker_environment
 from mer.runs.store import RunStore
 from mer.utils.errors import ConfigError, LostError
 from mer.utils.machine import cores
@@ -140,7 +140,7 @@ def spec(song_corpus):
 
 
 def test_what_a_run_asks_is_kept_and_changes_no_setting(runs, spec):
-    plain, far = enrol(runs, spec), enrol(runs, spec, needs=Needs(2).to_json())
+    plain, far = submit(runs, spec), submit(runs, spec, needs=Needs(2).to_json())
     assert runs.get(plain).needs == ""
     assert Needs.from_json(runs.get(far).needs) == Needs(2)
     assert runs.get(far).spec == runs.get(plain).spec
@@ -154,35 +154,35 @@ def test_a_run_that_lost_a_worker_stays_as_it_is_for_who_tries_again(runs, spec,
         raise end
 
     monkeypatch.setattr(Experiment, "_fold", lose)
-    for retried, status in ((True, "running"), (False, "failed")):
-        run_id = enrol(runs, spec)
+    for driven, status in ((True, "running"), (False, "failed")):
+        run_id = submit(runs, spec)
         with pytest.raises(type(end)):
-            Experiment(lambda: runs, retried=retried).go_on(runs.get(run_id))
+            Experiment(lambda: runs, driven=driven).work(run_id)
         assert runs.get(run_id).status == status
 
 
 @pytest.fixture
-def hand_of(monkeypatch):
+def worker_of(monkeypatch):
     """The only worker of a run, in this process, whose environment it changes meanwhile."""
     for name in ("MER_SLOTS", "CUDA_VISIBLE_DEVICES"):
         monkeypatch.setenv(name, "1")
     monkeypatch.setattr(sys, "stdout", sys.stdout)
-    return lambda run_id, **needs: Hand(surroundings(), run_id, 0, Needs(**needs))
+    return lambda run_id, **needs: RunWorker(worker_environment(), run_id, 0, Needs(**needs))
 
 
-def test_a_worker_that_does_not_see_the_drivers_home_says_so(tmp_path, hand_of):
-    hand = hand_of("abc")
+def test_a_worker_that_does_not_see_the_drivers_home_says_so(tmp_path, worker_of):
+    worker = worker_of("abc")
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
-    told = hand.work(None, str(tmp_path / "no sign"), "{}", [])
+    told = worker.work(None, str(tmp_path / "no marker"), "{}", [])
     assert "does not see MER_HOME=" in told["error"]
     assert "lost" not in told
 
 
-def test_a_worker_uses_its_share_of_the_cores_it_may_use(monkeypatch, hand_of):
+def test_a_worker_uses_its_share_of_the_cores_it_may_use(monkeypatch, worker_of):
     """As where a batch system gives a node's processes eight of its 64."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
-    hand_of("abc", cpus=4)
+    worker_of("abc", cpus=4)
     assert cores() == 4
 
 
@@ -194,21 +194,21 @@ def test_a_worker_uses_its_share_of_the_cores_it_may_use(monkeypatch, hand_of):
         ("failed", {"error": "the reason"}),
     ],
 )
-def test_a_worker_that_finds_its_run_ended_tells_how(runs, spec, hand_of, tmp_path, status, answer):
-    run_id = enrol(runs, spec)
+def test_a_worker_that_finds_its_run_ended_tells_how(runs, spec, worker_of, tmp_path, status, answer):
+    run_id = submit(runs, spec)
     runs.start(run_id)
     runs.log(run_id, [(0, answer.get("metrics", {}))])
     runs.finish(run_id, status, reason="the reason")
-    sign = tmp_path / "sign"
-    sign.touch()
-    told = hand_of(run_id).work(None, str(sign), "{}", [])
+    marker = tmp_path / "marker"
+    marker.touch()
+    told = worker_of(run_id).work(None, str(marker), "{}", [])
     assert told == answer | ({} if "error" in answer else {"run_id": run_id})
 
 
 def test_of_the_environment_workers_have_what_is_ours_alone(monkeypatch, own_home):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://10.0.0.1:5000")
     monkeypatch.setenv("SOME_SECRET", "1")
-    passed = surroundings()
+    passed = worker_environment()
     assert passed["MER_HOME"] == str(own_home)
     assert passed["MLFLOW_TRACKING_URI"] == "http://10.0.0.1:5000"
     assert not {"SOME_SECRET", "PATH", "HOME"} & passed.keys()

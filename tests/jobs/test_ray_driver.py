@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mer.jobs import ray_driver as fleet
+from mer.jobs import ray_driver
 from mer.jobs.ray_cluster import Needs
 from mer.runs.run import state_path
 from mer.utils.files import write_atomic
@@ -38,7 +38,7 @@ class PlayedRay:
 
 @pytest.fixture
 def played(monkeypatch):
-    monkeypatch.setattr(fleet, "LEAVE", 0.3)
+    monkeypatch.setattr(ray_driver, "END_SECONDS", 0.3)
     return PlayedRay(monkeypatch)
 
 
@@ -48,16 +48,16 @@ def said():
 
 
 @pytest.fixture
-def team(played, said, own_home):
-    one = fleet.Team(SimpleNamespace(needs=Needs(2), say=said.append), RUN)
-    one.hands, one.work = ["first", "second"], ["work of the first", "work of the second"]
+def run(played, said, own_home):
+    one = ray_driver.DrivenRun(SimpleNamespace(needs=Needs(2), say=said.append), RUN)
+    one.workers, one.calls = ["first", "second"], ["work of the first", "work of the second"]
     return one
 
 
-def test_what_is_left_is_ended_and_given_back(team, played, said):
-    team.leave()
+def test_what_is_left_is_ended_and_given_back(run, played, said):
+    run.end_workers()
     assert (played.killed, played.states, said) == (["first", "second"], ["REMOVED"], [])
-    assert (team.hands, team.work) == ([], [])
+    assert (run.workers, run.calls) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -67,31 +67,29 @@ def test_what_is_left_is_ended_and_given_back(team, played, said):
         (False, ["work of the second"], "Ray still has 1 of its workers (reservation: REMOVED)"),
     ],
 )
-def test_what_ray_does_not_let_go_of_is_waited_for_so_long_and_told(
-    team, played, said, stuck, at_work, words
-):
+def test_what_ray_does_not_let_go_of_is_waited_for_so_long_and_told(run, played, said, stuck, at_work, words):
     played.stuck, played.at_work = stuck, at_work
     began = time.monotonic()
-    team.leave()
+    run.end_workers()
     assert 0.3 <= time.monotonic() - began < 5
     assert len(said) == 1
     assert words in said[0]
     assert said[0].endswith("see 'ray status'")
 
 
-def test_workers_that_are_lost_again_and_again_without_an_epoch_end_the_run(team, played, said):
-    for _ in range(fleet.LOSSES):
-        team._lost("the node died")
-        assert team.outcome is None
-    team._lost("the node died")
-    assert team.outcome["status"] == "failed"
-    assert "lost 4 times without an epoch between; the last: the node died" in team.outcome["error"]
+def test_workers_that_are_lost_again_and_again_without_an_epoch_end_the_run(run, played, said):
+    for _ in range(ray_driver.LOSSES):
+        run._restart("the node died")
+        assert run.outcome is None
+    run._restart("the node died")
+    assert run.outcome["status"] == "failed"
+    assert "lost 4 times without an epoch between; the last: the node died" in run.outcome["error"]
     assert played.states == ["REMOVED"] * 4
 
 
-def test_an_epoch_between_two_losses_gives_new_patience(team):
-    for epoch in range(3 * fleet.LOSSES):
+def test_an_epoch_between_two_losses_gives_new_patience(run):
+    for epoch in range(3 * ray_driver.LOSSES):
         write_atomic(state_path(RUN), f"after {epoch} epochs")
         os.utime(state_path(RUN), ns=(epoch + 1, epoch + 1))
-        team._lost("the node died")
-    assert team.outcome is None
+        run._restart("the node died")
+    assert run.outcome is None

@@ -10,14 +10,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torchvision.models
+from safetensors.torch import save_file
 from torch import nn
 
 from mer.config.sections import TrainConfig
 from mer.models import zoo as backbones
-from mer.models.build import build_classifier
+from mer.models.build import build_classifier, require_classifier
 from mer.models.heads import HEADS
 from mer.models.zoo import ZOO, get_backbone, register
-from mer.utils.errors import BackboneError, ConfigError
+from mer.utils.errors import BackboneError, ConfigError, WeightsError
 from tests.tiny_backbone import TINY, one_thread, tiny_config, tiny_model, tiny_zoo
 
 OTHERS = [
@@ -363,3 +364,41 @@ def test_batch_norm_statistics_follow_even_a_short_training(name):
     stale = first.running_mean.clone()
     model(batch)
     assert (first.running_mean - stale).abs().max() < 0.01 * stale.abs().max()
+
+
+# --- the check before a run ---------------------------------------------------------------------------
+
+
+def config_of(name, **changes):
+    return TrainConfig(backbone=name, **{"weights": "none"} | changes)
+
+
+@pytest.mark.parametrize("name", ["alexnet", "mobilenet_v3_small"])
+@pytest.mark.parametrize("size", [32, 63, 64])
+def test_the_check_of_a_network_says_what_the_network_itself_would_say(name, size):
+    def refused(check):
+        try:
+            check()
+        except BackboneError as error:
+            return str(error)
+
+    real = refused(lambda: build_classifier(name, classes=5, weights="none").require_input(size))
+    assert refused(lambda: require_classifier(config_of(name), classes=5, image_size=size)) == real
+    assert (real is not None) == (name == "alexnet" and size == 32)
+
+
+def test_the_check_of_a_network_draws_no_random_numbers():
+    before = torch.get_rng_state()
+    require_classifier(config_of("efficientnet_lite0", weights="imagenet"), classes=5, image_size=64)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("ending", ["pth", "safetensors"])
+def test_weights_that_do_not_fit_are_found_by_the_check(tmp_path, ending):
+    path = tmp_path / f"weights.{ending}"
+    tensors = {name: t.contiguous() for name, t in ZOO["mobilenet_v3_small"].build().state_dict().items()}
+    save = torch.save if ending == "pth" else save_file
+    save(tensors, path)
+    require_classifier(config_of("mobilenet_v3_small", weights=str(path)), classes=5, image_size=64)
+    with pytest.raises(WeightsError, match="does not fit the network"):
+        require_classifier(config_of("resnet18", weights=str(path)), classes=5, image_size=64)

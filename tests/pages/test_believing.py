@@ -41,7 +41,7 @@ def test_both_scores_of_a_leak_check_are_shown_with_intervals_and_what_they_mean
     assert "instead of 50% (" in words(app)
     assert "+50 points (" in words(app)
     assert "the SVM scores 100% (76 to 100) instead of 100% (76 to 100), +0 points" in words(app)
-    assert "Songs on both sides flatter the score" in words(app)
+    assert "Songs on both sides raise the score" in words(app)
 
 
 def test_a_control_run_that_guesses_has_passed_on_compare_and_on_confusion(control):

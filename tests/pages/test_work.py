@@ -1,6 +1,7 @@
 """Longer work for a page: a process of its own, whose progress is shown and which ends with the page."""
 
 import gc
+import json
 import os
 import stat
 import sys
@@ -10,6 +11,7 @@ import psutil
 import pytest
 
 from mer.utils.errors import MerError
+from mer.utils.progress import ProgressReport
 from pages._ui.shell import commands as work
 from pages._ui.shell.commands import run_mer
 from tests.page_helpers import as_read
@@ -65,28 +67,29 @@ def test_what_the_command_prints_is_handed_back(bar, program):
 
 
 def test_progress_is_shown_phase_by_phase_with_the_time_that_is_left(bar, program):
-    lines = [
-        "preparing clips: 1 of 4",
-        "a warning",
-        "preparing clips: 2 of 4, 3 a second, 7 s left",
-        "comparing: 2 of 2",
+    reports = [
+        ProgressReport("preparing clips", 1, 4),
+        ProgressReport("preparing clips", 2, 4, 3.0, 7.0),
+        ProgressReport("comparing", 2, 2),
     ]
+    lines = ["a warning: 1 of 2", *(report.to_json() for report in reports)]
     program("".join(f"print({line!r}, file=sys.stderr, flush=True)\n" for line in lines) + "print('[]')")
     assert run_mer("x", title="Checking") == []
     assert [(share, as_read(text)) for share, text in bar.shown[-3:]] == [
-        (0.25, "Checking: preparing clips, 1 of 4"),
-        (0.5, "Checking: preparing clips, 2 of 4, 3 a second, 7 s left"),
-        (1, "Checking: comparing, 2 of 2"),
+        (0.25, "Checking: preparing clips: 1 of 4"),
+        (0.5, "Checking: preparing clips: 2 of 4, 3.0 a second, 7 s left"),
+        (1, "Checking: comparing: 2 of 2"),
     ]
 
 
 def test_progress_of_nothing_divides_by_nothing(bar, program):
-    program("print('composing: 0 of 0', file=sys.stderr)\nprint('1')")
+    program(f"print({ProgressReport('composing', 0, 0).to_json()!r}, file=sys.stderr)\nprint('1')")
     assert run_mer("x", title="Composing") == 1
 
 
 def test_the_error_of_the_command_is_raised(bar, program):
-    program("print('a: 1 of 2\\nerror: no such file; check', file=sys.stderr)\nsys.exit(2)")
+    error = json.dumps({"error": "no such file; check"})
+    program(f"print('a warning', {error!r}, sep='\\n', file=sys.stderr)\nsys.exit(2)")
     with pytest.raises(MerError, match=r"^no such file; check$"):
         run_mer("x", title="Checking")
     assert bar.gone
@@ -106,13 +109,14 @@ def test_much_output_does_not_block(bar, program):
 @pytest.mark.timeout(30)
 def test_leaving_the_page_ends_the_process(bar, program):
     program(
-        "print(f'pid {os.getpid()}: 1 of 2', file=sys.stderr, flush=True)\n"
-        "print('x: 1 of 2', file=sys.stderr, flush=True)\ntime.sleep(60)"
+        "report = lambda title: json.dumps({'title': title, 'done': 1, 'total': 2})\n"
+        "print(report(f'pid {os.getpid()}'), file=sys.stderr, flush=True)\n"
+        "print(report('x'), file=sys.stderr, flush=True)\ntime.sleep(60)"
     )
     bar.leave_at = 0.5
     with pytest.raises(Leave):
         run_mer("x", title="Checking")
-    pid = int(bar.shown[0][1].split("pid ")[1].split(",")[0])
+    pid = int(as_read(bar.shown[0][1]).split("pid ")[1].split(":")[0])
     deadline = time.monotonic() + 10
     while psutil.pid_exists(pid):
         assert time.monotonic() < deadline, "it still runs, or was never waited for"

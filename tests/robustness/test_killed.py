@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mer.experiments.callbacks import LogFigures
+from mer.experiments.callbacks import LogMetrics
 from mer.experiments.experiment import Experiment
 from mer.experiments.prepared import Spec
 from mer.jobs.queue import launch, log_path, relaunch
@@ -127,8 +127,8 @@ def test_epochs_that_a_killed_run_had_no_time_to_log_are_made_up(runs):
     run_id = runs.create("one", {})
     rows = [{"epoch": n, "train_loss": 1 / n, "seconds": 0.5} for n in (1, 2, 3)]
     runs.log(run_id, [(1, {"train_loss": 1.0, "epoch_seconds": 0.5})])
-    log = LogFigures(runs, run_id)
-    log.make_up(State(epoch=3, history=rows, best_epoch=2))
+    log = LogMetrics(runs, run_id)
+    log.log_missing(State(epoch=3, history=rows, best_epoch=2))
     log.flush()
     assert runs.history(run_id, "train_loss") == [(1, 1.0), (2, 1 / 2), (3, 1 / 3)]
     assert [step for step, _ in runs.history(run_id, "epoch_seconds")] == [1, 2, 3]

@@ -1,14 +1,12 @@
 """Runs and the other machines that may work on them; here in one store of one machine, so in seconds."""
 
 import json
-from functools import partial
 
 import pytest
 
 from mer.cli import main
 from mer.experiments.experiment import Experiment
-from mer.experiments.prepared import Spec
-from mer.jobs.queue import work
+from mer.experiments.prepared import Spec, prepare
 from mer.runs.run import TakenError, owner
 from mer.runs.store import RunStore
 from mer.training.loop import Callback
@@ -72,22 +70,22 @@ def test_a_run_that_waits_its_turn_on_another_machine_is_left_to_it(of_elsewhere
     run_id = of_elsewhere("queued")
     with pytest.raises(RunError, match="is queued; only an unfinished, idle run can be resumed"):
         Experiment().resume(run_id)
-    with pytest.raises(TakenError, match="waits for its turn on elsewhere; cancel it first"):
-        work(Experiment(), run_id)
+    with pytest.raises(TakenError, match="waits on elsewhere; cancel it before you start it here"):
+        Experiment().work(run_id)
     assert runs.get(run_id).tags["mer.owner"] == ELSEWHERE
 
 
 def test_a_run_that_another_process_took_on_meanwhile_is_not_begun(of_elsewhere, runs, monkeypatch):
     run_id = of_elsewhere("stopped")
-    taken = partial(runs.take, runs.get(run_id))
+    seen = runs.get(run_id)
 
-    class Quick(Experiment):
-        def go_on(self, run, **how):
-            taken()  # by another, while this one still reads clips
-            return super().go_on(run, **how)
+    def prepare_slowly(spec, **how):
+        runs.take(seen)  # by another process, while this one still reads clips
+        return prepare(spec, **how)
 
+    monkeypatch.setattr("mer.experiments.setup.prepare", prepare_slowly)
     with pytest.raises(TakenError, match="was taken on by another process"):
-        Quick().resume(run_id)
+        Experiment().resume(run_id)
     assert (runs.get(run_id).status, runs.get(run_id).turn) == ("stopped", 1)
 
 

@@ -1,4 +1,4 @@
-"""Signs of life: what tells a run at work on another machine from one whose process is gone."""
+"""Heartbeats: how a run on another machine is known to be alive."""
 
 import json
 import threading
@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from mer.runs import heartbeat as beats
-from mer.runs.heartbeat import EVERY, Beats
+from mer.runs import heartbeat
+from mer.runs.heartbeat import EVERY, Heartbeat
 from mer.runs.run import SILENCE, TakenError, owner
 from mer.runs.store import RunStore
 
@@ -69,27 +69,27 @@ def test_a_sign_that_cannot_be_read_is_none(runs, begun, text):
 
 def test_the_store_is_written_to_once_in_a_while_for_each_run_at_work(runs, monkeypatch):
     written, clock = [], [0.0]
-    monkeypatch.setattr(beats.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(heartbeat.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(RunStore, "beat", lambda self, run_id: written.append(run_id))
-    signs = Beats(runs)
-    with signs.of("a fold"), signs.of("all folds"), signs.of("a fold"):
+    beats = Heartbeat(runs)
+    with beats.of("a fold"), beats.of("all folds"), beats.of("a fold"):
         for _ in range(round(10 * EVERY)):
             clock[0] += 1
-            signs.give()
+            beats.beat()
     assert sorted(written) == ["a fold"] * 10 + ["all folds"] * 10
     clock[0] += 2 * EVERY
-    signs.give()
+    beats.beat()
     assert len(written) == 20
 
 
 def test_a_thread_gives_them_while_the_work_says_nothing(runs, monkeypatch):
     given = threading.Event()
-    monkeypatch.setattr(beats, "EVERY", 0.05)
+    monkeypatch.setattr(heartbeat, "EVERY", 0.05)
     monkeypatch.setattr(RunStore, "beat", lambda self, run_id: given.set())
-    signs = Beats(runs)
-    with signs.of("one"), signs.by_itself():
+    beats = Heartbeat(runs)
+    with beats.of("one"), beats.in_background():
         assert given.wait(5)
-    assert "signs of life" not in {thread.name for thread in threading.enumerate()}
+    assert "heartbeat" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_whoever_works_on_a_run_that_another_took_is_told_when_it_looks(runs, begun):

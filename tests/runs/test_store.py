@@ -214,11 +214,11 @@ for step in range(1, int(sys.argv[2]) + 1):
 """
 TRAINING = """
 import sys
-from mer.experiments.callbacks import LogFigures
+from mer.experiments.callbacks import LogMetrics
 from mer.runs.run import owner
 from mer.runs.store import RunStore
 from mer.training.loop import Step
-figures, total = LogFigures(RunStore.open(), sys.argv[1], every=0.05), int(sys.argv[2])
+figures, total = LogMetrics(RunStore.open(), sys.argv[1], every=0.05), int(sys.argv[2])
 for step in range(1, total + 1):
     figures.on_step(Step(epoch=1, done=step, total=total, loss=step, accuracy=0.5))
     figures.flush() if step % 5 == 0 else None

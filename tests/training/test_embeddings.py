@@ -21,9 +21,9 @@ from mer.runs.results import read_predictions, read_scores
 from mer.runs.store import RunStore
 from mer.training.embeddings import KeptEmbeddings, embed, trains_head_alone
 from mer.training.feed import Feed
-from mer.training.loop import Stop, fit
+from mer.training.loop import fit
 from mer.training.predict import window_probabilities
-from mer.utils.errors import StorageError
+from mer.utils.errors import Stop, StorageError
 from tests import run_helpers
 from tests.tiny_backbone import STANDARDIZER, tiny_config, tiny_model, tiny_zoo, tones_or_beats
 

@@ -16,11 +16,11 @@ from mer.config.sections import AugmentConfig
 from mer.data.windows import WindowSet
 from mer.models.forward import choose_device, pass_size
 from mer.training.feed import Feed
-from mer.training.loop import Callback, Stop, epoch_seed, fit, rate_factor
+from mer.training.loop import Callback, epoch_seed, fit, rate_factor
 from mer.training.losses import class_weights
 from mer.training.predict import predict_windows, window_probabilities
 from mer.training.state import load_state, save_state
-from mer.utils.errors import RunError
+from mer.utils.errors import RunError, Stop
 from tests.tiny_backbone import (
     SIZE,
     STANDARDIZER,

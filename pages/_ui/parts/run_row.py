@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import streamlit as st
 
 from mer.runs.run import ACTIVE, Run
-from mer.utils.progress import duration
+from mer.utils.progress import ProgressReport, duration
 from pages._ui.cached.models import all_runs
 from pages._ui.parts.run_buttons import run_buttons
 from pages._ui.shell.permission import shown
@@ -19,6 +19,12 @@ def moving(runs: Iterable[Run]) -> bool:
     return any(run.status in ACTIVE and run.status != "interrupted" for run in runs)
 
 
+def stage_of(run: Run) -> str:
+    """What a run does before it trains, or while it waits, in words; empty if it reports nothing."""
+    text = run.tags.get("mer.stage", "")
+    return str(ProgressReport.read(text)) if text else ""
+
+
 def progress_of(run: Run) -> tuple[float, str]:
     """Share that is done, and the rest in words; a cross-validation counts its folds."""
     config = run.spec.get("config", {})
@@ -28,8 +34,9 @@ def progress_of(run: Run) -> tuple[float, str]:
         done = sum(1.0 if part.status == "finished" else part.metrics.get("progress", 0) for part in parts)
         return done / folds, f"{sum(part.status == 'finished' for part in parts)} of {folds} folds done"
     share, epochs = run.metrics.get("progress", 0.0), config.get("train", {}).get("epochs", 0)
-    if run.status == "running" and (run.tags.get("mer.stage") or not share):
-        return share, run.tags.get("mer.stage") or "preparing"
+    stage = stage_of(run)
+    if run.status == "running" and (stage or not share):
+        return share, stage or "preparing"
     left = f", {duration(run.metrics.get('seconds_left'))} left" if run.status == "running" else ""
     return share, f"epoch {min(int(share * epochs) + 1, epochs)} of {epochs}{left}"
 
@@ -50,7 +57,7 @@ def show_run(run: Run) -> None:
                 beside = "" if svm is None else f"SVM {percent(svm)}, "
                 st.markdown(f"by song {score(run.metrics)}; {beside}largest class {largest}, chance {chance}")
             elif run.status == "queued":
-                st.markdown(plain(run.tags.get("mer.stage", "")) or "waiting for its process")
+                st.markdown(plain(stage_of(run)) or "waiting for its process")
             else:
                 st.progress(min(share, 1.0), text=plain(words))
             if run.members:

@@ -5,7 +5,6 @@ Leaving the page ends the process, and what it wrote until then is complete or a
 """
 
 import json
-import re
 import subprocess
 import tempfile
 import threading
@@ -15,11 +14,10 @@ import streamlit as st
 
 from mer.jobs.queue import start_mer
 from mer.utils.errors import MerError
+from mer.utils.progress import ProgressReport
 from pages._ui.shell.style import plain
 
 __all__ = ["run_mer"]
-
-PROGRESS = re.compile(r"^(?P<title>.+): (?P<done>\d+) of (?P<total>\d+)(?:, (?P<pace>.+))?$")
 
 
 def run_mer(*words: str, title: str) -> Any:
@@ -27,11 +25,12 @@ def run_mer(*words: str, title: str) -> Any:
     bar = st.progress(0.0, text=f"{plain(title)} …")
     with tempfile.TemporaryFile("w+", encoding="utf-8") as out:
         streams = {"stdout": out, "stderr": subprocess.PIPE}
-        process = start_mer(*words, "--json", **streams, text=True, encoding="utf-8", errors="replace")
+        text = {"text": True, "encoding": "utf-8", "errors": "replace"}
+        process = start_mer(*words, "--json", environment={"MER_PROGRESS": "json"}, **streams, **text)
         try:
-            last = _follow(process, bar, title)
+            error = _follow(process, bar, title)
             if process.wait():
-                raise MerError(last.removeprefix("error: ") or f"{title} failed; try again")
+                raise MerError(error or f"{title} failed; try again")
             out.seek(0)
             return json.load(out)
         finally:
@@ -43,14 +42,19 @@ def run_mer(*words: str, title: str) -> Any:
 
 
 def _follow(process: subprocess.Popen, bar: Any, title: str) -> str:
-    """Move the bar by what the process says; returns its last line."""
+    """Move the bar by the progress that the process reports; returns its error, or else its last line."""
     last = ""
-    for line in process.stderr:
-        last = line.strip() or last
-        found = PROGRESS.match(last)
-        if not found:
-            continue
-        done, total = int(found["done"]), max(int(found["total"]), 1)
-        words = [found["title"], f"{done} of {total}", *filter(None, [found["pace"]])]
-        bar.progress(min(done / total, 1.0), text=plain(f"{title}: {', '.join(words)}"))
+    for line in filter(None, map(str.strip, process.stderr)):
+        if report := ProgressReport.from_json(line):
+            bar.progress(report.share, text=plain(f"{title}: {report}"))
+        else:
+            last = _error_of(line)
     return last
+
+
+def _error_of(line: str) -> str:
+    """The error in a line of JSON; any other line as it is."""
+    try:
+        return str(json.loads(line)["error"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return line

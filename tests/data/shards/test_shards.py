@@ -24,7 +24,7 @@ from mer.data.shards import fill as filling
 from mer.data.shards import read as shards_reading
 from mer.data.shards.layout import INDEX, shard_path
 from mer.data.shards.read import BLOCK, ShardSet, ShardWindows, blockwise
-from mer.experiments.prepared_shards import ShardedMaterial
+from mer.experiments.prepared_shards import PreparedShards
 from mer.utils.errors import DataError, SplitError, StorageError
 from mer.utils.files import write_atomic
 from tests.run_helpers import tiny_config, write_songs
@@ -482,19 +482,19 @@ def test_a_given_part_is_taken_and_a_song_in_two_refused(corpus, tmp_path):
     parts = np.where(rows.song.str.endswith("0"), "test", "train")
     make_set(as_parquet(corpus, split=parts), tmp_path / "set")
     config = tiny_config(validation=0)
-    material = ShardedMaterial.open(tmp_path / "set", config)
+    material = PreparedShards.open(tmp_path / "set", config)
     tested = material.shards.column("name", material.split(config).test)
     assert sorted(tested) == sorted(rows.path[parts == "test"])
     parts[0] = "train" if parts[0] == "test" else "test"
     make_set(as_parquet(corpus, split=parts), tmp_path / "torn")
     with pytest.raises(SplitError, match=r"'Happy/0[ab].wav'.*--no-group-by-song"):
-        ShardedMaterial.open(tmp_path / "torn", config).split(config)
+        PreparedShards.open(tmp_path / "torn", config).split(config)
     loose = config.updated(group_by_song=False)
-    assert len(ShardedMaterial.open(tmp_path / "torn", loose).split(loose).test)
+    assert len(PreparedShards.open(tmp_path / "torn", loose).split(loose).test)
 
 
 def test_songs_stay_together_unless_told_otherwise(opened):
-    material = ShardedMaterial(opened, FeatureStore.default(), tiny_config())
+    material = PreparedShards(opened, FeatureStore.default(), tiny_config())
     split = material.split(tiny_config().updated(test=0.4, validation=0))
     songs = [set(material.groups(part)) for part in (split.train, split.test)]
     assert not songs[0] & songs[1]

@@ -11,7 +11,7 @@ from pages._ui.parts.checks import show_checks
 from pages._ui.parts.ensembles import show_joining
 from pages._ui.parts.leaderboard import differences, show_forest, show_leaderboard
 from pages._ui.shell.links import chosen, remember
-from pages._ui.shell.style import counted, interval, plain, titled
+from pages._ui.shell.style import counted, plain, titled
 
 
 def pick_group(groups: list[Tested]) -> Tested:
@@ -86,9 +86,8 @@ def show_pair(group: Tested) -> None:
     found = compare(group.answers(first), group.answers(second), classes=classes)
     st.markdown(f"**{plain(verdict(found, names[first], names[second]))}**")
     st.caption(
-        f"Difference {100 * found.difference:+.0f} points of songs, 95% interval "
-        f"{interval(found.low, found.high)}; McNemar's exact test over songs, since one song's clips are not "
-        "independent."
+        f"Difference in accuracy by song (95% interval): {found.gain.points}. McNemar's exact test counts "
+        "songs, because clips of one song are not independent."
     )
     st.plotly_chart(differences(found), key="differences")
     outcomes = ("only first", "only second", "both wrong", "both right")

@@ -13,7 +13,7 @@ from pages._ui.frame import guarded, page, page_file
 from pages._ui.parts.cell import show_cell
 from pages._ui.parts.checks import verdict_of
 from pages._ui.shell.links import chosen, remember
-from pages._ui.shell.style import members_of, percent, plain, score, titled
+from pages._ui.shell.style import members_of, percent, plain, song_score, titled
 
 MATRICES = 6
 SHOW = ("counts", "row %", "how sure")
@@ -49,7 +49,7 @@ def show_run(run: Run, show: str) -> None:
             f"best answers it would be {percent(votes['most_votes'])}."
         )
     st.caption(
-        f"{words} Accuracy by song {score(run.metrics)}; chance "
+        f"{words} Accuracy by song {song_score(run.metrics)}; chance "
         f"{percent(found['chance'])}, largest class {percent(found['majority'])}{beside(found)}."
         f" {origin(run)}"
     )

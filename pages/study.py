@@ -11,11 +11,17 @@ from mer.experiments.study2022.published import (
     PublishedResult,
     majority,
 )
+from mer.metrics.score import Score
 from pages._ui.charts.base import forest
 from pages._ui.charts.confusion import matrix, most_confused
 from pages._ui.frame import page, page_file
 from pages._ui.shell.links import chosen, remember
-from pages._ui.shell.style import interval, percent
+from pages._ui.shell.style import percent
+
+
+def score_of(result: PublishedResult) -> Score:
+    """Its accuracy with Wilson's interval."""
+    return Score(result.accuracy, *result.interval)
 
 
 def show_result(result: PublishedResult, shares: bool) -> None:
@@ -29,10 +35,7 @@ def show_result(result: PublishedResult, shares: bool) -> None:
         if result.outside
         else ""
     )
-    st.caption(
-        f"{percent(result.accuracy)} ({interval(*result.interval)}), {TEST_CLIPS} clips. "
-        f"{most_confused(result.confusion, CLASSES)}{outside}"
-    )
+    st.caption(f"{score_of(result)}, {TEST_CLIPS} clips. {most_confused(result.confusion, CLASSES)}{outside}")
 
 
 with page("2022 study"):
@@ -45,7 +48,7 @@ with page("2022 study"):
         f"than that, and {clear} by more than chance explains."
     )
     accuracies = forest(
-        [result.name for result in RESULTS], [(result.accuracy, *result.interval) for result in RESULTS],
+        [result.name for result in RESULTS], [score_of(result) for result in RESULTS],
         chance=1 / len(CLASSES), majority=majority(), title="Accuracy with 95% interval", highest=0.6,
     )  # fmt: skip
     st.plotly_chart(accuracies, key="accuracies")

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from mer.utils.progress import Pace
 from mer.utils.text import visible
 
-__all__ = ["Bars", "emit", "percent", "table"]
+__all__ = ["Bars", "emit", "table"]
 
 
 def emit(data: Any, *, as_json: bool, text: str) -> None:
@@ -25,12 +25,6 @@ def table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> str:
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
     return "\n".join(lines)
-
-
-def percent(scores: dict[str, Any], name: str) -> str:
-    """A score with its interval, in whole percent: "46% (36 to 56)"."""
-    low, high = scores["intervals"][name]
-    return f"{scores[name]:.0%} ({100 * low:.0f} to {100 * high:.0f})"
 
 
 class Bars:

@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from mer.metrics.score import Score
 from mer.metrics.scores import bootstrap_interval, wilson_interval
 from mer.runs.run import Run
 
 __all__ = ["Leak", "leak_of", "pairs"]
 
 Rows = list[dict[str, Any]]
-Score = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Two runs that differ in nothing but that the first keeps songs apart, by clip: (score, low, high).
+    """Two runs that differ in nothing but that the first keeps songs apart, scored by clip.
 
     By clip, since a song of which only some clips are tested has no score of its own. `difference` is how
     much higher the second scores. `same` is true where both gave the same answers to the same clips, which
@@ -33,17 +33,16 @@ class Leak:
     @property
     def meaning(self) -> str:
         """What the difference shows, in a sentence."""
-        _, low, high = self.difference
         if self.same:
             return (
                 "Both runs are one and the same, so this shows nothing: the data set has a division of its "
                 "own, or one clip of each song."
             )
-        if low > 0:
+        if self.difference.low > 0:
             return (
                 "Songs on both sides flatter the score: what is learned of a song helps with its other clips."
             )
-        if high < 0:
+        if self.difference.high < 0:
             return "Songs on both sides lower the score, which is odd: look at the splits."
         return "No leak can be seen in so few songs; that is no proof that there is none."
 
@@ -93,7 +92,7 @@ def leak_of(kept: Rows, parted: Rows) -> Leak:
     return Leak(
         _score(right[~second], songs[: len(kept)]),
         _score(right[second], songs[len(kept) :]),
-        (difference(everything), *_spread(difference, right, songs)),
+        Score(difference(everything), *_spread(difference, right, songs)),
         _answers(kept) == _answers(parted),
     )
 
@@ -103,7 +102,7 @@ def _answers(rows: Rows) -> list[tuple[Any, ...]]:
 
 
 def _score(right: np.ndarray, songs: list[str]) -> Score:
-    return float(right.mean()), *bootstrap_interval(lambda chosen: float(right[chosen].mean()), songs)
+    return Score(float(right.mean()), *bootstrap_interval(lambda chosen: float(right[chosen].mean()), songs))
 
 
 def _spread(

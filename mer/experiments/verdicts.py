@@ -6,19 +6,19 @@ from typing import Any
 import numpy as np
 
 from mer.data.cache.controls import CONTROLS
+from mer.metrics.score import Score
 from mer.metrics.scores import majority_accuracy, pool_by
 
 __all__ = ["Control", "control_of", "guess_of"]
 
 Rows = list[dict[str, Any]]
-Score = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
     """What a control run scored by song, and what guessing can reach on its test songs.
 
-    `scores` has (score, low, high) of the network and, where one was tested beside it, of the SVM. Of scores
+    `scores` has those of the network and, where one was tested beside it, of the SVM. Of scores
     with nothing wrong one in forty lies above guessing by chance: so much a 95% interval leaves on one side.
     """
 
@@ -30,7 +30,7 @@ class Control:
     @property
     def above(self) -> tuple[str, ...]:
         """Those whose whole interval lies above guessing."""
-        return tuple(name for name, (_, low, _) in self.scores.items() if low > self.guess)
+        return tuple(name for name, score in self.scores.items() if score.low > self.guess)
 
     @property
     def verdict(self) -> str:
@@ -52,11 +52,7 @@ class Control:
 def control_of(control: str, run_id: str, metrics: dict[str, float], rows: Rows) -> Control:
     """What came of a control run, from its metrics and its predictions."""
     keys = {"network": "test_song_accuracy", "SVM": "svm_song_accuracy"}
-    scores = {
-        name: (metrics[key], metrics[f"{key}_low"], metrics[f"{key}_high"])
-        for name, key in keys.items()
-        if key in metrics
-    }
+    scores = {name: Score.from_metrics(metrics, key) for name, key in keys.items() if key in metrics}
     return Control(control, run_id, scores, guess_of(rows))
 
 

@@ -12,12 +12,11 @@ from pages._ui.cached.results import Tested, beside, finished_runs, predictions
 from pages._ui.charts.base import forest
 from pages._ui.frame import page_file
 from pages._ui.shell.links import chosen, remember
-from pages._ui.shell.style import counted, interval, percent, plain, titled
+from pages._ui.shell.style import counted, percent, plain, titled
 
 __all__ = ["show_checks", "verdict_of"]
 
 NETWORK, SVM = "network", "SVM"
-Score = tuple[float, float, float]
 
 
 def show_checks(group: Tested) -> None:
@@ -89,13 +88,7 @@ def _leaks(home: str, kept_id: str, parted_id: str, _kept: Run, _parted: Run) ->
 
 def _difference(leak: Leak) -> str:
     """From which score to which, and how far apart they are."""
-    value, low, high = leak.difference
-    points = f"{100 * value:+.0f} points ({100 * low:+.0f} to {100 * high:+.0f})"
-    return f"scores {_score(leak.parted)} instead of {_score(leak.kept)}, {points}"
-
-
-def _score(score: Score) -> str:
-    return f"{percent(score[0])} ({interval(*score[1:])})"
+    return f"scores {leak.parted} instead of {leak.kept}, {leak.difference.points}"
 
 
 def _show_controls(runs: Sequence[Run]) -> None:
@@ -112,7 +105,7 @@ def _show_controls(runs: Sequence[Run]) -> None:
     rows = [
         {
             "control run": title,
-            "by song (95% interval)": "; ".join(f"{name} {_score(own)}" for name, own in one.scores.items()),
+            "by song (95% interval)": "; ".join(f"{name} {own}" for name, own in one.scores.items()),
             "guessing": percent(one.guess),
             "verdict": one.verdict,
         }

@@ -14,7 +14,7 @@ from pages._ui.charts.base import figure
 from pages._ui.shell.changes import join
 from pages._ui.shell.links import chosen, remember
 from pages._ui.shell.permission import button
-from pages._ui.shell.style import percent, plain, score, titled
+from pages._ui.shell.style import percent, plain, song_score, titled
 
 __all__ = ["alike", "show_joining"]
 
@@ -89,7 +89,7 @@ def _show_made(group: Tested) -> None:
     if made in places:
         run = group.runs[places[made] - 1]
         st.success(
-            f"{plain(titled(run))}: {score(run.metrics)}; place {places[made]} of {len(places)} above. On "
-            "Predict it is among the models.",
+            f"{plain(titled(run))}: {song_score(run.metrics)}; rank {places[made]} of {len(places)} above. "
+            "You can choose it on Predict.",
             icon=":material/join:",
         )

@@ -11,6 +11,7 @@ from mer.experiments.prepared import Spec
 from mer.experiments.study2022.ladder import Step, rungs
 from mer.experiments.study2022.published import CLASSES, RESULTS, TEST_CLIPS, majority
 from mer.metrics.comparison import Comparison
+from mer.metrics.score import Score
 from mer.metrics.scores import columns
 from mer.runs.run import ACTIVE, Run
 from mer.runs.store import RunStore
@@ -23,7 +24,7 @@ from pages._ui.parts.run_row import show_run
 from pages._ui.shell.changes import cancel
 from pages._ui.shell.links import chosen, remember
 from pages._ui.shell.permission import button, refusal
-from pages._ui.shell.style import interval, percent, plain, unbroken
+from pages._ui.shell.style import percent, plain, unbroken
 
 __all__ = ["ask_ladder", "show_published", "show_steps", "show_work"]
 
@@ -99,7 +100,7 @@ def show_steps(steps: list[Step]) -> None:
     st.plotly_chart(
         forest(
             [f"{numbers[step.run.id]} {step.title}" for step in done],
-            [(step.scores["song_accuracy"], *step.scores["intervals"]["song_accuracy"]) for step in done],
+            [Score.from_scores(step.scores) for step in done],
             chance=first["chance"], majority=first["majority"], title="Accuracy by song with 95% interval",
         ),
         key="rungs", config={"displayModeBar": False},
@@ -128,20 +129,15 @@ def _row(number: str, step: Step) -> dict[str, str]:
         "": number,
         "switch": f"**{plain(step.title)}**",
         "what it is": step.text + (f" ({plain(settings)})" if settings else ""),
-        "by song": _score(found) if found else step.run.status,
+        "by song": unbroken(str(Score.from_scores(found))) if found else step.run.status,
         "change": _change(step.comparison) if step.comparison else step.note,
         "no class": percent(found["outside"]) if found and "outside" in found else "",
     }
 
 
-def _score(found: dict) -> str:
-    return unbroken(f"{percent(found['song_accuracy'])} ({interval(*found['intervals']['song_accuracy'])})")
-
-
 def _change(found: Comparison) -> str:
     chance = "p < 0.001" if found.p_value < 0.001 else f"p = {found.p_value:.2g}"
-    points = f"{100 * found.difference:+.0f} ({100 * found.low:+.0f} to {100 * found.high:+.0f}),"
-    return f"{unbroken(points)} {unbroken(chance)}"
+    return f"{unbroken(found.gain.points)}, {unbroken(chance)}"
 
 
 def _order(found: dict | None) -> list[int]:
@@ -172,7 +168,7 @@ def show_published(steps: list[Step]) -> None:
                 ),
                 key="lowest", config={"displayModeBar": False},
             )  # fmt: skip
-            st.caption(f"{percent(found['accuracy'])} by clip ({interval(*found['intervals']['accuracy'])}).")
+            st.caption(f"{Score.from_scores(found, 'accuracy')} by clip.")
         else:
             st.info("Here comes the matrix of the lowest rung, once it is done.")
     with right:
@@ -186,4 +182,4 @@ def show_published(steps: list[Step]) -> None:
             ),
             key="published", config={"displayModeBar": False},
         )  # fmt: skip
-        st.caption(f"{percent(result.accuracy)} by clip ({interval(*result.interval)}).")
+        st.caption(f"{Score(result.accuracy, *result.interval)} by clip.")

@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from mer.metrics.comparison import Comparison, overlapping
+from mer.metrics.score import Score
 from mer.runs.run import Run
 from mer.utils.progress import duration
 from pages._ui.cached.models import history
@@ -21,29 +22,31 @@ UNSCROLLED = 20  # rows; so few are shown at once, with what guessing scores at 
 
 def leaderboard(group: Tested) -> list[dict[str, Any]]:
     """A row per run, best first, then what an SVM, the largest class and chance score."""
-    best = _triple(group.runs[0].metrics)
+    best = Score.from_metrics(group.runs[0].metrics)
     rows = [_row(run, best) for run in group.runs]
     figures, svm = group.runs[0].metrics, group.svm
     if svm:
-        own = _triple(svm.metrics, "svm_song_accuracy")
+        own = Score.from_metrics(svm.metrics, "svm_song_accuracy")
         rows.append(_scores(SVM_TITLE, own, svm.metrics) | {"by clip": svm.metrics.get("svm_accuracy")})
     for name, key in (("always the largest class", "majority"), ("chance", "chance")):
         rows.append({"run": name, "accuracy by song": figures.get(key)})
     return rows
 
 
-def _triple(figures: dict[str, float], key: str = "test_song_accuracy") -> tuple[float, float, float]:
-    return tuple(figures[f"{key}{end}"] for end in ("", "_low", "_high"))
-
-
-def _scores(title: str, own: tuple[float, float, float], figures: dict[str, float]) -> dict[str, Any]:
+def _scores(title: str, own: Score, figures: dict[str, float]) -> dict[str, Any]:
     """The cells of a score by song with its interval."""
     drawn = _bar(own, figures.get("majority", 0))
-    return {"run": title, "accuracy by song": own[0], "low": own[1], "high": own[2], "95% interval": drawn}
+    return {
+        "run": title,
+        "accuracy by song": own.value,
+        "low": own.low,
+        "high": own.high,
+        "95% interval": drawn,
+    }
 
 
-def _row(run: Run, best: tuple[float, float, float]) -> dict[str, Any]:
-    m, own = run.metrics, _triple(run.metrics)
+def _row(run: Run, best: Score) -> dict[str, Any]:
+    m, own = run.metrics, Score.from_metrics(run.metrics)
     train = run.spec.get("config", {}).get("train", {})
     verdict = (
         "best"
@@ -70,7 +73,7 @@ def _row(run: Run, best: tuple[float, float, float]) -> dict[str, Any]:
     }
 
 
-def _bar(own: tuple[float, float, float], majority: float) -> str:
+def _bar(own: Score, majority: float) -> str:
     """A tiny drawing of score and interval from 0 to 100%, with the majority class's score as a line."""
     score, low, high = (round(100 * value) for value in own)
     svg = (
@@ -115,7 +118,7 @@ def show_forest(group: Tested) -> None:
     m = group.runs[0].metrics
     names = [titled(run) for run in group.runs]
     chart = forest(
-        names, [_triple(run.metrics) for run in group.runs], chance=m.get("chance"),
+        names, [Score.from_metrics(run.metrics) for run in group.runs], chance=m.get("chance"),
         majority=m.get("majority"), svm=group.svm and group.svm.metrics["svm_song_accuracy"],
         title="Accuracy by song with 95% interval",
     )  # fmt: skip

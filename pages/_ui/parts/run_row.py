@@ -9,7 +9,7 @@ from mer.utils.progress import duration
 from pages._ui.cached.models import all_runs
 from pages._ui.parts.run_buttons import run_buttons
 from pages._ui.shell.permission import shown
-from pages._ui.shell.style import STATUS, members_of, percent, plain, score
+from pages._ui.shell.style import STATUS, members_of, percent, plain, song_score
 
 __all__ = ["moving", "progress_of", "show_run"]
 
@@ -47,8 +47,10 @@ def show_run(run: Run) -> None:
                 largest = percent(run.metrics.get("majority"))
                 chance = percent(run.metrics.get("chance"))
                 svm = run.metrics.get("svm_song_accuracy")
-                beside = "" if svm is None else f"SVM {percent(svm)}, "
-                st.markdown(f"by song {score(run.metrics)}; {beside}largest class {largest}, chance {chance}")
+                svm = "" if svm is None else f"SVM {percent(svm)}, "
+                st.markdown(
+                    f"by song {song_score(run.metrics)}; {svm}largest class {largest}, chance {chance}"
+                )
             elif run.status == "queued":
                 st.markdown(plain(run.tags.get("mer.stage", "")) or "waiting for its process")
             else:

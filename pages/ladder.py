@@ -1,4 +1,4 @@
-"""Ladder: from what the study of 2022 released to preset default, one switch at a time, on any data."""
+"""Ladder: from the released code of the 2022 study to preset default, one setting at a time."""
 
 from datetime import datetime
 
@@ -24,7 +24,7 @@ def title(runs: list[Run]) -> str:
     """A ladder in a few words."""
     first = runs[0]
     network = first.spec.get("config", {}).get("train", {}).get("backbone", "?")
-    data = first.tags.get("mer.data_name", "data not read yet")
+    data = first.tags.get("mer.data_name", "data set not read yet")
     began = datetime.fromtimestamp(first.started).astimezone().strftime("%Y-%m-%d %H:%M")
     return f"{network} · {data}{' (synthetic)' if first.synthetic else ''} · {began}"
 
@@ -36,7 +36,7 @@ def show_ladder(name: str, moved: bool) -> None:
         if acted() or moved != moving(runs):
             st.rerun()
         if not runs:
-            st.info("The runs of this ladder were deleted.")
+            st.info("The runs of this ladder have been deleted.")
             return
         show_work(runs)
         steps = climbed(runs, scores, predictions)
@@ -48,11 +48,11 @@ def show_ladder(name: str, moved: bool) -> None:
 with page("Ladder"):
     st.title("The ladder")
     st.write(
-        "The code that the study of 2022 released did much that its report does not say. Here it climbs to "
-        "this project's best recipe (preset *default*), **one switch at a time, each rung keeping what those "
-        "before it changed**: what is each worth on your data? All rungs are tested on the same clips, of "
-        "songs that none of them has heard in training; what the study's own shuffle of clips would have "
-        "scored is in the last two rows, on other test clips."
+        "The code released with the 2022 study differs from its report. The ladder starts from that code and "
+        "ends at this project's preset *default*. **Each rung changes one thing and keeps the changes before "
+        "it**, so you see what each change is worth on your data. All rungs are tested on the same clips, "
+        "from songs outside their training data. The last two rows use the study's own shuffle, and so other "
+        "test clips."
     )
     show_outcome()
     found = ladders(all_runs())

@@ -19,7 +19,7 @@ POLL = 1.0  # s
 
 
 def watch(picked: list[str], by: str, known: set[str], ended: Callable[[str], Run | None]) -> None:
-    """What is drawn again every second; asks for the whole page once the set of active runs has changed."""
+    """Redrawn every second; reruns the whole page when the set of active runs changes."""
     active = active_runs()
     if acted() or {run.id for run in active} != known:
         st.rerun()
@@ -35,11 +35,11 @@ def watch(picked: list[str], by: str, known: set[str], ended: Callable[[str], Ru
     read = {run.id: read_curves(run, by) for run in shown}
     if not any(points for found in read.values() for points in found.values()):
         if any(run.status in ACTIVE for run in shown):
-            st.info("No figures yet: the clips are being prepared.", icon=":material/hourglass_top:")
+            st.info("No metrics yet: the clips are being prepared.", icon=":material/hourglass_top:")
         else:
             st.info(
-                "There are no curves. Those of a cross-validation are kept with its folds: choose one. An "
-                "ensemble has none."
+                "These runs have no curves. For a cross-validation, choose one of its folds. Ensembles have "
+                "no curves."
             )
         return
     show_curves(shown, read, by, key="live")
@@ -49,14 +49,14 @@ def watch(picked: list[str], by: str, known: set[str], ended: Callable[[str], Ru
         if read[run.id]["validation_accuracy"]
     )
     st.caption(
-        "Dashed: training, solid: validation; the ring marks the best epoch, the dotted line chance. Look "
-        "for validation turning away from training: from there on the network learns by heart. Validation "
-        f"accuracy by clip, with 95% interval: {told or 'none yet'}"
+        "Dashed: training. Solid: validation. Ring: best epoch. Dotted line: chance. Where validation gets "
+        "worse while training improves, the network overfits. Validation accuracy by clip, with 95% "
+        f"interval: {told or 'none yet'}"
     )
 
 
 def poll(picked: list[str], by: str, known: set[str], ended: Callable[[str], Run | None]) -> None:
-    """`watch`, with what goes wrong in plain words."""
+    """`watch`, with errors shown on the page."""
     try:
         watch(picked, by, known, ended)
     except MerError as error:
@@ -68,11 +68,11 @@ with page("Live"):
     show_outcome()
     runs = all_runs()
     if not runs:
-        st.info("No run yet. Launch one, and its curves grow here.", icon=":material/monitoring:")
+        st.info("No runs yet. Launch one to see its curves here.", icon=":material/monitoring:")
         st.page_link(page_file("train"), label="Train a network", icon=":material/fitness_center:")
     else:
         names = {run.id: f"{titled(run)} · {run.status}" for run in runs}
-        # From the same look as what is drawn: were one older, a run could end between the two and go unseen.
+        # From the same read as the names: with an older one, a run could end between the two reads unnoticed.
         active = [run.id for run in runs if run.status in ACTIVE]
         left, right = st.columns([4, 1])
         with left:

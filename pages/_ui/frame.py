@@ -94,8 +94,8 @@ def guarded(said: set[str] | None = None) -> Iterator[None]:
             said.add(str(error))
     except Exception as error:  # a page must not end in a traceback
         logging.getLogger("mer.pages").exception("a page failed")
-        st.error("Something went wrong here. Reload the page; if it stays, the server's log says more.")
-        with st.expander("For the technically minded"):
+        st.error("Something went wrong here. Reload the page. If the error stays, see the server's log.")
+        with st.expander("Technical details"):
             st.code(shown(f"{type(error).__name__}: {error}"), language=None)
 
 

@@ -146,7 +146,7 @@ def test_a_run_whose_process_is_gone_says_so_and_can_go_on(lab, begun):
     lost = begun("running", tags={"mer.owner": GONE})
     app = opened("live")
     assert ":orange-badge[:material/warning: interrupted]" in said(app)
-    assert "Its process is gone" in said(app)
+    assert "Its process ended unexpectedly" in said(app)
     assert buttons(app, lost) == ["Resume", "Delete for good"]
 
 

@@ -55,10 +55,10 @@ def pick_data() -> Entry | None:
     """One of the data sets that are there."""
     sets = {entry.key: entry for entry in known() if entry.exists}
     if not sets:
-        st.info("There is no data set yet. The demo corpus takes one click.", icon=":material/library_music:")
-        st.page_link(page_file("data"), label="Get data", icon=":material/library_music:")
+        st.info("No data sets yet. The demo corpus takes one click.", icon=":material/library_music:")
+        st.page_link(page_file("data"), label="Add a data set", icon=":material/library_music:")
         return None
     chosen("data", list(sets))
-    key = st.selectbox("Data", list(sets), format_func=lambda key: title(sets[key]), key="data")
+    key = st.selectbox("Data set", list(sets), format_func=lambda key: title(sets[key]), key="data")
     remember("data", key)
     return sets[key]

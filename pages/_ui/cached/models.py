@@ -1,7 +1,7 @@
-"""Cached looks at runs, checkpoints and clips. Nothing here imports torch until a clip is heard.
+"""Cached reads of runs and checkpoints. torch is imported only when a predictor is loaded.
 
-Every cache is bounded and keyed by what its result depends on, the home included; what is cached is
-never changed by those who get it.
+Every cache is bounded, and its key holds all that its result depends on, MER_HOME included. Callers never
+change a cached object.
 """
 
 import time
@@ -139,7 +139,7 @@ def predictor(model: Model) -> "Listener":
     return _predictor(str(model.folder), model.changed())
 
 
-@st.cache_resource(max_entries=4, show_spinner="Waking the network; the first time takes a few seconds …")
+@st.cache_resource(max_entries=4, show_spinner="Loading the model; the first time takes a few seconds …")
 def _predictor(folder: str, changed: int) -> "Listener":
     from mer.inference.ensemble import open_predictor
 

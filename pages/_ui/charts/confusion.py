@@ -29,7 +29,7 @@ def matrix(
     shown = part if shares else counts
     words = [[f"{v:.0%}" if shares else f"{v:d}" for v in row] for row in shown]
     about = [
-        f"{true} taken for {said}: {counts[i, j]} of {counts[i].sum()}"
+        f"{true} predicted as {said}: {counts[i, j]} of {counts[i].sum()}"
         for i, true in enumerate(rows)
         for j, said in enumerate(columns)
     ]
@@ -45,7 +45,7 @@ def matrix(
     )  # fmt: skip
     chart = figure([cells, points], title=title, height=height, dragmode=False, clickmode="event+select")
     across, ends = [-0.5, len(columns) - 0.5], [len(rows) - 0.5, -0.5]
-    chart.update_xaxes(title="taken for", type="category", range=across, automargin=True)
+    chart.update_xaxes(title="predicted", type="category", range=across, automargin=True)
     return chart.update_yaxes(title="true", type="category", range=ends, automargin=True)
 
 
@@ -65,9 +65,9 @@ def worst_cell(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> tu
 
 
 def most_confused(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
-    """That cell in words: "Most confused: Devotional taken for Sad, 9 of 24."."""
+    """That cell in words: "Most confused: Devotional as Sad, 9 of 24."."""
     cell = worst_cell(confusion, classes)
     if cell is None:
-        return "No clip was taken for another emotion."
+        return "No clip was misclassified."
     i, j = cell
-    return f"Most confused: {classes[i]} taken for {classes[j]}, {confusion[i][j]} of {sum(confusion[i])}."
+    return f"Most confused: {classes[i]} as {classes[j]}, {confusion[i][j]} of {sum(confusion[i])}."

@@ -28,8 +28,8 @@ def reliability(calibration: dict[str, Any], *, title: str, height: int = 380) -
         x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dash", "color": LINE}, hoverinfo="skip"
     )
     chart = figure([right, dots], title=title, height=height, showlegend=False, dragmode=False)
-    chart.update_xaxes(title="how sure it is", range=[0, 1], dtick=0.2, tickformat=".0%")
-    return chart.update_yaxes(title="how often it is right", range=[-0.03, 1.05], tickformat=".0%")
+    chart.update_xaxes(title="probability of the predicted class", range=[0, 1], dtick=0.2, tickformat=".0%")
+    return chart.update_yaxes(title="accuracy", range=[-0.03, 1.05], tickformat=".0%")
 
 
 def in_words(calibration: dict[str, Any]) -> str:
@@ -37,8 +37,8 @@ def in_words(calibration: dict[str, Any]) -> str:
     bins, error = calibration["bins"], calibration["error"]
     clips = sum(row["count"] for row in bins)
     lead = sum(row["count"] * (row["confidence"] - row["accuracy"]) for row in bins) / clips
-    tendency = "too sure" if lead > 0 else "too modest"
-    gap = f"Sureness and truth are {100 * error:.0f} percentage points apart on average"
+    tendency = "overconfident" if lead > 0 else "underconfident"
+    gap = f"Probability and accuracy differ by {100 * error:.0f} percentage points on average"
     if error < 0.05:
-        return f"{gap}: its percentages can be taken at their word."
-    return f"{gap}; {tendency}, if anything."
+        return f"{gap}: well calibrated."
+    return f"{gap}: {tendency}."

@@ -1,4 +1,4 @@
-"""The parts of the page Ladder: asking for one, watching it, and what each switch turned out to be worth."""
+"""Parts of the page Ladder: launch a ladder, watch it, and see what each change is worth."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -46,9 +46,7 @@ def ask_ladder(entry: Entry) -> None:
         weights = st.selectbox("Start from", list(STARTS), format_func=STARTS.get, key="weights")
         remember("weights", weights)
     if weights == "imagenet" and not here:
-        st.caption(
-            f"The ImageNet weights of {backbone} are not on this machine: the runs will download them."
-        )
+        st.caption(f"The ImageNet weights of {backbone} are not on this machine. The runs download them.")
     specs = _specs(entry, backbone, weights)
     st.caption(f"{len(specs)} runs, one after another: {', '.join(rung.title for rung in rungs())}.")
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -74,7 +72,7 @@ def show_work(runs: list[Run]) -> None:
     done = sum(run.status == "finished" for run in runs)
     if left:
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.progress(done / len(runs), text=f"{done} of {len(runs)} rungs are done")
+            st.progress(done / len(runs), text=f"{done} of {len(runs)} rungs finished")
             if not refusal():
                 st.button("Stop the ladder", icon=":material/stop:", on_click=_stop, args=(left,))
     for run in runs:
@@ -106,15 +104,14 @@ def show_steps(steps: list[Step]) -> None:
         key="rungs", config={"displayModeBar": False},
     )  # fmt: skip
     st.caption(
-        f"{first['n_clips']} test clips of {first['n_songs']} songs. Look for the step after "
-        "which a dot leaves the dashed line; where intervals overlap widely, only the change "
-        "in the table tells two rungs apart."
+        f"{first['n_clips']} test clips of {first['n_songs']} songs. Where "
+        "intervals overlap widely, only the change in the table can tell two rungs apart."
     )
     st.table([_row(numbers[step.run.id], step) for step in steps])
     st.caption(
-        "Change: points of accuracy by song against the rung before, with a 95% interval from a bootstrap of "
-        "the songs; p is McNemar's exact test over songs: below 0.05, so uneven a count is rarely chance. "
-        "No class: clips answered with another of ImageNet's 1000 things, which is always wrong."
+        "Change: accuracy by song against the rung before, with a 95% interval from a bootstrap over songs. "
+        "p: McNemar's exact test over songs; a value below 0.05 is rarely chance. No class: clips assigned "
+        "one of the other ImageNet classes, which is always wrong."
     )
 
 
@@ -148,11 +145,12 @@ def _order(found: dict | None) -> list[int]:
 
 def show_published(steps: list[Step]) -> None:
     """The lowest rung's matrix beside a published one, of the same network if there is one."""
-    st.subheader("Beside what was published")
+    st.subheader("Compared with the published results")
     best, second = RESULTS[:2]
     st.write(
         f"On {TEST_CLIPS} clips of MER500 the study's best networks scored {best.accuracy:.1%} ({best.name}) "
-        f"and {second.accuracy:.1%} ({second.name}); always naming the largest class scores {majority():.1%}."
+        f"and {second.accuracy:.1%} ({second.name}); always predicting the largest class scores "
+        f"{majority():.1%}."
     )
     lowest = steps[0]
     network = lowest.run.spec.get("config", {}).get("train", {}).get("backbone")
@@ -170,7 +168,7 @@ def show_published(steps: list[Step]) -> None:
             )  # fmt: skip
             st.caption(f"{Score.from_scores(found, 'accuracy')} by clip.")
         else:
-            st.info("Here comes the matrix of the lowest rung, once it is done.")
+            st.info("The matrix of the lowest rung appears here when its run has finished.")
     with right:
         order = _order(lowest.scores)
         answers = [*order, *range(len(CLASSES), len(result.columns))]

@@ -49,11 +49,7 @@ def _row(run: Run, best: Score) -> dict[str, Any]:
     m, own = run.metrics, Score.from_metrics(run.metrics)
     train = run.spec.get("config", {}).get("train", {})
     verdict = (
-        "best"
-        if own == best
-        else "not distinguishable from it"
-        if overlapping(own, best)
-        else "below the best"
+        "best" if own == best else "cannot be told apart" if overlapping(own, best) else "below the best"
     )
     return _scores(titled(run), own, m) | {
         "against the best": verdict,
@@ -91,14 +87,12 @@ def show_leaderboard(group: Tested) -> list[dict[str, Any]]:
     rows = leaderboard(group)
     hidden = {"songs", "clips"} | (set() if any(run.members for run in group.runs) else {"ensemble of"})
     share = st.column_config.NumberColumn(format="percent", step=0.01)
-    drawn = st.column_config.ImageColumn(
-        width=140, help="From 0 to 100%; the upright line: the largest class"
-    )
+    drawn = st.column_config.ImageColumn(width=140, help="From 0 to 100%. Vertical line: largest class")
     shares = dict.fromkeys(
         ("accuracy by song", "low", "high", "by clip", "macro-F1", "calibration error"), share
     )
     shares["kappa"] = st.column_config.NumberColumn(
-        format="%.2f", help="Cohen's: agreement beyond what chance alone gives; 0 is none, 1 is all"
+        format="%.2f", help="Cohen's kappa: agreement beyond chance; 0 is none, 1 is perfect"
     )
     rounded = [  # the column itself would cut digits off: 66% for two thirds
         {name: round(cell, 2) if name in shares and cell is not None else cell for name, cell in row.items()}
@@ -137,8 +131,8 @@ def differences(found: Comparison) -> go.Figure:
         x=gains, y=classes, orientation="h", marker_color=[tints[name] for name in classes], text=words,
         hovertemplate="%{y}: %{text}<extra></extra>",
     )  # fmt: skip
-    title = "Clips of each class that are recognised, first → second"
+    title = "Recall of each class, first → second"
     chart = figure([bars], title=title, height=280)
     chart.add_vline(x=0, line_width=1, line_color="#888888")
     chart.update_yaxes(automargin=True)
-    return chart.update_xaxes(title="right of it, the second is better", tickformat="+.0%", range=[-1, 1])
+    return chart.update_xaxes(title="difference (right: second is better)", tickformat="+.0%", range=[-1, 1])

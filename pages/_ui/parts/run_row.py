@@ -26,7 +26,7 @@ def progress_of(run: Run) -> tuple[float, str]:
     if folds and not run.parent:
         parts = [part for part in all_runs() if part.parent == run.id]
         done = sum(1.0 if part.status == "finished" else part.metrics.get("progress", 0) for part in parts)
-        return done / folds, f"{sum(part.status == 'finished' for part in parts)} of {folds} folds done"
+        return done / folds, f"{sum(part.status == 'finished' for part in parts)} of {folds} folds finished"
     share, epochs = run.metrics.get("progress", 0.0), config.get("train", {}).get("epochs", 0)
     if run.status == "running" and (run.tags.get("mer.stage") or not share):
         return share, run.tags.get("mer.stage") or "preparing"
@@ -60,6 +60,6 @@ def show_run(run: Run) -> None:
             if run.reason and run.status in ("failed", "stopped"):
                 st.caption(plain(shown(run.reason)))
             elif run.status == "interrupted":
-                st.caption("Its process is gone (a crash, or the machine was switched off); resume goes on.")
+                st.caption("Its process ended unexpectedly (a crash or a shutdown). Resume continues it.")
         with act:
             run_buttons(run)

@@ -6,11 +6,12 @@ from mer.metrics.comparison import compare, verdict
 from mer.utils.csv import as_csv
 from pages._ui.cached.results import Tested, clip_bytes, finished_runs, scores, tested_on
 from pages._ui.charts.curves import CURVES, has_curves, read_curves, show_curves
-from pages._ui.frame import guarded, page, page_file
+from pages._ui.frame import page
 from pages._ui.parts.checks import show_check_results
 from pages._ui.parts.ensembles import show_joining
 from pages._ui.parts.leaderboard import differences, show_forest, show_leaderboard
-from pages._ui.shell.links import chosen, remember
+from pages._ui.shell.errors import guarded
+from pages._ui.shell.links import chosen, page_file, remember
 from pages._ui.shell.style import counted, plain, titled
 
 

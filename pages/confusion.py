@@ -4,15 +4,15 @@ import streamlit as st
 
 from mer.metrics.scores import columns
 from mer.runs.run import Run
-from pages._ui.cached.models import history
 from pages._ui.cached.results import finished_runs, scores
-from pages._ui.charts.confusion import cell_of, matrix, most_confused
+from pages._ui.cached.runs import history
+from pages._ui.charts.confusion import cell_of, in_words, matrix, most_confused, reliability
 from pages._ui.charts.curves import best_and_last
-from pages._ui.charts.reliability import in_words, reliability
-from pages._ui.frame import guarded, page, page_file
+from pages._ui.frame import page
 from pages._ui.parts.cell import show_cell
 from pages._ui.parts.checks import verdict_of
-from pages._ui.shell.links import chosen, remember
+from pages._ui.shell.errors import guarded
+from pages._ui.shell.links import chosen, page_file, remember
 from pages._ui.shell.style import members_of, percent, plain, song_score, titled
 
 MATRICES = 6

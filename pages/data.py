@@ -8,11 +8,12 @@ from mer.utils.files import home
 from mer.utils.progress import duration
 from pages._ui.cached.datasets import report, title
 from pages._ui.charts.dataset import balance, lengths
-from pages._ui.frame import guarded, page, page_file
+from pages._ui.frame import page
 from pages._ui.parts.add_data import adding
 from pages._ui.parts.browse import browse
 from pages._ui.shell.changes import forget
-from pages._ui.shell.links import chosen, remember
+from pages._ui.shell.errors import guarded
+from pages._ui.shell.links import chosen, page_file, remember
 from pages._ui.shell.permission import refusal, shown
 from pages._ui.shell.style import plain
 

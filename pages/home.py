@@ -5,7 +5,9 @@ Imports are late, so that the heading appears first; torch is loaded only when a
 
 import streamlit as st
 
-from pages._ui.frame import guarded, page, page_file
+from pages._ui.frame import page
+from pages._ui.shell.errors import guarded
+from pages._ui.shell.links import page_file
 from pages._ui.shell.style import EMOTIONS, bilingual
 
 TRYING = "demo_mobilenet_v3_small"
@@ -41,7 +43,8 @@ def try_a_clip() -> None:
 def show_counts() -> None:
     """Counts of data sets, runs and models, each with a link."""
     from mer.data.library import known
-    from pages._ui.cached.models import all_runs, models
+    from pages._ui.cached.models import models
+    from pages._ui.cached.runs import all_runs
 
     runs, found, sets = [run for run in all_runs() if not run.parent], models(), known()
     active = sum(run.status in ("queued", "running", "stopping") for run in runs)

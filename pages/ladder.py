@@ -7,13 +7,14 @@ import streamlit as st
 from mer.experiments.study2022.ladder import climbed, ladders
 from mer.runs.run import Run
 from pages._ui.cached.datasets import pick_data
-from pages._ui.cached.models import all_runs
 from pages._ui.cached.results import predictions, scores
-from pages._ui.frame import guarded, page, page_file
+from pages._ui.cached.runs import all_runs
+from pages._ui.frame import page
 from pages._ui.parts.ladder import ask_ladder, show_published, show_steps, show_work
 from pages._ui.parts.run_buttons import acted, show_outcome
 from pages._ui.parts.run_row import moving
-from pages._ui.shell.links import chosen, remember
+from pages._ui.shell.errors import guarded
+from pages._ui.shell.links import chosen, page_file, remember
 from pages._ui.shell.permission import shown
 from pages._ui.shell.style import plain
 

@@ -6,12 +6,12 @@ import streamlit as st
 
 from mer.runs.run import ACTIVE, Run
 from mer.utils.errors import MerError
-from pages._ui.cached.models import active_runs, all_runs
+from pages._ui.cached.runs import active_runs, all_runs
 from pages._ui.charts.curves import CURVES, best_and_last, read_curves, show_curves
-from pages._ui.frame import page, page_file
+from pages._ui.frame import page
 from pages._ui.parts.run_buttons import acted, log_tail, show_outcome
 from pages._ui.parts.run_row import moving, show_run
-from pages._ui.shell.links import chosen, remember
+from pages._ui.shell.links import chosen, page_file, remember
 from pages._ui.shell.permission import refusal, shown
 from pages._ui.shell.style import plain, titled
 
@@ -26,15 +26,15 @@ def watch(picked: list[str], by: str, known: set[str], ended: Callable[[str], Ru
     fresh = {run.id: run for run in active}
     for run in sorted(active, key=lambda run: run.started):
         show_run(run)
-    shown = [run for run_id in picked if (run := fresh.get(run_id) or ended(run_id))]
-    for run in shown:
+    selected = [run for run_id in picked if (run := fresh.get(run_id) or ended(run_id))]
+    for run in selected:
         if run.id not in fresh:
             show_run(run)
-    if not shown:
+    if not selected:
         return
-    read = {run.id: read_curves(run, by) for run in shown}
+    read = {run.id: read_curves(run, by) for run in selected}
     if not any(points for found in read.values() for points in found.values()):
-        if any(run.status in ACTIVE for run in shown):
+        if any(run.status in ACTIVE for run in selected):
             st.info("No metrics yet: the clips are being prepared.", icon=":material/hourglass_top:")
         else:
             st.info(
@@ -42,10 +42,10 @@ def watch(picked: list[str], by: str, known: set[str], ended: Callable[[str], Ru
                 "no curves."
             )
         return
-    show_curves(shown, read, by, key="live")
+    show_curves(selected, read, by, key="live")
     told = "; ".join(
         f"{plain(run.name)} `{run.id[:8]}` {best_and_last(run, read[run.id]['validation_accuracy'])}"
-        for run in shown
+        for run in selected
         if read[run.id]["validation_accuracy"]
     )
     st.caption(

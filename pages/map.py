@@ -5,9 +5,10 @@ import streamlit as st
 from mer.runs.run import Run
 from pages._ui.cached.results import Tested, finished_runs, predictions, tested_on
 from pages._ui.charts.map import COLOUR_BY, alignments, map_of, places
-from pages._ui.frame import guarded, page, page_file
+from pages._ui.frame import page
 from pages._ui.parts.cell import show_clip
-from pages._ui.shell.links import chosen, remember
+from pages._ui.shell.errors import guarded
+from pages._ui.shell.links import chosen, page_file, remember
 from pages._ui.shell.style import counted, titled
 
 MOST = 4

@@ -6,8 +6,8 @@ import streamlit as st
 
 from mer.data.clips import AUDIO_SUFFIXES, MER500_CLASSES
 from pages._ui.cached.models import Model, damaged_models, models
-from pages._ui.frame import page, page_file
-from pages._ui.shell.links import chosen, remember
+from pages._ui.frame import page
+from pages._ui.shell.links import chosen, page_file, remember
 from pages._ui.shell.permission import shown
 from pages._ui.shell.style import bilingual, plain
 

@@ -14,8 +14,8 @@ from mer.experiments.study2022.published import (
 from mer.metrics.score import Score
 from pages._ui.charts.base import forest
 from pages._ui.charts.confusion import matrix, most_confused
-from pages._ui.frame import page, page_file
-from pages._ui.shell.links import chosen, remember
+from pages._ui.frame import page
+from pages._ui.shell.links import chosen, page_file, remember
 from pages._ui.shell.style import percent
 
 

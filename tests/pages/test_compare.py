@@ -6,7 +6,7 @@ import io
 import pytest
 
 from mer.runs.results import test_key as key_of
-from pages._ui.cached import results as evaluated
+from pages._ui.cached import results
 from pages._ui.cached.results import SVM_TITLE
 from pages._ui.parts.leaderboard import differences, leaderboard
 from tests.page_helpers import errors, links, opened, said
@@ -151,7 +151,7 @@ def test_a_bar_of_the_table_is_a_drawing_within_its_frame(lab):
     from urllib.parse import unquote
     from xml.etree import ElementTree
 
-    group = evaluated.Tested("these", (lab.runs.get(lab.first),))
+    group = results.Tested("these", (lab.runs.get(lab.first),))
     drawn = leaderboard(group)[0]["95% interval"]
     picture = ElementTree.fromstring(unquote(drawn.removeprefix("data:image/svg+xml;utf8,")))
     assert all(0 <= float(part.get("x") or part.get("cx")) <= 100 for part in picture)

@@ -133,7 +133,7 @@ def test_what_was_collected_can_be_forgotten(own_home, tmp_path):
     assert known() == []
 
 
-def test_the_demo_corpus_is_composed_by_a_command_once(own_home, monkeypatch, checked, tmp_path):
+def test_the_demo_corpus_is_generated_by_a_command_once(own_home, monkeypatch, checked, tmp_path):
     ran = []
 
     def compose(*words, title):
@@ -184,7 +184,7 @@ def test_a_set_whose_folder_has_gone_is_said_and_can_be_forgotten(corpus):
     corpus.rename(corpus.with_name("elsewhere"))
     app = page_at("data").run()
     (error,) = errors(app)
-    assert f"{corpus} is not there any more" in error
+    assert f"{corpus} no longer exists" in error
     by_label(app.button, "Forget it").click().run()
     assert known() == []
 

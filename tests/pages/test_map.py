@@ -43,7 +43,7 @@ def test_a_run_of_too_few_test_clips_has_no_map(lab):
 
 def test_networks_tested_on_different_clips_share_no_map(lab):
     app = opened("map", run=[lab.first[:8], lab.elsewhere[:8]])
-    assert "no map in common" in said(app)
+    assert "cannot share a map" in said(app)
     assert not app.get("plotly_chart")
 
 

@@ -9,9 +9,8 @@ from mer.data.check import Report, check
 from mer.data.library import Entry, find, known
 from mer.data.load import load_dataset
 from mer.utils.files import home as mer_home
-from pages._ui.frame import page_file
 from pages._ui.shell.commands import run_mer
-from pages._ui.shell.links import chosen, remember
+from pages._ui.shell.links import chosen, page_file, remember
 from pages._ui.shell.turns import alone
 
 __all__ = ["pick_data", "report", "title"]

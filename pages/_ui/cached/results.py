@@ -13,7 +13,8 @@ from mer.runs.run import Run
 from mer.runs.store import RunStore
 from mer.utils.errors import DataError, RunError
 from mer.utils.files import home as mer_home
-from pages._ui.cached.models import Model, all_runs
+from pages._ui.cached.models import Model
+from pages._ui.cached.runs import all_runs
 from pages._ui.shell.style import members_of, titled
 
 __all__ = [

@@ -12,7 +12,7 @@ import streamlit as st
 from mer.metrics.score import Score
 from mer.metrics.scores import wilson_interval
 from mer.runs.run import Run
-from pages._ui.cached.models import history
+from pages._ui.cached.runs import history
 from pages._ui.shell.style import RUN_COLOURS, percent, titled
 
 __all__ = ["CURVES", "best_and_last", "has_curves", "read_curves", "show_curves"]

@@ -12,8 +12,8 @@ from mer.runs.run import Run
 from mer.runs.store import RunStore
 from mer.utils.errors import RunError
 from mer.utils.files import home as mer_home
-from pages._ui.cached.models import all_runs
 from pages._ui.cached.results import clip_path, predictions
+from pages._ui.cached.runs import all_runs
 from pages._ui.charts.base import figure
 from pages._ui.shell.style import RUN_COLOURS, colours, titled
 from pages._ui.shell.turns import in_turn

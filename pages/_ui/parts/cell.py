@@ -7,8 +7,8 @@ from mer.runs.run import Run
 from pages._ui.cached.results import clip_bytes, predictions, scores, tested_by
 from pages._ui.charts.confusion import worst_cell
 from pages._ui.charts.sound import probability_bars
-from pages._ui.frame import guarded
 from pages._ui.parts.explanation import show_explanation
+from pages._ui.shell.errors import guarded
 from pages._ui.shell.links import chosen, remember
 from pages._ui.shell.style import counted, plain, titled
 

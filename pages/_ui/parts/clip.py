@@ -23,7 +23,7 @@ from pages._ui.charts.sound import (
     timeline,
     waveform,
 )
-from pages._ui.frame import guarded
+from pages._ui.shell.errors import guarded
 from pages._ui.shell.permission import shown, spend
 from pages._ui.shell.style import bilingual, card_score, percent, plain
 from pages._ui.shell.turns import in_turn

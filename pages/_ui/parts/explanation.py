@@ -9,8 +9,8 @@ import streamlit as st
 from mer.config.sections import MelConfig
 from pages._ui.cached.models import Model, predictor
 from pages._ui.charts.sound import deletion_curves, explained, thin
-from pages._ui.frame import guarded
 from pages._ui.parts.clip import analyse
+from pages._ui.shell.errors import guarded
 from pages._ui.shell.permission import spend
 from pages._ui.shell.style import bilingual, percent, plain
 from pages._ui.shell.turns import in_turn

@@ -17,8 +17,8 @@ from mer.data.library import Entry
 from mer.experiments.prepared import Spec
 from mer.runs.store import RunStore
 from pages._ui.cached.datasets import report
-from pages._ui.frame import page_file
 from pages._ui.shell.changes import launch
+from pages._ui.shell.links import page_file
 from pages._ui.shell.permission import button
 from pages._ui.shell.turns import in_turn
 

@@ -9,8 +9,8 @@ from mer.metrics.comparison import Comparison, overlapping
 from mer.metrics.score import Score
 from mer.runs.run import Run
 from mer.utils.progress import duration
-from pages._ui.cached.models import history
 from pages._ui.cached.results import SVM_TITLE, Tested
+from pages._ui.cached.runs import history
 from pages._ui.charts.base import figure, forest
 from pages._ui.charts.curves import best_and_last
 from pages._ui.shell.style import colours, members_of, titled

@@ -6,7 +6,7 @@ import streamlit as st
 
 from mer.runs.run import ACTIVE, Run
 from mer.utils.progress import duration
-from pages._ui.cached.models import all_runs
+from pages._ui.cached.runs import all_runs
 from pages._ui.parts.run_buttons import run_buttons
 from pages._ui.shell.permission import shown
 from pages._ui.shell.style import STATUS, members_of, percent, plain, song_score

@@ -1,4 +1,4 @@
-"""The dashboard's front door: navigation only. Each page can also stand alone."""
+"""Entry point of the dashboard: navigation only. Each page also works alone."""
 
 from pages._ui.frame import navigation
 

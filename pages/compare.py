@@ -1,4 +1,4 @@
-"""Compare: a leaderboard that ranks only what may be ranked, curves, and two runs clip by clip."""
+"""Compare: rank runs tested on the same clips, overlay their curves, compare two runs clip by clip."""
 
 import streamlit as st
 
@@ -6,16 +6,17 @@ from mer.metrics.comparison import compare, verdict
 from mer.utils.csv import as_csv
 from pages._ui.cached.results import Tested, clip_bytes, finished_runs, scores, tested_on
 from pages._ui.charts.curves import CURVES, has_curves, read_curves, show_curves
-from pages._ui.frame import guarded, page, page_file
-from pages._ui.parts.checks import show_checks
+from pages._ui.frame import page
+from pages._ui.parts.checks import show_check_results
 from pages._ui.parts.ensembles import show_joining
 from pages._ui.parts.leaderboard import differences, show_forest, show_leaderboard
-from pages._ui.shell.links import chosen, remember
-from pages._ui.shell.style import counted, interval, plain, titled
+from pages._ui.shell.errors import guarded
+from pages._ui.shell.links import chosen, page_file, remember
+from pages._ui.shell.style import counted, plain, titled
 
 
 def pick_group(groups: list[Tested]) -> Tested:
-    """One set of test clips; runs tested on others are not ranked with it."""
+    """Select a set of test clips; runs tested on other clips are not ranked with it."""
     titles = {group.key: f"{group.title} ({counted(len(group.runs), 'run')})" for group in groups}
     chosen("on", list(titles))
     key = st.selectbox("Tested on", list(titles), format_func=titles.__getitem__, key="on")
@@ -23,7 +24,7 @@ def pick_group(groups: list[Tested]) -> Tested:
     if len(groups) > 1:
         others = sum(len(group.runs) for group in groups if group.key != key)
         st.caption(
-            f"Not ranked here: {counted(others, 'more run')}, tested on other clips; scores on different "
+            f"Not ranked here: {counted(others, 'more run')}, tested on other clips. Scores on different "
             "clips cannot be compared."
         )
     return next(group for group in groups if group.key == key)
@@ -34,9 +35,9 @@ def show_board(group: Tested) -> None:
     rows = show_leaderboard(group)
     show_forest(group)
     st.caption(
-        "Two runs that lie within each other's interval cannot be told apart by their scores. A run left of "
-        "the dashed line is worse than always naming the largest class; one that does not beat the SVM has "
-        "learned nothing that simple statistics of mel, MFCC, chroma and onsets do not tell."
+        "If each of two scores lies within the other's interval, the runs cannot be told apart. A run left "
+        "of the dashed line is worse than always predicting the largest class. A run that does not beat the "
+        "SVM is no better than simple statistics of mel bands, MFCC, chroma and onsets."
     )
     kept = [{key: value for key, value in row.items() if key != "95% interval"} for row in rows]
     full = [dict.fromkeys(kept[0], "") | row for row in kept]
@@ -44,10 +45,10 @@ def show_board(group: Tested) -> None:
 
 
 def overlay(group: Tested) -> None:
-    """Learning curves over each other."""
+    """Learning curves of several runs in one chart."""
     runs = {run.id: run for run in group.runs if has_curves(run)}
     if not runs:
-        st.caption("Ensembles have no learning curves; those of the folds of a cross-validation: Live.")
+        st.caption("Ensembles have no learning curves. For the folds of a cross-validation, see Live.")
         return
     chosen("run", list(runs), default=list(runs)[:3], many=CURVES)
     picked = st.multiselect(
@@ -59,15 +60,17 @@ def overlay(group: Tested) -> None:
         return
     read = {run.id: read_curves(run, "epoch") for run in shown}
     show_curves(shown, read, "epoch", key="compare")
-    st.caption("Dashed: training, solid: validation; a ring marks the best epoch. Curves of folds: Live.")
+    st.caption("Dashed: training. Solid: validation. Ring: best epoch. For the curves of folds, see Live.")
 
 
 def show_pair(group: Tested) -> None:
-    """Two runs against each other: in words, by class, and clip by clip."""
+    """Compare two runs: verdict, recall per class, and single clips."""
     st.subheader("Two runs, clip by clip")
     names = group.names()
     if len(names) < 2:
-        st.info("There is only one run on these clips. Train another with the same data, seed and split.")
+        st.info(
+            "Only one run was tested on these clips. Train another with the same data set, seed and split."
+        )
         return
     both = []
     for column, key, number in zip(st.columns(2), ("a", "b"), (0, 1), strict=True):
@@ -86,22 +89,21 @@ def show_pair(group: Tested) -> None:
     found = compare(group.answers(first), group.answers(second), classes=classes)
     st.markdown(f"**{plain(verdict(found, names[first], names[second]))}**")
     st.caption(
-        f"Difference {100 * found.difference:+.0f} points of songs, 95% interval "
-        f"{interval(found.low, found.high)}; McNemar's exact test over songs, since one song's clips are not "
-        "independent."
+        f"Difference in accuracy by song (95% interval): {found.gain.points}. McNemar's exact test counts "
+        "songs, because clips of one song are not independent."
     )
     st.plotly_chart(differences(found), key="differences")
     outcomes = ("only first", "only second", "both wrong", "both right")
     chosen("outcome", outcomes)
-    outcome = st.segmented_control("Clips that are right in", outcomes, key="outcome", required=True)
+    outcome = st.segmented_control("Clips classified correctly by", outcomes, key="outcome", required=True)
     remember("outcome", outcome)
     rows = [row for row in found.clips if row["outcome"] == outcome]
     if not rows:
-        st.info("There is no such clip.")
+        st.info("There are no such clips.")
         return
     table = st.dataframe(rows, hide_index=True, on_select="rerun", selection_mode="single-row", key="pairs")
     picked = table["selection"]["rows"]
-    st.caption("Choose a row to hear the clip.")
+    st.caption("Select a row to hear the clip.")
     if picked and picked[0] < len(rows):
         st.audio(clip_bytes(group.runs[0], rows[picked[0]]["clip"]))
 
@@ -110,11 +112,11 @@ with page("Compare"):
     st.title("Compare")
     groups = tested_on(finished_runs())
     if not groups:
-        st.info("No finished run yet. Train two networks, and see here which is better, if any.")
+        st.info("No finished runs yet. Train two networks to compare them here.")
         st.page_link(page_file("train"), label="Train a network", icon=":material/fitness_center:")
     else:
         group = pick_group(groups)
         said = set()
-        for section in (show_board, overlay, show_pair, show_checks, show_joining):
+        for section in (show_board, overlay, show_pair, show_check_results, show_joining):
             with guarded(said):
                 section(group)

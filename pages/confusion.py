@@ -1,26 +1,26 @@
-"""Confusion: what each network takes for what, and the clips behind every cell, to be heard."""
+"""Confusion: confusion matrices of finished runs, and the clips in each cell."""
 
 import streamlit as st
 
 from mer.metrics.scores import columns
 from mer.runs.run import Run
-from pages._ui.cached.models import history
 from pages._ui.cached.results import finished_runs, scores
-from pages._ui.charts.confusion import cell_of, matrix, most_confused
+from pages._ui.cached.runs import history
+from pages._ui.charts.confusion import cell_of, in_words, matrix, most_confused, reliability
 from pages._ui.charts.curves import best_and_last
-from pages._ui.charts.reliability import in_words, reliability
-from pages._ui.frame import guarded, page, page_file
+from pages._ui.frame import page
 from pages._ui.parts.cell import show_cell
 from pages._ui.parts.checks import verdict_of
-from pages._ui.shell.links import chosen, remember
-from pages._ui.shell.style import members_of, percent, plain, score, titled
+from pages._ui.shell.errors import guarded
+from pages._ui.shell.links import chosen, page_file, remember
+from pages._ui.shell.style import members_of, percent, plain, song_score, titled
 
 MATRICES = 6
 SHOW = ("counts", "row %", "how sure")
 
 
 def take_cell(run_id: str, key: str) -> None:
-    """The cell that was clicked becomes the one whose clips are listed."""
+    """List the clips of the cell that was clicked."""
     cell = cell_of(st.session_state[key])
     if cell:
         st.session_state["of"] = run_id
@@ -28,10 +28,10 @@ def take_cell(run_id: str, key: str) -> None:
 
 
 def show_run(run: Run, show: str) -> None:
-    """One run's matrix, or how sure it is, with its scores."""
+    """One run: its matrix or reliability diagram, and its scores."""
     found = scores(run)
     if found is None:
-        st.warning(f"{plain(run.name)} `{run.id[:8]}` kept no confusion matrix; train it again.")
+        st.warning(f"{plain(run.name)} `{run.id[:8]}` has no saved confusion matrix. Train it again.")
         return
     classes, key = found["classes"], f"matrix {run.id} {show}"
     if show == "how sure":
@@ -45,21 +45,21 @@ def show_run(run: Run, show: str) -> None:
         )  # fmt: skip
     if votes := found.get("agreement"):
         words += (
-            f" A listener drawn at random agrees with {percent(votes['votes_won'])} of its answers; with the "
-            f"best answers it would be {percent(votes['most_votes'])}."
+            f" A random listener agrees with {percent(votes['votes_won'])} of its predictions; the best "
+            f"possible predictions would reach {percent(votes['most_votes'])}."
         )
     st.caption(
-        f"{words} Accuracy by song {score(run.metrics)}; chance "
+        f"{words} Accuracy by song: {song_score(run.metrics)}; chance "
         f"{percent(found['chance'])}, largest class {percent(found['majority'])}{beside(found)}."
         f" {origin(run)}"
     )
 
 
 def origin(run: Run) -> str:
-    """How training went, of which runs it is an ensemble, or what a control run shows."""
+    """Validation accuracy, the members of an ensemble, or the verdict on a control run."""
     if run.control:
         found = verdict_of(run)
-        return f"**Control run. {plain(found.verdict) if found else 'Its answers were not kept.'}**"
+        return f"**Control run. {plain(found.verdict) if found else 'Its predictions were not saved.'}**"
     if run.members:
         return f"An ensemble of {plain(members_of(run))}."
     found = best_and_last(run, history(run, "validation_accuracy"))
@@ -72,9 +72,9 @@ def beside(found: dict) -> str:
 
 
 def show_sureness(found: dict, title: str) -> str:
-    """The reliability diagram, and what it shows in words."""
+    """Draw the reliability diagram; returns its summary."""
     if "calibration" not in found:
-        st.info("This run is older than this diagram; train it again to see it.")
+        st.info("This run has no calibration data. Train it again to see the diagram.")
         return ""
     st.plotly_chart(reliability(found["calibration"], title=title), config={"displayModeBar": False})
     return in_words(found["calibration"])
@@ -83,13 +83,14 @@ def show_sureness(found: dict, title: str) -> str:
 with page("Confusion"):
     st.title("Confusion")
     st.write(
-        "Rows are what the clips are, columns what the network took them for. Click a cell to hear its "
-        "clips. *How sure* shows whether a network that says 70% is right in 70% of cases."
+        "Rows: true class. Columns: predicted class. Click a cell to hear its clips. *how sure* shows "
+        "whether predictions made with 70% probability are right in 70% of cases."
     )
     runs = {run.id: run for run in finished_runs()}
     if not runs:
         st.info(
-            "No finished run yet. Train a network, and see here what it confuses.", icon=":material/grid_on:"
+            "No finished runs yet. Train a network to see which emotions it confuses.",
+            icon=":material/grid_on:",
         )
         st.page_link(page_file("train"), label="Train a network", icon=":material/fitness_center:")
     else:

@@ -1,4 +1,4 @@
-"""Data: get data sets, see what is in them and what is not, and follow a clip to what the network sees."""
+"""Data: add and check data sets, and follow a clip from its file to the input of the network."""
 
 import streamlit as st
 
@@ -8,27 +8,28 @@ from mer.utils.files import home
 from mer.utils.progress import duration
 from pages._ui.cached.datasets import report, title
 from pages._ui.charts.dataset import balance, lengths
-from pages._ui.frame import guarded, page, page_file
+from pages._ui.frame import page
 from pages._ui.parts.add_data import adding
 from pages._ui.parts.browse import browse
 from pages._ui.shell.changes import forget
-from pages._ui.shell.links import chosen, remember
+from pages._ui.shell.errors import guarded
+from pages._ui.shell.links import chosen, page_file, remember
 from pages._ui.shell.permission import refusal, shown
 from pages._ui.shell.style import plain
 
 
 def warn_of_damage() -> None:
-    """Say that the list of data sets was lost, where it was."""
+    """Warn if the list of data sets was damaged."""
     kept = home() / "library.json.damaged"
     if kept.exists():
         st.warning(
-            f"The list of data sets was damaged, and is kept as {plain(shown(str(kept)))}. The clips are "
-            "where they were: add the data sets again, then remove that file."
+            f"The list of data sets was damaged and was saved as {plain(shown(str(kept)))}. No clips were "
+            "lost. Add the data sets again, then delete that file."
         )
 
 
 def pick() -> Entry | None:
-    """One of the known data sets, named in the address."""
+    """Select one of the known data sets."""
     sets = {entry.key: entry for entry in known()}
     if not sets:
         return None
@@ -38,18 +39,18 @@ def pick() -> Entry | None:
         again = False
         if not refusal():
             again = st.button(
-                "Check again", icon=":material/refresh:", help="After clips were added or removed"
+                "Check again", icon=":material/refresh:", help="Use this after adding or removing clips"
             )
             with st.popover("Forget"):
-                st.write("Take it off this list? Its files stay where they are.")
+                st.write("Remove this data set from the list? Its files are not deleted.")
                 if st.button("Forget it"):
                     forget(key)
                     st.rerun()
     remember("data", key)
     if not sets[key].exists:
         st.error(
-            f"{plain(shown(sets[key].path))} is not there any more; bring it back, or take it off the list: "
-            "Forget."
+            f"{plain(shown(sets[key].path))} no longer exists. Restore it, or remove it from the list with "
+            "*Forget*."
         )
         return None
     if again:
@@ -58,31 +59,29 @@ def pick() -> Entry | None:
 
 
 def show_report(found: Report) -> None:
-    """What can be used, what cannot and why."""
+    """Counts, charts, and the clips that were left out."""
     seconds = [fact.seconds for fact in found.facts]
     figures = (
         ("Clips", len(seconds)), ("Classes", len(found.dataset.classes)), ("Songs", found.songs()),
-        ("Total", duration(sum(seconds))), ("Left out", len(found.left_out) + len(found.duplicates)),
+        ("Duration", duration(sum(seconds))), ("Left out", len(found.left_out) + len(found.duplicates)),
     )  # fmt: skip
     for column, (name, value) in zip(st.columns(5), figures, strict=True):
         column.metric(name, value, border=True)
     ways = {
-        "by hand": "Songs are named by the data set.",
-        "by sound": "No song is named; clips that share audio or sound alike count as one song.",
-        "none": "No song is named: clips of one song may be in training and test, which flatters scores.",
+        "by hand": "The data set names the songs.",
+        "by sound": "No song names. Clips that share audio or sound alike count as one song.",
+        "none": "No song names. Clips of one song may be in both training and test, which inflates scores.",
     }
-    st.caption(f"{ways[found.grouping.source]} Splits keep the clips of a song together.")
+    st.caption(f"{ways[found.grouping.source]} Splits keep all clips of a song together.")
     left, right = st.columns(2)
     left.plotly_chart(balance(found.dataset.class_counts()), key="balance")
-    left.caption("Look for a class much larger than the others: always naming it would score well.")
+    left.caption("If one class is much larger than the others, always predicting it scores well.")
     right.plotly_chart(lengths(seconds), key="lengths")
-    right.caption("Clips shorter than a window of 10 s are filled up, longer ones give several windows.")
+    right.caption("Clips shorter than a 10 s window are padded. Longer clips give several windows.")
     if found.left_out or found.duplicates:
-        rows = [{"clip": name, "why it is left out": why} for name, why in found.left_out]
-        rows += [
-            {"clip": drop, "why it is left out": f"same audio as {kept}"} for kept, drop in found.duplicates
-        ]
-        with st.expander(f"{len(rows)} left out, and why"):
+        rows = [{"clip": name, "reason": why} for name, why in found.left_out]
+        rows += [{"clip": drop, "reason": f"same audio as {kept}"} for kept, drop in found.duplicates]
+        with st.expander(f"{len(rows)} left out, with reasons"):
             st.dataframe(rows, hide_index=True)
 
 
@@ -102,6 +101,6 @@ with page("Data"):
         if found.dataset.synthetic:
             st.badge("synthetic music", icon=":material/science:", color="gray")
         show_report(found)
-        st.page_link(page_file("train"), label="Train on it", icon=":material/fitness_center:",
+        st.page_link(page_file("train"), label="Train on this data set", icon=":material/fitness_center:",
                      query_params={"data": entry.key})  # fmt: skip
         browse(found)

@@ -1,18 +1,20 @@
-"""The front door: try a clip, see what there is, and where to go.
+"""Home: try a clip, see what exists, and where to go next.
 
-Each part imports what it needs, so that the heading is there first; torch only once a clip is tried.
+Imports are late, so that the heading appears first; torch is loaded only when a clip is tried.
 """
 
 import streamlit as st
 
-from pages._ui.frame import guarded, page, page_file
+from pages._ui.frame import page
+from pages._ui.shell.errors import guarded
+from pages._ui.shell.links import page_file
 from pages._ui.shell.style import EMOTIONS, bilingual
 
 TRYING = "demo_mobilenet_v3_small"
 
 
 def try_a_clip() -> None:
-    """A generated clip through the shipped model, in one click; each further click takes another clip."""
+    """Predict a synthetic clip with the shipped model; each click takes another clip."""
     state = st.session_state
     if st.button("Try a clip", type="primary", icon=":material/play_arrow:", key="try"):
         state["tried"] = state.get("tried", -1) + 1
@@ -26,31 +28,32 @@ def try_a_clip() -> None:
     label = labels[(number * 2 + 1) % len(labels)]
     model = next((model for model in models() if model.key == TRYING), None)
     if model is None:
-        st.info("The shipped model is missing from `checkpoints/`; get the project again to have it back.")
+        st.info("The shipped model is missing from `checkpoints/`. Download the project again to restore it.")
         return
     content = example_clip(label, number=number // len(labels))
     st.badge("synthetic music", icon=":material/science:", color="gray")
     show_analysis(content, analyse(content, f"example {number + 1}", model), key="try", autoplay=True)
     st.caption(
-        f"This clip was composed by rule to be {bilingual(label)}, and the network learned from clips of the "
-        "same maker: it shows how things work, not how real songs are heard."
+        f"Synthetic clip, generated as {bilingual(label)}. The model was trained on clips from the same "
+        "generator, so this shows how the program works, not how it judges real songs."
     )
-    st.page_link(page_file("predict"), label="Try your own sound", icon=":material/graphic_eq:")
+    st.page_link(page_file("predict"), label="Try your own clip", icon=":material/graphic_eq:")
 
 
-def state_of_things() -> None:
-    """Data sets, runs and models, each with a link."""
+def show_counts() -> None:
+    """Counts of data sets, runs and models, each with a link."""
     from mer.data.library import known
-    from pages._ui.cached.models import all_runs, models
+    from pages._ui.cached.models import models
+    from pages._ui.cached.runs import all_runs
 
     runs, found, sets = [run for run in all_runs() if not run.parent], models(), known()
     active = sum(run.status in ("queued", "running", "stopping") for run in runs)
     done = sum(run.status == "finished" for run in runs)
     own = sum(model.own for model in found)
     rows = (
-        ("Data", str(len(sets)), "sets" if sets else "none yet: make one", "data"),
-        ("Runs", str(len(runs)), f"{active} active, {done} done" if runs else "none yet", "live"),
-        ("Models", str(len(found)), f"{len(found) - own} shipped, {own} own", "predict"),
+        ("Data", str(len(sets)), "data sets" if sets else "none yet: add one", "data"),
+        ("Runs", str(len(runs)), f"{active} active, {done} finished" if runs else "none yet", "live"),
+        ("Models", str(len(found)), f"{len(found) - own} shipped, {own} trained here", "predict"),
     )
     for column, (name, value, words, target) in zip(st.columns(3), rows, strict=True):
         with column.container(border=True):
@@ -64,13 +67,18 @@ def next_steps() -> None:
 
     st.subheader("Start here")
     cards = (
-        ("1 · Look at the data", "data", pictures.sound(), "Hear the clips, see what a network is given."),
-        ("2 · Train a network", "train", pictures.curves(), "Choose, launch, and watch its curves move."),
+        ("1 · Look at the data", "data", pictures.sound(), "Hear the clips and see the input of a network."),
+        (
+            "2 · Train a network",
+            "train",
+            pictures.curves(),
+            "Choose settings, launch, and watch the learning curves.",
+        ),
         (
             "3 · See what it confuses",
             "confusion",
             pictures.matrix(),
-            "Click a mistake and listen to the clips.",
+            "Click a mistake and hear its clips.",
         ),
     )
     for column, (label, target, picture, words) in zip(st.columns(3), cards, strict=True):
@@ -83,11 +91,11 @@ def next_steps() -> None:
 with page("Home"):
     st.title("Which emotion does this music induce?")
     st.write(
-        "**mer** fine-tunes networks that learned to see on pictures, so that they tell from a picture of "
-        "sound which emotion a clip of Hindi film music induces: "
-        f"{', '.join(bilingual(name) for name in EMOTIONS)}. Here you can try it, train it on clips of "
-        "your own, and watch it learn. And you can question it: every score says how far it can be trusted."
+        "**mer** fine-tunes networks that were pretrained on images. From the mel-spectrogram of a clip of "
+        "Hindi film music, they predict the emotion that it induces: "
+        f"{', '.join(bilingual(name) for name in EMOTIONS)}. Try a model, train one on your own clips, and "
+        "check how far its scores can be trusted."
     )
-    for section in (try_a_clip, state_of_things, next_steps):
+    for section in (try_a_clip, show_counts, next_steps):
         with guarded():
             section()

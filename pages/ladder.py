@@ -1,4 +1,4 @@
-"""Ladder: from what the study of 2022 released to preset default, one switch at a time, on any data."""
+"""Ladder: from the released code of the 2022 study to preset default, one setting at a time."""
 
 from datetime import datetime
 
@@ -7,13 +7,14 @@ import streamlit as st
 from mer.experiments.study2022.ladder import climbed, ladders
 from mer.runs.run import Run
 from pages._ui.cached.datasets import pick_data
-from pages._ui.cached.models import all_runs
 from pages._ui.cached.results import predictions, scores
-from pages._ui.frame import guarded, page, page_file
+from pages._ui.cached.runs import all_runs
+from pages._ui.frame import page
 from pages._ui.parts.ladder import ask_ladder, show_published, show_steps, show_work
 from pages._ui.parts.run_buttons import acted, show_outcome
 from pages._ui.parts.run_row import moving
-from pages._ui.shell.links import chosen, remember
+from pages._ui.shell.errors import guarded
+from pages._ui.shell.links import chosen, page_file, remember
 from pages._ui.shell.permission import shown
 from pages._ui.shell.style import plain
 
@@ -24,7 +25,7 @@ def title(runs: list[Run]) -> str:
     """A ladder in a few words."""
     first = runs[0]
     network = first.spec.get("config", {}).get("train", {}).get("backbone", "?")
-    data = first.tags.get("mer.data_name", "data not read yet")
+    data = first.tags.get("mer.data_name", "data set not read yet")
     began = datetime.fromtimestamp(first.started).astimezone().strftime("%Y-%m-%d %H:%M")
     return f"{network} · {data}{' (synthetic)' if first.synthetic else ''} · {began}"
 
@@ -36,7 +37,7 @@ def show_ladder(name: str, moved: bool) -> None:
         if acted() or moved != moving(runs):
             st.rerun()
         if not runs:
-            st.info("The runs of this ladder were deleted.")
+            st.info("The runs of this ladder have been deleted.")
             return
         show_work(runs)
         steps = climbed(runs, scores, predictions)
@@ -48,11 +49,11 @@ def show_ladder(name: str, moved: bool) -> None:
 with page("Ladder"):
     st.title("The ladder")
     st.write(
-        "The code that the study of 2022 released did much that its report does not say. Here it climbs to "
-        "this project's best recipe (preset *default*), **one switch at a time, each rung keeping what those "
-        "before it changed**: what is each worth on your data? All rungs are tested on the same clips, of "
-        "songs that none of them has heard in training; what the study's own shuffle of clips would have "
-        "scored is in the last two rows, on other test clips."
+        "The code released with the 2022 study differs from its report. The ladder starts from that code and "
+        "ends at this project's preset *default*. **Each rung changes one thing and keeps the changes before "
+        "it**, so you see what each change is worth on your data. All rungs are tested on the same clips, "
+        "from songs outside their training data. The last two rows use the study's own shuffle, and so other "
+        "test clips."
     )
     show_outcome()
     found = ladders(all_runs())

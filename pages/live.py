@@ -6,12 +6,12 @@ import streamlit as st
 
 from mer.runs.run import ACTIVE, Run
 from mer.utils.errors import MerError
-from pages._ui.cached.models import active_runs, all_runs
+from pages._ui.cached.runs import active_runs, all_runs
 from pages._ui.charts.curves import CURVES, best_and_last, read_curves, show_curves
-from pages._ui.frame import page, page_file
+from pages._ui.frame import page
 from pages._ui.parts.run_buttons import acted, log_tail, show_outcome
 from pages._ui.parts.run_row import moving, show_run
-from pages._ui.shell.links import chosen, remember
+from pages._ui.shell.links import chosen, page_file, remember
 from pages._ui.shell.permission import refusal, shown
 from pages._ui.shell.style import plain, titled
 
@@ -19,44 +19,44 @@ POLL = 1.0  # s
 
 
 def watch(picked: list[str], by: str, known: set[str], ended: Callable[[str], Run | None]) -> None:
-    """What is drawn again every second; asks for the whole page once the set of active runs has changed."""
+    """Redrawn every second; reruns the whole page when the set of active runs changes."""
     active = active_runs()
     if acted() or {run.id for run in active} != known:
         st.rerun()
     fresh = {run.id: run for run in active}
     for run in sorted(active, key=lambda run: run.started):
         show_run(run)
-    shown = [run for run_id in picked if (run := fresh.get(run_id) or ended(run_id))]
-    for run in shown:
+    selected = [run for run_id in picked if (run := fresh.get(run_id) or ended(run_id))]
+    for run in selected:
         if run.id not in fresh:
             show_run(run)
-    if not shown:
+    if not selected:
         return
-    read = {run.id: read_curves(run, by) for run in shown}
+    read = {run.id: read_curves(run, by) for run in selected}
     if not any(points for found in read.values() for points in found.values()):
-        if any(run.status in ACTIVE for run in shown):
-            st.info("No figures yet: the clips are being prepared.", icon=":material/hourglass_top:")
+        if any(run.status in ACTIVE for run in selected):
+            st.info("No metrics yet: the clips are being prepared.", icon=":material/hourglass_top:")
         else:
             st.info(
-                "There are no curves. Those of a cross-validation are kept with its folds: choose one. An "
-                "ensemble has none."
+                "These runs have no curves. For a cross-validation, choose one of its folds. Ensembles have "
+                "no curves."
             )
         return
-    show_curves(shown, read, by, key="live")
+    show_curves(selected, read, by, key="live")
     told = "; ".join(
         f"{plain(run.name)} `{run.id[:8]}` {best_and_last(run, read[run.id]['validation_accuracy'])}"
-        for run in shown
+        for run in selected
         if read[run.id]["validation_accuracy"]
     )
     st.caption(
-        "Dashed: training, solid: validation; the ring marks the best epoch, the dotted line chance. Look "
-        "for validation turning away from training: from there on the network learns by heart. Validation "
-        f"accuracy by clip, with 95% interval: {told or 'none yet'}"
+        "Dashed: training. Solid: validation. Ring: best epoch. Dotted line: chance. Where validation gets "
+        "worse while training improves, the network overfits. Validation accuracy by clip, with 95% "
+        f"interval: {told or 'none yet'}"
     )
 
 
 def poll(picked: list[str], by: str, known: set[str], ended: Callable[[str], Run | None]) -> None:
-    """`watch`, with what goes wrong in plain words."""
+    """`watch`, with errors shown on the page."""
     try:
         watch(picked, by, known, ended)
     except MerError as error:
@@ -68,11 +68,11 @@ with page("Live"):
     show_outcome()
     runs = all_runs()
     if not runs:
-        st.info("No run yet. Launch one, and its curves grow here.", icon=":material/monitoring:")
+        st.info("No runs yet. Launch one to see its curves here.", icon=":material/monitoring:")
         st.page_link(page_file("train"), label="Train a network", icon=":material/fitness_center:")
     else:
         names = {run.id: f"{titled(run)} · {run.status}" for run in runs}
-        # From the same look as what is drawn: were one older, a run could end between the two and go unseen.
+        # From the same read as the names: with an older one, a run could end between the two reads unnoticed.
         active = [run.id for run in runs if run.status in ACTIVE]
         left, right = st.columns([4, 1])
         with left:

@@ -1,13 +1,14 @@
-"""Map: test clips as networks see them; neighbours look alike to it, and every point can be heard."""
+"""Map: test clips laid out by a network's embeddings or by predictions of several networks."""
 
 import streamlit as st
 
 from mer.runs.run import Run
 from pages._ui.cached.results import Tested, finished_runs, predictions, tested_on
 from pages._ui.charts.map import COLOUR_BY, alignments, map_of, places
-from pages._ui.frame import guarded, page, page_file
+from pages._ui.frame import page
 from pages._ui.parts.cell import show_clip
-from pages._ui.shell.links import chosen, remember
+from pages._ui.shell.errors import guarded
+from pages._ui.shell.links import chosen, page_file, remember
 from pages._ui.shell.style import counted, titled
 
 MOST = 4
@@ -20,12 +21,12 @@ def pick_runs(groups: list[Tested]) -> list[Run]:
     picked = st.multiselect(
         "Networks", list(runs), key="run", max_selections=MOST,
         format_func=lambda run_id: titled(runs[run_id]),
-        help="One: the map shows what it sees. Several, tested on the same clips: what they answer.",
+        help="The map shows the embeddings of one network, or the predictions of several on the same clips.",
     )  # fmt: skip
     remember("run", [run_id[:8] for run_id in picked])
     keys = {group.key for group in groups if {run.id for run in group.runs} & set(picked)}
     if len(keys) > 1:
-        st.warning("These were tested on different clips and have no map in common; choose others.")
+        st.warning("These networks were tested on different clips and cannot share a map. Choose others.")
         return []
     if not picked:
         st.info("Choose a network.")
@@ -36,7 +37,10 @@ def show_map(runs: list[Run]) -> None:
     """The map, and the clip that was clicked."""
     choices = COLOUR_BY if len(runs) > 1 else COLOUR_BY[:-1]
     chosen("colour", choices)
-    by = st.segmented_control("Colour by", choices, key="colour", required=True)
+    by = st.segmented_control(
+        "Colour by", choices, key="colour", required=True,
+        format_func=lambda name: "predicted" if name == "taken for" else name,
+    )  # fmt: skip
     remember("colour", by)
     points = [(run, row) for run in runs for row in predictions(run)]
     chart = map_of(places(runs), points, by)
@@ -44,15 +48,15 @@ def show_map(runs: list[Run]) -> None:
         chart, key=f"map {by} {len(runs)}", on_select="rerun", selection_mode="points",
         config={"displayModeBar": False},
     )  # fmt: skip
-    what = "what the network sees in them" if len(runs) == 1 else "what the networks answer to them"
+    what = "the embeddings of the network" if len(runs) == 1 else "the predicted probabilities"
     st.caption(
-        f"{counted(len(points), 'point')}, laid out by {what} (t-SNE). Neighbours are alike; how far apart "
-        "groups lie, and how large they are, means nothing. Hollow: a wrong answer. Click a point to "
-        "hear it."
+        f"{counted(len(points), 'point')}, laid out by {what} (t-SNE). Neighbours are similar. The "
+        "size of groups and the distance between them mean nothing. Hollow: wrong prediction. Click a point "
+        "to hear its clip."
     )
     if any("mer.checkpoint_run" in run.tags for run in runs) and len(runs) == 1:
         st.caption(
-            "Of a cross-validation this is the network of one fold: it learned from most of these clips."
+            "For a cross-validation, this is the network of one fold. It was trained on most of these clips."
         )
     spots = picked["selection"]["points"]
     if spots:
@@ -62,20 +66,23 @@ def show_map(runs: list[Run]) -> None:
 
 with page("Map"):
     st.title("Map")
-    st.write("Where do clips lie in the eyes of a network? Each point is a test clip: click one and hear it.")
+    st.write(
+        "Each point is a test clip. Clips that the network finds similar lie close together. Click one to "
+        "hear it."
+    )
     groups = tested_on(finished_runs())
     if not groups:
-        st.info("No finished run yet. Train a network, and see how it sees.", icon=":material/scatter_plot:")
+        st.info("No finished runs yet. Train a network to see its map.", icon=":material/scatter_plot:")
         st.page_link(page_file("train"), label="Train a network", icon=":material/fitness_center:")
     else:
         runs = pick_runs(groups)
         if runs:
             with guarded():
                 show_map(runs)
-        if len(runs) > 1 and st.toggle("How alike do these networks see the clips?", key="alike"):
+        if len(runs) > 1 and st.toggle("How similar are the embeddings of these networks?", key="alike"):
             with guarded():
                 st.plotly_chart(alignments(runs), key="alignments")
                 st.caption(
-                    "1: the same likenesses among the clips, 0: none in common (linear CKA, Kornblith et "
-                    "al., 2019). With few clips even unrelated networks come out above 0."
+                    "1: identical up to rotation and scale. 0: nothing in common (linear CKA, Kornblith et "
+                    "al., 2019). With few clips even unrelated networks score above 0."
                 )

@@ -1,4 +1,4 @@
-"""Predict: upload, record or take an example; hear it, see it, and read what the networks make of it."""
+"""Predict: upload or record a clip, or take an example, and see what the models predict."""
 
 from urllib.parse import urlsplit
 
@@ -6,8 +6,8 @@ import streamlit as st
 
 from mer.data.clips import AUDIO_SUFFIXES, MER500_CLASSES
 from pages._ui.cached.models import Model, damaged_models, models
-from pages._ui.frame import page, page_file
-from pages._ui.shell.links import chosen, remember
+from pages._ui.frame import page
+from pages._ui.shell.links import chosen, page_file, remember
 from pages._ui.shell.permission import shown
 from pages._ui.shell.style import bilingual, plain
 
@@ -19,13 +19,13 @@ def pick_models() -> list[Model]:
     """One or several models, named in the address."""
     found = {model.key: model for model in models()}
     if not found:
-        st.info("There is no model yet. Train one, and it is offered here.", icon=":material/model_training:")
+        st.info("No models yet. Train a network to use it here.", icon=":material/model_training:")
         st.page_link(page_file("train"), label="Train a network", icon=":material/fitness_center:")
         return []
     chosen("model", list(found), default=list(found)[:1], many=MODELS)
     picked = st.multiselect(
         "Models", list(found), format_func=lambda key: found[key].title, key="model", max_selections=MODELS,
-        help="Several at once are shown below one another.",
+        help="Results of several models are shown one below the other.",
     )  # fmt: skip
     remember("model", picked)
     for problem in damaged_models():
@@ -43,7 +43,10 @@ def uploaded() -> list[tuple[str, bytes]]:
         accept_multiple_files=True, max_upload_size=UPLOAD_MB, key="uploads",
     )  # fmt: skip
     if len(files) > UPLOAD_FILES:
-        st.warning(f"{len(files)} files; the first {UPLOAD_FILES} are taken. More: `python -m mer predict`")
+        st.warning(
+            f"{len(files)} files; only the first {UPLOAD_FILES} are used. For more, run `python -m mer "
+            "predict`."
+        )
     return [(file.name, file.getvalue()) for file in files[:UPLOAD_FILES]]
 
 
@@ -53,10 +56,10 @@ def recorded() -> list[tuple[str, bytes]]:
 
     address = urlsplit(st.context.url or "")
     if address.scheme == "http" and address.hostname not in ("localhost", "127.0.0.1", "::1"):
-        st.warning("Browsers give the microphone only to pages on https or localhost; upload a file instead.")
+        st.warning("Browsers allow the microphone only on https or localhost. Upload a file instead.")
     file = st.audio_input(f"Record up to {RECORD_SECONDS} s", sample_rate=48_000, key="recording")
     st.caption(
-        "Browsers clean recordings up for speech, which hurts music: a file, where you have one, is better."
+        "Browsers filter recordings for speech, which distorts music. If you have a file, upload it instead."
     )
     return [("recording.wav", beginning(file.getvalue(), RECORD_SECONDS))] if file else []
 
@@ -67,7 +70,7 @@ def example() -> list[tuple[str, bytes]]:
 
     chosen("example", MER500_CLASSES)
     label = st.pills(
-        "A clip composed to be", MER500_CLASSES, format_func=bilingual, key="example", required=True
+        "Synthetic clip, generated as", MER500_CLASSES, format_func=bilingual, key="example", required=True
     )
     remember("example", label)
     st.badge("synthetic music", icon=":material/science:", color="gray")
@@ -75,7 +78,7 @@ def example() -> list[tuple[str, bytes]]:
 
 
 def judge(clips: list[tuple[str, bytes]], picked: list[Model]) -> None:
-    """All clips in a table; the chosen one heard, seen and judged by each model."""
+    """Predict all clips with all models; show the chosen clip and offer all results as files."""
     from pages._ui.parts.clip import listen, show_analysis, show_model
     from pages._ui.parts.downloads import offer_predictions
     from pages._ui.parts.explanation import offer_explanation
@@ -102,7 +105,7 @@ def judge(clips: list[tuple[str, bytes]], picked: list[Model]) -> None:
 
 with page("Predict"):
     st.title("Predict")
-    st.write("Give it a sound: see its spectrogram, and which emotion the networks think it induces.")
+    st.write("Give a clip: see its spectrogram and the emotion that the models predict.")
     left, right = st.columns([2, 3], vertical_alignment="top")
     with left:
         chosen("source", list(SOURCES))
@@ -117,4 +120,4 @@ with page("Predict"):
     if picked and clips:
         judge(clips, picked)
     elif picked:
-        st.info("Nothing to hear yet: give a file, record, or take an example above.")
+        st.info("No clip yet. Upload a file, record, or choose an example above.")

@@ -1,4 +1,4 @@
-"""The 2022 study: its six confusion matrices, and what can and cannot be read from them."""
+"""The 2022 study: its six confusion matrices, with intervals and baselines."""
 
 import streamlit as st
 
@@ -11,11 +11,17 @@ from mer.experiments.study2022.published import (
     PublishedResult,
     majority,
 )
+from mer.metrics.score import Score
 from pages._ui.charts.base import forest
 from pages._ui.charts.confusion import matrix, most_confused
-from pages._ui.frame import page, page_file
-from pages._ui.shell.links import chosen, remember
-from pages._ui.shell.style import interval, percent
+from pages._ui.frame import page
+from pages._ui.shell.links import chosen, page_file, remember
+from pages._ui.shell.style import percent
+
+
+def score_of(result: PublishedResult) -> Score:
+    """Its accuracy with Wilson's interval."""
+    return Score(result.accuracy, *result.interval)
 
 
 def show_result(result: PublishedResult, shares: bool) -> None:
@@ -25,14 +31,11 @@ def show_result(result: PublishedResult, shares: bool) -> None:
         key=f"study {result.name} {shares}", config={"displayModeBar": False},
     )  # fmt: skip
     outside = (
-        f" **{result.outside} clips were answered with no emotion at all**, but a class of ImageNet."
+        f" **{result.outside} clips were assigned no emotion**, but an ImageNet class."
         if result.outside
         else ""
     )
-    st.caption(
-        f"{percent(result.accuracy)} ({interval(*result.interval)}), {TEST_CLIPS} clips. "
-        f"{most_confused(result.confusion, CLASSES)}{outside}"
-    )
+    st.caption(f"{score_of(result)}, {TEST_CLIPS} clips. {most_confused(result.confusion, CLASSES)}{outside}")
 
 
 with page("2022 study"):
@@ -41,19 +44,19 @@ with page("2022 study"):
     clear = sum(result.interval[0] > majority() for result in RESULTS)
     st.write(
         f"Six networks, each trained for five epochs on MER500 and tested on the same {TEST_CLIPS} clips. "
-        f"Always naming the largest class would score {percent(majority())}: {beaten} of the six score more "
-        f"than that, and {clear} by more than chance explains."
+        f"Always predicting the largest class would score {percent(majority())}. {beaten} of the six "
+        f"networks score more than that; for {clear} the whole interval lies above it."
     )
     accuracies = forest(
-        [result.name for result in RESULTS], [(result.accuracy, *result.interval) for result in RESULTS],
+        [result.name for result in RESULTS], [score_of(result) for result in RESULTS],
         chance=1 / len(CLASSES), majority=majority(), title="Accuracy with 95% interval", highest=0.6,
     )  # fmt: skip
     st.plotly_chart(accuracies, key="accuracies")
     st.caption(
-        "Intervals are Wilson's, and take clips as independent; since songs were not kept apart, the true "
-        "ones are wider, and the scores flattered."
+        "These are Wilson intervals, which assume that clips are independent. The study did not keep songs "
+        "apart, so the true intervals may be wider and the scores may be inflated."
     )
-    st.subheader("What each network took for what")
+    st.subheader("Confusion matrices")
     chosen("show", ["counts", "row %"])
     shares = st.segmented_control("Show", ["counts", "row %"], key="show", required=True) == "row %"
     remember("show", "row %" if shares else "counts")
@@ -62,16 +65,18 @@ with page("2022 study"):
             columns = st.columns(2)
         with columns[number % 2]:
             show_result(result, shares)
-    st.subheader("What the head of 1000 classes did")
+    st.subheader("The effect of 1000 outputs")
     st.write(
-        "The networks kept the output layer that names a thousand things on photographs. Its first five "
-        "outputs were trained to mean the emotions, the other 995 to mean nothing; yet at the test some "
-        "clips were answered with one of these, in the columns past the fifth: always wrongly. In this "
-        "project the output layer is replaced by one with as many outputs as there are emotions."
+        "The networks kept the ImageNet output layer with 1000 classes. The first five outputs were trained "
+        "as the emotions. In the test some clips were assigned one of the other 995, which is always wrong; "
+        "they are in the columns after the fifth. This project replaces the output layer by one with an "
+        "output per emotion."
     )
-    st.subheader("What was described, and what was run")
+    st.subheader("What the report says and what the code does")
     st.page_link(
-        page_file("ladder"), label="What each of these is worth, on your data", icon=":material/stairs:"
+        page_file("ladder"),
+        label="Measure what each difference is worth on your data",
+        icon=":material/stairs:",
     )
     rows = [{"": topic, "the report": said, "the released code": did} for topic, said, did in DEVIATIONS]
     st.table(rows)

@@ -1,4 +1,4 @@
-"""Train: choose data, networks and settings, see what it will take, and launch."""
+"""Train: choose data set, networks and settings, see the time needed, and launch."""
 
 from collections.abc import Sequence
 
@@ -9,18 +9,18 @@ from mer.config.sections import Config
 from mer.utils.progress import duration
 from pages._ui.cached.datasets import pick_data
 from pages._ui.frame import page
-from pages._ui.parts.launch import launch_and_watch, show_checks, spec_of, time_needed
+from pages._ui.parts.launch import launch_and_watch, offer_checks, spec_of, time_needed
 from pages._ui.parts.settings import ask_settings
 from pages._ui.shell.links import chosen, remember
 from pages._ui.shell.permission import button, confined, refusal, shown
 from pages._ui.shell.style import plain
 
 WORDS = {
-    "default": "What works best on real music: the end of a frozen network, a minute or two.",
-    "full": "Trains the whole network: minutes to hours.",
-    "quick": "The network's own pooling and a new output: a plain first look.",
+    "default": "Best on real music: a frozen network without its last stage. A minute or two.",
+    "full": "Trains the whole network. Minutes to hours.",
+    "quick": "The network's own pooling and a new output layer. For a first look.",
     "paper": "The study of 2022: binary cross-entropy, Adam, batch 64, 5 epochs, 80-20.",
-    "as-released": "What the released code of that study did instead: see the page Ladder.",
+    "as-released": "What the released code of that study does. See Ladder.",
 }
 
 
@@ -30,22 +30,22 @@ def pick_backbones() -> Sequence[str]:
 
     here = {name: entry.source.available() for name, entry in ZOO.items()}
     labels = {
-        name: f"{name} · {entry.source.parameters / 1e6:.1f} M{'' if here[name] else ' · weights to fetch'}"
+        name: f"{name} · {entry.source.parameters / 1e6:.1f} M{'' if here[name] else ' · download'}"
         for name, entry in ZOO.items()
     }
     chosen("backbone", list(ZOO), default=["efficientnet_lite0"], many=len(ZOO))
     names = st.pills(
         "Networks (parameters)", list(ZOO), format_func=labels.get, selection_mode="multi", key="backbone",
-        help="Several make several runs, one after another.",
+        help="Each network makes a run of its own; the runs work one after another.",
     )  # fmt: skip
     remember("backbone", names)
     missing = [name for name in names if not here[name]]
     if missing:
         st.warning(
-            f"The ImageNet weights of {', '.join(missing)} are not on this machine: the run will download "
-            "them, and fails where there is no network. Then: "
-            f"`python -m mer zoo fetch {missing[0]} --out DIR` where there is one, or set *weights* to "
-            "`none` under Settings, Training (a random start).",
+            f"The ImageNet weights of {', '.join(missing)} are not on this machine. The run downloads them. "
+            "Without internet access it fails: run "
+            f"`python -m mer zoo fetch {missing[0]} --out DIR` on a machine that has access, or set "
+            "*weights* to `none` under Settings, Training (random weights).",
             icon=":material/cloud_download:",
         )
     return names
@@ -59,7 +59,10 @@ def pick_config() -> tuple[str, Config]:
     )
     remember("preset", name)
     with st.expander("Settings", icon=":material/tune:"):
-        st.caption("Each has its meaning behind the question mark. What is not changed is as in the preset.")
+        st.caption(
+            "The question mark explains each setting. Settings that you do not change keep the preset's "
+            "value."
+        )
         changes = ask_settings(preset(name), name)
         if changes.get("weights", "none") not in ("none", "imagenet"):
             changes["weights"] = confined(changes["weights"])
@@ -69,7 +72,7 @@ def pick_config() -> tuple[str, Config]:
 
 
 def main() -> None:
-    """The form, what it would take, and the button."""
+    """The form, the time needed, and the button."""
     entry = pick_data()
     if entry is None:
         return
@@ -88,15 +91,15 @@ def main() -> None:
         with right:
             if button("Launch", type="primary", icon=":material/rocket_launch:", width="stretch"):
                 launch_and_watch(specs)
-        st.caption("The same as:")
+        st.caption("The same as this command:")
         st.code("\n".join(shown(spec.command) for spec in specs), language="bash", wrap_lines=True)
     if not refusal():
-        show_checks(entry, [spec.config for spec in specs], preset_name)
+        offer_checks(entry, [spec.config for spec in specs], preset_name)
 
 
 with page("Train"):
     st.title("Train")
-    st.write("A run is a process of its own: it goes on when this page is closed.")
+    st.write("A run is a separate process. It continues when you close this page.")
     if why := refusal():
         st.info(why, icon=":material/lock:")
     main()

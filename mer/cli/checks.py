@@ -40,7 +40,7 @@ def controls(arguments: Namespace) -> int:
         found.append(control_of(control, outcome.run_id, outcome.metrics, rows))
     broken = any(control.above for control in found)
     rows = [
-        (CONTROLS[control.control], name, _cell(score), f"{control.guess:.0%}",
+        (CONTROLS[control.control], name, str(score), f"{control.guess:.0%}",
          "above guessing" if name in control.above else "", control.run_id[:8])
         for control in found
         for name, score in control.scores.items()
@@ -68,22 +68,9 @@ def check_leak(arguments: Namespace) -> None:
     svm = [read_baseline(RunStore.open(), outcome.run_id) for outcome in (kept, parted)]
     if all(svm):
         found["SVM"] = leak_of(*svm)
-    rows = [
-        (name, *(_cell(score) for score in (leak.kept, leak.parted)), _points(leak.difference))
-        for name, leak in found.items()
-    ]
+    rows = [(name, str(leak.kept), str(leak.parted), leak.difference.points) for name, leak in found.items()]
     data = {"kept": kept.run_id, "parted": parted.run_id}
     data |= {"leaks": {name: leak.to_dict() for name, leak in found.items()}}
     header = ("by clip (95% interval)", "songs kept apart", "songs on both sides", "difference")
     runs = f"runs {kept.run_id[:8]} and {parted.run_id[:8]}"
     emit(data, as_json=arguments.json, text=f"{table(rows, header)}\n{found['network'].meaning} ({runs})")
-
-
-def _points(difference: tuple[float, float, float]) -> str:
-    value, low, high = (100 * part for part in difference)
-    return f"{value:+.0f} points ({low:+.0f} to {high:+.0f})"
-
-
-def _cell(score: tuple[float, float, float]) -> str:
-    value, low, high = score
-    return f"{value:.0%} ({100 * low:.0f} to {100 * high:.0f})"

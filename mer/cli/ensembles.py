@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from mer.cli.output import emit, table
+from mer.metrics.score import Score
 from mer.utils.files import new_folder
 
 if TYPE_CHECKING:
@@ -30,8 +31,10 @@ def ensemble(arguments: Namespace) -> None:
 def _text(joined: "Joined", checkpoint: str) -> str:
     """Scores by song of members and ensemble, the members' agreement, and where the checkpoint is."""
     parts = zip(joined.members, joined.weights, strict=True)
-    rows = [(run.id[:8], run.name, f"{weight:.0%}", _by_song(run.metrics)) for run, weight in parts]
-    rows.append((joined.run_id[:8], "the ensemble", "", _by_song(joined.metrics)))
+    rows = [
+        (run.id[:8], run.name, f"{weight:.0%}", str(Score.from_metrics(run.metrics))) for run, weight in parts
+    ]
+    rows.append((joined.run_id[:8], "the ensemble", "", Score.from_metrics(joined.metrics)))
     short = [run.id[:8] for run in joined.members]
     alike = [
         (name, *(f"{share:.0%} ({kappa:.2f})" for share, kappa in zip(shares, kappas, strict=True)))
@@ -44,8 +47,3 @@ def _text(joined: "Joined", checkpoint: str) -> str:
             f"run {joined.run_id[:8]}, checkpoint: {checkpoint}",
         ]
     )
-
-
-def _by_song(metrics: dict[str, float]) -> str:
-    score, low, high = (metrics[f"test_song_accuracy{end}"] for end in ("", "_low", "_high"))
-    return f"{score:.0%} ({100 * low:.0f} to {100 * high:.0f})"

@@ -5,8 +5,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from mer.cli.output import Bars, emit, percent, table
+from mer.cli.output import Bars, emit, table
 from mer.cli.specs import command_for, given_settings, make_spec
+from mer.metrics.score import Score
 from mer.utils.errors import MerError
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _published() -> list[dict[str, Any]]:
 
 def _text(steps: list["Step"], failed: list[dict[str, str]]) -> str:
     rows = [_row(step) for step in steps]
-    parts = [table(rows, ("rung", "by song (95%)", "change, points (95%)", "p", "no class", "time", "run"))]
+    parts = [table(rows, ("rung", "by song (95%)", "change (95%)", "p", "no class", "time", "run"))]
     scores = next((step.scores for step in reversed(steps) if step.scores and not step.aside), None)
     if scores:
         parts.append(
@@ -145,7 +146,7 @@ def _row(step: "Step") -> tuple[str, ...]:
         return (step.title, run.status, "", "", "", time, run.id[:8])
     change, chance = step.note, ""
     if found:
-        change = f"{100 * found.difference:+.0f} ({100 * found.low:+.0f} to {100 * found.high:+.0f})"
+        change = found.gain.points
         chance = f"{found.p_value:.2g}"
     outside = f"{step.scores['outside']:.0%}" if "outside" in step.scores else ""
-    return (step.title, percent(step.scores, "song_accuracy"), change, chance, outside, time, run.id[:8])
+    return (step.title, str(Score.from_scores(step.scores)), change, chance, outside, time, run.id[:8])

@@ -5,7 +5,8 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mer.cli.output import Bars, emit, percent, table
+from mer.cli.output import Bars, emit, table
+from mer.metrics.score import Score
 from mer.runs.run import Run
 from mer.utils.errors import AudioError
 
@@ -34,10 +35,10 @@ def _scores_text(scores: dict) -> str:
     from mer.metrics.scores import columns
 
     rows = [
-        ("by song", percent(scores, "song_accuracy")),
-        ("by clip", percent(scores, "accuracy")),
-        ("by window", percent(scores, "window_accuracy")),
-        ("macro-F1", percent(scores, "macro_f1")),
+        ("by song", str(Score.from_scores(scores, "song_accuracy"))),
+        ("by clip", str(Score.from_scores(scores, "accuracy"))),
+        ("by window", str(Score.from_scores(scores, "window_accuracy"))),
+        ("macro-F1", str(Score.from_scores(scores, "macro_f1"))),
         ("Cohen's kappa", f"{scores['kappa']:.2f}"),
         ("calibration error", f"{scores['calibration']['error']:.0%}"),
         ("majority class", f"{scores['majority']:.0%}"),
@@ -160,11 +161,11 @@ def convert(arguments: Namespace) -> None:
 def _all_folds(run: Run) -> str:
     """The score of all folds together; the exported checkpoint is one of them."""
     m = run.metrics
-    score, low, high = (100 * m[f"test_song_accuracy{end}"] for end in ("", "_low", "_high"))
+    score = Score.from_metrics(m)
     folds = run.spec["config"]["split"]["folds"]
     return (
         f"It is one of the {folds} networks of a cross-validation, the one with the "
-        f"lowest validation loss. Each was tested on its own fold; together they name {score:.0f}% of "
-        f"{m['n_songs']:.0f} songs correctly (95% interval {low:.0f}% to {high:.0f}%). This is the better "
+        f"lowest validation loss. Each was tested on its own fold; together they name {score.value:.0%} of "
+        f"{m['n_songs']:.0f} songs correctly (95% interval {score.interval}). This is the better "
         "estimate, since the scores above are of one fold alone."
     )

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from mer.utils.progress import ProgressMeter
 from mer.utils.text import visible
 
-__all__ = ["Bars", "emit", "error_line", "percent", "table"]
+__all__ = ["Bars", "emit", "error_line", "table"]
 
 BETWEEN_LINES = 0.5  # s, where standard error is no terminal
 
@@ -37,12 +37,6 @@ def table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> str:
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
     return "\n".join(lines)
-
-
-def percent(scores: dict[str, Any], name: str) -> str:
-    """A score with its interval, in whole percent: "46% (36 to 56)"."""
-    low, high = scores["intervals"][name]
-    return f"{scores[name]:.0%} ({100 * low:.0f} to {100 * high:.0f})"
 
 
 class Bars:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from mer.cli.cluster import asked_needs, sweep_on_cluster, train_on_cluster
 from mer.cli.output import Bars, emit, table
 from mer.cli.specs import asked_config, make_spec
+from mer.metrics.score import Score
 from mer.utils.errors import ConfigError, MerError
 
 if TYPE_CHECKING:
@@ -143,12 +144,7 @@ def _sweep_text(done: list[dict], failed: list[dict]) -> str:
     rows = []
     for run in sorted(done, key=lambda run: -run["metrics"].get("test_song_accuracy", -1)):
         m = run["metrics"]
-        score = (
-            f"{m['test_song_accuracy']:.0%} ({100 * m['test_song_accuracy_low']:.0f} "
-            f"to {100 * m['test_song_accuracy_high']:.0f})"
-            if m
-            else run["status"]
-        )
+        score = str(Score.from_metrics(m)) if m else run["status"]
         rows.append((run["backbone"], run["batch_size"], score, run["run_id"][:8]))
     rows += [(run["backbone"], run["batch_size"], run["error"], "") for run in failed]
     return table(rows, ("network", "batch", "test accuracy by song (95%)", "run"))

@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from mer.metrics.score import Score
 from mer.metrics.scores import bootstrap_interval, wilson_interval
 from mer.runs.run import Run
 
 __all__ = ["Leak", "leak_of", "pairs"]
 
 Rows = list[dict[str, Any]]
-Score = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Scores by clip, (score, low, high), of two runs; only the first keeps songs apart, all else is equal.
+    """Two runs that differ only in that the first keeps songs apart, scored by clip.
 
     By clip, since a song of which only some clips are tested has no score of its own. `difference` is how
     much higher the second scores. `same` is true where both gave the same answers to the same clips, which
@@ -33,15 +33,14 @@ class Leak:
     @property
     def meaning(self) -> str:
         """The meaning of the difference, in a sentence."""
-        _, low, high = self.difference
         if self.same:
             return (
                 "Both runs are the same, so this shows nothing: the data set brings its own split, "
                 "or has one clip of each song."
             )
-        if low > 0:
+        if self.difference.low > 0:
             return "Songs on both sides raise the score: learning from a clip helps with others of its song."
-        if high < 0:
+        if self.difference.high < 0:
             return "Songs on both sides lower the score, which is unexpected: check the splits."
         return "So few songs show no leak, which does not prove that there is none."
 
@@ -91,7 +90,7 @@ def leak_of(kept: Rows, parted: Rows) -> Leak:
     return Leak(
         _score(right[~second], songs[: len(kept)]),
         _score(right[second], songs[len(kept) :]),
-        (difference(everything), *_spread(difference, right, songs)),
+        Score(difference(everything), *_spread(difference, right, songs)),
         _answers(kept) == _answers(parted),
     )
 
@@ -101,7 +100,7 @@ def _answers(rows: Rows) -> list[tuple[Any, ...]]:
 
 
 def _score(right: np.ndarray, songs: list[str]) -> Score:
-    return float(right.mean()), *bootstrap_interval(lambda chosen: float(right[chosen].mean()), songs)
+    return Score(float(right.mean()), *bootstrap_interval(lambda chosen: float(right[chosen].mean()), songs))
 
 
 def _spread(

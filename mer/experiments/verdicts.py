@@ -6,19 +6,19 @@ from typing import Any
 import numpy as np
 
 from mer.data.cache.controls import CONTROLS
+from mer.metrics.score import Score
 from mer.metrics.scores import majority_accuracy, pool_by
 
 __all__ = ["Control", "control_of", "guess_of"]
 
 Rows = list[dict[str, Any]]
-Score = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
     """Scores by song of a control run, and the most that guessing can reach on its test songs.
 
-    `scores` has (score, low, high) of the network and, if it was tested, of the SVM. One correct score in
+    `scores` has those of the network and, if it was tested, of the SVM. One correct score in
     forty lies above guessing by chance, since a 95% interval leaves 2.5% on each side.
     """
 
@@ -30,7 +30,7 @@ class Control:
     @property
     def above(self) -> tuple[str, ...]:
         """The names of scores whose whole interval lies above guessing."""
-        return tuple(name for name, (_, low, _) in self.scores.items() if low > self.guess)
+        return tuple(name for name, score in self.scores.items() if score.low > self.guess)
 
     @property
     def verdict(self) -> str:
@@ -52,11 +52,7 @@ class Control:
 def control_of(control: str, run_id: str, metrics: dict[str, float], rows: Rows) -> Control:
     """The result of a control run, from its metrics and its predictions."""
     keys = {"network": "test_song_accuracy", "SVM": "svm_song_accuracy"}
-    scores = {
-        name: (metrics[key], metrics[f"{key}_low"], metrics[f"{key}_high"])
-        for name, key in keys.items()
-        if key in metrics
-    }
+    scores = {name: Score.from_metrics(metrics, key) for name, key in keys.items() if key in metrics}
     return Control(control, run_id, scores, guess_of(rows))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mer.metrics.score import Score
 from mer.metrics.scores import (
     OUTSIDE,
     bootstrap_interval,
@@ -58,6 +59,11 @@ class Comparison:
     p_value: float
     per_class: dict[str, tuple[float, float]]
     clips: tuple[Row, ...]
+
+    @property
+    def gain(self) -> Score:
+        """The difference with its interval."""
+        return Score(self.difference, self.low, self.high)
 
     @property
     def distinguishable(self) -> bool:
@@ -164,9 +170,9 @@ def verdict(comparison: Comparison, first_name: str, second_name: str) -> str:
     return f"The two cannot be told apart on {songs}: {counts}; so small a gap happens by chance ({chance})."
 
 
-def overlapping(first: tuple[float, float, float], second: tuple[float, float, float]) -> bool:
-    """True if each of two scores (score, low, high) lies within the other's interval.
+def overlapping(first: Score, second: Score) -> bool:
+    """True if each of two scores lies within the other's interval.
 
     A rule of thumb for a leaderboard, where `compare` does not apply; it is no test.
     """
-    return second[1] <= first[0] <= second[2] and first[1] <= second[0] <= first[2]
+    return second.low <= first.value <= second.high and first.low <= second.value <= first.high

@@ -1,29 +1,27 @@
 """The frame around every page: navigation, the state of the machine, and errors in plain words.
 
-A page opens with `with page("Live"):` and depends on nothing else: visited before the front door, Streamlit
-runs the page without streamlit_app.py, and then the page itself puts up the navigation.
+A page starts with `with page("Live"):` and depends on nothing else. Streamlit may run a page without
+streamlit_app.py; then the page itself sets up the navigation.
 
-Imports little, so that a first visitor sees a heading within a tenth of a second of the server's time: later
-than that, Streamlit shows a placeholder first and keeps it for half a second.
+It imports little, so that the first heading appears within 0.1 s. After that, Streamlit shows a placeholder
+and keeps it for half a second.
 """
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import streamlit as st
 
-from mer.utils.errors import MerError
 from mer.utils.machine import wait_asleep
-from pages._ui.shell.permission import identity, shown
+from pages._ui.shell.errors import guarded
+from pages._ui.shell.links import page_file
+from pages._ui.shell.permission import identity
 from pages._ui.shell.style import STATUS, counted, plain
 
-__all__ = ["PAGES", "guarded", "navigation", "page", "page_file"]
+__all__ = ["PAGES", "navigation", "page"]
 
 wait_asleep()
 
-FOLDER = Path(__file__).parents[1]
 # Group, then title, file and icon of each page.
 PAGES = {
     "Listen": (("Home", "home", ":material/home:"), ("Predict", "predict", ":material/graphic_eq:")),
@@ -40,11 +38,6 @@ PAGES = {
         ("Ladder", "ladder", ":material/stairs:"),
     ),
 }
-
-
-def page_file(name: str) -> str:
-    """Path of a page by its file's name, as links want it."""
-    return str(FOLDER / f"{name}.py")
 
 
 def navigation() -> st.Page:
@@ -68,8 +61,8 @@ def page(title: str) -> Iterator[None]:
     if not state.pop("framed", False):
         navigation()
         state.pop("framed")
-        if not state.get("sent to the front door"):  # from there on widgets keep what is put into them
-            state["sent to the front door"] = True
+        if not state.get("sent to the entry point"):  # from there on widgets keep what is put into them
+            state["sent to the entry point"] = True
             st.rerun()
     st.set_page_config(page_title=f"{title} · mer", page_icon="🎵", layout="wide")
     with guarded():
@@ -79,30 +72,10 @@ def page(title: str) -> Iterator[None]:
         _machine()
 
 
-@contextmanager
-def guarded(said: set[str] | None = None) -> Iterator[None]:
-    """Say what went wrong and what to do; the technical part goes to the log, and opens on demand.
-
-    Parts of a page that may come upon the same trouble share `said`: it is told once.
-    """
-    try:
-        yield
-    except MerError as error:
-        if said is None or str(error) not in said:
-            st.error(plain(shown(str(error))), icon=":material/error:")
-        if said is not None:
-            said.add(str(error))
-    except Exception as error:  # a page must not end in a traceback
-        logging.getLogger("mer.pages").exception("a page failed")
-        st.error("Something went wrong here. Reload the page; if it stays, the server's log says more.")
-        with st.expander("For the technically minded"):
-            st.code(shown(f"{type(error).__name__}: {error}"), language=None)
-
-
 def _machine() -> None:
     """One line of state: where it computes, how many at once, and what is active."""
     from mer.utils.machine import gpus, processors, slots
-    from pages._ui.cached.models import active_runs
+    from pages._ui.cached.runs import active_runs
 
     device = f"{gpus()} GPU" if gpus() else f"CPU, {counted(len(processors()), 'core')}"
     st.caption(f"{device} · {counted(slots(), 'run')} at a time")

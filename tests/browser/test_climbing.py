@@ -19,7 +19,7 @@ def test_a_ladder_is_launched_watched_and_read(server, page):
     settle(page)
     page.get_by_role("button", name="Launch the ladder").click()
     count = len(rungs())
-    page.get_by_text(re.compile(rf"\d+ of {count} rungs are done")).wait_for()
+    page.get_by_text(re.compile(rf"\d+ of {count} rungs finished")).wait_for()
     page.wait_for_url("**/ladder?*ladder=*")
     deadline = time.monotonic() + 60 * MINUTES
     while page.get_by_role("button", name="Stop the ladder").count():

@@ -91,10 +91,10 @@ def test_what_a_network_heard_and_the_rest_can_be_played(server, page, melody):
     settle(page)
     shows(page, 1, "audio")
     page.get_by_text("Explain", exact=True).click()
-    page.get_by_text("The rest").wait_for()
+    page.get_by_text("Everything else").wait_for()
     settle(page)
     shows(page, 3, "audio")
-    assert "What speaks for" in text_of(page)
+    assert "Evidence for" in text_of(page)
     assert "area under the curve" in text_of(page)
     for number in (1, 2):
         heard = (
@@ -127,7 +127,7 @@ def test_a_click_on_a_confusion_cell_lists_its_clips(server, page):
     y = box["y"] + (i + 0.5) * box["height"] / 5
     page.mouse.move(x, y)
     page.mouse.click(x, y)
-    page.get_by_text(re.compile(rf"{count:.0f} clips? of {true} taken for {said}")).wait_for()
+    page.get_by_text(re.compile(rf"{count:.0f} clips? of {true} predicted as {said}")).wait_for()
     settle(page)
     shows(page, min(count, 5), "audio")
     assert f"true={true}" in page.url

@@ -47,7 +47,7 @@ def test_two_runs_are_joined_with_the_mouse(server, page):
     page.goto(f"{server.url}/compare")
     settle(page)
     page.get_by_role("button", name="Make an ensemble of these").click()
-    page.get_by_text(re.compile(r"place \d of 3 above")).wait_for()
+    page.get_by_text(re.compile(r"rank \d of 3 above")).wait_for()
     settle(page)
     (joined,) = [run for run in server.mer("runs", "list")["runs"] if run["run_id"] not in alone]
     assert joined["status"] == "finished"

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from mer.experiments.leaks import Leak, leak_of, pairs
 from mer.experiments.prepared import Spec
+from mer.metrics.score import Score
 from mer.runs.run import Run
 from tests.run_helpers import tiny_config
 
@@ -73,7 +74,7 @@ def test_a_run_has_no_leak_against_itself(right):
 )
 def test_what_an_interval_means_depends_on_where_zero_lies(low, high, meaning):
     score = (0.5, 0.4, 0.6)
-    assert meaning in Leak(score, score, ((low + high) / 2, low, high)).meaning
+    assert meaning in Leak(score, score, Score((low + high) / 2, low, high)).meaning
 
 
 def finished(name, *, started=0.0, **changes):

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mer.metrics.comparison import compare, overlapping, verdict
+from mer.metrics.score import Score
 from mer.metrics.scores import evaluate, wilson_interval
 from mer.utils.errors import RunError
 
@@ -223,4 +224,5 @@ def test_a_tiny_p_value_is_not_spelled_out():
     ],
 )
 def test_scores_overlap_where_each_lies_within_the_others_interval(first, second, overlap):
+    first, second = Score(*first), Score(*second)
     assert overlapping(first, second) is overlapping(second, first) is overlap

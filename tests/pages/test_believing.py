@@ -70,7 +70,7 @@ def test_the_checks_stand_beside_ordinary_runs_on_the_same_data(control, recorde
     recorded(RIGHT)
     app = opened("compare", on="made up")
     assert "1 control run, and none scores above guessing" in app.success[0].value
-    assert "No finished leak check on these data yet" in words(app)
+    assert "No finished leak check on this data set yet" in words(app)
 
 
 def test_control_runs_are_not_what_compare_shows_first(lab, control):
@@ -83,7 +83,7 @@ def test_control_runs_are_not_what_compare_shows_first(lab, control):
 
 def test_without_checks_a_link_leads_to_where_they_are_launched(lab):
     app = opened("compare")
-    assert "No finished leak check and no control run on these data yet" in words(app)
+    assert "No finished leak check and no control run on this data set yet" in words(app)
     assert links(app) == ["train"]
 
 

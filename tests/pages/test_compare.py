@@ -6,7 +6,7 @@ import io
 import pytest
 
 from mer.runs.results import test_key as key_of
-from pages._ui.cached import results as evaluated
+from pages._ui.cached import results
 from pages._ui.cached.results import SVM_TITLE
 from pages._ui.parts.leaderboard import differences, leaderboard
 from tests.page_helpers import errors, links, opened, said
@@ -63,7 +63,7 @@ def test_runs_without_curves_of_their_own_leave_no_empty_chart(recorded):
     app = opened("compare", on="made up, test made up, 2 folds, seed 0")
     assert errors(app) == []
     assert not app.get("vega_lite_chart")
-    assert "those of the folds of a cross-validation: Live" in said(app)
+    assert "For the folds of a cross-validation, see Live" in said(app)
 
 
 def test_guessing_stands_below_the_runs(lab):
@@ -113,7 +113,7 @@ def test_the_better_of_two_is_named_in_a_sentence(lab, pair):
     app = opened("compare", on="made up", a=pair[0][:8], b=pair[1][:8])
     assert f"better · {pair[1][:8]}".replace("·", "·") in said(app)
     assert "is better on these 12 songs" in said(app)
-    assert "McNemar's exact test over songs" in said(app)
+    assert "McNemar's exact test counts songs" in said(app)
 
 
 def test_two_that_are_alike_cannot_be_told_apart(lab):
@@ -133,7 +133,7 @@ def test_the_clips_that_one_alone_gets_right_are_listed(lab, pair):
     assert set(clips["outcome"]) == {"only second"}
     assert sorted(clips["clip"]) == sorted(clip for clip, *_, true, taken in WRONG if true != taken)
     app = opened("compare", on="made up", a=pair[0][:8], b=pair[1][:8], outcome="both wrong")
-    assert any("There is no such clip" in info.value for info in app.info)
+    assert any("There are no such clips" in info.value for info in app.info)
     assert len(app.dataframe) == 1
 
 
@@ -151,7 +151,7 @@ def test_a_bar_of_the_table_is_a_drawing_within_its_frame(lab):
     from urllib.parse import unquote
     from xml.etree import ElementTree
 
-    group = evaluated.Tested("these", (lab.runs.get(lab.first),))
+    group = results.Tested("these", (lab.runs.get(lab.first),))
     drawn = leaderboard(group)[0]["95% interval"]
     picture = ElementTree.fromstring(unquote(drawn.removeprefix("data:image/svg+xml;utf8,")))
     assert all(0 <= float(part.get("x") or part.get("cx")) <= 100 for part in picture)

@@ -31,14 +31,14 @@ def test_a_cell_lists_exactly_its_clips(lab, true, taken_for):
     assert len(app.get("audio")) == len(rows)
     if not rows:
         assert any(
-            f"There is no test clip of {true} taken for {taken_for}" in info.value for info in app.info
+            f"There is no test clip of {true} predicted as {taken_for}" in info.value for info in app.info
         )
 
 
 def test_the_surest_clips_come_first_five_at_a_time(lab, recorded):
     run_id = recorded([*ROWS, ("Happy/0a.wav", "Happy 0", "Happy", "Happy")])
     app = opened("confusion", run=run_id[:8])
-    assert f"**{len(ROWS)} clips of Sad taken for Happy**" in said(app)
+    assert f"**{len(ROWS)} clips of Sad predicted as Happy**" in said(app)
     assert clips(app) == [row[0] for row in ROWS[:5]]
     app.get("pagination")[0].set_value(2).run()
     assert clips(app) == [row[0] for row in ROWS[5:]]
@@ -48,7 +48,7 @@ def test_the_most_confused_cell_is_shown_first(lab, recorded):
     run_id = recorded([*ROWS, ("Happy/0a.wav", "Happy 0", "Happy", "Happy")])
     app = opened("confusion", run=run_id[:8])
     assert (app.selectbox(key="true").value, app.selectbox(key="said").value) == ("Sad", "Happy")
-    assert "Sad taken for Happy, 8 of 8" in said(app)
+    assert "Sad as Happy, 8 of 8" in said(app)
 
 
 def test_how_sure_shows_whether_percentages_can_be_believed(lab, recorded):
@@ -56,7 +56,7 @@ def test_how_sure_shows_whether_percentages_can_be_believed(lab, recorded):
         [("a.wav", None, "calm", "calm"), *((f"{n}.wav", None, "calm", "tense") for n in range(9))]
     )
     app = opened("confusion", run=run_id[:8], show="how sure")
-    assert "too sure, if anything" in said(app)
+    assert "overconfident" in said(app)
     assert "Accuracy by song" in said(app)
 
 
@@ -67,7 +67,7 @@ def test_a_run_from_before_calibration_says_so(lab, recorded):
     scores = {key: value for key, value in scores.items() if key not in NEWER}
     path.write_text(json.dumps(scores), "utf-8")
     app = opened("confusion", run=run_id[:8], show="how sure")
-    assert "older than this diagram" in said(app)
+    assert "has no calibration data" in said(app)
 
 
 def test_two_networks_can_be_seen_side_by_side(lab):
@@ -80,13 +80,13 @@ def test_each_network_has_the_classes_that_it_knows(lab, recorded):
     other = recorded(MOODS)
     app = opened("confusion", run=[lab.first[:8], other[:8]], of=other[:8], true="calm", said="tense")
     assert app.selectbox(key="true").options == ["calm", "tense"]
-    assert "**1 clip of calm taken for tense**" in said(app)
+    assert "**1 clip of calm predicted as tense**" in said(app)
 
 
 def test_a_class_whose_name_is_markdown_is_shown_as_it_is(lab, recorded):
     other = recorded([("x.wav", None, "**a**", ":red[b]"), ("y.wav", None, ":red[b]", ":red[b]")])
     words = said(opened("confusion", run=other[:8]))
-    assert r"1 clip of \*\*a\*\* taken for \:red\[b\]" in words
+    assert r"1 clip of \*\*a\*\* predicted as \:red\[b\]" in words
     assert "Most confused\\: \\*\\*a" in words
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from mer.runs.run import Run
-from pages._ui.cached import models as data
-from pages._ui.cached.models import history
+from pages._ui.cached import runs as cached_runs
+from pages._ui.cached.runs import history
 from pages._ui.charts import curves
 from pages._ui.charts.curves import POINTS, best_and_last, read_curves
 
@@ -29,7 +29,7 @@ def kept(monkeypatch):
         found.asked.append((metric, changed))
         return found.get(metric, [])
 
-    monkeypatch.setattr(data, "_history", read)
+    monkeypatch.setattr(cached_runs, "_history", read)
     return found
 
 

@@ -100,7 +100,7 @@ def test_a_damaged_zip_is_said(own_home):
     assert known() == []
 
 
-def test_files_are_gathered_class_by_class_and_added_together(own_home, tmp_path, checked):
+def test_files_are_collected_class_by_class_and_added_together(own_home, tmp_path, checked):
     songs = write_songs(tmp_path / "songs", songs=2)
     app = page_at("data").run()
     app.segmented_control(key="upload kind").set_value("Audio files").run()
@@ -119,7 +119,7 @@ def test_files_are_gathered_class_by_class_and_added_together(own_home, tmp_path
     assert figures(app)["Clips"] == "8"
 
 
-def test_what_was_gathered_can_be_forgotten(own_home, tmp_path):
+def test_what_was_collected_can_be_forgotten(own_home, tmp_path):
     songs = write_songs(tmp_path / "songs", songs=2)
     app = page_at("data").run()
     app.segmented_control(key="upload kind").set_value("Audio files").run()
@@ -133,7 +133,7 @@ def test_what_was_gathered_can_be_forgotten(own_home, tmp_path):
     assert known() == []
 
 
-def test_the_demo_corpus_is_composed_by_a_command_once(own_home, monkeypatch, checked, tmp_path):
+def test_the_demo_corpus_is_generated_by_a_command_once(own_home, monkeypatch, checked, tmp_path):
     ran = []
 
     def compose(*words, title):
@@ -184,7 +184,7 @@ def test_a_set_whose_folder_has_gone_is_said_and_can_be_forgotten(corpus):
     corpus.rename(corpus.with_name("elsewhere"))
     app = page_at("data").run()
     (error,) = errors(app)
-    assert f"{corpus} is not there any more" in error
+    assert f"{corpus} no longer exists" in error
     by_label(app.button, "Forget it").click().run()
     assert known() == []
 
@@ -222,7 +222,7 @@ def test_a_clip_that_has_gone_since_is_named(corpus):
     app = page_at("data").run()
     (corpus / "Sad" / "2a.wav").unlink()
     app.selectbox(key="clip").select("Sad/2a.wav").run()
-    assert errors(app) == ["Sad/2a.wav cannot be read any more; see what is left: Check again"]
+    assert errors(app) == ["Sad/2a.wav can no longer be read; press Check again"]
 
 
 def test_what_is_left_out_is_listed_with_the_reason(corpus):

@@ -112,8 +112,8 @@ def test_the_answer_is_explained_first_and_another_emotion_or_window_on_request(
     app = switched_on(uploaded(song(20.0)[0]))
     answer = app.subheader[0].value.split()[0]
     other = "Sad" if answer == "Happy" else "Happy"
-    assert by_label(app.selectbox, "What speaks for").value == answer
-    by_label(app.selectbox, "What speaks for").set_value(other).run()
+    assert by_label(app.selectbox, "Evidence for").value == answer
+    by_label(app.selectbox, "Evidence for").set_value(other).run()
     part = by_label(app.selectbox, "in")
     assert part.options == ["the whole clip", "0 to 10 s", "5 to 15 s", "10 to 20 s"]
     part.set_value(1).run()
@@ -132,7 +132,7 @@ def test_of_a_long_clip_only_windows_are_explained(asked, everywhere, song):
 def test_where_nothing_speaks_for_an_emotion_it_is_said(monkeypatch, song):
     monkeypatch.setattr("mer.inference.predictor.grad_cam", lambda model, inputs, target: 0 * inputs[:, 0])
     app = switched_on(uploaded(song(1.0)[0]))
-    assert any("Nothing here speaks for" in info.value for info in app.info)
+    assert any("There is no evidence for" in info.value for info in app.info)
     assert errors(app) == []
 
 
@@ -152,7 +152,7 @@ def test_a_clip_of_a_cell_is_explained_by_the_network_that_answered(lab, asked, 
     next(toggle for toggle in app.toggle if toggle.label == "Explain").set_value(True).run()
     assert errors(app) == []
     assert asked == [(app.selectbox(key="said").value, None)]
-    assert "Hear it" in said(app)
+    assert "Marked region" in said(app)
 
 
 def test_of_a_cross_validation_each_clip_is_explained_by_the_network_of_its_fold(lab):
@@ -187,4 +187,4 @@ def test_the_curve_stands_beside_that_of_shifted_maps():
     assert list(own.y) == [0.9, 0.2, 0.1]
     assert list(mean.y) == pytest.approx([0.9, 0.6, 0.1])
     assert (low.y[1], high.y[1]) == (0.5, 0.7)
-    assert "belief in Sad" in json.dumps(deletion_curves(CURVES, "Sad").to_dict(), default=str)
+    assert "probability of Sad" in json.dumps(deletion_curves(CURVES, "Sad").to_dict(), default=str)

@@ -41,15 +41,15 @@ def test_runs_and_their_models_are_shown_without_torch(busy):
 def test_an_empty_home_says_what_to_do_first(own_home):
     app = opened("home")
     assert figures(app) == {"Data": "0", "Runs": "0", "Models": "2"}
-    assert "none yet: make one" in said(app)
+    assert "none yet: add one" in said(app)
     assert not own_home.exists()
 
 
 def test_data_runs_and_models_are_counted_and_linked(busy):
     app = opened("home")
     assert figures(app) == {"Data": "1", "Runs": "6", "Models": "5"}
-    assert "1 active, 3 done" in said(app)
-    assert "2 shipped, 3 own" in said(app)
+    assert "1 active, 3 finished" in said(app)
+    assert "2 shipped, 3 trained here" in said(app)
     assert {"data", "live", "predict", "train", "confusion"} <= set(links(app))
 
 
@@ -70,7 +70,7 @@ def test_trying_a_clip_gives_a_verdict_by_the_shipped_model():
     app = page_at("home").run()
     app.button(key="try").click().run()
     assert errors(app) == []
-    assert "Devotional" in said(app), "the first clip was composed to be that"
+    assert "Devotional" in said(app), "the first clip was generated as that"
     assert "synthetic music" in said(app)
     assert len(app.get("audio")) == 1
     assert len(app.get("plotly_chart")) == 2
@@ -89,9 +89,9 @@ def test_each_click_takes_another_clip(monkeypatch):
     for _ in range(6):
         app.button(key="try").click().run()
     assert len(set(heard)) == 6
-    composed = [caption.value for caption in app.caption if "composed by rule" in caption.value]
-    assert len(composed) == 1
-    assert any(name in composed[0] for name in MER500_CLASSES)
+    generated = [caption.value for caption in app.caption if "generated as" in caption.value]
+    assert len(generated) == 1
+    assert any(name in generated[0] for name in MER500_CLASSES)
 
 
 def test_a_missing_model_is_said_with_the_remedy(monkeypatch, tmp_path):

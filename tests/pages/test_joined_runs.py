@@ -66,7 +66,7 @@ def test_what_cannot_be_joined_is_said_in_plain_words(both):
 
 def test_one_run_alone_is_compared_with_none(lab):
     app = compare(lab, join=[lab.first[:8]])
-    assert "Choose two runs or more" in said(app)
+    assert "Choose two or more runs" in said(app)
     assert not [button for button in app.button if button.label.startswith("Make an ensemble")]
 
 
@@ -93,7 +93,7 @@ def test_it_is_explained_on_predict_and_on_confusion(both):
     for app in (opened("predict", model=both.both[:8]), opened("confusion", run=[both.both[:8]])):
         next(toggle for toggle in app.toggle if toggle.label == "Explain").set_value(True).run()
         assert errors(app) == []
-        assert any(part in said(app) for part in ("Hear it", "Nothing here speaks for"))
+        assert any(part in said(app) for part in ("Marked region", "There is no evidence for"))
 
 
 def test_of_joined_cross_validations_a_member_is_to_be_asked_for_an_explanation(cleared):

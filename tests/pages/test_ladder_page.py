@@ -1,4 +1,4 @@
-"""Ladder: asking for one, watching it, and reading what each switch is worth."""
+"""Ladder: launch one, watch it, and read what each change is worth."""
 
 import json
 

@@ -12,7 +12,7 @@ from mer.experiments.prepared import Spec
 from mer.jobs.queue import log_path
 from mer.runs.run import Run
 from mer.utils.errors import RunError
-from pages._ui.cached import models as data
+from pages._ui.cached import runs as cached_runs
 from pages._ui.parts import run_buttons as actions
 from pages._ui.parts import run_row as running
 from pages._ui.parts.run_row import progress_of
@@ -120,7 +120,7 @@ def test_a_run_that_was_interrupted_alone_is_not_polled_for(lab, begun, polled):
 
 
 def test_a_run_that_ends_while_the_page_is_drawn_is_seen_to_have_ended(lab, begun, monkeypatch):
-    ending, read = begun("running", tags={"mer.stop": "1"}), data.all_runs
+    ending, read = begun("running", tags={"mer.stop": "1"}), cached_runs.all_runs
 
     def read_before_it_ends():
         found = read()
@@ -128,7 +128,7 @@ def test_a_run_that_ends_while_the_page_is_drawn_is_seen_to_have_ended(lab, begu
             lab.runs.finish(ending, "stopped", reason="as asked")
         return found
 
-    monkeypatch.setattr(data, "all_runs", read_before_it_ends)
+    monkeypatch.setattr(cached_runs, "all_runs", read_before_it_ends)
     app = opened("live", run=ending[:8])
     assert "stopped]" in said(app)
     assert buttons(app, ending) == ["Resume", "Delete for good"]
@@ -146,7 +146,7 @@ def test_a_run_whose_process_is_gone_says_so_and_can_go_on(lab, begun):
     lost = begun("running", tags={"mer.owner": GONE})
     app = opened("live")
     assert ":orange-badge[:material/warning: interrupted]" in said(app)
-    assert "Its process is gone" in said(app)
+    assert "Its process ended unexpectedly" in said(app)
     assert buttons(app, lost) == ["Resume", "Delete for good"]
 
 
@@ -192,7 +192,7 @@ def test_a_cross_validation_counts_its_folds(monkeypatch):
     parent = run_with(folds=4)
     parts = [run_with("finished", parent=parent.id), run_with(parent=parent.id, progress=0.5), run_with()]
     monkeypatch.setattr(running, "all_runs", lambda: parts)
-    assert progress_of(parent) == (0.375, "1 of 4 folds done")
+    assert progress_of(parent) == (0.375, "1 of 4 folds finished")
 
 
 def test_a_cross_validation_is_shown_with_its_folds(lab, begun):
@@ -200,7 +200,7 @@ def test_a_cross_validation_is_shown_with_its_folds(lab, begun):
     begun("finished", parent=parent, folds=2)
     begun("running", parent=parent, folds=2, metrics={"progress": 0.5})
     app = opened("live", run=parent[:8])
-    assert "1 of 2 folds done" in [progress.text for progress in app.get("progress")]
+    assert "1 of 2 folds finished" in [progress.text for progress in app.get("progress")]
     assert errors(app) == []
 
 

@@ -8,7 +8,7 @@ from tests.page_helpers import errors, links, opened, said
 
 def test_without_runs_the_way_to_train_is_shown(own_home):
     app = opened("map")
-    assert "No finished run yet" in said(app)
+    assert "No finished runs yet" in said(app)
     assert any("train" in link for link in links(app))
 
 
@@ -16,13 +16,13 @@ def test_one_network_shows_its_test_clips_on_a_map(lab):
     app = opened("map", run=lab.elsewhere[:8])
     assert not errors(app)
     assert len(app.get("plotly_chart")) == 1
-    assert "laid out by what the network sees in them" in said(app)
+    assert "laid out by the embeddings of the network" in said(app)
 
 
 def test_two_networks_share_a_map_of_their_answers(lab):
     app = opened("map", run=[lab.first[:8], lab.second[:8]], colour="network")
     assert not errors(app)
-    assert "what the networks answer to them" in said(app)
+    assert "the predicted probabilities" in said(app)
     app.toggle(key="alike").set_value(True).run()
     assert not errors(app)
     assert len(app.get("plotly_chart")) == 2
@@ -43,7 +43,7 @@ def test_a_run_of_too_few_test_clips_has_no_map(lab):
 
 def test_networks_tested_on_different_clips_share_no_map(lab):
     app = opened("map", run=[lab.first[:8], lab.elsewhere[:8]])
-    assert "no map in common" in said(app)
+    assert "cannot share a map" in said(app)
     assert not app.get("plotly_chart")
 
 

@@ -15,13 +15,13 @@ def drawn(shares=False, columns=CLASSES, confusion=CONFUSION):
 
 def test_the_worst_cell_is_the_one_with_the_largest_share_of_its_row():
     assert worst_cell(CONFUSION, CLASSES) == (1, 0)
-    assert most_confused(CONFUSION, CLASSES) == "Most confused: Sad taken for Happy, 2 of 4."
+    assert most_confused(CONFUSION, CLASSES) == "Most confused: Sad as Happy, 2 of 4."
 
 
 @pytest.mark.parametrize("confusion", [[[3, 0], [0, 4]], [[0, 0], [0, 0]]])
 def test_without_a_mistake_there_is_no_worst_cell(confusion):
     assert worst_cell(confusion, CLASSES[:2]) is None
-    assert most_confused(confusion, CLASSES[:2]) == "No clip was taken for another emotion."
+    assert most_confused(confusion, CLASSES[:2]) == "No clip was misclassified."
 
 
 def test_answers_outside_the_classes_are_not_called_confused():
@@ -46,7 +46,7 @@ def test_a_hidden_point_lies_on_each_cell_and_tells_of_it():
     assert len(points.x) == len(points.y) == len(points.customdata) == 9
     for x, y, about in zip(points.x, points.y, points.customdata, strict=True):
         row = CONFUSION[CLASSES.index(y)]
-        assert about == f"{y} taken for {x}: {row[CLASSES.index(x)]} of {sum(row)}"
+        assert about == f"{y} predicted as {x}: {row[CLASSES.index(x)]} of {sum(row)}"
 
 
 def test_shares_are_of_each_row():

@@ -20,7 +20,7 @@ CHANGING = {
 }
 # These run a command: the check of a data set, which changes nothing, and what is behind the door.
 RUN_COMMANDS = {"datasets.py", "changes.py"}
-SAYS = "This dashboard is for looking and predicting"
+SAYS = "This dashboard is read-only"
 STRANGER = {"is_logged_in": False}
 
 
@@ -177,7 +177,7 @@ def test_a_file_of_weights_is_confined_too(lab, checked, monkeypatch, tmp_path):
 
 
 def test_the_queue_has_an_end(lab, monkeypatch):
-    monkeypatch.setattr(changes.jobs, "launch", lambda runs, spec: "run")
+    monkeypatch.setattr(changes.queue, "launch", lambda runs, spec: "run")
     monkeypatch.setattr(st, "session_state", {})
     monkeypatch.setenv("MER_MAX_QUEUE", "1")
     assert changes.launch(RunStore.open(), None) == "run"

@@ -98,7 +98,7 @@ def test_an_uploaded_file_gives_a_verdict(song):
 
 def test_before_a_file_is_given_the_page_says_how():
     app = opened("predict", source="Upload")
-    assert any("Nothing to hear yet" in info.value for info in app.info)
+    assert any("No clip yet" in info.value for info in app.info)
     assert not app.download_button
 
 

@@ -31,7 +31,7 @@ def test_every_matrix_is_of_98_clips_and_says_so():
 
 def test_scores_stand_beside_the_largest_class():
     words = said(opened("study"))
-    assert "Always naming the largest class would score 28%" in words
+    assert "Always predicting the largest class would score 28%" in words
     assert "2 of the six score more than that" in words
 
 

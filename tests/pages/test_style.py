@@ -20,10 +20,9 @@ from pages._ui.shell.style import (
     card_score,
     colours,
     counted,
-    interval,
     percent,
     plain,
-    score,
+    song_score,
 )
 
 FIGURES = {
@@ -65,12 +64,12 @@ def test_an_emotion_is_named_in_hindi_too_and_other_labels_as_they_are():
 
 
 def test_a_score_comes_with_interval_and_size():
-    assert score(FIGURES) == "46% (36 to 56), 100 songs"
+    assert song_score(FIGURES) == "46% (36 to 56), 100 songs"
 
 
 @pytest.mark.parametrize("missing", sorted(FIGURES))
 def test_a_score_of_which_a_part_is_missing_was_not_measured(missing):
-    assert score({key: value for key, value in FIGURES.items() if key != missing}) == "not measured"
+    assert song_score({key: value for key, value in FIGURES.items() if key != missing}) == "not measured"
 
 
 def test_the_score_of_a_card_says_what_to_hold_it_against():
@@ -88,7 +87,6 @@ def test_one_thing_is_not_said_as_many():
 
 def test_shares_are_whole_percent():
     assert (percent(0.456), percent(0), percent(1), percent(None)) == ("46%", "0%", "100%", "–")
-    assert interval(0.361, 0.557) == "36 to 56"
 
 
 @given(st.text(max_size=40))

@@ -9,9 +9,8 @@ from mer.data.check import Report, check
 from mer.data.library import Entry, find, known
 from mer.data.load import load_dataset
 from mer.utils.files import home as mer_home
-from pages._ui.frame import page_file
 from pages._ui.shell.commands import run_mer
-from pages._ui.shell.links import chosen, remember
+from pages._ui.shell.links import chosen, page_file, remember
 from pages._ui.shell.turns import alone
 
 __all__ = ["pick_data", "report", "title"]
@@ -55,10 +54,10 @@ def pick_data() -> Entry | None:
     """One of the data sets that are there."""
     sets = {entry.key: entry for entry in known() if entry.exists}
     if not sets:
-        st.info("There is no data set yet. The demo corpus takes one click.", icon=":material/library_music:")
-        st.page_link(page_file("data"), label="Get data", icon=":material/library_music:")
+        st.info("No data sets yet. The demo corpus takes one click.", icon=":material/library_music:")
+        st.page_link(page_file("data"), label="Add a data set", icon=":material/library_music:")
         return None
     chosen("data", list(sets))
-    key = st.selectbox("Data", list(sets), format_func=lambda key: title(sets[key]), key="data")
+    key = st.selectbox("Data set", list(sets), format_func=lambda key: title(sets[key]), key="data")
     remember("data", key)
     return sets[key]

@@ -1,10 +1,5 @@
-"""Cached looks at runs, checkpoints and clips. Nothing here imports torch until a clip is heard.
+"""Cached checkpoints and predictors. torch is imported only when a predictor is loaded."""
 
-Every cache is bounded and keyed by what its result depends on, the home included; what is cached is
-never changed by those who get it.
-"""
-
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +9,16 @@ import streamlit as st
 
 from mer.models.card import CARD, Card, find_checkpoints, load_card
 from mer.runs.outcomes import kept_folder
-from mer.runs.run import ACTIVE, Run
+from mer.runs.run import Run
 from mer.runs.store import RunStore
 from mer.utils.errors import CheckpointError
-from mer.utils.files import home as mer_home
+from pages._ui.cached.runs import all_runs
 
 if TYPE_CHECKING:
     from mer.inference.predictor import Listener
 
-__all__ = ["Model", "active_runs", "all_runs", "damaged_models", "history", "models", "predictor"]
+__all__ = ["Model", "damaged_models", "models", "predictor"]
 
-REREAD = 10.0  # s between two readings of all steps
 SHIPPED = Path(__file__).parents[3] / "checkpoints"
 
 
@@ -50,54 +44,6 @@ class Model:
     def changed(self) -> int:
         """When it was last written, so that a cache notices new weights."""
         return (self.folder / CARD).stat().st_mtime_ns
-
-
-def all_runs() -> list[Run]:
-    """All runs, newest first; none where there is no store yet."""
-    if not RunStore.exists():
-        return []
-    store = RunStore.open()
-    return _all_runs(str(mer_home()), store.version())
-
-
-@st.cache_data(ttl=2, max_entries=8, show_spinner=False)
-def _all_runs(home: str, version: int) -> list[Run]:
-    return RunStore.open().runs()
-
-
-def active_runs() -> list[Run]:
-    """Runs that are queued, running, stopping or interrupted, newest first."""
-    if not RunStore.exists():
-        return []
-    store = RunStore.open()
-    return _active_runs(str(mer_home()), store.version())
-
-
-@st.cache_data(ttl=1, max_entries=8, show_spinner=False)
-def _active_runs(home: str, version: int) -> list[Run]:
-    """For all who watch: whether a process is still there is looked at once a second."""
-    return RunStore.open().active()
-
-
-def history(run: Run, metric: str) -> list[tuple[int, float]]:
-    """All (step, value) of a metric.
-
-    Read again only when it has a new value; figures of single steps, which always have, every few seconds
-    while the run is active, with the newest value put at the end in between.
-    """
-    if run.status not in ACTIVE:
-        return _history(str(mer_home()), run.id, metric, run.ended)
-    newest = run.metrics.get(metric)
-    if not metric.startswith("step_"):
-        return _history(str(mer_home()), run.id, metric, newest)
-    points = _history(str(mer_home()), run.id, metric, time.monotonic() // REREAD)
-    step = round(run.metrics.get("progress", 0) * (run.steps or 0))
-    return [*points, (step, newest)] if points and step > points[-1][0] else points
-
-
-@st.cache_resource(max_entries=400, show_spinner=False)
-def _history(home: str, run_id: str, metric: str, changed: float | None) -> list[tuple[int, float]]:
-    return RunStore.open().history(run_id, metric)
 
 
 def models() -> list[Model]:
@@ -137,7 +83,7 @@ def predictor(model: Model) -> "Listener":
     return _predictor(str(model.folder), model.changed())
 
 
-@st.cache_resource(max_entries=4, show_spinner="Waking the network; the first time takes a few seconds …")
+@st.cache_resource(max_entries=4, show_spinner="Loading the model; the first time takes a few seconds …")
 def _predictor(folder: str, changed: int) -> "Listener":
     from mer.inference.ensemble import open_predictor
 

@@ -13,7 +13,8 @@ from mer.runs.run import Run
 from mer.runs.store import RunStore
 from mer.utils.errors import DataError, RunError
 from mer.utils.files import home as mer_home
-from pages._ui.cached.models import Model, all_runs
+from pages._ui.cached.models import Model
+from pages._ui.cached.runs import all_runs
 from pages._ui.shell.style import members_of, titled
 
 __all__ = [
@@ -30,7 +31,7 @@ __all__ = [
 ]
 
 
-SVM, SVM_TITLE = "svm", "an SVM on statistics of the sound"
+SVM, SVM_TITLE = "svm", "SVM on audio statistics"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Tested:
     def title(self) -> str:
         """The data and how much of it."""
         run = self.runs[0]
-        name = run.tags.get("mer.data_name", "unknown data") + (" (synthetic)" if run.synthetic else "")
+        name = run.tags.get("mer.data_name", "unknown data set") + (" (synthetic)" if run.synthetic else "")
         name += f" (control: {run.control})" if run.control else ""
         figures = (
             f"{run.metrics.get('n_clips', 0):.0f} test clips of {run.metrics.get('n_songs', 0):.0f} songs"
@@ -132,17 +133,15 @@ def clip_bytes(run: Run, clip: str) -> bytes:
 
 
 def _moved(run: Run, clip: str) -> DataError:
-    return DataError(
-        f"{clip} is no longer in {run.spec['data']}; bring the data back to where the run found it"
-    )
+    return DataError(f"{clip} is no longer in {run.spec['data']}; restore the data set to that place")
 
 
 def tested_by(run: Run, clip: str) -> Model:
     """The network that was tested on a clip: of a cross-validation that of its fold. Raises RunError."""
     if run.members and run.spec["config"]["split"]["folds"]:
         raise RunError(
-            f"run {run.id[:8]} joins cross-validations, where each clip was answered by the networks of its "
-            f"fold; explain it in one of the runs {members_of(run)}"
+            f"run {run.id[:8]} is an ensemble of cross-validations, in which each clip was tested by the "
+            f"networks of its fold; explain it in one of its members {members_of(run)}"
         )
     store = RunStore.open()
     for part in [*store.children(run.id), run]:

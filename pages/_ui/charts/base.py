@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import plotly.graph_objects as go
 from plotly.basedatatypes import BaseTraceType
 
+from mer.metrics.score import Score
 from pages._ui.shell.style import inert
 
 __all__ = ["DOT", "LINE", "figure", "forest"]
@@ -37,7 +38,7 @@ def _inert(trace: BaseTraceType) -> BaseTraceType:
 
 def forest(
     names: Sequence[str],
-    scores: Sequence[tuple[float, float, float]],
+    scores: Sequence[Score],
     *,
     chance: float | None,
     majority: float | None,
@@ -45,7 +46,7 @@ def forest(
     title: str,
     highest: float = 1.0,
 ) -> go.Figure:
-    """Scores (value, low, high) as dots with intervals, the first on top, against reference lines."""
+    """Scores as dots with intervals, the first on top, against reference lines."""
     value, low, high = zip(*scores, strict=True)
     spread = {
         "type": "data",

@@ -1,14 +1,16 @@
-"""Confusion matrices that can be clicked, and the words that go with them."""
+"""Confusion matrices and reliability diagrams, each with a summary in words."""
 
 from collections.abc import Sequence
 from html import unescape
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
-from pages._ui.charts.base import figure
+from pages._ui.charts.base import DOT, LINE, figure
+from pages._ui.shell.style import counted, percent
 
-__all__ = ["cell_of", "matrix", "most_confused", "worst_cell"]
+__all__ = ["cell_of", "in_words", "matrix", "most_confused", "reliability", "worst_cell"]
 
 
 def matrix(
@@ -29,7 +31,7 @@ def matrix(
     shown = part if shares else counts
     words = [[f"{v:.0%}" if shares else f"{v:d}" for v in row] for row in shown]
     about = [
-        f"{true} taken for {said}: {counts[i, j]} of {counts[i].sum()}"
+        f"{true} predicted as {said}: {counts[i, j]} of {counts[i].sum()}"
         for i, true in enumerate(rows)
         for j, said in enumerate(columns)
     ]
@@ -45,7 +47,7 @@ def matrix(
     )  # fmt: skip
     chart = figure([cells, points], title=title, height=height, dragmode=False, clickmode="event+select")
     across, ends = [-0.5, len(columns) - 0.5], [len(rows) - 0.5, -0.5]
-    chart.update_xaxes(title="taken for", type="category", range=across, automargin=True)
+    chart.update_xaxes(title="predicted", type="category", range=across, automargin=True)
     return chart.update_yaxes(title="true", type="category", range=ends, automargin=True)
 
 
@@ -65,9 +67,43 @@ def worst_cell(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> tu
 
 
 def most_confused(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
-    """That cell in words: "Most confused: Devotional taken for Sad, 9 of 24."."""
+    """That cell in words: "Most confused: Devotional as Sad, 9 of 24."."""
     cell = worst_cell(confusion, classes)
     if cell is None:
-        return "No clip was taken for another emotion."
+        return "No clip was misclassified."
     i, j = cell
-    return f"Most confused: {classes[i]} taken for {classes[j]}, {confusion[i][j]} of {sum(confusion[i])}."
+    return f"Most confused: {classes[i]} as {classes[j]}, {confusion[i][j]} of {sum(confusion[i])}."
+
+
+def reliability(calibration: dict[str, Any], *, title: str, height: int = 380) -> go.Figure:
+    """A dot for each range of confidence, as large as it has clips; on the dashed line words are kept."""
+    bins = calibration["bins"]
+    most = max(row["count"] for row in bins)
+    about = [
+        f"{counted(row['count'], 'clip')} of {percent(row['low'])} to {percent(row['high'])} confidence: "
+        f"{percent(row['accuracy'])} right"
+        for row in bins
+    ]
+    dots = go.Scatter(
+        x=[row["confidence"] for row in bins], y=[row["accuracy"] for row in bins], mode="lines+markers",
+        marker={"color": DOT, "size": [8 + 24 * (row["count"] / most) ** 0.5 for row in bins]},
+        line={"color": DOT, "width": 1}, customdata=about, hovertemplate="%{customdata}<extra></extra>",
+    )  # fmt: skip
+    right = go.Scatter(
+        x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dash", "color": LINE}, hoverinfo="skip"
+    )
+    chart = figure([right, dots], title=title, height=height, showlegend=False, dragmode=False)
+    chart.update_xaxes(title="probability of the predicted class", range=[0, 1], dtick=0.2, tickformat=".0%")
+    return chart.update_yaxes(title="accuracy", range=[-0.03, 1.05], tickformat=".0%")
+
+
+def in_words(calibration: dict[str, Any]) -> str:
+    """Whether it is too sure of itself, in a sentence."""
+    bins, error = calibration["bins"], calibration["error"]
+    clips = sum(row["count"] for row in bins)
+    lead = sum(row["count"] * (row["confidence"] - row["accuracy"]) for row in bins) / clips
+    tendency = "overconfident" if lead > 0 else "underconfident"
+    gap = f"Probability and accuracy differ by {100 * error:.0f} percentage points on average"
+    if error < 0.05:
+        return f"{gap}: well calibrated."
+    return f"{gap}: {tendency}."

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 import pyarrow as pa
 import streamlit as st
 
+from mer.metrics.score import Score
 from mer.metrics.scores import wilson_interval
 from mer.runs.run import Run
-from pages._ui.cached.models import history
-from pages._ui.shell.style import RUN_COLOURS, interval, percent, titled
+from pages._ui.cached.runs import history
+from pages._ui.shell.style import RUN_COLOURS, percent, titled
 
 __all__ = ["CURVES", "best_and_last", "has_curves", "read_curves", "show_curves"]
 
@@ -72,7 +73,7 @@ def _share(run: Run, accuracy: float) -> str:
     """With Wilson's interval, which takes clips as independent: the true one is wider."""
     if not run.validation_clips:
         return percent(accuracy)
-    return f"{percent(accuracy)} ({interval(*wilson_interval(accuracy, run.validation_clips))})"
+    return str(Score(accuracy, *wilson_interval(accuracy, run.validation_clips)))
 
 
 def show_curves(runs: Sequence[Run], read: dict[str, dict[str, Points]], by: str, *, key: str) -> None:

@@ -1,4 +1,4 @@
-"""Maps of test clips, and how alike networks see them."""
+"""Maps of test clips, and the similarity of networks' embeddings."""
 
 from collections.abc import Sequence
 from itertools import cycle
@@ -12,8 +12,8 @@ from mer.runs.outcomes import kept_folder
 from mer.runs.run import Run
 from mer.runs.store import RunStore
 from mer.utils.files import home as mer_home
-from pages._ui.cached.models import all_runs
 from pages._ui.cached.results import clip_path, predictions
+from pages._ui.cached.runs import all_runs
 from pages._ui.charts.base import figure
 from pages._ui.shell.style import RUN_COLOURS, colours, titled
 from pages._ui.shell.turns import in_turn
@@ -32,7 +32,7 @@ def features(run: Run) -> np.ndarray:
     return _features(str(mer_home()), run.id)
 
 
-@st.cache_data(max_entries=8, show_spinner="Looking at the clips through the network …")
+@st.cache_data(max_entries=8, show_spinner="Computing embeddings …")
 def _features(home: str, run_id: str) -> np.ndarray:
     from mer.inference.embedding_map import clip_embeddings  # torch, a few seconds
 
@@ -87,7 +87,7 @@ def map_of(spots: np.ndarray, points: Sequence[Point], by: str) -> go.Figure:
         traces += [
             go.Scatter(
                 x=spots[inside, 0], y=spots[inside, 1], customdata=inside, marker=own,
-                text=[f"{row['clip']}: {row['label']}, taken for {row['predicted']}" for row in rows],
+                text=[f"{row['clip']}: {row['label']}, predicted {row['predicted']}" for row in rows],
                 hovertemplate="%{text}<extra></extra>", showlegend=False,
                 unselected={"marker": {"opacity": 0.5}}, **shared,
             ),
@@ -111,6 +111,6 @@ def alignments(runs: Sequence[Run]) -> go.Figure:
         z=shares, x=names, y=names, zmin=0, zmax=1, colorscale="Viridis", xgap=2, ygap=2,
         text=shares, texttemplate="%{text:.2f}", hoverinfo="skip", colorbar={"thickness": 8},
     )  # fmt: skip
-    chart = figure([cells], title="How alike they see the clips (CKA)", height=160 + 60 * len(runs))
+    chart = figure([cells], title="Similarity of embeddings (CKA)", height=160 + 60 * len(runs))
     chart.update_xaxes(type="category", automargin=True)
     return chart.update_yaxes(type="category", automargin=True, autorange="reversed")

@@ -139,8 +139,8 @@ def explained(
         zmin=0,
         zmax=100,
         colorscale=WARMER,
-        colorbar={"title": "% of most", "thickness": 10},
-        hovertemplate="%{x:.2f} s, %{y}: %{z}% of the most<extra></extra>",
+        colorbar={"title": "% of max", "thickness": 10},
+        hovertemplate="%{x:.2f} s, %{y}: %{z}% of the maximum<extra></extra>",
     )
     half = {"start": 50, "end": 50, "size": 1, "coloring": "none"}
     line = {"width": 2, "color": "#56D0FF"}  # neither grey nor warm
@@ -157,20 +157,20 @@ def deletion_curves(checked: "Deletion", emotion: str, *, height: int = 270) -> 
         go.Scatter(x=checked.removed, y=shifted.min(axis=0), **edge),
         go.Scatter(x=checked.removed, y=shifted.max(axis=0), fill="tonexty", fillcolor=f"{DOT}33", **edge),
         go.Scatter(
-            x=checked.removed, y=shifted.mean(axis=0), name="map shifted by chance", mode="lines",
-            line={"color": DOT, "dash": "dash"}, hovertemplate="%{x:.0%} taken away: %{y:.0%}<extra></extra>",
+            x=checked.removed, y=shifted.mean(axis=0), name="map shifted at random", mode="lines",
+            line={"color": DOT, "dash": "dash"}, hovertemplate="%{x:.0%} removed: %{y:.0%}<extra></extra>",
         ),
         go.Scatter(
-            x=checked.removed, y=checked.curve, name="what the map points at", mode="lines+markers",
-            line={"color": LINE}, hovertemplate="%{x:.0%} taken away: %{y:.0%}<extra></extra>",
+            x=checked.removed, y=checked.curve, name="marked region", mode="lines+markers",
+            line={"color": LINE}, hovertemplate="%{x:.0%} removed: %{y:.0%}<extra></extra>",
         ),
     ]  # fmt: skip
-    chart = figure(traces, title="Does it matter?", height=height, left=56)
+    chart = figure(traces, title="Deletion test", height=height, left=56)
     legend = {"orientation": "h", "x": 0, "y": 1.04, "yanchor": "bottom"}
     above = {"y": 0.98, "yanchor": "top"}
     chart.update_layout(legend=legend, title=above, margin_t=84)  # narrow, the legend takes two lines
-    chart.update_xaxes(title="taken away, what matters most first", tickformat=".0%")
-    return chart.update_yaxes(title=f"belief in {inert(emotion)}", tickformat=".0%", range=[0, 1])
+    chart.update_xaxes(title="removed, most relevant first", tickformat=".0%")
+    return chart.update_yaxes(title=f"probability of {inert(emotion)}", tickformat=".0%", range=[0, 1])
 
 
 def image(pixels: np.ndarray, *, unit: str, title: str, height: int = 300) -> go.Figure:
@@ -206,7 +206,7 @@ def probability_bars(
     chart = figure([bars], title=title, height=height, left=130)
     chart.update_layout(margin_r=44)
     chart.add_vline(x=1 / len(names), line_dash="dot", line_width=1, line_color="#888888")
-    chart.update_xaxes(range=[0, 1], tickformat=".0%", title="dotted: all equally likely")
+    chart.update_xaxes(range=[0, 1], tickformat=".0%", title="dotted line: chance")
     return chart
 
 
@@ -224,7 +224,7 @@ def attention(windows: Sequence, *, length: float, window_seconds: float, height
         x=seconds.round(2), y=(total / np.maximum(seen, 1)).round(3), line_shape="hv", fill="tozeroy",
         line={"width": 1, "color": "#4477AA"}, hovertemplate="%{x:.1f} s: %{y:.2f}<extra></extra>",
     )  # fmt: skip
-    chart = figure([shown], title="What it listened to", height=height, left=56, showlegend=False)
+    chart = figure([shown], title="Attention over time", height=height, left=56, showlegend=False)
     chart.add_hline(y=1, line_dash="dot", line_width=1, line_color="#888888")
     chart.update_xaxes(title="time (s)", range=[0, length])
     return chart.update_yaxes(title="weight", rangemode="tozero", nticks=3)

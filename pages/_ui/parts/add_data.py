@@ -16,7 +16,7 @@ ZIP_MB, CLIP_MB = 200, 50
 
 
 def adding() -> Entry | None:
-    """Four ways, one tab each; returns what was added in this run of the page."""
+    """Four ways, one tab each; returns the data set added in this rerun, if any."""
     tabs = st.tabs(
         [
             ":material/auto_awesome: Demo corpus", ":material/folder: Folder",
@@ -33,8 +33,8 @@ def adding() -> Entry | None:
 
 def _demo() -> Entry | None:
     st.write(
-        f"{5 * DEMO_CLIPS} clips of 10 s, composed by rule on this machine: to try everything without real "
-        "music. What a network scores on them says nothing about Hindi film music."
+        f"{5 * DEMO_CLIPS} synthetic clips of 10 s, generated on this machine. Use them to try everything "
+        "without real music. Scores on them say nothing about Hindi film music."
     )
     if not st.button("Make the demo corpus", type="primary", icon=":material/auto_awesome:"):
         return None
@@ -59,7 +59,7 @@ def _folder() -> Entry | None:
         label = left.text_input(
             "Label column (CSV only)",
             "label",
-            help="Or columns with votes: `calm,tense` or `Happy=joy,Sad=sadness`",
+            help="Or several columns with listener votes: `calm,tense` or `Happy=joy,Sad=sadness`",
         )
         song = right.text_input("Song column (CSV only)", "song")
         sent = st.form_submit_button("Add", icon=":material/add:")
@@ -73,14 +73,15 @@ def _folder() -> Entry | None:
 
 def _upload() -> Entry | None:
     kind = st.segmented_control(
-        "What", ["A zip", "Audio files"], default="A zip", required=True, key="upload kind"
+        "Upload", ["A zip", "Audio files"], default="A zip", required=True, key="upload kind"
     )
     return _zip() if kind == "A zip" else _files()
 
 
 def _zip() -> Entry | None:
     file = st.file_uploader(
-        f"A zip with one folder per class, up to {ZIP_MB} MB (larger: put it on the server, under Folder)",
+        f"A zip with one folder per class, up to {ZIP_MB} MB (for larger ones, put it on the server and use "
+        "Folder)",
         type="zip", max_upload_size=ZIP_MB, key="zip",
     )  # fmt: skip
     if file is None or not st.button("Add this zip", icon=":material/add:"):
@@ -90,42 +91,44 @@ def _zip() -> Entry | None:
 
 
 def _files() -> Entry | None:
-    """Files into one class at a time, gathered until they are added together."""
+    """Collect uploaded files, one class at a time, until they are added together."""
     state = st.session_state
-    gathered: dict[str, list] = state.setdefault("gathered", {})
+    collected: dict[str, list] = state.setdefault("collected", {})
     label = st.selectbox("Class of these files", MER500_CLASSES, accept_new_options=True, key="upload class")
     files = st.file_uploader(
         f"Clips of this class, up to {CLIP_MB} MB each", type=sorted(s[1:] for s in AUDIO_SUFFIXES),
-        accept_multiple_files=True, max_upload_size=CLIP_MB, key=f"clips {state.get('heap', 0)} {label}",
+        accept_multiple_files=True, max_upload_size=CLIP_MB, key=f"clips {state.get('round', 0)} {label}",
     )  # fmt: skip
     if files:
-        gathered[label] = [(file.name, file.getvalue()) for file in files]
-    counts = ", ".join(f"{name}: {len(clips)}" for name, clips in gathered.items())
-    st.caption(plain(f"So far {counts}") if counts else "A network needs at least two classes of two clips.")
+        collected[label] = [(file.name, file.getvalue()) for file in files]
+    counts = ", ".join(f"{name}: {len(clips)}" for name, clips in collected.items())
+    st.caption(
+        plain(f"So far {counts}") if counts else "A network needs at least two classes with two clips each."
+    )
     name = st.text_input("Name of the data set", "my clips", key="upload name")
-    if not gathered:
+    if not collected:
         return None
     with st.container(horizontal=True):
         sent = st.button("Add these clips", icon=":material/add:")
         st.button("Start over", icon=":material/restart_alt:", on_click=_start_over)
     if not sent:
         return None
-    clips = [(label, file, content) for label, part in gathered.items() for file, content in part]
+    clips = [(label, file, content) for label, part in collected.items() for file, content in part]
     entry = add_clips(name, clips)
     _start_over()
     return entry
 
 
 def _start_over() -> None:
-    """Forget what was gathered; the next uploaders have new names, and so nothing in them."""
-    st.session_state.pop("gathered", None)
-    st.session_state["heap"] = st.session_state.get("heap", 0) + 1
+    """Discard the collected files; new widget keys leave the next uploaders empty."""
+    st.session_state.pop("collected", None)
+    st.session_state["round"] = st.session_state.get("round", 0) + 1
 
 
 def _kaggle() -> Entry | None:
     st.write(
-        "MER500 (Velankar, kaggle.com/datasets/makvel/mer500): about 500 clips of Hindi film music. Needs a "
-        "network; without one, download `archive.zip` elsewhere and add it under *Folder*."
+        "MER500 (Velankar, kaggle.com/datasets/makvel/mer500): about 500 clips of Hindi film music. Needs "
+        "internet access. Without it, download `archive.zip` elsewhere and add it under *Folder*."
     )
     if not st.button("Fetch MER500", icon=":material/cloud_download:"):
         return None

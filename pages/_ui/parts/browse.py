@@ -1,4 +1,4 @@
-"""The clips of a data set: a table to filter and choose from, and the chosen clip taken apart."""
+"""The clips of a data set: a table with filters, and the chosen clip from file to network input."""
 
 import streamlit as st
 
@@ -12,12 +12,12 @@ __all__ = ["browse"]
 
 
 def browse(found: Report) -> None:
-    """A table of clips, filtered; the chosen one is played and taken apart."""
+    """A filtered table of clips; the chosen clip is played and shown step by step."""
     st.subheader("Clips")
     data = found.dataset
     classes = st.pills(
         "Classes", data.classes, format_func=lambda name: plain(bilingual(name)), key="classes",
-        selection_mode="multi", help="None chosen means all.",
+        selection_mode="multi", help="Choose none to show all.",
     )  # fmt: skip
     search = st.text_input("Find in file name or song", key="search").casefold()
     rows = [
@@ -26,7 +26,7 @@ def browse(found: Report) -> None:
         if (not classes or clip.label in classes) and search in f"{clip.id} {clip.song}".casefold()
     ]
     if not rows:
-        st.info("No clip fits; clear the search or choose other classes.")
+        st.info("No clip matches. Clear the search or choose other classes.")
         return
     names = [row["clip"] for row in rows]
     left, right = st.columns([2, 3])
@@ -48,14 +48,16 @@ def browse(found: Report) -> None:
         try:
             content = clip.path.read_bytes()
         except OSError as error:
-            raise DataError(f"{clip.id} cannot be read any more; see what is left: Check again") from error
+            raise DataError(
+                f"{clip.id} can no longer be read; press Check again to update the list"
+            ) from error
         st.audio(content)
-        st.caption(f"{plain(bilingual(clip.label))}; song: {plain(clip.song or 'not known')}")
+        st.caption(f"{plain(bilingual(clip.label))}; song: {plain(clip.song or 'unknown')}")
     show_steps(content, clip.id)
 
 
 def take_from_table() -> None:
-    """The row that was clicked becomes the clip that is shown."""
+    """Show the clip of the row that was clicked."""
     picked, names = st.session_state["table"]["selection"]["rows"], st.session_state["table names"]
     if picked and picked[0] < len(names):
         st.session_state["clip"] = names[picked[0]]

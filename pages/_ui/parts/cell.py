@@ -1,4 +1,4 @@
-"""The clips of one cell of a confusion matrix, to be heard and seen."""
+"""The clips of one cell of a confusion matrix, with players."""
 
 import streamlit as st
 
@@ -7,8 +7,8 @@ from mer.runs.run import Run
 from pages._ui.cached.results import clip_bytes, predictions, scores, tested_by
 from pages._ui.charts.confusion import worst_cell
 from pages._ui.charts.sound import probability_bars
-from pages._ui.frame import guarded
 from pages._ui.parts.explanation import show_explanation
+from pages._ui.shell.errors import guarded
 from pages._ui.shell.links import chosen, remember
 from pages._ui.shell.style import counted, plain, titled
 
@@ -37,14 +37,14 @@ def show_cell(runs: list[Run]) -> None:
     with places[2]:
         answers = columns(found)
         chosen("said", answers, default=[classes[j]])
-        said = st.selectbox("Taken for", answers, key="said")
+        said = st.selectbox("Predicted", answers, key="said")
         remember("said", said)
     rows = [row for row in predictions(run) if (row["label"], row["predicted"]) == (true, said)]
-    cell = f"of {plain(true)} taken for {plain(said)}"
+    cell = f"of {plain(true)} predicted as {plain(said)}"
     if not rows:
-        st.info(f"There is no test clip {cell}. Click another cell of the matrix.")
+        st.info(f"There is no test clip {cell}. Choose another cell.")
         return
-    st.markdown(f"**{counted(len(rows), 'clip')} {cell}**, the surest first")
+    st.markdown(f"**{counted(len(rows), 'clip')} {cell}**, highest probability first")
     rows.sort(key=lambda row: -row["probabilities"].get(said, 0.0))
     pages = -(-len(rows) // PER_PAGE)
     number = st.pagination(pages, key=f"page {run_id} {true} {said}") if pages > 1 else 1
@@ -54,7 +54,7 @@ def show_cell(runs: list[Run]) -> None:
 
 
 def show_clip(run: Run, row: dict) -> None:
-    """One clip: its name, a player, what the network believed; on demand its spectrogram, and why."""
+    """One clip: name, player and probabilities; on demand its spectrogram and an explanation."""
     key = f"{run.id} {row['clip']}"
     with st.container(border=True):
         left, right = st.columns([3, 2])

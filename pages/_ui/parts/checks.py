@@ -10,18 +10,16 @@ from mer.runs.run import Run
 from mer.utils.files import home as mer_home
 from pages._ui.cached.results import Tested, beside, finished_runs, predictions
 from pages._ui.charts.base import forest
-from pages._ui.frame import page_file
-from pages._ui.shell.links import chosen, remember
-from pages._ui.shell.style import counted, interval, percent, plain, titled
+from pages._ui.shell.links import chosen, page_file, remember
+from pages._ui.shell.style import counted, percent, plain, titled
 
-__all__ = ["show_checks", "verdict_of"]
+__all__ = ["show_check_results", "verdict_of"]
 
 NETWORK, SVM = "network", "SVM"
-Score = tuple[float, float, float]
 
 
-def show_checks(group: Tested) -> None:
-    """What the checks found that were made on the data of a group of runs."""
+def show_check_results(group: Tested) -> None:
+    """Results of the leak checks and control runs on the data set of a group of runs."""
     st.subheader("Can these scores be believed?")
     runs = [run for run in finished_runs() if _data(run) == _data(group.runs[0])]
     leaks, controls = pairs(runs), [run for run in runs if run.control]
@@ -31,14 +29,12 @@ def show_checks(group: Tested) -> None:
         _show_controls(controls)
     missing = [name for name, found in (("leak check", leaks), ("control run", controls)) if not found]
     if missing:
-        st.caption(
-            f"No finished {' and no '.join(missing)} on these data yet; Train launches both at a click."
-        )
+        st.caption(f"No finished {' and no '.join(missing)} on this data set yet. Launch both on Train.")
         st.page_link(page_file("train"), label="Check the pipeline", icon=":material/rule:")
 
 
 def verdict_of(run: Run) -> Control | None:
-    """What came of a control run; None where its answers were not kept. Raises RunError if damaged."""
+    """The verdict on a control run; None if it saved no predictions. Raises RunError if they are damaged."""
     rows = predictions(run)
     return control_of(run.spec["config"]["split"]["control"], run.id, run.metrics, rows) if rows else None
 
@@ -49,7 +45,7 @@ def _data(run: Run) -> list[str | None]:
 
 
 def _show_leak(leaks: Sequence[tuple[Run, Run]]) -> None:
-    """The same run with songs kept apart and with songs on both sides of the split, side by side."""
+    """The same run with songs kept apart and with songs on both sides of the split."""
     titles = {kept.id: f"{titled(kept)} and {parted.id[:8]}" for kept, parted in leaks}
     chosen("leak", list(titles))
     key = st.selectbox("Leak check", list(titles), format_func=titles.__getitem__, key="leak")
@@ -57,7 +53,7 @@ def _show_leak(leaks: Sequence[tuple[Run, Run]]) -> None:
     kept, parted = next(pair for pair in leaks if pair[0].id == key)
     found = _leaks(str(mer_home()), kept.id, parted.id, kept, parted)
     if not found:
-        st.info("These runs kept no answers to their test clips; train them again.")
+        st.info("These runs have no saved predictions. Train them again.")
         return
     rows = {
         f"{name}, songs {where}": score
@@ -76,7 +72,7 @@ def _show_leak(leaks: Sequence[tuple[Run, Run]]) -> None:
     st.markdown(plain(f"With songs on both sides {words}. {found[NETWORK].meaning}"))
 
 
-@st.cache_data(max_entries=30, show_spinner="Holding the two against each other …")
+@st.cache_data(max_entries=30, show_spinner="Comparing the two runs …")
 def _leaks(home: str, kept_id: str, parted_id: str, _kept: Run, _parted: Run) -> dict[str, Leak]:
     """The leak of the network and, where one was tested beside both, of the SVM."""
     found = {}
@@ -89,13 +85,7 @@ def _leaks(home: str, kept_id: str, parted_id: str, _kept: Run, _parted: Run) ->
 
 def _difference(leak: Leak) -> str:
     """From which score to which, and how far apart they are."""
-    value, low, high = leak.difference
-    points = f"{100 * value:+.0f} points ({100 * low:+.0f} to {100 * high:+.0f})"
-    return f"scores {_score(leak.parted)} instead of {_score(leak.kept)}, {points}"
-
-
-def _score(score: Score) -> str:
-    return f"{percent(score[0])} ({interval(*score[1:])})"
+    return f"scores {leak.parted} instead of {leak.kept}, {leak.difference.points}"
 
 
 def _show_controls(runs: Sequence[Run]) -> None:
@@ -106,13 +96,13 @@ def _show_controls(runs: Sequence[Run]) -> None:
         st.error(plain(verdict.verdict), icon=":material/rule:")
     if found and not broken:
         st.success(
-            f"{counted(len(found), 'control run')}, and none scores above guessing, as it should be.",
+            f"{counted(len(found), 'control run')}, none of which scores above guessing, as expected.",
             icon=":material/rule:",
         )
     rows = [
         {
             "control run": title,
-            "by song (95% interval)": "; ".join(f"{name} {_score(own)}" for name, own in one.scores.items()),
+            "by song (95% interval)": "; ".join(f"{name} {own}" for name, own in one.scores.items()),
             "guessing": percent(one.guess),
             "verdict": one.verdict,
         }
@@ -121,7 +111,6 @@ def _show_controls(runs: Sequence[Run]) -> None:
     if rows:
         st.dataframe(rows, hide_index=True, key="controls")
         st.caption(
-            "Nothing can be learned from shuffled labels, silence or noise. Broken is what has its whole "
-            "interval above guessing: a pipeline that scores there hears the test labels, or something "
-            "besides the music."
+            "Nothing can be learned from shuffled labels, silence or noise. A run whose whole interval lies "
+            "above guessing is broken: test labels, or something other than the music, leak into training."
         )

@@ -1,4 +1,4 @@
-"""One clip as a listener meets it: heard, seen, and judged by a network."""
+"""One clip: its player, spectrogram and prediction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from pages._ui.charts.sound import (
     timeline,
     waveform,
 )
-from pages._ui.frame import guarded
+from pages._ui.shell.errors import guarded
 from pages._ui.shell.permission import shown, spend
 from pages._ui.shell.style import bilingual, card_score, percent, plain
 from pages._ui.shell.turns import in_turn
@@ -47,7 +47,7 @@ class Analysis:
     window_seconds: float
 
 
-@st.cache_data(max_entries=64, show_spinner="Listening …")
+@st.cache_data(max_entries=64, show_spinner="Predicting …")
 def _analyse(content: bytes, name: str, key: str, _model: Model) -> Analysis:
     spend("predictions")
     network = predictor(_model)
@@ -90,7 +90,7 @@ def picture_of(content: bytes, name: str) -> go.Figure:
 
 
 def show_model(model: Model) -> None:
-    """Badges of a model, and how good it was on clips it had not heard."""
+    """Badges of a model, and its test accuracy."""
     licence = model.card.data.get("licence")
     with st.container(horizontal=True):
         if model.card.control:
@@ -103,18 +103,21 @@ def show_model(model: Model) -> None:
         parts = (f"{part.title} (run {part.run[:8]}, weight {percent(part.weight)})" for part in members)
         st.caption(plain(f"It averages {', '.join(parts)}."))
     if measured := card_score(model.card.metrics):
-        st.caption(f"On unheard songs of its kind this model is right in {measured}.")
+        st.caption(f"Accuracy on test songs: {measured}.")
 
 
 def show_analysis(content: bytes, analysis: Analysis, *, key: str, autoplay: bool = False) -> None:
-    """Verdict, doubts, spectrogram with its player, bars, and for longer clips the emotion over time."""
+    """Prediction, warnings, spectrogram, player, probabilities; for longer clips also the timeline."""
     found = analysis.prediction
     top = max(found.probabilities.values())
     st.subheader(f"{plain(bilingual(found.emotion))}, {percent(top)}")
     for remark in found.remarks:
         st.warning(f"Do not rely on this. {plain(remark)}", icon=":material/hearing_disabled:")
     if found.unsure:
-        st.info("Not sure: the first two are within 10 points of each other.", icon=":material/help:")
+        st.info(
+            "Unsure: the two highest probabilities are within 10 points of each other.",
+            icon=":material/help:",
+        )
     left, right = st.columns([3, 2])
     start = 0.0
     with left:
@@ -125,18 +128,18 @@ def show_analysis(content: bytes, analysis: Analysis, *, key: str, autoplay: boo
                 found.windows, length=analysis.shown.length, window_seconds=analysis.window_seconds
             )
             st.plotly_chart(listened, key=f"{key} attention")
-            st.caption("The answer rests on moments above the dotted line more than on those below it.")
+            st.caption("Moments above the dotted line count more than average.")
         player = st.empty()
-        st.caption("Bright is loud. Look for steady lines (held notes) and upright strokes (drums).")
+        st.caption("Bright is loud. Horizontal lines are held notes, vertical lines are drum hits.")
     with right:
         st.plotly_chart(probability_bars(found.probabilities), key=f"{key} bars")
-        st.caption("How the network divides its belief; close bars mean that it can hardly tell.")
+        st.caption("Similar bars mean that the model is unsure.")
     if len(found.windows) > 1:
         st.plotly_chart(waveform(analysis.shown), key=f"{key} wave")
         picked = st.plotly_chart(
             timeline(found.windows), key=f"{key} time", on_select="rerun", selection_mode="points"
         )
-        st.caption("Each point is one window of the clip; click one to hear the clip from there.")
+        st.caption("Each point is one window of the clip. Click one to play the clip from there.")
         start = _start_of(picked, found)
     player.audio(content, start_time=start, autoplay=autoplay or start > 0)
 

@@ -14,17 +14,17 @@ from pages._ui.charts.base import figure
 from pages._ui.shell.changes import join
 from pages._ui.shell.links import chosen, remember
 from pages._ui.shell.permission import button
-from pages._ui.shell.style import percent, plain, score, titled
+from pages._ui.shell.style import percent, plain, song_score, titled
 
 __all__ = ["alike", "show_joining"]
 
-WEIGHTS = {"equal": "all the same", "validation": "by the validation part"}
+WEIGHTS = {"equal": "equal", "validation": "fitted to validation clips"}
 MADE = "made an ensemble"
 
 
 def show_joining(group: Tested) -> None:
-    """Pairwise agreement of some runs of a group, and the button that joins them."""
-    st.subheader("Alike or different, and together")
+    """Pairwise agreement of chosen runs, and the button that makes them an ensemble."""
+    st.subheader("Agreement and ensembles")
     runs = {run.id: run for run in group.runs}
     single = [run.id for run in group.runs if not run.members]
     _show_made(group)
@@ -35,15 +35,15 @@ def show_joining(group: Tested) -> None:
     remember("join", [run_id[:8] for run_id in picked])
     shown = [runs[run_id] for run_id in picked]
     if len(shown) < 2:
-        st.info("Choose two runs or more to see how often they give the same answer.")
+        st.info("Choose two or more runs to see how often they agree.")
         return
     rows = [predictions(run) for run in shown]
     found = agreement(rows, list(rows[0][0]["probabilities"]) if rows[0] else [])
     chart = alike(found, [run.id[:8] for run in shown])
     st.plotly_chart(chart, key="alike", config={"displayModeBar": False})
     st.caption(
-        "Share of test clips with the same answer, right or wrong. Runs that are equally good but differ in "
-        "their mistakes gain most by being averaged; near-twins gain nothing."
+        "Share of test clips with the same prediction, right or wrong. Averaging helps most when runs are "
+        "equally good but make different mistakes. Runs that nearly always agree gain nothing."
     )
     with st.container(horizontal=True, vertical_alignment="bottom"):
         how = st.segmented_control(
@@ -67,14 +67,14 @@ def alike(found: dict[str, list[list[float]]], names: Sequence[str]) -> go.Figur
         texttemplate="%{text}", colorscale="Viridis", zmin=0, zmax=1, xgap=2, ygap=2, customdata=about,
         hovertemplate="%{customdata}<extra></extra>", colorbar={"thickness": 8, "tickformat": ".0%"},
     )  # fmt: skip
-    chart = figure([cells], title="Same answer", height=150 + 34 * len(names), dragmode=False)
+    chart = figure([cells], title="Same prediction", height=150 + 34 * len(names), dragmode=False)
     chart.update_xaxes(type="category", automargin=True)
     return chart.update_yaxes(type="category", autorange="reversed", automargin=True)
 
 
 def _make(runs: Sequence[Run], weights: str) -> None:
     """Join the runs, then draw the page again, with the ensemble among the others."""
-    with st.spinner("Joining them …"):
+    with st.spinner("Making the ensemble …"):
         words = " ".join(run.id[:8] for run in runs)
         command = f"python -m mer ensemble {words} --weights {weights}"
         joined = join(RunStore.open(), [run.id for run in runs], weights=weights, command=command)
@@ -89,7 +89,7 @@ def _show_made(group: Tested) -> None:
     if made in places:
         run = group.runs[places[made] - 1]
         st.success(
-            f"{plain(titled(run))}: {score(run.metrics)}; place {places[made]} of {len(places)} above. On "
-            "Predict it is among the models.",
+            f"{plain(titled(run))}: {song_score(run.metrics)}; rank {places[made]} of {len(places)} above. "
+            "You can choose it on Predict.",
             icon=":material/join:",
         )

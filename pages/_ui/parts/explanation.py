@@ -1,4 +1,4 @@
-"""Where a network looked: its map over the spectrogram, the sound of it, and whether it matters."""
+"""Explanations: a Grad-CAM map over the spectrogram, its sound, and a deletion test."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,8 +9,8 @@ import streamlit as st
 from mer.config.sections import MelConfig
 from pages._ui.cached.models import Model, predictor
 from pages._ui.charts.sound import deletion_curves, explained, thin
-from pages._ui.frame import guarded
 from pages._ui.parts.clip import analyse
+from pages._ui.shell.errors import guarded
 from pages._ui.shell.permission import spend
 from pages._ui.shell.style import bilingual, percent, plain
 from pages._ui.shell.turns import in_turn
@@ -39,7 +39,7 @@ class Shown:
     deletion: "Deletion | None"
 
 
-@st.cache_data(max_entries=8, show_spinner="Looking where the network looked …")
+@st.cache_data(max_entries=8, show_spinner="Explaining …")
 def _explain(content: bytes, name: str, key: str, emotion: str, window: int | None, _model: Model) -> Shown:
     from mer.inference.explain import explain
     from mer.inference.masking import as_wav
@@ -80,7 +80,7 @@ def show_explanation(content: bytes, name: str, model: Model, *, key: str) -> No
         parts = {WHOLE: "the whole clip"} | parts
     columns = st.columns(2)
     emotion = columns[0].selectbox(
-        "What speaks for", classes, classes.index(prediction.emotion), format_func=bilingual,
+        "Evidence for", classes, classes.index(prediction.emotion), format_func=bilingual,
         key=f"{key} explained",
     )  # fmt: skip
     part = WHOLE
@@ -98,24 +98,24 @@ def _show(shown: Shown, emotion: str, *, key: str) -> None:
     """Map, sounds, and the check of the map."""
     if shown.deletion is None:
         st.info(
-            f"Nothing here speaks for {plain(emotion)}, to which the network gives "
+            f"There is no evidence for {plain(emotion)} here; the network gives it "
             f"{percent(shown.probability)}. Choose another emotion."
         )
         return
     picture = explained(
         shown.level, shown.relevance, span=(shown.start, shown.end), config=shown.mel,
-        title=f"What speaks for {emotion}",
+        title=f"Evidence for {emotion}",
     )  # fmt: skip
     st.plotly_chart(picture, key=f"{key} map")
     st.caption(
-        "Grad-CAM: the warmer, the more this place speaks for the emotion; the line is at half of the most. "
-        "A network sees in patches of a second or more, so look at the region, not at its edge."
+        "Grad-CAM: warmer places are stronger evidence for the emotion. The line is at half of the maximum. "
+        "The map resolves a second at best, so look at regions, not at edges."
     )
     left, right = st.columns(2)
     with left:
-        st.markdown("**Hear it**: what the map lets through")
+        st.markdown("**Marked region**")
         st.audio(shown.heard, format="audio/wav")
-        st.markdown("**The rest**: what it holds back")
+        st.markdown("**Everything else**")
         st.audio(shown.rest, format="audio/wav")
     with right:
         st.plotly_chart(deletion_curves(shown.deletion, emotion), key=f"{key} deletion")

@@ -1,4 +1,4 @@
-"""The parts of the page Ladder: asking for one, watching it, and what each switch turned out to be worth."""
+"""Parts of the page Ladder: launch a ladder, watch it, and see what each change is worth."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -11,6 +11,7 @@ from mer.experiments.prepared import Spec
 from mer.experiments.study2022.ladder import Step, rungs
 from mer.experiments.study2022.published import CLASSES, RESULTS, TEST_CLIPS, majority
 from mer.metrics.comparison import Comparison
+from mer.metrics.score import Score
 from mer.metrics.scores import columns
 from mer.runs.run import ACTIVE, Run
 from mer.runs.store import RunStore
@@ -23,7 +24,7 @@ from pages._ui.parts.run_row import show_run
 from pages._ui.shell.changes import cancel
 from pages._ui.shell.links import chosen, remember
 from pages._ui.shell.permission import button, refusal
-from pages._ui.shell.style import interval, percent, plain, unbroken
+from pages._ui.shell.style import percent, plain, unbroken
 
 __all__ = ["ask_ladder", "show_published", "show_steps", "show_work"]
 
@@ -45,9 +46,7 @@ def ask_ladder(entry: Entry) -> None:
         weights = st.selectbox("Start from", list(STARTS), format_func=STARTS.get, key="weights")
         remember("weights", weights)
     if weights == "imagenet" and not here:
-        st.caption(
-            f"The ImageNet weights of {backbone} are not on this machine: the runs will download them."
-        )
+        st.caption(f"The ImageNet weights of {backbone} are not on this machine. The runs download them.")
     specs = _specs(entry, backbone, weights)
     st.caption(f"{len(specs)} runs, one after another: {', '.join(rung.title for rung in rungs())}.")
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -73,7 +72,7 @@ def show_work(runs: list[Run]) -> None:
     done = sum(run.status == "finished" for run in runs)
     if left:
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.progress(done / len(runs), text=f"{done} of {len(runs)} rungs are done")
+            st.progress(done / len(runs), text=f"{done} of {len(runs)} rungs finished")
             if not refusal():
                 st.button("Stop the ladder", icon=":material/stop:", on_click=_stop, args=(left,))
     for run in runs:
@@ -99,21 +98,20 @@ def show_steps(steps: list[Step]) -> None:
     st.plotly_chart(
         forest(
             [f"{numbers[step.run.id]} {step.title}" for step in done],
-            [(step.scores["song_accuracy"], *step.scores["intervals"]["song_accuracy"]) for step in done],
+            [Score.from_scores(step.scores) for step in done],
             chance=first["chance"], majority=first["majority"], title="Accuracy by song with 95% interval",
         ),
         key="rungs", config={"displayModeBar": False},
     )  # fmt: skip
     st.caption(
-        f"{first['n_clips']} test clips of {first['n_songs']} songs. Look for the step after "
-        "which a dot leaves the dashed line; where intervals overlap widely, only the change "
-        "in the table tells two rungs apart."
+        f"{first['n_clips']} test clips of {first['n_songs']} songs. Where "
+        "intervals overlap widely, only the change in the table can tell two rungs apart."
     )
     st.table([_row(numbers[step.run.id], step) for step in steps])
     st.caption(
-        "Change: points of accuracy by song against the rung before, with a 95% interval from a bootstrap of "
-        "the songs; p is McNemar's exact test over songs: below 0.05, so uneven a count is rarely chance. "
-        "No class: clips answered with another of ImageNet's 1000 things, which is always wrong."
+        "Change: accuracy by song against the rung before, with a 95% interval from a bootstrap over songs. "
+        "p: McNemar's exact test over songs; a value below 0.05 is rarely chance. No class: clips assigned "
+        "one of the other ImageNet classes, which is always wrong."
     )
 
 
@@ -128,20 +126,15 @@ def _row(number: str, step: Step) -> dict[str, str]:
         "": number,
         "switch": f"**{plain(step.title)}**",
         "what it is": step.text + (f" ({plain(settings)})" if settings else ""),
-        "by song": _score(found) if found else step.run.status,
+        "by song": unbroken(str(Score.from_scores(found))) if found else step.run.status,
         "change": _change(step.comparison) if step.comparison else step.note,
         "no class": percent(found["outside"]) if found and "outside" in found else "",
     }
 
 
-def _score(found: dict) -> str:
-    return unbroken(f"{percent(found['song_accuracy'])} ({interval(*found['intervals']['song_accuracy'])})")
-
-
 def _change(found: Comparison) -> str:
     chance = "p < 0.001" if found.p_value < 0.001 else f"p = {found.p_value:.2g}"
-    points = f"{100 * found.difference:+.0f} ({100 * found.low:+.0f} to {100 * found.high:+.0f}),"
-    return f"{unbroken(points)} {unbroken(chance)}"
+    return f"{unbroken(found.gain.points)}, {unbroken(chance)}"
 
 
 def _order(found: dict | None) -> list[int]:
@@ -152,11 +145,12 @@ def _order(found: dict | None) -> list[int]:
 
 def show_published(steps: list[Step]) -> None:
     """The lowest rung's matrix beside a published one, of the same network if there is one."""
-    st.subheader("Beside what was published")
+    st.subheader("Compared with the published results")
     best, second = RESULTS[:2]
     st.write(
         f"On {TEST_CLIPS} clips of MER500 the study's best networks scored {best.accuracy:.1%} ({best.name}) "
-        f"and {second.accuracy:.1%} ({second.name}); always naming the largest class scores {majority():.1%}."
+        f"and {second.accuracy:.1%} ({second.name}); always predicting the largest class scores "
+        f"{majority():.1%}."
     )
     lowest = steps[0]
     network = lowest.run.spec.get("config", {}).get("train", {}).get("backbone")
@@ -172,9 +166,9 @@ def show_published(steps: list[Step]) -> None:
                 ),
                 key="lowest", config={"displayModeBar": False},
             )  # fmt: skip
-            st.caption(f"{percent(found['accuracy'])} by clip ({interval(*found['intervals']['accuracy'])}).")
+            st.caption(f"{Score.from_scores(found, 'accuracy')} by clip.")
         else:
-            st.info("Here comes the matrix of the lowest rung, once it is done.")
+            st.info("The matrix of the lowest rung appears here when its run has finished.")
     with right:
         order = _order(lowest.scores)
         answers = [*order, *range(len(CLASSES), len(result.columns))]
@@ -186,4 +180,4 @@ def show_published(steps: list[Step]) -> None:
             ),
             key="published", config={"displayModeBar": False},
         )  # fmt: skip
-        st.caption(f"{percent(result.accuracy)} by clip ({interval(*result.interval)}).")
+        st.caption(f"{Score(result.accuracy, *result.interval)} by clip.")

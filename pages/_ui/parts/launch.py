@@ -17,15 +17,15 @@ from mer.data.library import Entry
 from mer.experiments.prepared import Spec
 from mer.runs.store import RunStore
 from pages._ui.cached.datasets import report
-from pages._ui.frame import page_file
 from pages._ui.shell.changes import launch
+from pages._ui.shell.links import page_file
 from pages._ui.shell.permission import button
 from pages._ui.shell.turns import in_turn
 
 if TYPE_CHECKING:
     from mer.experiments.estimate import Estimate
 
-__all__ = ["launch_all", "launch_and_watch", "show_checks", "spec_of", "time_needed"]
+__all__ = ["launch_all", "launch_and_watch", "offer_checks", "spec_of", "time_needed"]
 
 CONTROL, LEAK = "Launch the three controls", "Launch with songs kept apart, and not"
 # Checks of the whole pipeline: what changes from run to run, and what to look for.
@@ -34,10 +34,10 @@ CHECKS = {
     LEAK: [{"group_by_song": True}, {"group_by_song": False}],
 }
 LOOK = {
-    CONTROL: "The same with shuffled labels, with silence and with noise. Nothing can be learned from these: "
-    "where a whole interval lies above chance and the largest class, something is wrong.",
-    LEAK: "The same twice. By how much the second scores higher by clip is what clips of one song on both "
-    "sides of the split are worth; it is no skill.",
+    CONTROL: "The same run with shuffled labels, silence and noise. Nothing can be learned from these: "
+    "an interval wholly above chance and the largest class shows that something is wrong.",
+    LEAK: "The same run twice. If the second scores higher by clip, the gain comes from clips of one song on "
+    "both sides of the split. It is not skill.",
 }
 AGAIN = 5.0  # s within which the same launch is taken for a second click
 
@@ -48,7 +48,7 @@ def spec_of(entry: Entry, config: Config, preset_name: str) -> Spec:
     return replace(spec, command=command_for(spec, preset_name=preset_name))
 
 
-@st.cache_data(max_entries=50, show_spinner="Measuring how fast this machine is …")
+@st.cache_data(max_entries=50, show_spinner="Measuring the speed of this machine …")
 def _estimate(config_text: str, *lengths: tuple[float, ...]) -> "Estimate":
     from mer.experiments.estimate import estimate
 
@@ -79,7 +79,7 @@ def launch_and_watch(specs: list[Spec]) -> None:
     st.switch_page(page_file("live"), query_params={"run": [run_id[:8] for run_id in started]})
 
 
-def show_checks(entry: Entry, configs: Sequence[Config], preset_name: str) -> None:
+def offer_checks(entry: Entry, configs: Sequence[Config], preset_name: str) -> None:
     """A button for each check, which launches its runs."""
     with st.expander("Can the scores be believed?", icon=":material/rule:"):
         for title, changes in CHECKS.items():

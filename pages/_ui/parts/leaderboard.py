@@ -6,10 +6,11 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from mer.metrics.comparison import Comparison, overlapping
+from mer.metrics.score import Score
 from mer.runs.run import Run
 from mer.utils.progress import duration
-from pages._ui.cached.models import history
 from pages._ui.cached.results import SVM_TITLE, Tested
+from pages._ui.cached.runs import history
 from pages._ui.charts.base import figure, forest
 from pages._ui.charts.curves import best_and_last
 from pages._ui.shell.style import colours, members_of, titled
@@ -21,36 +22,34 @@ UNSCROLLED = 20  # rows; so few are shown at once, with what guessing scores at 
 
 def leaderboard(group: Tested) -> list[dict[str, Any]]:
     """A row per run, best first, then what an SVM, the largest class and chance score."""
-    best = _triple(group.runs[0].metrics)
+    best = Score.from_metrics(group.runs[0].metrics)
     rows = [_row(run, best) for run in group.runs]
     figures, svm = group.runs[0].metrics, group.svm
     if svm:
-        own = _triple(svm.metrics, "svm_song_accuracy")
+        own = Score.from_metrics(svm.metrics, "svm_song_accuracy")
         rows.append(_scores(SVM_TITLE, own, svm.metrics) | {"by clip": svm.metrics.get("svm_accuracy")})
     for name, key in (("always the largest class", "majority"), ("chance", "chance")):
         rows.append({"run": name, "accuracy by song": figures.get(key)})
     return rows
 
 
-def _triple(figures: dict[str, float], key: str = "test_song_accuracy") -> tuple[float, float, float]:
-    return tuple(figures[f"{key}{end}"] for end in ("", "_low", "_high"))
-
-
-def _scores(title: str, own: tuple[float, float, float], figures: dict[str, float]) -> dict[str, Any]:
+def _scores(title: str, own: Score, figures: dict[str, float]) -> dict[str, Any]:
     """The cells of a score by song with its interval."""
     drawn = _bar(own, figures.get("majority", 0))
-    return {"run": title, "accuracy by song": own[0], "low": own[1], "high": own[2], "95% interval": drawn}
+    return {
+        "run": title,
+        "accuracy by song": own.value,
+        "low": own.low,
+        "high": own.high,
+        "95% interval": drawn,
+    }
 
 
-def _row(run: Run, best: tuple[float, float, float]) -> dict[str, Any]:
-    m, own = run.metrics, _triple(run.metrics)
+def _row(run: Run, best: Score) -> dict[str, Any]:
+    m, own = run.metrics, Score.from_metrics(run.metrics)
     train = run.spec.get("config", {}).get("train", {})
     verdict = (
-        "best"
-        if own == best
-        else "not distinguishable from it"
-        if overlapping(own, best)
-        else "below the best"
+        "best" if own == best else "cannot be told apart" if overlapping(own, best) else "below the best"
     )
     return _scores(titled(run), own, m) | {
         "against the best": verdict,
@@ -70,7 +69,7 @@ def _row(run: Run, best: tuple[float, float, float]) -> dict[str, Any]:
     }
 
 
-def _bar(own: tuple[float, float, float], majority: float) -> str:
+def _bar(own: Score, majority: float) -> str:
     """A tiny drawing of score and interval from 0 to 100%, with the majority class's score as a line."""
     score, low, high = (round(100 * value) for value in own)
     svg = (
@@ -88,14 +87,12 @@ def show_leaderboard(group: Tested) -> list[dict[str, Any]]:
     rows = leaderboard(group)
     hidden = {"songs", "clips"} | (set() if any(run.members for run in group.runs) else {"ensemble of"})
     share = st.column_config.NumberColumn(format="percent", step=0.01)
-    drawn = st.column_config.ImageColumn(
-        width=140, help="From 0 to 100%; the upright line: the largest class"
-    )
+    drawn = st.column_config.ImageColumn(width=140, help="From 0 to 100%. Vertical line: largest class")
     shares = dict.fromkeys(
         ("accuracy by song", "low", "high", "by clip", "macro-F1", "calibration error"), share
     )
     shares["kappa"] = st.column_config.NumberColumn(
-        format="%.2f", help="Cohen's: agreement beyond what chance alone gives; 0 is none, 1 is all"
+        format="%.2f", help="Cohen's kappa: agreement beyond chance; 0 is none, 1 is perfect"
     )
     rounded = [  # the column itself would cut digits off: 66% for two thirds
         {name: round(cell, 2) if name in shares and cell is not None else cell for name, cell in row.items()}
@@ -115,7 +112,7 @@ def show_forest(group: Tested) -> None:
     m = group.runs[0].metrics
     names = [titled(run) for run in group.runs]
     chart = forest(
-        names, [_triple(run.metrics) for run in group.runs], chance=m.get("chance"),
+        names, [Score.from_metrics(run.metrics) for run in group.runs], chance=m.get("chance"),
         majority=m.get("majority"), svm=group.svm and group.svm.metrics["svm_song_accuracy"],
         title="Accuracy by song with 95% interval",
     )  # fmt: skip
@@ -134,8 +131,8 @@ def differences(found: Comparison) -> go.Figure:
         x=gains, y=classes, orientation="h", marker_color=[tints[name] for name in classes], text=words,
         hovertemplate="%{y}: %{text}<extra></extra>",
     )  # fmt: skip
-    title = "Clips of each class that are recognised, first → second"
+    title = "Recall of each class, first → second"
     chart = figure([bars], title=title, height=280)
     chart.add_vline(x=0, line_width=1, line_color="#888888")
     chart.update_yaxes(automargin=True)
-    return chart.update_xaxes(title="right of it, the second is better", tickformat="+.0%", range=[-1, 1])
+    return chart.update_xaxes(title="difference (right: second is better)", tickformat="+.0%", range=[-1, 1])

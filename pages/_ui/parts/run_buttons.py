@@ -29,7 +29,7 @@ def run_buttons(run: Run) -> None:
         if run.status not in ("running", "stopping"):
             with st.popover("", icon=":material/delete:", help="Delete this run"):
                 st.write(
-                    f"Delete **{plain(run.name)}** with its curves and its model? This cannot be undone here."
+                    f"Delete **{plain(run.name)}** with its curves and model? This cannot be undone here."
                 )
                 _button("Delete for good", ":material/delete_forever:", delete, run)
 

@@ -6,10 +6,10 @@ import streamlit as st
 
 from mer.runs.run import ACTIVE, Run
 from mer.utils.progress import ProgressReport, duration
-from pages._ui.cached.models import all_runs
+from pages._ui.cached.runs import all_runs
 from pages._ui.parts.run_buttons import run_buttons
 from pages._ui.shell.permission import shown
-from pages._ui.shell.style import STATUS, members_of, percent, plain, score
+from pages._ui.shell.style import STATUS, members_of, percent, plain, song_score
 
 __all__ = ["moving", "progress_of", "show_run"]
 
@@ -32,7 +32,7 @@ def progress_of(run: Run) -> tuple[float, str]:
     if folds and not run.parent:
         parts = [part for part in all_runs() if part.parent == run.id]
         done = sum(1.0 if part.status == "finished" else part.metrics.get("progress", 0) for part in parts)
-        return done / folds, f"{sum(part.status == 'finished' for part in parts)} of {folds} folds done"
+        return done / folds, f"{sum(part.status == 'finished' for part in parts)} of {folds} folds finished"
     share, epochs = run.metrics.get("progress", 0.0), config.get("train", {}).get("epochs", 0)
     stage = stage_of(run)
     if run.status == "running" and (stage or not share):
@@ -54,8 +54,10 @@ def show_run(run: Run) -> None:
                 largest = percent(run.metrics.get("majority"))
                 chance = percent(run.metrics.get("chance"))
                 svm = run.metrics.get("svm_song_accuracy")
-                beside = "" if svm is None else f"SVM {percent(svm)}, "
-                st.markdown(f"by song {score(run.metrics)}; {beside}largest class {largest}, chance {chance}")
+                svm = "" if svm is None else f"SVM {percent(svm)}, "
+                st.markdown(
+                    f"by song {song_score(run.metrics)}; {svm}largest class {largest}, chance {chance}"
+                )
             elif run.status == "queued":
                 st.markdown(plain(stage_of(run)) or "waiting for its process")
             else:
@@ -65,6 +67,6 @@ def show_run(run: Run) -> None:
             if run.reason and run.status in ("failed", "stopped"):
                 st.caption(plain(shown(run.reason)))
             elif run.status == "interrupted":
-                st.caption("Its process is gone (a crash, or the machine was switched off); resume goes on.")
+                st.caption("Its process ended unexpectedly (a crash or a shutdown). Resume continues it.")
         with act:
             run_buttons(run)

@@ -39,15 +39,15 @@ def show_steps(content: bytes, name: str) -> None:
 def _waves(found: Steps, config: Config, number: int) -> Iterator[tuple[go.Figure, str]]:
     """Raw, resampled, and cut to a window, each with what there is to see."""
     rate, raw = config.audio.sample_rate, found.raw
-    filled = f", {found.padding:.1f} s of them filled up" if found.padding else ""
+    filled = f", {found.padding:.1f} s of it padding" if found.padding else ""
     cut = f"{found.start:g} to {found.start + config.audio.window_seconds:g} s{filled}"
     yield (
         waveform(envelope(raw.waveform, raw.rate), title="1 · Raw", height=220),
-        f"As it is in the file: {raw.seconds:.1f} s, {raw.rate} Hz, {raw.channels} channel(s).",
+        f"As in the file: {raw.seconds:.1f} s, {raw.rate} Hz, {raw.channels} channel(s).",
     )
     yield (
         waveform(envelope(found.resampled, rate), title=f"2 · {rate // 1000} kHz, mono", height=220),
-        "Channels averaged, resampled: what is above 8 kHz is gone.",
+        f"Channels averaged and resampled; frequencies above {rate / 2000:g} kHz are removed.",
     )
     yield (
         waveform(envelope(found.window, rate), title="3 · Window", height=220),
@@ -67,14 +67,14 @@ def _pictures(found: Steps, config: Config) -> Iterator[tuple[go.Figure, str]]:
     )
     yield (
         image(found.image, unit="dB", title=f"5 · {mel.image_size} × {mel.image_size}", height=280),
-        "Resized to the square that networks made for pictures expect.",
+        "Resized to the square input of networks pretrained on images.",
     )
     yield (
-        image(found.standardized, unit="σ", title="6 · Normalised: what the network sees", height=280),
+        image(found.standardized, unit="σ", title="6 · Normalised: network input", height=280),
         (
-            f"Less {found.standardizer.mean:.1f} dB, divided by {found.standardizer.std:.1f} dB, three times "
-            "over for red, green and blue. In training both numbers come from the training clips, here from "
-            "this one."
+            f"Mean {found.standardizer.mean:.1f} dB subtracted, divided by the standard deviation "
+            f"{found.standardizer.std:.1f} dB, repeated for three channels. In training both come from the "
+            "training clips, here from this clip."
         ),
     )
 
@@ -88,14 +88,14 @@ def _sliders() -> Config:
         BANDS,
         config.mel.n_mels,
         key="bands",
-        help="Rows of the picture: more is finer in pitch.",
+        help="Rows of the image. More bands resolve pitch more finely.",
     )
     fft = columns[1].select_slider(
         "FFT (samples)", FFTS, config.mel.n_fft, key="fft",
-        help="Longer sees pitch more finely, shorter sees time more finely.",
+        help="Longer resolves pitch more finely, shorter resolves time more finely.",
     )  # fmt: skip
     hop = columns[2].select_slider(
-        "Hop (samples)", HOPS, config.mel.hop_length, key="hop", help="From one spectrum to the next."
+        "Hop (samples)", HOPS, config.mel.hop_length, key="hop", help="Distance between two spectra."
     )
     try:
         return config.updated(n_mels=bands, n_fft=fft, hop_length=hop)

@@ -69,7 +69,7 @@ def confined(typed: str, *, shared: bool) -> Path:
     try:
         path = Path(typed).expanduser().resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a circle of links, no such user, a NUL
-        raise AccessError(f"{typed!r} is no path; give that of a folder, a zip or a CSV file") from error
+        raise AccessError(f"{typed!r} is not a path; give that of a folder, a zip or a CSV file") from error
     if roots and not any(path.is_relative_to(root) for root in roots):
         allowed = ", ".join(map(str, roots))
         raise AccessError(f"{typed!r} lies outside the data folders; use a path in {allowed}")
@@ -110,9 +110,7 @@ def most_waiting() -> int:
 def require_room(waiting: int, more: int = 1) -> None:
     """Raise AccessError if `more` runs would make the queue, of `waiting` runs, too long."""
     if waiting + more > (most := most_waiting()):
-        raise AccessError(
-            f"{waiting} runs are waiting, and at most {most} may; let some finish, or stop them on Live"
-        )
+        raise AccessError(f"{waiting} runs are waiting, and at most {most} may; wait, or stop some on Live")
 
 
 class Allowance:

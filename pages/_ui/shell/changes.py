@@ -8,7 +8,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from mer.data import library
-from mer.jobs import queue as jobs
+from mer.jobs import queue
 from mer.runs.store import RunStore
 from pages._ui.shell import access
 from pages._ui.shell.commands import run_mer
@@ -37,7 +37,7 @@ def _asked(action: Callable[..., Any], *, spends: str = "") -> Callable[..., Any
     return asked
 
 
-cancel, delete = _asked(jobs.cancel), _asked(jobs.delete)
+cancel, delete = _asked(queue.cancel), _asked(queue.delete)
 add, add_demo, forget = _asked(library.add), _asked(library.add_demo), _asked(library.forget)
 add_clips = _asked(library.add_clips, spends="uploads")
 add_zip = _asked(library.add_zip, spends="uploads")
@@ -46,12 +46,12 @@ add_kaggle = _asked(library.add_kaggle, spends="uploads")
 
 def launch(runs: RunStore, spec: "Spec") -> str:
     """`mer.jobs.queue.launch`, where there is room in the queue."""
-    return _in_queue(runs, jobs.launch, spec)
+    return _in_queue(runs, queue.launch, spec)
 
 
 def relaunch(runs: RunStore, name: str) -> Any:
     """`mer.jobs.queue.relaunch`, where there is room in the queue."""
-    return _in_queue(runs, jobs.relaunch, name)
+    return _in_queue(runs, queue.relaunch, name)
 
 
 def _in_queue(runs: RunStore, action: Callable[..., Any], what: Any) -> Any:
@@ -64,7 +64,7 @@ def _in_queue(runs: RunStore, action: Callable[..., Any], what: Any) -> Any:
 def compose(folder: str, clips_per_class: int) -> None:
     """Make the demo corpus in a process of its own."""
     require()
-    run_mer("data", "demo", "--out", folder, f"--clips-per-class={clips_per_class}", title="Composing")
+    run_mer("data", "demo", "--out", folder, f"--clips-per-class={clips_per_class}", title="Generating")
 
 
 def join(runs: RunStore, names: Sequence[str], *, weights: str, command: str) -> "Joined":

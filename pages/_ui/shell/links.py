@@ -1,10 +1,13 @@
-"""Choices that live in the address, so that a link opens the same view and a lost session finds it again."""
+"""Links to pages, and choices kept in the address, so that a link opens the same view."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import streamlit as st
 
-__all__ = ["chosen", "remember"]
+__all__ = ["chosen", "page_file", "remember"]
+
+PAGES_FOLDER = Path(__file__).parents[2]
 
 
 def chosen(key: str, options: Sequence[str], *, default: Sequence[str] = (), many: int = 0) -> None:
@@ -43,3 +46,8 @@ def remember(key: str, value: str | Sequence[str] | None) -> None:
     st.session_state[f"last {key}"] = st.session_state[f"link {key}"] = values
     if st.query_params.get_all(key) != values:
         st.query_params[key] = values
+
+
+def page_file(name: str) -> str:
+    """Path of a page's script, as `st.page_link` needs it."""
+    return str(PAGES_FOLDER / f"{name}.py")

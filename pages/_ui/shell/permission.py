@@ -26,7 +26,7 @@ ALLOWANCES = {
 def identity() -> None:
     """Who is signed in and a way out, or a way in; nothing where sign-in is not set up."""
     if access.read_only():
-        st.badge("read only", icon=":material/visibility:", color="gray")
+        st.badge("read-only", icon=":material/visibility:", color="gray")
     elif not _signs_in():
         return
     elif _signed_in():
@@ -39,13 +39,13 @@ def identity() -> None:
 def refusal() -> str:
     """Why this visitor may change nothing here; empty if that is allowed."""
     if access.read_only():
-        return "This dashboard is for looking and predicting; nothing can be changed here."
+        return "This dashboard is read-only: you can view and predict, but not change anything."
     if not _signs_in():
         return ""
     if not _signed_in():
-        return "Sign in to change anything here; looking and predicting need no sign-in."
+        return "Sign in to change anything here. Viewing and predicting need no sign-in."
     if not access.is_editor(st.user.to_dict()):
-        return "You may look and predict; to change anything, ask whoever runs this dashboard to name you."
+        return "You may view and predict. To make changes, ask the operator to add you as an editor."
     return ""
 
 

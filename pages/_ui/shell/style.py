@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from mer.metrics.score import Score
 from mer.utils.text import visible
 
 if TYPE_CHECKING:
@@ -19,11 +20,10 @@ __all__ = [
     "colours",
     "counted",
     "inert",
-    "interval",
     "members_of",
     "percent",
     "plain",
-    "score",
+    "song_score",
     "titled",
     "unbroken",
 ]
@@ -97,28 +97,21 @@ def percent(share: float | None) -> str:
     return "–" if share is None else f"{share:.0%}"
 
 
-def interval(low: float, high: float) -> str:
-    """A 95% interval, "36 to 56"."""
-    return f"{100 * low:.0f} to {100 * high:.0f}"
-
-
-def score(figures: dict, key: str = "test_song_accuracy", unit: str = "songs") -> str:
-    """A score of a run's metrics with interval and size: "46% (36 to 56), 100 songs"."""
-    count = figures.get(f"n_{unit}")
-    needed = (figures.get(key), figures.get(f"{key}_low"), figures.get(f"{key}_high"), count)
-    if None in needed:
+def song_score(metrics: dict[str, float]) -> str:
+    """Accuracy by song of a run, with its interval and the number of songs: "46% (36 to 56), 100 songs"."""
+    try:
+        return f"{Score.from_metrics(metrics)}, {metrics['n_songs']:.0f} songs"
+    except KeyError:
         return "not measured"
-    return f"{percent(needed[0])} ({interval(*needed[1:3])}), {count:.0f} {unit}"
 
 
 def card_score(scores: dict) -> str:
-    """The same of a checkpoint's card, with what to hold it against; empty where nothing was measured."""
+    """The same from a checkpoint's card, beside chance, largest class and SVM; empty if not measured."""
     needed = {"n_songs", "song_accuracy", "intervals", "chance", "majority"}
     if not needed <= scores.keys() or not scores["n_songs"]:
         return ""
     try:
-        low, high = scores["intervals"]["song_accuracy"]
-        found = f"{percent(scores['song_accuracy'])} ({interval(low, high)}), {scores['n_songs']:d} songs"
+        found = f"{Score.from_scores(scores)}, {scores['n_songs']:d} songs"
         svm = f", SVM {percent(scores['svm']['song_accuracy'])}" if "svm" in scores else ""
         return (
             f"{found}; chance {percent(scores['chance'])}, largest class {percent(scores['majority'])}{svm}"

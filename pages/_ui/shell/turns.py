@@ -39,7 +39,7 @@ def alone(what: str) -> Iterator[None]:
     """Only one visitor at a time is here for `what`; the others are told that they wait."""
     lock = _locks().setdefault(what, Lock())
     if not lock.acquire(blocking=False):
-        with st.spinner(f"{what}: another visitor has begun it …"):
+        with st.spinner(f"{what}: waiting for another visitor …"):
             lock.acquire()
     try:
         yield

@@ -12,6 +12,7 @@ from mer.data.cache.controls import CONTROLS, donors, entry, stand_in
 from mer.experiments.experiment import Experiment
 from mer.experiments.prepared import Spec, prepare
 from mer.experiments.verdicts import Control, control_of, guess_of
+from mer.metrics.score import Score
 from mer.models.card import load_card, page
 from mer.runs.results import read_predictions
 from mer.runs.results import test_key as key_of
@@ -158,6 +159,6 @@ def test_guessing_reaches_the_largest_class_of_the_songs_or_chance():
 
 
 def test_only_a_whole_interval_above_guessing_counts():
-    scores = {"network": (0.6, 0.51, 0.7), "SVM": (0.6, 0.5, 0.7)}
+    scores = {"network": Score(0.6, 0.51, 0.7), "SVM": Score(0.6, 0.5, 0.7)}
     assert Control("noise", "r", scores, guess=0.5).above == ("network",)
     assert Control("noise", "r", scores, guess=0.2).to_dict()["above"] == ["network", "SVM"]

@@ -1,0 +1,65 @@
+"""Cached lists of runs, and their metrics over time.
+
+Every cache is bounded, and its key holds all that its result depends on, MER_HOME included. Callers never
+change a cached object.
+"""
+
+import time
+
+import streamlit as st
+
+from mer.runs.run import ACTIVE, Run
+from mer.runs.store import RunStore
+from mer.utils.files import home as mer_home
+
+__all__ = ["active_runs", "all_runs", "history"]
+
+REREAD = 10.0  # s between two reads of metrics of single steps
+
+
+def all_runs() -> list[Run]:
+    """All runs, newest first; none where there is no store yet."""
+    if not RunStore.exists():
+        return []
+    store = RunStore.open()
+    return _all_runs(str(mer_home()), store.version())
+
+
+@st.cache_data(ttl=2, max_entries=8, show_spinner=False)
+def _all_runs(home: str, version: int) -> list[Run]:
+    return RunStore.open().runs()
+
+
+def active_runs() -> list[Run]:
+    """Runs that are queued, running, stopping or interrupted, newest first."""
+    if not RunStore.exists():
+        return []
+    store = RunStore.open()
+    return _active_runs(str(mer_home()), store.version())
+
+
+@st.cache_data(ttl=1, max_entries=8, show_spinner=False)
+def _active_runs(home: str, version: int) -> list[Run]:
+    """For all who watch: whether a process is still there is looked at once a second."""
+    return RunStore.open().active()
+
+
+def history(run: Run, metric: str) -> list[tuple[int, float]]:
+    """All (step, value) of a metric.
+
+    Read again only when it has a new value; figures of single steps, which always have, every few seconds
+    while the run is active, with the newest value put at the end in between.
+    """
+    if run.status not in ACTIVE:
+        return _history(str(mer_home()), run.id, metric, run.ended)
+    newest = run.metrics.get(metric)
+    if not metric.startswith("step_"):
+        return _history(str(mer_home()), run.id, metric, newest)
+    points = _history(str(mer_home()), run.id, metric, time.monotonic() // REREAD)
+    step = round(run.metrics.get("progress", 0) * (run.steps or 0))
+    return [*points, (step, newest)] if points and step > points[-1][0] else points
+
+
+@st.cache_resource(max_entries=400, show_spinner=False)
+def _history(home: str, run_id: str, metric: str, changed: float | None) -> list[tuple[int, float]]:
+    return RunStore.open().history(run_id, metric)

@@ -1,10 +1,15 @@
-"""A run store shared by the tests of a session (making its database takes two seconds), and tiny runs."""
+"""A run store for each test, copied from one empty database (making that takes seconds), and tiny runs."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
 from mer.config.sections import Config
+from mer.runs.connection import open_local
 
 RATE = 4000
 TINY = {
@@ -49,19 +54,42 @@ def write_songs(root, *, labels=("Happy", "Sad"), songs=4, clips=2):
 
 
 @pytest.fixture(scope="session")
-def session_home(tmp_path_factory):
-    return tmp_path_factory.mktemp("session") / "home"
+def empty_home(tmp_path_factory):
+    """A home with a run store without runs, which is only ever copied."""
+    home = tmp_path_factory.mktemp("empty") / "home"
+    open_local(home)
+    return home
+
+
+def copy_home(source: Path, target: Path) -> Path:
+    """Copy an empty run store; SQLite copies its own file, so no lock on `source` is lost."""
+    target.mkdir(parents=True)
+    with (
+        closing(sqlite3.connect(source / "mlflow.db")) as old,
+        closing(sqlite3.connect(target / "mlflow.db")) as new,
+    ):
+        old.backup(new)
+        new.execute("UPDATE experiments SET artifact_location = ?", [(target / "artifacts").as_uri()])
+        new.commit()
+    return target
+
+
+@pytest.fixture(scope="module")
+def module_home(empty_home, tmp_path_factory):
+    """A home for runs that the tests of one module share."""
+    return copy_home(empty_home, tmp_path_factory.mktemp("module") / "home")
 
 
 @pytest.fixture
-def runs_home(session_home, monkeypatch):
-    """MER_HOME of the whole session: runs of other tests are in it too.
-
-    Never to be copied: a process that closes a database's file loses its locks on it, as POSIX has it.
-    """
-    monkeypatch.setenv("MER_HOME", str(session_home))
+def runs_home(request, empty_home, tmp_path_factory, monkeypatch):
+    """MER_HOME with a run store of its own, or its module's if the test uses a run of `module_home`."""
+    if "module_home" in request.fixturenames:
+        home = request.getfixturevalue("module_home")
+    else:
+        home = copy_home(empty_home, tmp_path_factory.mktemp("runs") / "home")
+    monkeypatch.setenv("MER_HOME", str(home))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return session_home
+    return home
 
 
 @pytest.fixture(scope="session")

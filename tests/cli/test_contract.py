@@ -41,9 +41,9 @@ def mer_json(mer):
 
 
 @pytest.fixture(scope="module")
-def trained(session_home, song_corpus):
+def trained(module_home, song_corpus):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MER_HOME", str(session_home))
+        patch.setenv("MER_HOME", str(module_home))
         assert main(["train", "--data", str(song_corpus), *OPTIONS]) == 0
         return RunStore.open().runs()[0]
 

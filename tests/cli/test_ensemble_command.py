@@ -36,10 +36,10 @@ def corpus(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def two(session_home, corpus):
+def two(module_home, corpus):
     """Two runs on the same clips."""
     with pytest.MonkeyPatch.context() as patch, tiny_zoo():
-        patch.setenv("MER_HOME", str(session_home))
+        patch.setenv("MER_HOME", str(module_home))
         for rate in ("0.01", "0.1"):
             assert main(["train", "--data", str(corpus), *OPTIONS, "--lr", rate]) == 0
         return [run.id for run in RunStore.open().runs()[:2]]

@@ -27,7 +27,7 @@ def tiny_in_the_zoo():
 
 
 @pytest.fixture(scope="module")
-def _made(session_home, tmp_path_factory):
+def _made(module_home, tmp_path_factory):
     """Runs on the same 16 clips that can be joined, and others that cannot."""
     root = tmp_path_factory.mktemp("joining")
     corpus, other = write_songs(root / "songs"), write_songs(root / "other", labels=("Calm", "Sad"))
@@ -37,7 +37,7 @@ def _made(session_home, tmp_path_factory):
         return Experiment().train(Spec(data=str(data), config=config, command="mer train")).run_id
 
     with pytest.MonkeyPatch.context() as patch, tiny_zoo():
-        patch.setenv("MER_HOME", str(session_home))
+        patch.setenv("MER_HOME", str(module_home))
         return SimpleNamespace(
             corpus=corpus,
             first=train(),

@@ -54,9 +54,9 @@ class AskToStop(Callback):
 
 
 @pytest.fixture(scope="module")
-def finished(session_home, song_corpus):
+def finished(module_home, song_corpus):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MER_HOME", str(session_home))
+        patch.setenv("MER_HOME", str(module_home))
         yield Experiment().train(spec_of(song_corpus))
 
 

@@ -116,9 +116,9 @@ def test_shuffled_labels_are_the_same_for_all_clips_of_a_song(material):
 
 
 @pytest.fixture(scope="module")
-def noise_run(session_home, song_corpus):
+def noise_run(module_home, song_corpus):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MER_HOME", str(session_home))
+        patch.setenv("MER_HOME", str(module_home))
         spec = Spec(str(song_corpus), tiny_config(control="noise", baseline=True, epochs=1))
         return Experiment().train(spec)
 

@@ -248,10 +248,10 @@ def test_without_normalisation_decibels_stay_as_they_are():
 
 
 @pytest.fixture(scope="module")
-def released(session_home, song_corpus):
+def released(module_home, song_corpus):
     """A finished run of the tiny network with all switches on."""
     with pytest.MonkeyPatch.context() as patch, tiny_zoo():
-        patch.setenv("MER_HOME", str(session_home))
+        patch.setenv("MER_HOME", str(module_home))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         config = run_helpers.tiny_config(
             backbone="tiny", only_first=True, group_by_song=False, validation=0.0, **RELEASED

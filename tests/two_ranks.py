@@ -27,6 +27,7 @@ VARIANTS = {
     "bands of a frozen body": {"head": "bands", "freeze": "head"},
     "attention over windows": {"pool": "attention"},
     "weights and bce": {"loss": "bce", "class_weights": True, "freeze": "last"},
+    "no evaluation mode": {"always_training": True},
     "momentum of the best": {"keep": "best", "optimizer": "adamw", "weight_decay": 0.1},
 }
 

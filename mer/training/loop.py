@@ -166,20 +166,26 @@ class _Loop:
         if not self.ranks.first:  # what is drawn from here on is each process's own
             torch.manual_seed(epoch_seed(self.config.seed + 1009 * self.ranks.rank, epoch))
         self.model.train()
-        total_loss = hits = count = 0.0
-        stream = self.feed.stream([own for own, _ in parts])
-        for number, ((indices, share), inputs) in enumerate(zip(parts, stream, strict=True)):
-            loss, right, judged = self._step(indices, share, inputs, epoch * self.steps + number)
-            total_loss += loss * judged
-            hits += right
-            count += judged
-        figures = {"epoch": epoch + 1, "train_loss": total_loss / count, "train_accuracy": hits / count}
+        # For the steps alone: elsewhere the processes do not call the network equally often.
+        with joined_norms(self.model) if self.ranks.size > 1 else nullcontext():
+            figures = {"epoch": epoch + 1} | self._steps(parts, epoch * self.steps)
         if self.validation:
             figures |= self._validate()
         for name, value in figures.items():
             if not math.isfinite(value):
                 raise RunError(f"{name} is {value} in epoch {epoch + 1}; lower lr={self.config.lr}")
         self._finish_epoch(figures | {"seconds": time.perf_counter() - started})
+
+    def _steps(self, parts: list[tuple[torch.Tensor, float]], first: int) -> dict[str, float]:
+        """One optimizer step for each part, counted from `first`; loss and accuracy over all of them."""
+        total_loss = hits = count = 0.0
+        stream = self.feed.stream([own for own, _ in parts])
+        for number, ((indices, share), inputs) in enumerate(zip(parts, stream, strict=True)):
+            loss, right, judged = self._step(indices, share, inputs, first + number)
+            total_loss += loss * judged
+            hits += right
+            count += judged
+        return {"train_loss": total_loss / count, "train_accuracy": hits / count}
 
     def _step(
         self, indices: torch.Tensor, share: float, inputs: torch.Tensor, done: int
@@ -290,6 +296,5 @@ def fit(
     loop = _Loop(model, feed, held_out, config, transform.config, callbacks, ranks)
     if resume:
         loop.resume(resume)
-    model.train()  # it decides which norms are joined
-    with ranks.training(), joined_norms(model) if ranks.size > 1 else nullcontext():
+    with ranks.training():
         return loop.run()

@@ -42,7 +42,7 @@ def trained(ranks: Ranks, **settings) -> tuple[dict, list]:
     transform = TrainTransform(
         STANDARDIZER, AugmentConfig(time_masks=0, frequency_masks=0, time_shift=0, mixup=0)
     )
-    train, held_out = tones_or_beats(11), tones_or_beats(5, seed=1)
+    train, held_out = tones_or_beats(11), tones_or_beats(9, seed=1)
     state = fit(model, train, held_out, transform=transform, config=config, ranks=ranks)
     return model.state_dict(), state.history
 
@@ -106,13 +106,15 @@ def main() -> None:
             own = torch.tensor([value.double().sum() for value in weights.values()])
             alike = bool((ranks.sum(own.clone()) - ranks.size * own).abs().max() < 1e-9)
             alone, lone_history = trained(ALONE, **settings)
-            losses = [
-                abs(a["train_loss"] - b["train_loss"]) for a, b in zip(history, lone_history, strict=True)
-            ]
+            losses, checks = (
+                [abs(a[name] - b[name]) for a, b in zip(history, lone_history, strict=True)]
+                for name in ("train_loss", "validation_loss")
+            )
             found[name] = {
                 "weights": difference(weights, alone),
                 "moved": difference(weights, tiny_model(tiny_config(**settings)).state_dict()),
                 "loss": max(losses),
+                "validation": max(checks),
                 "alike": alike,
             }
         both, one = gradients(ranks), gradients(ALONE)

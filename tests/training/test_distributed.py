@@ -73,6 +73,7 @@ def test_two_processes_end_with_the_weights_of_one():
         assert figures["alike"], name
         assert figures["weights"] < 3e-4, name
         assert figures["loss"] < 1e-5, name
+        assert figures["validation"] < 0.05, name
         assert figures["moved"] > 0.1, name
 
 

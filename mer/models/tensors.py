@@ -27,7 +27,7 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor], note: dict[str, A
         path.chmod(0o644)  # safetensors lets only the owner read
     except SafetensorError as error:
         raise StorageError(
-            f"cannot write {path} ({error}); free some space or choose a writable folder (MER_HOME, --out)"
+            f"cannot write {path} ({error}); free some space or choose a writable place (MER_HOME, --out)"
         ) from error
 
 

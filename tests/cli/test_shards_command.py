@@ -67,8 +67,8 @@ def test_people_are_told_what_was_left_out_and_that_songs_are_not_found_by_sound
     status, printed, _ = mer("prepare", manifest, "--shards", tmp_path / "set", *OPTIONS)
     assert status == 0
     assert "24 clips of 2 classes, 24 windows, in 1 shards" in printed
-    assert "so many are not compared by sound" in printed
-    assert "1 files left out, 0 with audio that is there already; see" in printed
+    assert "a set is not compared by sound" in printed
+    assert "1 files left out, 0 with the audio of another; see" in printed
     assert "mer train --no-baseline --data" in printed
 
 

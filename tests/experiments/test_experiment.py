@@ -321,8 +321,9 @@ def test_an_svm_on_the_same_clips_stands_beside_a_run(runs, song_corpus):
 
 def test_folds_pool_the_answers_of_the_svm_too(runs, song_corpus):
     outcome = Experiment().train(spec_of(song_corpus, epochs=1, folds=2, baseline=True))
-    assert len(read_baseline(runs, outcome.run_id)) == 16
-    assert outcome.metrics["svm_accuracy"] == 1.0
+    rows = read_baseline(runs, outcome.run_id)
+    assert len(rows) == 16
+    assert outcome.metrics["svm_accuracy"] == sum(row["label"] == row["predicted"] for row in rows) / 16
 
 
 def test_the_svm_can_be_left_out(finished, runs):

@@ -198,6 +198,7 @@ def test_a_worker_that_finds_its_run_ended_tells_how(runs, spec, worker_of, tmp_
     run_id = submit(runs, spec)
     runs.start(run_id)
     runs.log(run_id, [(0, answer.get("metrics", {}))])
+    runs.save_folder(run_id, "evaluation", lambda folder: (folder / "scores.json").write_text("{}"))
     runs.finish(run_id, status, reason="the reason")
     marker = tmp_path / "marker"
     marker.touch()

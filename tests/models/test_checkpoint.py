@@ -15,6 +15,7 @@ from mer.models.card import CARD, PAGE, WEIGHTS, load_card, page
 from mer.models.checkpoint import load_checkpoint, save_checkpoint
 from mer.models.heads import HEADS
 from mer.utils.errors import CheckpointError, StorageError
+from mer.utils.versions import CURRENT
 from tests.tiny_backbone import STANDARDIZER, tiny_card, tiny_config, tiny_fit, tiny_model, tiny_zoo
 
 FILES = {WEIGHTS, CARD, PAGE}
@@ -231,7 +232,7 @@ def test_a_card_that_asks_for_the_impossible_is_refused(saved):
 
 
 def test_a_newer_card_is_refused_before_its_weights_are_read(saved):
-    change_card(saved, format=2)
+    change_card(saved, format=CURRENT["card"] + 1)
     (saved / WEIGHTS).write_bytes(b"something newer")
     with pytest.raises(CheckpointError, match="update mer"):
         load_checkpoint(saved)

@@ -47,12 +47,21 @@ def test_steps_are_taken_one_after_another(monkeypatch):
         assert upgraded("card", {}, number, where="it", error=CheckpointError) == found
 
 
-@pytest.mark.parametrize("config", [None, [], {}, {"split": None}, {"split": {"validation_from": "next"}}])
+@pytest.mark.parametrize("config", [None, [], 1, {"audio": None, "split": []}])
 def test_settings_that_cannot_be_filled_in_stay_as_they_are(config):
     for kind in ("card", "run"):
         data = {"config": config, "data": "songs"}
         assert upgraded(kind, data, 1, where="it", error=RunError) == data
         assert upgraded(kind, {}, 1, where="it", error=RunError) == {}
+
+
+def test_settings_that_format_1_lacked_mean_what_mer_did_then():
+    meant = {"audio": {"resampler": "sinc"}, "split": {"validation_from": "rest"}}
+    for kind in ("card", "run"):
+        assert upgraded(kind, {"config": {}}, 1, where="it", error=RunError) == {"config": meant}
+        given = {"config": {"split": {"validation_from": "next", "test": 0.3}}}
+        found = upgraded(kind, given, 1, where="it", error=RunError)["config"]
+        assert found == {"audio": meant["audio"], **given["config"]}
 
 
 # Cards

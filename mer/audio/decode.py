@@ -74,7 +74,7 @@ class Audio:
         return len(self.waveform) / self.rate
 
     def content_hash(self) -> str:
-        """Hash of the samples, rounded to 16 bits, and the rate. A lossless copy has the same hash."""
+        """Hash of the samples, rounded to 16 bits, and of the rate. A lossless copy has the same hash."""
         level = np.clip(self.waveform, -1, 1)
         level *= 32767
         pcm = np.round(level, out=level).astype("<i2")

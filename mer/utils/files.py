@@ -54,7 +54,7 @@ def moved_path(path: str, former: str, own: Path, *, shared: bool = False) -> st
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn an OSError, as of a full or read-only disk, into a StorageError with the remedy."""
+    """Turn an OSError, as on a full or read-only disk, into a StorageError with the remedy."""
     try:
         yield
     except MerError:

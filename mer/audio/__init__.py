@@ -1,4 +1,4 @@
-"""From an audio file to the image that a network sees."""
+"""Decodes audio files and turns them into the log-mel images that a network takes."""
 
 import lazy_loader
 

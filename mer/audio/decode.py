@@ -1,7 +1,7 @@
-"""From a file, or the bytes of one, to windows of mono audio. The only file that decodes.
+"""Decodes an audio file, or the bytes of one, and cuts it into windows of mono audio.
 
-A waveform here is float32 in [-1, 1], shape (samples,). libsndfile decodes WAV, FLAC, Ogg, MP3, AIFF
-and AU; `mer.audio.resampling` changes the sample rate.
+All decoding happens in this module. A waveform is float32 in [-1, 1] of shape (samples,). libsndfile decodes
+WAV, FLAC, Ogg, MP3, AIFF and AU; `mer.audio.resampling` changes the sample rate.
 """
 
 import io
@@ -43,16 +43,26 @@ __all__ = [
     "windows",
 ]
 
-Source = str | PathLike | bytes  # a path, or the bytes of a file
+Source = str | PathLike | bytes  # a path, or the content of a file
 
-AT_ONCE = 2**24  # samples over all channels that are read in one go; a header may lie about their number
+AT_ONCE = 2**24  # most samples, over all channels, read in one call; a header may state a false length
 MOST_SAMPLES = 2**32
 DAY = 86_400.0  # s
 
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """One decoded clip: mono `waveform` at its own `rate` in Hz, from a file with `channels`."""
+    """One decoded clip.
+
+    Parameters
+    ----------
+    waveform
+        Mono samples, float32 of shape (samples,), full scale at 1.
+    rate
+        Sample rate of the file, Hz.
+    channels
+        Number of channels in the file.
+    """
 
     waveform: np.ndarray
     rate: int
@@ -64,7 +74,7 @@ class Audio:
         return len(self.waveform) / self.rate
 
     def content_hash(self) -> str:
-        """Hash of what is heard, to 16 bits: equal for a WAV file and a lossless copy of it."""
+        """Hash of the samples, rounded to 16 bits, and of the rate. A lossless copy has the same hash."""
         level = np.clip(self.waveform, -1, 1)
         level *= 32767
         pcm = np.round(level, out=level).astype("<i2")
@@ -72,11 +82,25 @@ class Audio:
 
 
 def decode(source: Source, *, name: str | None = None, max_seconds: float = MAX_SECONDS) -> Audio:
-    """Decode a file, by its path, or its bytes to mono at the file's own sample rate.
+    """Decode a file to mono at its own sample rate.
 
-    `name` is what error messages call the clip (default: the path). Raises AudioError if the clip is
-    missing, not audio, empty, shorter than 0.5 s, longer than `max_seconds`, has over 8 channels,
-    samples that are not numbers, or nothing louder than -80 dBFS; ConfigError for `max_seconds` out of range.
+    Parameters
+    ----------
+    source
+        Path of the file, or its content as bytes.
+    name
+        Name of the clip in error messages; the path by default.
+    max_seconds
+        Longest duration accepted, s, from 0.5 to 86,400.
+
+    Raises
+    ------
+    AudioError
+        If the clip is missing, not audio, empty, shorter than 0.5 s, longer than `max_seconds`, over 2^28
+        samples a channel, outside 1000 to 768,000 Hz, over 8 channels, contains NaN or infinity, or has
+        no sample above -80 dBFS.
+    ConfigError
+        If `max_seconds` is out of range.
     """
     source = as_source(source)
     max_seconds = as_number(max_seconds, "max_seconds", low=MIN_SECONDS, high=DAY, unit=" s")
@@ -100,22 +124,22 @@ def decode(source: Source, *, name: str | None = None, max_seconds: float = MAX_
 
 
 def _size(path: Path, name: str) -> int:
-    """Bytes of a file; raises AudioError if there is none."""
+    """Size of a file in bytes. Raises AudioError if there is no such file."""
     try:
         if path.is_file():
             return path.stat().st_size
-    except OSError as error:  # a folder that may not be entered, or too long a name
+    except OSError as error:  # no permission for the folder, or the name is too long
         reason = f"cannot be read ({error.strerror}); check its name and permissions"
         raise AudioError(f"{name}: {reason}") from error
     raise AudioError(f"{name}: no such file; check the path")
 
 
 def _read(file: soundfile.SoundFile) -> np.ndarray:
-    """All samples (frames, channels); of long files, block by block, their mean (frames, 1)."""
+    """All samples (frames, channels). Long files are read in blocks and mixed to (frames, 1)."""
     kind = _sample_type(file)
     if file.frames * file.channels <= AT_ONCE:
         return file.read(dtype=kind, always_2d=True)
-    mono, done = np.empty(file.frames, np.float32), 0  # what is never filled takes no memory
+    mono, done = np.empty(file.frames, np.float32), 0  # pages never written take no memory
     while len(block := file.read(AT_ONCE // file.channels, dtype=kind, always_2d=True)):
         mono[done : done + len(block)] = _mix(block)
         done += len(block)
@@ -123,7 +147,7 @@ def _read(file: soundfile.SoundFile) -> np.ndarray:
 
 
 def _sample_type(file: soundfile.SoundFile) -> str:
-    """What to read: 16-bit samples as they are, since `_mix` scales them faster, to the same bits."""
+    """Type to read as. 16-bit samples stay int16: `_mix` scales them faster, with identical results."""
     return "int16" if file.subtype == "PCM_16" and file.channels <= 2 else "float32"
 
 
@@ -140,7 +164,7 @@ def _mix(samples: np.ndarray) -> np.ndarray:
 
 
 class _Bytes(io.BytesIO):
-    """Bytes that a decoder may seek in as in a file: what points before the start goes nowhere."""
+    """Bytes as a file in which a seek to before the start is ignored instead of an error."""
 
     def seek(self, offset: int, whence: int = 0) -> int:
         try:
@@ -154,7 +178,7 @@ def _reason(error: Exception) -> str:
 
 
 def _check_header(file: soundfile.SoundFile, name: str, max_seconds: float) -> None:
-    """Refuse what the header alone shows to be unusable, before reading the samples."""
+    """Refuse a file whose header shows that it cannot be used, before its samples are read."""
     low, high = RATE_RANGE
     if not low <= file.samplerate <= high:
         raise AudioError(f"{name}: sample rate {file.samplerate} Hz; use one from {low} to {high} Hz")
@@ -172,11 +196,27 @@ def _check_header(file: soundfile.SoundFile, name: str, max_seconds: float) -> N
 
 
 def beginning(content: bytes, seconds: float) -> bytes:
-    """The first seconds of a recording as a WAV file, or the recording itself if it is no longer.
+    """Cut a recording to its first seconds.
 
-    What cannot be decoded is handed back as it is, for `decode` to say why; so is what would take more than
-    128 MB, which `decode` reads in blocks. Raises AudioError for what is not bytes, ConfigError for `seconds`
-    out of range.
+    Parameters
+    ----------
+    content
+        Content of an audio file.
+    seconds
+        Duration to keep, s, from 0 to 3600.
+
+    Returns
+    -------
+    bytes
+        A 16-bit WAV file. `content` itself if it is not longer than `seconds`, if it cannot be decoded
+        (`decode` then reports why), or if the result would exceed 128 MB (`decode` reads that in blocks).
+
+    Raises
+    ------
+    AudioError
+        If `content` is not bytes.
+    ConfigError
+        If `seconds` is out of range.
     """
     seconds = as_number(seconds, "seconds", low=0, high=MAX_SECONDS, unit=" s")
     if not isinstance(content := as_source(content), bytes):
@@ -200,7 +240,7 @@ def beginning(content: bytes, seconds: float) -> bytes:
 def load(
     source: Source, config: AudioConfig, *, name: str | None = None, max_seconds: float = MAX_SECONDS
 ) -> np.ndarray:
-    """Decode and resample: waveform of shape (samples,) at `config.sample_rate`. Raises AudioError."""
+    """Decode with `decode` and resample to `config.sample_rate`; float32 (samples,). Raises as `decode`."""
     audio = decode(source, name=name, max_seconds=max_seconds)
     return resample(audio.waveform, rate=audio.rate, audio=config, checked=True)
 
@@ -210,11 +250,11 @@ def _window_samples(config: AudioConfig) -> int:
 
 
 def window_starts(n_samples: int, config: AudioConfig) -> list[int]:
-    """First sample of each window of a clip of `n_samples`.
+    """Index of the first sample of each window of a clip.
 
-    Windows start every `hop_seconds`; where they leave more than 0.5 s at the end uncovered, one more
-    window ends flush with the clip. A clip no longer than a window has one window, from 0; with `only_first`
-    every clip has. Raises ConfigError for a number of samples that no clip has.
+    Windows start every `hop_seconds`. If more than 0.5 s at the end is not covered, one more window is added
+    that ends with the clip. There is one window, from 0, if the clip is no longer than a window or
+    `only_first` is set. Raises ConfigError if `n_samples` is not a whole number from 0 to 2^32.
     """
     n_samples = as_whole(n_samples, "n_samples", low=0, high=MOST_SAMPLES)
     if config.only_first:
@@ -235,10 +275,26 @@ def _pad(waveform: np.ndarray, size: int, mode: str) -> np.ndarray:
 
 
 def windows(waveform: np.ndarray, config: AudioConfig, *, checked: bool = False) -> Iterator[np.ndarray]:
-    """The windows of a clip, each float32 of shape (window_seconds * sample_rate,).
+    """Cut a clip into windows, padding a clip that is shorter than one.
 
-    `waveform` is what `as_samples` takes; with `checked` it has been there already. Raises
-    AudioError.
+    Parameters
+    ----------
+    waveform
+        Samples at `config.sample_rate`; see `mer.audio.waveforms.as_samples`.
+    config
+        Length of the windows, hop and padding.
+    checked
+        True if `as_samples` has already been called.
+
+    Returns
+    -------
+    Iterator[np.ndarray]
+        Windows, float32 of shape (window_seconds * sample_rate,).
+
+    Raises
+    ------
+    AudioError
+        If the waveform cannot be used.
     """
     waveform = waveform if checked else as_samples(waveform)
     size = _window_samples(config)

@@ -1,6 +1,6 @@
-"""From window to the image that the network sees.
+"""Turns windows into log-mel images, the input of the network.
 
-waveform (samples,) -> log-mel (n_mels, frames) in dB -> image (size, size), kept as float16
+waveform (samples,) -> log-mel (n_mels, frames) in dB -> image (size, size), stored as float16
 -> standardised (3, size, size). The mel scale is Slaney's (Auditory Toolbox, 1998) or HTK's.
 """
 
@@ -21,15 +21,15 @@ from mer.config.sections import AudioConfig, MelConfig
 
 __all__ = ["LogMel", "Standardizer", "as_input", "images", "log_mel", "mel_frequencies"]
 
-LEAST_SPREAD = 1.0  # dB: a window of less, near silence, is not blown up
-POWER_FLOOR = 1e-10  # -100 dB: below the noise of 16-bit audio, keeps the logarithm finite
-SILENCE = float(10.0 * torch.log10(torch.tensor(POWER_FLOOR)))  # the level of that floor, dB
+LEAST_SPREAD = 1.0  # dB; lower limit of a window's divisor, so that near-silence is not amplified
+POWER_FLOOR = 1e-10  # -100 dB, below the noise of 16-bit audio; keeps the logarithm finite
+SILENCE = float(10.0 * torch.log10(torch.tensor(POWER_FLOOR)))  # level of POWER_FLOOR, dB
 
 
 class LogMel(nn.Module):
-    """Windows of sound to log-mel images, in dB.
+    """Turns windows of sound into log-mel images in dB.
 
-    The images in the store, those of a prediction and those of an exported model all come from here.
+    The feature store, predictions and exported models all use this module, so their images are the same.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class LogMel(nn.Module):
 
     References
     ----------
-    Slaney, "Auditory Toolbox", 1998, for the mel scale; `scale="htk"` is that of the HTK book.
+    Slaney, "Auditory Toolbox", 1998: the mel scale. The HTK book: the scale of `scale="htk"`.
     """
 
     def __init__(self, sample_rate: int, config: MelConfig) -> None:
@@ -62,13 +62,13 @@ class LogMel(nn.Module):
             self.register_buffer(f"band_{number}", band, persistent=False)
 
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
-        """Waveforms float32 (n, samples) to images float16 (n, size, size)."""
+        """Waveforms, float32 (n, samples), to images, float16 (n, size, size)."""
         return self.images(self.levels(windows))
 
     def levels(self, waveforms: torch.Tensor) -> torch.Tensor:
         """Waveforms (..., samples) to log-mel spectrograms in dB (..., n_mels, 1 + samples // hop_length)."""
         config, samples = self.config, waveforms.shape[-1]
-        short = config.n_fft // 2 + 1 - samples  # reflection at the ends needs more samples than that
+        short = config.n_fft // 2 + 1 - samples  # reflection padding needs more than n_fft // 2 samples
         spectrum = torch.stft(
             F.pad(waveforms, (0, short)) if short > 0 else waveforms,
             config.n_fft,
@@ -77,7 +77,7 @@ class LogMel(nn.Module):
             pad_mode="reflect",
             return_complex=True,
         )
-        # Of |spectrum|^2 torch's `abs` would take the root first, which costs four times as much.
+        # `abs` followed by a square would take a needless square root, at four times the cost.
         power = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
         parts = [(first, getattr(self, f"band_{number}")) for number, first in enumerate(self.starts)]
         frames = 1 + samples // config.hop_length
@@ -88,9 +88,9 @@ class LogMel(nn.Module):
         return level.clamp_min(-config.top_db)
 
     def images(self, levels: torch.Tensor) -> torch.Tensor:
-        """Spectrograms (n, n_mels, frames) to images float16 (n, size, size); row 0 is the lowest band.
+        """Spectrograms (n, n_mels, frames) to images, float16 (n, size, size). Row 0 is the lowest band.
 
-        float16 resolves 1/16 dB at -80 dB, far below what is audible.
+        float16 resolves 1/16 dB at -80 dB, much less than is audible.
         """
         size = (self.config.image_size, self.config.image_size)
         resized = F.interpolate(levels[:, None], size=size, mode="bilinear", antialias=True)
@@ -114,8 +114,8 @@ def log_mel(
     sample_rate
         Samples per second, Hz.
     config
-        With `reference="max"` 0 dB is the loudest point of this waveform, with "absolute" a power of 1.
-        Either way no value is more than `top_db` below 0 dB. Silence is all at that lower end.
+        With `reference="max"`, 0 dB is the loudest point of this waveform; with "absolute", a power of 1.
+        Values below -`top_db` dB are clipped to it. Silence is at -`top_db` or -100 dB, whichever is higher.
     checked
         True if `as_samples` has already been called.
 
@@ -127,7 +127,7 @@ def log_mel(
     Raises
     ------
     AudioError, ConfigError
-        For a waveform or a rate that cannot be used.
+        If the waveform or the rate cannot be used.
     """
     if not checked:
         waveform, sample_rate = as_samples(waveform), as_rate(sample_rate)
@@ -136,15 +136,33 @@ def log_mel(
 
 
 def images(waveform: np.ndarray, *, audio: AudioConfig, mel: MelConfig, checked: bool = False) -> np.ndarray:
-    """Log-mel images of all windows of a clip: float16 dB of shape (windows, size, size).
+    """Log-mel images of all windows of a clip.
 
-    `waveform` is what `mer.audio.waveforms.as_samples` accepts; with `checked` that was already called.
-    Raises AudioError.
+    Parameters
+    ----------
+    waveform
+        Samples at `audio.sample_rate`; see `mer.audio.waveforms.as_samples`.
+    audio
+        Sample rate and windows.
+    mel
+        Settings of the spectrogram and the image.
+    checked
+        True if `as_samples` has already been called.
+
+    Returns
+    -------
+    np.ndarray
+        float16 of shape (windows, size, size), dB.
+
+    Raises
+    ------
+    AudioError
+        If the waveform cannot be used.
     """
     waveform = waveform if checked else as_samples(waveform)
     with torch.inference_mode():
         module = _log_mel(audio.sample_rate, mel)
-        # Window by window, since the spectra of all windows of a long clip would fill the memory.
+        # One window at a time: the spectra of all windows of a long clip would not fit in memory.
         levels = [
             module.levels(torch.from_numpy(window)) for window in windows(waveform, audio, checked=True)
         ]
@@ -169,10 +187,19 @@ def _slaney_mel(hertz: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Standardizer:
-    """Zero mean and unit variance: by the statistics of the training part alone, or window by window.
+    """Scales images to zero mean and unit variance, over the training part or per window.
 
-    `mean` and `std` are in dB. With `per_window` each image has its own, known as cepstral mean and variance
-    normalisation where speech is recognised (Viikki and Laurila, 1998), and these two are not used.
+    Parameters
+    ----------
+    mean, std
+        Mean and standard deviation over the training part, dB. Not used with `per_window`.
+    per_window
+        Use the mean and standard deviation of each image, like cepstral mean and variance normalisation in
+        speech recognition.
+
+    References
+    ----------
+    Viikki and Laurila, 1998: cepstral mean and variance normalisation.
     """
 
     mean: float = 0.0
@@ -181,7 +208,7 @@ class Standardizer:
 
     @classmethod
     def fit(cls, batches: Iterable[np.ndarray]) -> "Standardizer":
-        """Statistics over all values of the float16 images given, accumulated in float64."""
+        """Mean and standard deviation over all values of the batches, accumulated in float64."""
         count, total, squares = 0, 0.0, 0.0
         for batch in batches:
             values = np.asarray(batch, dtype=np.float32)
@@ -200,10 +227,10 @@ class Standardizer:
         return values.sub_(mean).div_(std.clamp_min(LEAST_SPREAD))
 
     def to_dict(self) -> dict[str, float]:
-        """What a card keeps of it."""
+        """The statistics, as a card stores them."""
         return {"mean": self.mean, "std": self.std}
 
 
 def as_input(images: torch.Tensor) -> torch.Tensor:
-    """Images (n, size, size) -> network input (n, 3, size, size), a view: all channels are the one."""
+    """Images (n, size, size) -> network input (n, 3, size, size), as a view with three equal channels."""
     return images[:, None].expand(-1, 3, -1, -1)

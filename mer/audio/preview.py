@@ -1,4 +1,4 @@
-"""The steps from a file to what the network sees, one by one, for people to look at."""
+"""The steps from an audio file to the network input, for display."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,10 @@ TICKS = (125, 250, 500, 1000, 2000, 4000, 8000)  # Hz
 
 
 def frequency_ticks(hertz: np.ndarray) -> tuple[list[float], list[str]]:
-    """Where on an axis of bands, centred at `hertz` and counted from 0, to write which frequency."""
+    """Positions and labels of frequency ticks on an axis of band numbers.
+
+    `hertz` (bands,) holds the centre frequency of each band; band 0 is at position 0.
+    """
     ticks = [tick for tick in TICKS if hertz[0] <= tick <= 1.03 * hertz[-1]]
     places = np.interp(ticks, hertz, np.arange(len(hertz))).round(2).tolist()
     return places, [f"{tick // 1000}k" if tick >= 1000 else str(tick) for tick in ticks]
@@ -26,12 +29,30 @@ def frequency_ticks(hertz: np.ndarray) -> tuple[list[float], list[str]]:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """One window of one clip at each step.
+    """One window of a clip at each step.
 
-    `raw` is the clip as decoded; `resampled`, shape (samples,), the whole clip at the config's rate;
-    `window`, shape (window samples,), starts at `start` seconds and holds `padding` seconds that were
-    filled in; `level` is its log-mel, shape (n_mels, frames), in dB; `image`, shape (size, size), the same
-    resized; `standardized` is that image as `standardizer` makes it.
+    Parameters
+    ----------
+    raw
+        The decoded clip.
+    resampled
+        The whole clip at the sample rate of the config, of shape (samples,).
+    window
+        The window, of shape (window samples,).
+    start
+        Start of the window, s.
+    padding
+        Duration of padding in the window, s.
+    n_windows
+        Number of windows in the clip.
+    level
+        Log-mel spectrogram of the window, dB, of shape (n_mels, frames).
+    image
+        The spectrogram resized, dB, of shape (size, size).
+    standardizer
+        The standardizer that was applied.
+    standardized
+        The standardised image, of shape (size, size).
     """
 
     raw: Audio
@@ -55,10 +76,29 @@ def steps(
     window: int = 0,
     name: str | None = None,
 ) -> Steps:
-    """All steps of the window of that number, from 0; the last one if there are fewer.
+    """Compute each step for one window of a clip.
 
-    Without a `standardizer` the clip's own statistics stand in for those of a training part. Raises
-    AudioError, and ConfigError for a number below 0.
+    Parameters
+    ----------
+    source
+        Path of an audio file, or its content as bytes.
+    audio
+        Sample rate and windows.
+    mel
+        Settings of the spectrogram and the image.
+    standardizer
+        Standardisation of the image; by default fitted on this clip.
+    window
+        Number of the window, from 0. The last window is taken if the clip has fewer.
+    name
+        Name of the clip in error messages; the path by default.
+
+    Raises
+    ------
+    AudioError
+        If the clip cannot be used.
+    ConfigError
+        If `window` is not a whole number from 0.
     """
     window = as_whole(window, "window", low=0, high=MOST_WINDOWS)
     raw = decode(source, name=name)

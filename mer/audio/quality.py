@@ -1,4 +1,4 @@
-"""What can be heard of an input that no prediction of its emotion should be trusted on.
+"""Warns about sound for which a predicted emotion cannot be trusted, such as silence or noise.
 
 Levels are in dBFS: 0 is a full-scale sample. The thresholds were set on 400 excerpts of 10 s of the music
 of Emotify (Aljanabi, Wiering & Veltkamp, 2016) and on synthetic noise; `remarks` gives the rates.
@@ -10,41 +10,56 @@ from mer.audio.waveforms import as_rate, as_samples
 
 __all__ = ["remarks"]
 
-LEAST_SECONDS = 1.0  # half a bar or so: no harmony and no rhythm fits into less
+LEAST_SECONDS = 1.0  # about half a bar; less holds neither harmony nor rhythm
 FRAME_SECONDS = 0.05
-SILENCE_DBFS = -60.0  # the noise floor of a fair recording
-MOST_SILENCE = 0.8  # of all frames; the most in the 400 excerpts is 0.43
-QUIET_DBFS = -40.0  # of the peak; the quietest of the 400 excerpts peaks at -28
-FULL_SCALE = 0.99  # resampling rounds the corners of clipped peaks
-MOST_CLIPPED = 0.01  # of all samples; 0.0003 at most in the 400 excerpts, 0.015 if clipped 6 dB too hot
+SILENCE_DBFS = -60.0  # noise floor of a recording of fair quality
+MOST_SILENCE = 0.8  # share of frames; at most 0.43 in the 400 excerpts
+QUIET_DBFS = -40.0  # peak level; at least -28 in the 400 excerpts
+FULL_SCALE = 0.99  # below 1, because resampling lowers clipped peaks a little
+MOST_CLIPPED = 0.01  # share of samples; at most 0.0003 in the 400 excerpts, 0.015 if clipped by 6 dB
 
-# Noise. In a narrow band of Gaussian noise of any colour, the powers of a spectrum's bins are exponentially
-# distributed: their flatness (geometric by arithmetic mean) is 0.56, and a little more over few bins.
-# Tones push it towards 0, beats towards 1; noise keeps it at all times and in all bands.
-SPECTRUM_SECONDS = 0.256  # 4 Hz between bins: the partials of a low voice lie apart
-BAND_HERTZ = 125.0  # 32 bins: enough to tell a flatness, narrow enough for any colour to be level
-LOWEST, HIGHEST = 100.0, 3500.0  # Hz: where melody lies; above, music is like noise too
-LEAST_FLATNESS_THEN = 0.53  # at 9 in 10 moments; noise has 0.53 to 0.60, the median excerpt 0.25
-LEAST_FLATNESS_THERE = 0.51  # in 9 of 10 bands
-MOST_FLATNESS = 0.61  # on average; above it is drums
-AUDIBLE = 1e-4  # share of the loudest moment's power under which a moment is a pause
+# Noise. In a narrow band of Gaussian noise of any colour, the powers of the spectrum's bins are exponentially
+# distributed. Their flatness (geometric mean divided by arithmetic mean) is 0.56, and slightly more over few
+# bins. Tones lower it towards 0 and beats raise it towards 1. Noise has it at all times and in all bands.
+SPECTRUM_SECONDS = 0.256  # 4 Hz between bins, which separates the partials of a low voice
+BAND_HERTZ = 125.0  # 32 bins: enough to measure flatness, and narrow enough that coloured noise is level
+LOWEST, HIGHEST = 100.0, 3500.0  # Hz, the range of melody; above it music resembles noise
+LEAST_FLATNESS_THEN = 0.53  # 10th percentile over time; noise has 0.53 to 0.60, the median excerpt 0.25
+LEAST_FLATNESS_THERE = 0.51  # 10th percentile over bands
+MOST_FLATNESS = 0.61  # mean; drums have more
+AUDIBLE = 1e-4  # of the loudest spectrum's power; a spectrum with less is a pause
 
-STEADY_SECONDS = 2.0  # a chord may well be held for less
-STEADY_DB = 1.4  # spread of the bands' levels in time; noise has at most 1.15, 2 s of music at least 1.7
-MOST_SPECTRA = 512  # a minute of sound; of longer clips this many moments are looked at
+STEADY_SECONDS = 2.0  # music may hold a chord for a shorter time
+STEADY_DB = 1.4  # standard deviation of band levels over time; noise at most 1.15, 2 s of music at least 1.7
+MOST_SPECTRA = 512  # about a minute of sound; longer clips are sampled
 
 
 def remarks(waveform: np.ndarray, *, sample_rate: int, checked: bool = False) -> tuple[str, ...]:
-    """Plain sentences on a waveform, float of shape (samples,) in [-1, 1]; none if nothing is amiss.
+    """Warn about sound that is unlike music or badly recorded.
 
-    `waveform` is what `as_samples` takes, also of no samples; with `checked` it has been there
-    already. Raises AudioError, and ConfigError for the rate.
+    The warnings are for sound that is shorter than 1 s, over 80% silent, below -40 dBFS, clipped in over 1%
+    of its samples, like noise, or steady like a hum. At 16 kHz, false warnings of noise or steadiness occur
+    for 1 of the 400 excerpts (3 if cut to 2 s), 2 of the other 496, and none of 100 demo clips. All test
+    noises of 2 to 10 s are found: white, pink, brown, band-limited, like a crowd, or mixed with mains hum.
 
-    It is remarked on if shorter than 1 s, over 80% silent, below -40 dBFS, clipped in over 1% of its
-    samples, like noise, or steady like a hum. At `sample_rate` 16 kHz, "noise" and "steady" together are
-    said of 1 of those 400 excerpts (3 if only 2 s of each are heard), of 2 of the other 496, and of none
-    of 100 demo clips; and of all noises of 2 to 10 s that are white, pink, brown, in a band, like a crowd, or
-    mixed with a mains hum.
+    Parameters
+    ----------
+    waveform
+        Samples; see `mer.audio.waveforms.as_samples`. May be empty.
+    sample_rate
+        Samples per second, Hz.
+    checked
+        True if `as_samples` has already been called.
+
+    Returns
+    -------
+    tuple[str, ...]
+        Plain sentences; none if there is nothing to warn about.
+
+    Raises
+    ------
+    AudioError, ConfigError
+        If the waveform or the rate cannot be used.
     """
     if not checked:
         waveform, sample_rate = as_samples(waveform, least=0), as_rate(sample_rate)
@@ -75,7 +90,7 @@ def _levels(waveform: np.ndarray, sample_rate: int) -> list[str]:
 
 
 def _noise(waveform: np.ndarray, sample_rate: int) -> list[str]:
-    """Remarks on sound that is no music; none on silence."""
+    """Remarks on sound that is like noise or steady; none on silence."""
     if not waveform.any():
         return []
     power = _spectra(waveform, sample_rate)
@@ -91,7 +106,7 @@ def _noise(waveform: np.ndarray, sample_rate: int) -> list[str]:
 
 
 def _spectra(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Power of the audible moments, in bands: (moments, bands, bins)."""
+    """Power spectra of the audible moments, of shape (moments, bands, bins)."""
     size = round(SPECTRUM_SECONDS * sample_rate)
     frames = np.lib.stride_tricks.sliding_window_view(waveform, size)[:: size // 2]
     frames = frames[:: -(-len(frames) // MOST_SPECTRA)] * np.hanning(size).astype(np.float32)
@@ -102,4 +117,4 @@ def _spectra(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
     first = round(LOWEST * SPECTRUM_SECONDS)
     bands = int((min(HIGHEST, 0.45 * sample_rate) - LOWEST) / BAND_HERTZ)
     heard = power[total >= AUDIBLE * total.max(), first : first + bands * bins]
-    return heard.reshape(len(heard), bands, bins) + 1e-20  # so that silence has a logarithm
+    return heard.reshape(len(heard), bands, bins) + 1e-20  # keeps logarithms finite

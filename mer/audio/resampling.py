@@ -1,8 +1,8 @@
-"""From one sample rate to another, in memory and time that do not depend on how the two rates divide.
+"""Changes the sample rate. Memory stays bounded for every pair of rates, also without a common divisor.
 
-"soxr" is libsoxr, high quality. "sinc" is what torchaudio's `Resample` does by default, windowed sinc
-interpolation (Smith, "Digital Audio Resampling", 1984), to rounding; checkpoints and runs from before there
-was a choice mean it.
+"soxr" is libsoxr at high quality. "sinc" is windowed sinc interpolation (Smith, "Digital Audio Resampling",
+1984). It equals torchaudio's default `Resample` up to rounding, and is used by checkpoints and runs that
+predate the setting.
 """
 
 import math
@@ -20,38 +20,38 @@ from mer.config.sections import AudioConfig
 
 __all__ = ["resample"]
 
-QUALITY = "HQ"  # VHQ takes 1.4 times as long and differs by less than the last of 16 bits
+QUALITY = "HQ"  # VHQ takes 1.4 times as long and differs by less than one step of 16 bits
 # torchaudio's defaults
-ZEROS = 6  # zero crossings of the filter to each side
-ROLLOFF = 0.99  # cutoff, share of the lower Nyquist frequency
+ZEROS = 6  # zero crossings on each side of the filter
+ROLLOFF = 0.99  # cutoff as a share of the lower Nyquist frequency
 ROWS = 16  # phases that are filtered together
-AT_ONCE = 2**25  # samples of a block, before or after, whichever are more
-KEPT = 2**20  # filters of more numbers than this are made anew each time
+AT_ONCE = 2**25  # samples per block, of input or output, whichever is longer
+KEPT = 2**20  # filter banks with more coefficients are not cached
 
 
 def resample(waveform: np.ndarray, *, rate: int, audio: AudioConfig, checked: bool = False) -> np.ndarray:
-    """Bring a waveform to the sample rate of the settings, in the way that they name.
+    """Resample a waveform to the sample rate of the settings.
 
     Parameters
     ----------
     waveform
         Samples at `rate`; see `mer.audio.waveforms.as_samples`.
     rate
-        Hz, a whole number from 1000 to 768,000.
+        Sample rate of the waveform, Hz, a whole number from 1000 to 768,000.
     audio
-        Of these settings `sample_rate` and `resampler` count.
+        Settings, of which `sample_rate` and `resampler` are used.
     checked
         True if `as_samples` has already been called.
 
     Returns
     -------
     np.ndarray
-        float32 of shape (samples * sample_rate / rate,), rounded; `waveform` itself if the rates are equal.
+        float32 of shape (samples * sample_rate / rate,), rounded. `waveform` itself if the rates are equal.
 
     Raises
     ------
     AudioError, ConfigError
-        For a waveform or a rate that cannot be used.
+        If the waveform or the rate cannot be used.
 
     References
     ----------
@@ -71,7 +71,7 @@ def resample(waveform: np.ndarray, *, rate: int, audio: AudioConfig, checked: bo
 
 
 def _sinc(waveform: np.ndarray, step: int, phases: int) -> np.ndarray:
-    """`phases` samples for each `step` of the waveform, which are a frame; block by block."""
+    """Make `phases` samples from each frame of `step` samples, in blocks."""
     reach = _reach(step, phases)
     filters = _kept(step, phases) if phases * (2 * reach) + ROWS * step <= KEPT else None
     frames, margin = len(waveform) // step + 1, math.ceil(reach) + 1
@@ -93,18 +93,18 @@ def _reach(step: int, phases: int) -> float:
 
 
 def _cut(waveform: np.ndarray, begin: int, end: int) -> torch.Tensor:
-    """A part of the waveform, with zeros before its start and beyond its end."""
+    """Samples `begin` to `end` of the waveform, with zeros outside it."""
     inside = waveform[max(begin, 0) : end]
     return torch.from_numpy(np.pad(inside, (max(-begin, 0), max(0, end - max(begin, 0) - len(inside)))))
 
 
 def _filtered(part: torch.Tensor, bands: Iterable[Band], count: int, step: int, margin: int) -> np.ndarray:
-    """`count` frames of a part, of which the first begins after `margin` samples."""
+    """Apply the filters to `count` frames of a part, of which the first begins at `margin`."""
     found = []
     with torch.inference_mode():
         for first, taps in bands:
             begin, width = margin + first, taps.shape[1]
-            if width <= step:  # else BLAS would be given copies, many times as large as the part
+            if width <= step:  # for wider filters BLAS would copy the overlapping frames
                 frames = part.as_strided((count, width), (step, 1), begin)
                 found.append(frames @ taps.T)
             else:
@@ -119,11 +119,11 @@ def _kept(step: int, phases: int) -> tuple[Band, ...]:
 
 
 def _bands(step: int, phases: int) -> Iterator[Band]:
-    """The filters of all phases as (first sample, (up to 16 phases, samples)); zeros are left out."""
+    """The filters of all phases as (first sample, coefficients (up to 16 phases, samples))."""
     reach = _reach(step, phases)
     for begin in range(0, phases, ROWS):
         phase = np.arange(begin, min(begin + ROWS, phases), dtype=np.float32)
-        centres = (phase / np.float32(phases)).astype(float) * step  # in 32 bits first, as torchaudio does
+        centres = (phase / np.float32(phases)).astype(float) * step  # float32 first, as in torchaudio
         samples = np.arange(math.ceil(centres[0] - reach), math.floor(centres[-1] + reach) + 1)
         away = np.clip((samples - centres[:, None]) / reach * ZEROS, -ZEROS, ZEROS)
         taps = np.sinc(away) * np.cos(away * np.pi / (2 * ZEROS)) ** 2 * (ZEROS / reach)

@@ -1,7 +1,7 @@
-"""Products with a matrix whose rows are zero but for a short stretch that moves along: filter banks.
+"""Products with banded matrices, such as filter banks.
 
-A mel filter covers a few of hundreds of frequencies, one phase of a resampling filter a few of hundreds of
-samples. Cut into bands of rows that need nearly the same columns, the product skips most zeros.
+A mel filter covers a few of hundreds of frequencies, and a phase of a resampling filter a few of hundreds of
+samples. Bands of rows that use nearly the same columns are multiplied together, which skips most zeros.
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ __all__ = ["Band", "bands", "times"]
 
 Band = tuple[int, torch.Tensor]
 
-ROWS = 16  # of a band
-NOTHING = 1e-9  # share of the largest value below which a value counts as zero
+ROWS = 16  # per band
+NOTHING = 1e-9  # values below this share of the largest count as zero
 
 
 def bands(matrix: torch.Tensor) -> tuple[Band, ...]:
-    """A matrix (rows, columns) as (first column, (up to 16 rows, columns that any of them needs))."""
+    """Cut a matrix (rows, columns) into bands: (first column, (up to 16 rows, columns used by any))."""
     found, least = [], NOTHING * float(matrix.abs().max())
     for band in matrix.split(ROWS):
         used = (band.abs() > least).any(dim=0).nonzero().flatten().tolist() or [0]
@@ -27,5 +27,5 @@ def bands(matrix: torch.Tensor) -> tuple[Band, ...]:
 
 
 def times(matrix: Sequence[Band], values: torch.Tensor) -> torch.Tensor:
-    """The matrix times values (..., columns, n): (..., rows, n)."""
+    """Multiply the matrix by values (..., columns, n); returns (..., rows, n)."""
     return torch.cat([band @ values[..., first : first + band.shape[1], :] for first, band in matrix], dim=-2)

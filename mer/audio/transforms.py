@@ -1,7 +1,7 @@
-"""Random changes to training images. Nothing here is ever applied to validation or test clips.
+"""Transforms from images to network input: random augmentation for training, none for evaluation.
 
-Images are standardised log-mels (n, bands, time), so a masked value is 0, the mean. All randomness comes
-from torch's global generator on the CPU, which training seeds anew for each epoch.
+Images are standardised log-mels (n, bands, time), so masked values are 0, the mean. All random numbers come
+from torch's global generator on the CPU, which training seeds for each epoch.
 """
 
 import torch
@@ -13,7 +13,7 @@ __all__ = ["EvalTransform", "TrainTransform", "mask", "mixup", "shift"]
 
 
 def shift(images: torch.Tensor, largest: float) -> torch.Tensor:
-    """Roll each image along time by up to `largest` of its width, either way."""
+    """Shift each image (n, bands, time) circularly in time, by up to `largest` of its width either way."""
     n, bands, width = images.shape
     offsets = ((torch.rand(n) * 2 - 1) * largest * width).round().long()
     source = ((torch.arange(width) - offsets[:, None]) % width).to(images.device)
@@ -21,9 +21,25 @@ def shift(images: torch.Tensor, largest: float) -> torch.Tensor:
 
 
 def mask(images: torch.Tensor, *, dim: int, count: int, largest: float) -> torch.Tensor:
-    """SpecAugment (Park et al., 2019): blank `count` stretches of up to `largest` of axis `dim` (1 or 2)."""
+    """Set random stretches of time or frequency to 0, as SpecAugment does.
+
+    Parameters
+    ----------
+    images
+        Standardised images, of shape (n, bands, time).
+    dim
+        Axis to mask: 1 for frequency, 2 for time.
+    count
+        Number of stretches in each image.
+    largest
+        Longest stretch as a share of the axis, in [0, 1].
+
+    References
+    ----------
+    Park et al., 2019.
+    """
     n, size = len(images), images.shape[dim]
-    position = torch.arange(size) + 0.5  # middles, so that both ends are as likely to be blanked
+    position = torch.arange(size) + 0.5  # bin centres, so that both ends are equally likely to be masked
     kept = torch.ones(n, size, dtype=torch.bool)
     for _ in range(count):
         width = torch.rand(n, 1) * largest * size
@@ -33,9 +49,25 @@ def mask(images: torch.Tensor, *, dim: int, count: int, largest: float) -> torch
 
 
 def mixup(inputs: torch.Tensor, targets: torch.Tensor, alpha: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Blend each example with another of the batch (Zhang et al., 2018), shares from Beta(alpha, alpha).
+    """Mix each example with a random other one of the batch.
 
-    `inputs` (n, 3, size, size) have three equal channels, of which one is blended.
+    Parameters
+    ----------
+    inputs
+        Network inputs of shape (n, 3, size, size), with three equal channels.
+    targets
+        Class shares of shape (n, classes).
+    alpha
+        Shares are drawn from Beta(alpha, alpha); above 0.
+
+    Returns
+    -------
+    tuple[torch.Tensor, torch.Tensor]
+        Mixed inputs and targets.
+
+    References
+    ----------
+    Zhang et al., 2018.
     """
     share = torch.distributions.Beta(alpha, alpha).sample((len(inputs),)).to(inputs.device)
     other = torch.randperm(len(inputs)).to(inputs.device)
@@ -47,7 +79,7 @@ def mixup(inputs: torch.Tensor, targets: torch.Tensor, alpha: float) -> tuple[to
 
 
 class EvalTransform:
-    """Images in dB (n, size, size) -> network input (n, 3, size, size), nothing random."""
+    """Images in dB (n, size, size) -> network input (n, 3, size, size), without randomness."""
 
     is_random = False
 
@@ -60,7 +92,7 @@ class EvalTransform:
 
 
 class TrainTransform(EvalTransform):
-    """The same, with the random changes that the config asks for in between."""
+    """As `EvalTransform`, with the random shifts and masks of the config."""
 
     def __init__(self, standardizer: Standardizer, config: AugmentConfig) -> None:
         super().__init__(standardizer)

@@ -1,7 +1,7 @@
-"""What a person hands in, turned into what the code works on, or refused in one line.
+"""Converts input from callers (sources, waveforms, numbers) to the form used inside, or refuses it.
 
-A waveform here is float32 in [-1, 1], shape (samples,), mono. Full scale of integers becomes 1. Of two
-dimensions the one of at most 8 is that of the channels, which are mixed by their mean, like those of a file.
+A waveform is mono float32 in [-1, 1] of shape (samples,). Integers are scaled so that full scale is 1. In a
+two-dimensional array the axis with at most 8 entries holds the channels, which are averaged.
 """
 
 import math
@@ -31,21 +31,21 @@ __all__ = [
     "check_samples",
 ]
 
-MIN_SECONDS = 0.5  # a shorter clip is left out; a shorter uncovered tail gets no window of its own
+MIN_SECONDS = 0.5  # of a clip; also the longest tail that may stay outside all windows
 MAX_CHANNELS = 8
-MAX_SECONDS = 3600.0  # longer is refused unread, and so are
-MAX_FRAMES = 2**28  # 1 GB of mono float32, an hour up to 74 kHz; a small FLAC file can hold ten times that
-RATE_RANGE = (1000, 768_000)
-LARGEST = 2**53  # whole numbers up to it are exact as floats
+MAX_SECONDS = 3600.0  # longer clips are refused before they are read
+MAX_FRAMES = 2**28  # 1 GB as mono float32, an hour at up to 74 kHz; a small FLAC file can hold ten times that
+RATE_RANGE = (1000, 768_000)  # Hz
+LARGEST = 2**53  # floats hold all whole numbers up to it exactly
 SILENCE_PEAK = 1e-4  # -80 dBFS
-LOUDEST = 2.0**32  # more than any integer scale written as floats; powers of such samples stay finite
+LOUDEST = 2.0**32  # above any integer full scale; the power of such samples stays finite
 
 WANTED = "give a numpy array or a tensor, float32 (samples,)"
-SCALED = {"uint8": 7, "int8": 7, "int16": 15, "int32": 31}  # bits of full scale; uint8 lies around 128
+SCALED = {"uint8": 7, "int8": 7, "int16": 15, "int32": 31}  # full scale is 2**bits; uint8 is centred on 128
 
 
 def as_source(source: Any) -> Path | bytes:
-    """A path, given as `str` or `os.PathLike`, as Path; the bytes of a file as `bytes`.
+    """A path (`str` or `os.PathLike`) as Path, or the content of a file as bytes.
 
     Raises AudioError for anything else, such as samples or an open file.
     """
@@ -60,24 +60,26 @@ def as_source(source: Any) -> Path | bytes:
 
 
 def as_samples(sound: Any, *, name: str = "waveform", least: int = 1) -> np.ndarray:
-    """A waveform float32 (samples,), contiguous and writable, which may be short or silent.
+    """Convert sound to a waveform: float32 (samples,), contiguous and writable.
+
+    The waveform may be short or silent; `as_clip` refuses those.
 
     Parameters
     ----------
     sound
-        Numpy array or torch tensor: floats where full scale is 1, int8, int16 or int32, or uint8 around 128.
-        Shape (samples,), or (samples, channels) or (channels, samples) with at most 8 channels. What is
-        float32 (samples,) already is returned as it is, not copied.
+        Numpy array or torch tensor: floats with full scale at 1, int8, int16 or int32, or uint8 centred on
+        128. Shape (samples,), or (samples, channels) or (channels, samples) with at most 8 channels. An array
+        that already is float32 (samples,) is not copied.
     name
-        What errors call it.
+        Name of the sound in error messages.
     least
-        Fewest samples.
+        Fewest samples accepted.
 
     Raises
     ------
     AudioError
-        For another type or shape, fewer than `least` or more than 2^28 samples, NaN or infinity, or samples
-        far above full scale.
+        If the type or shape is another one, there are fewer than `least` or more than 2^28 samples, or
+        samples are NaN, infinite or far above full scale.
 
     """
     array = _array(sound, name)
@@ -94,7 +96,24 @@ def as_samples(sound: Any, *, name: str = "waveform", least: int = 1) -> np.ndar
 
 
 def as_clip(sound: Any, *, rate: int, name: str = "waveform", max_seconds: float = MAX_SECONDS) -> np.ndarray:
-    """`as_samples` of a whole clip at `rate` Hz, refused like a file if too short, too long or silent."""
+    """Convert a whole clip as `as_samples` does, with the limits that apply to a file.
+
+    Parameters
+    ----------
+    sound
+        See `as_samples`.
+    rate
+        Sample rate, Hz.
+    name
+        Name of the sound in error messages.
+    max_seconds
+        Longest duration accepted, s.
+
+    Raises
+    ------
+    AudioError
+        As `as_samples`, and if the clip is shorter than 0.5 s, longer than `max_seconds` or silent.
+    """
     samples = as_samples(sound, name=name)
     check_seconds(len(samples), rate, name, max_seconds)
     check_heard(samples, name)
@@ -102,12 +121,12 @@ def as_clip(sound: Any, *, rate: int, name: str = "waveform", max_seconds: float
 
 
 def as_rate(rate: Any, name: str = "sample_rate") -> int:
-    """A sample rate as int, 1000 to 768,000 Hz; raises ConfigError for another, also for 16000.5 and True."""
+    """A sample rate as int, 1000 to 768,000 Hz. Raises ConfigError for all else, such as 16000.5 or True."""
     return as_whole(rate, name, low=RATE_RANGE[0], high=RATE_RANGE[1], unit=" Hz")
 
 
 def as_whole(value: Any, name: str, *, low: float = -LARGEST, high: float = LARGEST, unit: str = "") -> int:
-    """A whole number of a range as int, also where it is given as 2.0; raises ConfigError for another."""
+    """A whole number from `low` to `high` as int; 2.0 is accepted. Raises ConfigError for anything else."""
     number = as_number(value, name, low=low, high=high, unit=unit)
     if number != int(number):
         raise ConfigError(f"{name}={value!r}{unit} is no whole number: {low:g} <= {name} <= {high:g}")
@@ -115,21 +134,21 @@ def as_whole(value: Any, name: str, *, low: float = -LARGEST, high: float = LARG
 
 
 def as_number(value: Any, name: str, *, low: float, high: float, unit: str = "") -> float:
-    """A number of a range as float; raises ConfigError for NaN, for True and False, and for no number."""
+    """A number from `low` to `high` as float. Raises ConfigError for all else, such as NaN or True."""
     wanted = f"{low:g} <= {name} <= {high:g}"
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real | Integral):
         raise ConfigError(f"{name} is a {type(value).__name__}, not a number: {wanted}")
-    if not low <= value <= high:  # so is NaN
+    if not low <= value <= high:  # NaN fails too
         try:
             shown = f"{value:g}"
-        except OverflowError:  # a whole number that no float can hold
+        except OverflowError:  # an int too large for a float
             shown = "a huge number"
         raise ConfigError(f"{name}={shown}{unit} is out of range: {wanted}")
     return float(value)
 
 
 def check_samples(samples: np.ndarray, rate: int, name: str) -> None:
-    """Refuse samples, shape (frames, channels) or (frames,), that are no sound. Raises AudioError."""
+    """Raise AudioError if samples, (frames, channels) or (frames,), are empty, unusable or too short."""
     if len(samples) == 0:
         raise AudioError(f"{name}: empty, 0 samples; record or export it again")
     check_level(samples, name)
@@ -137,7 +156,7 @@ def check_samples(samples: np.ndarray, rate: int, name: str) -> None:
 
 
 def check_level(samples: np.ndarray, name: str) -> None:
-    """Refuse samples that are not numbers, or larger than any sound's. Raises AudioError."""
+    """Raise AudioError if samples are NaN, infinite or far above full scale."""
     peak = _peak(samples)
     if not np.isfinite(peak):
         raise AudioError(f"{name}: NaN or infinite samples; export it again")
@@ -146,7 +165,7 @@ def check_level(samples: np.ndarray, name: str) -> None:
 
 
 def check_seconds(frames: int, rate: int, name: str, max_seconds: float) -> None:
-    """Refuse a clip that is too short or too long. Raises AudioError."""
+    """Raise AudioError if a clip is shorter than 0.5 s or longer than `max_seconds`."""
     seconds = frames / rate
     if seconds < MIN_SECONDS:
         raise AudioError(f"{name}: {seconds:.2f} s, shorter than {MIN_SECONDS} s; use a longer excerpt")
@@ -155,7 +174,7 @@ def check_seconds(frames: int, rate: int, name: str, max_seconds: float) -> None
 
 
 def check_heard(waveform: np.ndarray, name: str) -> None:
-    """Refuse a waveform in which nothing is to be heard. Raises AudioError."""
+    """Raise AudioError if a waveform is silent: no sample reaches -80 dBFS."""
     if _peak(waveform) < SILENCE_PEAK:
         raise AudioError(f"{name}: silent, nothing above -80 dBFS; check the recording")
 
@@ -172,9 +191,9 @@ def _short(frames: int, least: int) -> str:
 
 
 def _array(sound: Any, name: str) -> np.ndarray:
-    """A tensor or array of numbers, of one or two dimensions, as an array; nothing is converted yet."""
+    """A tensor or array with one or two dimensions as an array; integers are not scaled yet."""
     kind = type(sound).__name__
-    if hasattr(sound, "is_floating_point"):  # a tensor; torch need not be imported for that
+    if hasattr(sound, "is_floating_point"):  # a tensor, recognised without importing torch
         try:
             tensor = sound.detach().cpu()
             sound = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
@@ -192,7 +211,7 @@ def _array(sound: Any, name: str) -> np.ndarray:
 
 
 def _channels_last(array: np.ndarray, name: str) -> np.ndarray:
-    """Two dimensions as (samples, channels): the channels are the axis of at most 8, else the shorter one."""
+    """Order as (samples, channels): the axis of at most 8 holds the channels, or the last if both are."""
     frames, channels = array.shape
     if channels > MAX_CHANNELS >= frames:
         array = array.T
@@ -204,7 +223,7 @@ def _channels_last(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def _mono(array: np.ndarray) -> np.ndarray:
-    """Floats as they are, integers as float32 of full scale 1; channels as their mean."""
+    """Scale integers to full scale 1, keep floats, and average the channels."""
     if array.dtype.kind != "f":
         bits, middle = SCALED[array.dtype.name], 128 if array.dtype == np.uint8 else 0
         wide = np.float64 if bits > 23 else np.float32

@@ -1,4 +1,4 @@
-"""Every setting, its range and its default, and the presets."""
+"""All settings with their ranges and defaults, and the presets."""
 
 import lazy_loader
 

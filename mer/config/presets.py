@@ -1,4 +1,4 @@
-"""Named settings, each with what it is for."""
+"""Presets: named configs."""
 
 from mer.config.sections import AudioConfig, AugmentConfig, Config, MelConfig, SplitConfig, TrainConfig
 from mer.utils.errors import ConfigError
@@ -6,8 +6,8 @@ from mer.utils.errors import ConfigError
 __all__ = ["PRESETS", "preset"]
 
 # The 2022 report: Adam, binary cross-entropy, batch 64, 5 epochs, 80-20, only the new head trained.
-# What it leaves open about the spectrogram is as in its released code. Windows standardised on their own
-# look the same in every fold, so that all folds share what a frozen network makes of them.
+# Spectrogram settings that the report does not state are from its released code. Windows are standardised one
+# by one, so they are the same in every fold, and all folds share the embeddings of a frozen network.
 _PAPER = Config(
     mel=MelConfig(n_mels=224, n_fft=2048, hop_length=512),
     train=TrainConfig(
@@ -20,8 +20,8 @@ _PAPER = Config(
         epochs=5,
     ),
 )
-# What works best on real music, by the measurements in docs/results.md: where songs are few, a frozen network
-# whose patterns are told apart by pitch, and weights that are kept small.
+# Works best on real music, by the measurements in docs/results.md. With few songs that is a frozen network, a
+# head that keeps the frequency bands apart, and strong weight decay.
 _DEFAULT = Config(
     split=SplitConfig(validation=0.1),
     train=TrainConfig(
@@ -36,7 +36,7 @@ _DEFAULT = Config(
         epochs=20,
     ),
 )
-# The whole network trained.
+# Trains the whole network.
 _FULL = Config(
     split=SplitConfig(validation=0.1),
     augment=AugmentConfig(time_masks=2, frequency_masks=2, time_shift=1.0, mixup=0.3),
@@ -53,7 +53,7 @@ _FULL = Config(
 _QUICK = Config(
     train=TrainConfig(freeze="head", standardize="window", epochs=20, batch_size=32, lr=2e-3, keep="best")
 )
-# The released code of the same study, which departs from its report: see `mer.experiments.study2022`.
+# The released code of the 2022 study, which differs from its report: see `mer.experiments.study2022`.
 _AS_RELEASED = Config(
     audio=AudioConfig(sample_rate=22050, window_seconds=5.2, hop_seconds=5.2, only_first=True),
     mel=MelConfig(n_mels=224, n_fft=2048, hop_length=512, f_min=0.0),
@@ -80,7 +80,7 @@ PRESETS: dict[str, Config] = {
 
 
 def preset(name: str) -> Config:
-    """The named preset; raises ConfigError that lists the valid names."""
+    """Return the preset of that name. Raises ConfigError, which lists the valid names."""
     if name not in PRESETS:
         raise ConfigError(f"unknown preset {name!r}; there are: {', '.join(PRESETS)}")
     return PRESETS[name]

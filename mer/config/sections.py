@@ -1,7 +1,7 @@
-"""Every setting of a run, in frozen dataclasses that survive a strict JSON round trip.
+"""All settings of a run, in frozen dataclasses that convert to JSON and back without loss.
 
-Each setting carries its help text and its range, so the command line, the pages and the error messages
-all say the same thing. Precedence is the caller's: command line > preset > default.
+Each setting holds its help text and its range, so that command line, pages and error messages agree. Callers
+apply the precedence: command line > preset > default.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ _FIRST_RESAMPLER = ("resampler", "sinc")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioConfig(Section):
-    """From file to windows."""
+    """Audio: sample rate and windows."""
 
     sample_rate: int = setting(16000, "Samples per second after resampling, Hz.", low=4000, high=48000)
     window_seconds: float = setting(10.0, "Length of the excerpt the network sees, s.", low=0.5, high=60)
@@ -47,21 +47,21 @@ class AudioConfig(Section):
             )
 
     def to_key(self) -> dict[str, Any]:
-        """The settings under which what is made of sound is kept.
+        """The settings that form the key of stored results.
 
-        "sinc" is left out: it was the only way before there was a choice, and its keys are to stay.
+        "sinc" is left out: it predates the setting, and keys from that time must stay valid.
         """
         return {name: value for name, value in self.to_dict().items() if (name, value) != _FIRST_RESAMPLER}
 
     @classmethod
     def from_key(cls, data: dict[str, Any]) -> Self:
-        """The inverse of `to_key`; raises ConfigError."""
+        """Inverse of `to_key`. Raises ConfigError."""
         return cls.from_dict(dict([_FIRST_RESAMPLER]) | data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MelConfig(Section):
-    """From window to log-mel image."""
+    """Log-mel images of windows."""
 
     n_fft: int = setting(1024, "Samples per Fourier transform: longer is finer in pitch.", low=128, high=8192)
     hop_length: int = setting(
@@ -85,7 +85,7 @@ class MelConfig(Section):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitConfig(Section):
-    """Which clips train, which choose, which judge, and what the scores are held against."""
+    """Training, validation and test parts, and what the scores are compared with."""
 
     test: float = setting(0.2, "Share of all clips held out for the final test.", low=0.05, high=0.5)
     validation: float = setting(0.15, "Share of the rest that picks the epoch; 0 for none.", low=0, high=0.5)
@@ -113,7 +113,7 @@ class SplitConfig(Section):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AugmentConfig(Section):
-    """Random changes to training images; none of it ever touches validation or test."""
+    """Augmentation: random changes to training images only."""
 
     time_masks: int = setting(0, "SpecAugment: how many stretches of time are blanked.", low=0, high=8)
     time_mask_share: float = setting(0.15, "Longest blanked stretch, share of the window.", low=0, high=0.5)
@@ -125,7 +125,7 @@ class AugmentConfig(Section):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig(Section):
-    """The network and how it is trained."""
+    """Network and training."""
 
     backbone: str = setting("efficientnet_lite0", "Name of the pretrained network.")
     weights: str = setting("imagenet", "imagenet, none (random start), or a file of weights.")
@@ -224,22 +224,22 @@ class Config(Section):
                 raise ConfigError("pool='attention' learns from whole clips, which mixup=0 leaves whole")
 
     def to_json(self) -> str:
-        """One line of JSON with sorted keys: equal configs give equal text."""
+        """One line of JSON with sorted keys, so that equal configs give equal text."""
         return json.dumps(self.to_dict(), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The inverse of `to_json`; raises ConfigError."""
+        """Inverse of `to_json`. Raises ConfigError."""
         try:
             data = json.loads(text)
-        except (ValueError, RecursionError) as error:  # numbers or nesting beyond what can be read, too
+        except (ValueError, RecursionError) as error:  # also too long a number or too deep nesting
             raise ConfigError(f"config is not JSON: {error}") from error
         return cls.from_dict(data)
 
     def updated(self, **changes: Any) -> Self:
-        """A copy with settings changed by their bare name, in whichever section has it.
+        """Copy with some settings changed, named without their section.
 
-        `seed` sets both the split's and the training's. Raises ConfigError on an unknown name.
+        `seed` changes the seeds of split and training. Raises ConfigError for an unknown name or a bad value.
         """
         sections = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         names = {name: [f.name for f in dataclasses.fields(part)] for name, part in sections.items()}

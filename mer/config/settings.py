@@ -1,4 +1,4 @@
-"""What a setting is: a field with its help text and its range, in a section that checks itself."""
+"""Settings as dataclass fields with help text and range, and the base class that validates them."""
 
 import dataclasses
 import sys
@@ -10,25 +10,25 @@ from mer.utils.errors import ConfigError
 
 __all__ = ["Section", "setting"]
 
-LARGEST = sys.float_info.max  # a whole number beyond it is no float
-LONGEST = 1000  # letters of a setting that is text, such as a path
+LARGEST = sys.float_info.max  # larger ints cannot become floats
+LONGEST = 1000  # characters of a text setting, such as a path
 
 
 def setting(default: Any, text: str, *, low: float | None = None, high: float | None = None) -> Any:
-    """A dataclass field with a plain-language help text and an inclusive range."""
+    """Define a dataclass field with a default, a help text, and an inclusive range from `low` to `high`."""
     return dataclasses.field(default=default, metadata={"help": text, "low": low, "high": high})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """Base of all config sections: checks types, choices and ranges when made."""
+    """Base of all config sections; checks types, choices and ranges on creation."""
 
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             _check(field, hints[field.name], value)
-            if hints[field.name] is float:  # 1 and 1.0, 0.0 and -0.0 are equal, but would be other text
+            if hints[field.name] is float:  # 1 and 1.0, and 0.0 and -0.0, are equal but differ as JSON
                 object.__setattr__(self, field.name, float(value) + 0.0)
 
     def to_dict(self) -> dict[str, Any]:
@@ -37,7 +37,7 @@ class Section:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`; raises ConfigError on an unknown key or a bad value."""
+        """Inverse of `to_dict`. Raises ConfigError for an unknown key or a bad value."""
         if not isinstance(data, dict):
             raise ConfigError(f"{cls.__name__}: expected an object, got {_short(data)}")
         names = [field.name for field in dataclasses.fields(cls)]
@@ -52,7 +52,7 @@ class Section:
         return cls(**values)
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with some settings changed."""
+        """Copy with some settings changed."""
         return dataclasses.replace(self, **changes)
 
 
@@ -61,13 +61,13 @@ def _is_section(hint: Any) -> bool:
 
 
 def _short(value: Any) -> str:
-    """The value as it is written, unless that takes a page: a card from elsewhere may say anything."""
+    """`repr` of a value, shortened if long, since a card from elsewhere may hold any value."""
     text = repr(value)
     return text if len(text) <= LONGEST // 2 else f"{text[:40]}...{text[-40:]}"
 
 
 def _check(field: dataclasses.Field, hint: Any, value: Any) -> None:
-    """Raise ConfigError if `value` has the wrong type, is no valid choice, or is out of range."""
+    """Raise ConfigError if `value` has the wrong type, is not a valid choice, or is out of range."""
     if typing.get_origin(hint) is Literal:
         choices = typing.get_args(hint)
         if value not in choices:

@@ -1,4 +1,4 @@
-"""Pure functions from predictions to scores, intervals and comparisons."""
+"""Pure functions that turn predictions into scores, intervals and comparisons."""
 
 import lazy_loader
 

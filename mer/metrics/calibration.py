@@ -1,16 +1,16 @@
-"""Probabilities that mean what they say: how far off they are, and one number that mends most of it.
+"""Calibration: measures how well probabilities match the accuracy, and corrects them by a temperature.
 
-Of the clips that are given about 70%, about 70% should be right (DeGroot and Fienberg, 1983). The expected
-calibration error (Naeini et al., 2015) is the mean gap between the two. Networks are often too sure, or not
-sure enough; dividing their logits by a temperature, fitted on the validation part, mends most of it (Guo et
-al., 2017).
+Of the answers given with a probability of about 70%, about 70% should be right (DeGroot and Fienberg, 1983).
+The expected calibration error (Naeini et al., 2015) is the mean gap between the two. Networks are often
+overconfident or underconfident. Dividing their logits by a temperature, fitted on the validation part,
+corrects most of that (Guo et al., 2017).
 
-A validation part may be small, and clips of one song are alike. So the temperature is a maximum a posteriori
-estimate: each song counts once, and without evidence the temperature is 1. Where a network's probabilities
-are right as they are, its expected cost is about n I**2 / (2 (n I + SPREAD**-2)**2) nats a song, where I is
-the Fisher information of one of the n songs about the temperature's logarithm. That is largest where
-n I = SPREAD**-2, so that no number of songs costs more than about I SPREAD**2 / 8. `SPREAD` keeps it below
-a hundredth of a nat for up to ten classes: with normal logits I is at most 1.0 for ten, and 0.65 for five.
+A validation part may be small, and clips of one song are alike. The temperature is therefore a maximum a
+posteriori estimate: each song counts once, and without data the temperature is 1. If the network is already
+calibrated, fitting costs about n I**2 / (2 (n I + SPREAD**-2)**2) nats a song on average, where I is the
+Fisher information of one of the n songs about the logarithm of the temperature. The cost is highest at
+n I = SPREAD**-2, so it never exceeds about I SPREAD**2 / 8. `SPREAD` keeps it below 0.01 nat for up to ten
+classes: with normally distributed logits, I is at most 1.0 for ten classes and 0.65 for five.
 """
 
 from collections import Counter
@@ -33,16 +33,16 @@ __all__ = [
 ]
 
 BINS = 10
-SPREAD = 0.25  # of the logarithm of temperatures before any song is seen: 95% lie between 0.61 and 1.63
-COLDEST, HOTTEST = 0.25, 4.0  # over five spreads away from 1: only very many songs are evidence for that
-GRID = 17  # temperatures to look at first; the middle one is 1
-LEAST = 1e-12  # of a probability, so that its logarithm is finite
+SPREAD = 0.25  # of the prior of log temperature; 95% of temperatures lie between 0.61 and 1.63
+COLDEST, HOTTEST = 0.25, 4.0  # over five spreads from 1; only very many songs could justify more
+GRID = 17  # temperatures tried first; the middle one is 1
+LEAST = 1e-12  # lowest probability, so that its logarithm is finite
 
 
 def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Rows of probabilities (n, classes) as if their logits had been divided by `temperature` > 0.
+    """Rescale probabilities (n, classes) as if their logits had been divided by `temperature` > 0.
 
-    Above 1 they come closer to each other, below 1 the largest gains. The order within a row stays.
+    A temperature above 1 makes them more even, below 1 less even. The order within a row does not change.
     """
     if temperature == 1:
         return probabilities
@@ -50,7 +50,7 @@ def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def song_shares(songs: Sequence[str]) -> np.ndarray:
-    """What each clip counts for (clips,), given its song's name: every song counts 1, shared by its clips."""
+    """Weight of each clip, of shape (clips,): the clips of a song share a total weight of 1 equally."""
     sizes = Counter(songs)
     return np.array([1 / sizes[song] for song in songs])
 
@@ -58,24 +58,24 @@ def song_shares(songs: Sequence[str]) -> np.ndarray:
 def fit_temperature(
     truth: np.ndarray, songs: Sequence[str], probabilities: Callable[[float], np.ndarray]
 ) -> float:
-    """The most probable temperature of a network, given its answers to clips that it did not learn from.
+    """Fit the most probable temperature of a network on clips that it was not trained on.
 
-    The logarithm of the temperature has a normal prior with mean 0 and deviation `SPREAD`. The likelihood is
-    that of one label a song: the log-likelihoods of a song's clips are averaged.
+    The logarithm of the temperature has a normal prior with mean 0 and standard deviation `SPREAD`. Each song
+    counts as one label: the log-likelihoods of its clips are averaged.
 
     Parameters
     ----------
     truth
         Class numbers, int of shape (clips,).
     songs
-        The song of each clip, or a name of its own where no song is known.
+        Song of each clip; a unique name for a clip of unknown song.
     probabilities
-        `probabilities(temperature)` gives the rows (clips, classes) under that temperature.
+        `probabilities(temperature)` returns probabilities (clips, classes) at that temperature.
 
     Returns
     -------
     float
-        In [0.25, 4]; exactly 1 where there are no clips. The same input gives the same temperature.
+        In [0.25, 4]; exactly 1 if there are no clips. The same input gives the same temperature.
 
     References
     ----------
@@ -94,9 +94,9 @@ def fit_temperature(
 
 
 def _lowest(loss: Callable[[float], float]) -> float:
-    """The logarithm of a temperature within bounds with the least loss.
+    """Log temperature with the lowest loss.
 
-    The mean over windows may give it several valleys; the lowest point of a grid shows which one to search.
+    The loss may have several minima, since probabilities are means over windows. A grid finds the lowest one.
     """
     from scipy.optimize import minimize_scalar  # takes most of a second to import
 
@@ -109,11 +109,26 @@ def _lowest(loss: Callable[[float], float]) -> float:
 
 
 def calibration(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
-    """How sure a classifier is of its answers, and how often it is right.
+    """Expected calibration error, and the reliability diagram behind it.
 
-    `truth` (n,), `probabilities` (n, classes). Returns {error: expected calibration error in [0, 1], bins: a
-    list of {low, high, confidence, accuracy, count} for each of ten equal ranges of confidence with clips in
-    it}. An answer's confidence is the probability given to it.
+    The confidence of an answer is the probability that the classifier gives it.
+
+    Parameters
+    ----------
+    truth
+        Class numbers, int of shape (n,).
+    probabilities
+        Rows that sum to 1, of shape (n, classes).
+
+    Returns
+    -------
+    dict
+        error: expected calibration error, in [0, 1]. bins: {low, high, confidence, accuracy, count} for each
+        of ten equal ranges of confidence that holds clips.
+
+    References
+    ----------
+    Naeini et al., 2015.
     """
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == truth

@@ -1,8 +1,8 @@
-"""Two runs tested on the same clips: which is right where, and whether they can be told apart.
+"""Compares two runs tested on the same clips, with a test of whether they differ.
 
-Whole songs are counted, since clips of one song are not independent. That one run is better may be chance;
-McNemar's exact test (1947) on the songs that only one gets right says how easily, and a paired bootstrap
-over songs (Efron, 1979) how large the difference may be. Needs no torch.
+Songs are counted, since clips of one song are not independent. McNemar's exact test (1947) on the songs that
+only one run gets right gives the p-value. A paired bootstrap over songs (Efron, 1979) gives the interval of
+the difference. Needs no torch.
 """
 
 from collections.abc import Sequence
@@ -38,13 +38,28 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two runs on the same clips.
+    """Result of the comparison of two runs.
 
-    `first` and `second` are accuracies by song, 0 to 1; `difference` is second - first, -1 to 1, with its
-    95% interval `low` to `high`; `only_first` and `only_second` count the songs that one run alone gets
-    right; `p_value` is McNemar's over songs. `per_class` gives both runs' recall by clip. `clips` has a row
-    per clip: {clip, song, label, first, second (what each run says), first_probability, second_probability
-    (that it gives the true label), outcome ("both right", "only first", "only second" or "both wrong")}.
+    Parameters
+    ----------
+    n_clips, n_songs
+        Numbers of clips and songs.
+    first, second
+        Accuracy of each run by song, 0 to 1.
+    difference
+        second - first, -1 to 1.
+    low, high
+        95% interval of the difference.
+    only_first, only_second
+        Numbers of songs that only this run gets right.
+    p_value
+        McNemar's p-value over songs.
+    per_class
+        Recall of each class by clip, as (first, second).
+    clips
+        One row per clip: {clip, song, label, first, second (the answers), first_probability,
+        second_probability (given to the true label), outcome ("both right", "only first", "only second" or
+        "both wrong")}.
     """
 
     n_clips: int
@@ -62,20 +77,34 @@ class Comparison:
 
     @property
     def gain(self) -> Score:
-        """The difference with its interval."""
+        """The difference and its interval."""
         return Score(self.difference, self.low, self.high)
 
     @property
     def distinguishable(self) -> bool:
-        """True if so large a difference would be rare (p < 0.05) between equally good runs."""
+        """True if the runs differ significantly (p < 0.05)."""
         return self.p_value < LEVEL
 
 
 def compare(first: list[Row], second: list[Row], *, classes: Sequence[str]) -> Comparison:
-    """Compare the predictions of two runs, as `mer.runs.results.read_predictions` gives them, in any order.
+    """Compare the predictions of two runs on the same clips.
 
-    A clip belongs to the song that either run names, the first's word counting; without one it is a song of
-    its own. Raises RunError if the clips, their labels or the classes are not the same.
+    Parameters
+    ----------
+    first, second
+        Rows of `mer.runs.results.read_predictions`, in any order. A clip's song is taken from `first`, or
+        else from `second`. A clip without a song counts as a song.
+    classes
+        Names of the classes.
+
+    Raises
+    ------
+    RunError
+        If the clips, their labels or the classes of the runs differ.
+
+    References
+    ----------
+    McNemar, 1947: the test. Efron, 1979: the bootstrap.
     """
     pairs = matched(first, second, classes)
     truth = np.array([classes.index(row["label"]) for row in first])
@@ -106,9 +135,9 @@ def compare(first: list[Row], second: list[Row], *, classes: Sequence[str]) -> C
 
 
 def matched(first: Sequence[Row], second: Sequence[Row], classes: Sequence[str]) -> list[tuple[Row, Row]]:
-    """The rows of each clip side by side, in the order of the first run's.
+    """Pair the rows of each clip, in the order of `first`.
 
-    Raises RunError if the clips, their labels or the classes are not the same.
+    Raises RunError if the clips, their labels or the classes differ.
     """
     others = {row["clip"]: row for row in second}
     _require_same(first, others, classes)
@@ -133,7 +162,7 @@ def _require_same(first: Sequence[Row], others: dict[str, Row], classes: Sequenc
 
 
 def _interval(gain: np.ndarray, songs: Sequence[str]) -> tuple[float, float]:
-    """95% interval of the mean gain; where all songs gain the same, Wilson's spread on either side."""
+    """95% interval of the mean gain. If all gains are equal, the width comes from Wilson's interval."""
     if (gain == gain[0]).all():
         spread = wilson_interval(0, len(gain))[1]
         return max(-1.0, float(gain[0] - spread)), min(1.0, float(gain[0] + spread))
@@ -155,7 +184,7 @@ def _clip_row(first: Row, second: Row) -> Row:
 
 
 def verdict(comparison: Comparison, first_name: str, second_name: str) -> str:
-    """What the comparison shows, in a sentence or two for someone who knows no statistics."""
+    """The result in one or two sentences that need no knowledge of statistics."""
     c, p = comparison, comparison.p_value
     songs = "this one song" if c.n_songs == 1 else f"these {c.n_songs} songs"
     if not c.only_first + c.only_second:
@@ -171,8 +200,8 @@ def verdict(comparison: Comparison, first_name: str, second_name: str) -> str:
 
 
 def overlapping(first: Score, second: Score) -> bool:
-    """True if each of two scores lies within the other's interval.
+    """True if each score lies within the other's interval.
 
-    A rule of thumb for a leaderboard, where `compare` does not apply; it is no test.
+    A rule of thumb for a leaderboard, where `compare` does not apply. It is not a statistical test.
     """
     return second.low <= first.value <= second.high and first.low <= second.value <= first.high

@@ -1,6 +1,6 @@
-"""The answers of several runs to the same clips: their weighted mean, the best weights, how alike they are.
+"""Combines the predictions of several runs for the same clips: weights, weighted mean and agreement.
 
-All from the rows that `mer.runs.results` reads. Needs no torch.
+Rows are those that `mer.runs.results` reads. A member is one run of the ensemble. Needs no torch.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from mer.metrics.votes import agreement as agreement_with_votes
 __all__ = ["agreement", "answer_row", "fit_weights", "likelihoods", "mean_rows", "score_rows", "stacked"]
 
 STEPS = 10_000
-GAP = 1e-5  # nats a song that other weights could gain at most, once the search ends
+GAP = 1e-5  # the search ends once other weights could gain at most this, nats a song
 Row = dict[str, Any]
 
 
 def answer_row(clip: str, song: str | None, label: str, shares: np.ndarray, classes: Sequence[str]) -> Row:
-    """What was answered for a clip, `shares` (classes,), as plain data."""
+    """Row of the answer to a clip; `shares` are its probabilities, of shape (classes,)."""
     return {
         "clip": clip,
         "song": song,
@@ -32,9 +32,9 @@ def answer_row(clip: str, song: str | None, label: str, shares: np.ndarray, clas
 
 
 def stacked(members: Sequence[Sequence[Row]], classes: Sequence[str]) -> np.ndarray:
-    """Probabilities (members, clips, classes), clips in the order of the first member's rows.
+    """Probabilities of all members, (members, clips, classes), in the order of the first member's clips.
 
-    Raises RunError if the clips, their labels or the classes of the members are not the same.
+    Raises RunError if the clips, their labels or the classes of the members differ.
     """
     first = members[0]
     same = [first, *([row for _, row in matched(first, rows, classes)] for rows in members[1:])]
@@ -42,34 +42,34 @@ def stacked(members: Sequence[Sequence[Row]], classes: Sequence[str]) -> np.ndar
 
 
 def likelihoods(members: Sequence[Sequence[Row]], classes: Sequence[str]) -> np.ndarray:
-    """Probability (members, clips) that each member gives the true label. Raises RunError as `stacked`."""
+    """Probability that each member gives the true label, (members, clips). Raises RunError as `stacked`."""
     truth = np.array([classes.index(row["label"]) for row in members[0]])
     return stacked(members, classes)[:, np.arange(len(truth)), truth]
 
 
 def fit_weights(likelihoods: np.ndarray, songs: Sequence[str]) -> np.ndarray:
-    """The most probable weights of a mixture, given the labels of clips that no member has learned from.
+    """Fit the most probable weights of a mixture on clips that no member was trained on.
 
-    Each song counts once, shared by its clips. The weights have a Dirichlet prior that is worth one song in
-    all, of which each member answers an equal part: where songs are few, weights stay nearly equal.
+    Each song counts once, shared by its clips. The Dirichlet prior counts as one song, divided equally among
+    the members. With few songs, the weights stay nearly equal.
 
     Parameters
     ----------
     likelihoods
-        Probabilities that the members give the true labels, of shape (members, clips).
+        Probability that each member gives the true label, of shape (members, clips).
     songs
-        The song of each clip, or a name of its own where no song is known.
+        Song of each clip; a unique name for a clip of unknown song.
 
     Returns
     -------
     np.ndarray
-        Weights above 0 of shape (members,), which sum to 1.
+        Weights of shape (members,), all above 0, which sum to 1.
 
     References
     ----------
     Dempster, Laird and Rubin, "Maximum Likelihood from Incomplete Data via the EM Algorithm", JRSS B, 1977:
-    expectation maximisation, here from equal weights. No step makes them worse, and since the problem is
-    concave the end is the best there is. Wolpert (1992) and Breiman (1996) call such weights stacking.
+    expectation maximisation, which starts here from equal weights. No step lowers the posterior, and since
+    its logarithm is concave the search ends at the maximum. Stacking: Wolpert (1992) and Breiman (1996).
 
     """
     given, counts = np.maximum(likelihoods, LEAST), song_shares(songs)
@@ -77,7 +77,7 @@ def fit_weights(likelihoods: np.ndarray, songs: Sequence[str]) -> np.ndarray:
     weights = np.full(size, 1 / size)
     for _ in range(STEPS):
         gains = ((given / (weights @ given)) @ counts + 1 / (size * weights)) / (counts.sum() + 1)
-        if gains.max() - 1 < GAP:  # by concavity no weights are better by more
+        if gains.max() - 1 < GAP:  # concavity bounds the gain of any other weights
             break
         weights *= gains
     return weights / weights.sum()
@@ -86,9 +86,24 @@ def fit_weights(likelihoods: np.ndarray, songs: Sequence[str]) -> np.ndarray:
 def mean_rows(
     members: Sequence[Sequence[Row]], weights: Sequence[float], classes: Sequence[str]
 ) -> list[Row]:
-    """Rows of the weighted mean: {clip, song, label, predicted, probabilities}, and votes if there are some.
+    """Rows of the weighted mean of the members' probabilities.
 
-    They count no windows, since those of the members may differ. Raises RunError as `stacked`.
+    A row is {clip, song, label, predicted, probabilities}, with votes if the first member's row has them. It
+    has no window counts, since members may cut clips differently.
+
+    Parameters
+    ----------
+    members
+        Rows of each member.
+    weights
+        Weight of each member, of shape (members,), which sum to 1.
+    classes
+        Names of the classes.
+
+    Raises
+    ------
+    RunError
+        As `stacked`.
     """
     mean = np.tensordot(np.asarray(weights, dtype=float), stacked(members, classes), axes=1)
     return [
@@ -99,7 +114,7 @@ def mean_rows(
 
 
 def score_rows(rows: Sequence[Row], classes: Sequence[str]) -> dict[str, Any]:
-    """The scores of `mer.metrics.evaluate` of such rows; a clip whose windows are unknown counts as one."""
+    """Scores of rows, as `mer.metrics.evaluate` returns. A clip without window counts has one window."""
     groups = [row["song"] or row["clip"] for row in rows]
     probabilities = np.array([[row["probabilities"][name] for name in classes] for row in rows])
     strange = np.array([row["predicted"] == OUTSIDE for row in rows])
@@ -118,11 +133,31 @@ def score_rows(rows: Sequence[Row], classes: Sequence[str]) -> dict[str, Any]:
 
 
 def agreement(members: Sequence[Sequence[Row]], classes: Sequence[str]) -> dict[str, list[list[float]]]:
-    """How alike the members' answers are, pair by pair: {agreement, kappa}, each (members, members).
+    """Agreement between the answers of each pair of members.
 
-    `agreement` is the share of clips with the same answer, 0 to 1; `kappa` (Cohen, 1960) what of it is
-    beyond chance, -1 to 1. The less alike members of equal worth are, the more their mean can gain
-    (Kuncheva and Whitaker, 2003). Raises RunError as `stacked`.
+    Members of equal accuracy gain more from averaging if they agree less (Kuncheva and Whitaker, 2003).
+
+    Parameters
+    ----------
+    members
+        Rows of each member.
+    classes
+        Names of the classes.
+
+    Returns
+    -------
+    dict
+        Two matrices (members, members). agreement: share of clips with the same answer, 0 to 1. kappa:
+        Cohen's kappa, the agreement beyond chance, -1 to 1.
+
+    Raises
+    ------
+    RunError
+        As `stacked`.
+
+    References
+    ----------
+    Cohen, 1960.
     """
     answers = stacked(members, classes).argmax(axis=2)
     tables = [[confusion_matrix(one, other, len(classes)) for other in answers] for one in answers]

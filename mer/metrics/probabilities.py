@@ -1,4 +1,4 @@
-"""Scores to probabilities, in numpy."""
+"""Softmax in numpy."""
 
 import numpy as np
 
@@ -6,6 +6,6 @@ __all__ = ["softmax"]
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
-    """Shares along the last axis, (..., n) -> (..., n), summing to 1, of finite scores of any size."""
+    """Softmax along the last axis, (..., n) -> (..., n), without overflow for finite scores of any size."""
     powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""A score with its 95% interval, and the one way it is written on screens and in terminals."""
+"""A score with its 95% interval, and its text on screens and in terminals."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ __all__ = ["Score"]
 
 
 class Score(NamedTuple):
-    """A score with the bounds of its 95% interval; shares from 0 to 1, or differences from -1 to 1."""
+    """A score and the bounds of its 95% interval: shares from 0 to 1, or differences from -1 to 1."""
 
     value: float
     low: float
@@ -15,24 +15,24 @@ class Score(NamedTuple):
 
     @classmethod
     def from_metrics(cls, metrics: Mapping[str, float], key: str = "test_song_accuracy") -> "Score":
-        """From a run's metrics, which hold `key`, `key_low` and `key_high`. Raises KeyError."""
+        """From a run's metrics: `key`, `key_low` and `key_high`. Raises KeyError if one is missing."""
         return cls(metrics[key], metrics[f"{key}_low"], metrics[f"{key}_high"])
 
     @classmethod
     def from_scores(cls, scores: Mapping[str, Any], key: str = "song_accuracy") -> "Score":
-        """From what `mer.metrics.scores.evaluate` returns. Raises KeyError."""
+        """From the result of `mer.metrics.scores.evaluate`. Raises KeyError if `key` is missing."""
         return cls(scores[key], *scores["intervals"][key])
 
     @property
     def interval(self) -> str:
-        """The interval in percent, "36 to 56"."""
+        """The interval in percent, such as "36 to 56"."""
         return f"{100 * self.low:.0f} to {100 * self.high:.0f}"
 
     @property
     def points(self) -> str:
-        """A difference in percentage points, "+5 points (-3 to +12)"."""
+        """A difference in percentage points, such as "+5 points (-3 to +12)"."""
         return f"{100 * self.value:+.0f} points ({100 * self.low:+.0f} to {100 * self.high:+.0f})"
 
     def __str__(self) -> str:
-        """The score in whole percent with its interval, "46% (36 to 56)"."""
+        """The score in whole percent with its interval, such as "46% (36 to 56)"."""
         return f"{self.value:.0%} ({self.interval})"

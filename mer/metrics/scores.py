@@ -1,13 +1,14 @@
-"""Scores of a classifier: pure functions of what was true and what was predicted.
+"""Scores of a classifier, as pure functions of true and predicted classes.
 
-Conventions: `truth` and `predicted` are int arrays of shape (n,); `probabilities` is (n, classes),
-rows summing to 1; class k is the k-th name of the data set's `classes`. Scores lie in [0, 1]. A network with
-more outputs than classes may answer with none of them: such an answer has the number after the last class.
+Conventions: `truth` and `predicted` are int arrays of shape (n,). `probabilities` is (n, classes), with rows
+that sum to 1. Class k is the k-th name of the data set's `classes`. Scores lie in [0, 1]; kappa in [-1, 1]. A
+network with more outputs than classes may answer with none of the classes. That answer has the number after
+the last class.
 
 Metrics: accuracy, macro-F1, Cohen's kappa (1960), confusion matrix (rows true, columns predicted), per-class
-precision, recall and F1, calibration, the majority class's accuracy, and 95% percentile bootstrap intervals
-(Efron, 1979) that resample songs rather than clips, since clips of one song are not independent. Two
-classifiers tested on the same material are told apart by McNemar's test (1947).
+precision, recall and F1, calibration, and accuracy of the majority class. 95% percentile bootstrap intervals
+(Efron, 1979) resample songs rather than clips, since clips of one song are not independent. McNemar's test
+(1947) compares two classifiers tested on the same material.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,11 +36,11 @@ __all__ = [
 ]
 
 RESAMPLES = 2000
-OUTSIDE = "none of the classes"  # such an answer by name
+OUTSIDE = "none of the classes"  # name of such an answer
 
 
 def validate(truth: np.ndarray, probabilities: np.ndarray, groups: int, classes: int) -> None:
-    """Raise ValueError unless shapes and counts agree and every row is a distribution."""
+    """Raise ValueError unless shapes and counts agree, labels are classes, and rows are distributions."""
     if len(truth) == 0:
         raise ValueError("nothing to evaluate: 0 clips")
     if probabilities.ndim != 2 or len(truth) != len(probabilities):
@@ -56,24 +57,24 @@ def validate(truth: np.ndarray, probabilities: np.ndarray, groups: int, classes:
 
 
 def accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """Share of right answers."""
+    """Share of correct answers."""
     return float(np.mean(truth == predicted))
 
 
 def majority_accuracy(truth: np.ndarray) -> float:
-    """What always naming the most frequent class would score."""
+    """Accuracy of always predicting the most frequent class."""
     return float(np.bincount(truth).max() / len(truth))
 
 
 def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Counts, int64: rows true, columns predicted, one more if any answer is none of the classes."""
+    """Counts, int64: rows true, columns predicted, with a last column for answers outside the classes."""
     columns = classes + int((predicted == classes).any())
     cells = np.bincount(truth * columns + predicted, minlength=classes * columns)
     return cells.reshape(classes, columns)
 
 
 def per_class(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """Precision, recall and F1 of each class, each of shape (classes,); 0 where undefined."""
+    """Precision, recall and F1 of each class, each of shape (classes,). Undefined values are 0."""
     hits = np.diag(confusion).astype(float)
     precision = hits / np.maximum(confusion.sum(axis=0)[: len(hits)], 1)
     recall = hits / np.maximum(confusion.sum(axis=1), 1)
@@ -90,9 +91,9 @@ def macro_f1(truth: np.ndarray, predicted: np.ndarray, classes: int) -> float:
 
 
 def cohen_kappa(confusion: np.ndarray) -> float:
-    """Agreement beyond what the same answers in another order would have (Cohen, 1960), from -1 to 1.
+    """Cohen's kappa (1960) of a confusion matrix: agreement beyond chance, from -1 to 1.
 
-    0 where truth and answers name one class only, and nothing lies beyond.
+    Chance agreement is that of shuffled answers. Kappa is 0 if truth and answers contain one class only.
     """
     shares = confusion / confusion.sum()
     agreed, expected = np.trace(shares), float(shares.sum(axis=0)[: len(shares)] @ shares.sum(axis=1))
@@ -100,9 +101,10 @@ def cohen_kappa(confusion: np.ndarray) -> float:
 
 
 def with_outside(probabilities: np.ndarray, outside: np.ndarray | None) -> np.ndarray:
-    """Probabilities with a last column for "none of the classes", if any clip was answered so.
+    """Add a last column for "none of the classes", if any clip was answered so.
 
-    `outside` (n,) says which were. Such a clip speaks for none of the classes, at its song too.
+    `outside` (n,), bool, marks those clips. They get probability 1 in that column and 0 for the classes, so
+    they support no class when clips are pooled by song.
     """
     if outside is None or not outside.any():
         return probabilities
@@ -112,10 +114,10 @@ def with_outside(probabilities: np.ndarray, outside: np.ndarray | None) -> np.nd
 def pool_by(
     groups: Sequence[str], truth: np.ndarray, probabilities: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Average probabilities within each group (song); its label is the most frequent one.
+    """Average the probabilities of each group (song), and take its most frequent label.
 
-    Returns truth (groups,), probabilities (groups, classes) and the group names, sorted. The order of the
-    clips does not matter, not even where classes are tied: fsum is exact.
+    Returns truth (groups,), probabilities (groups, classes) and the sorted group names. The order of the
+    clips does not affect the result, not even with ties, since fsum is exact.
     """
     names, index = np.unique(np.asarray(groups), return_inverse=True)
     own = [probabilities[rows] for rows in _members(index)]
@@ -126,17 +128,32 @@ def pool_by(
 
 
 def _members(index: np.ndarray) -> list[np.ndarray]:
-    """The clips of each group, from the number of each clip's group."""
+    """Clip numbers of each group, given the group number of each clip."""
     return np.split(np.argsort(index, kind="stable"), np.cumsum(np.bincount(index))[:-1])
 
 
 def bootstrap_interval(
     score: Callable[[np.ndarray], float], groups: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[float, float]:
-    """95% percentile interval of `score(indices)` when whole groups are drawn with replacement.
+    """95% percentile bootstrap interval of a score, with whole groups drawn with replacement.
 
-    Where every draw scores 0, or every draw 1, the bootstrap sees no spread at all; then Wilson's
-    interval (1927) for as many trials as there are groups stands in.
+    If all draws score 0, or all score 1, the bootstrap shows no spread. Wilson's interval (1927) is then
+    returned, with as many trials as groups.
+
+    Parameters
+    ----------
+    score
+        `score(indices)` returns the score of the clips with these numbers.
+    groups
+        Group (song) of each clip.
+    resamples
+        Number of draws.
+    seed
+        Seed of the draws.
+
+    References
+    ----------
+    Efron, 1979. Wilson, 1927.
     """
     rng = np.random.default_rng(seed)
     _, index = np.unique(np.asarray(groups), return_inverse=True)
@@ -144,7 +161,7 @@ def bootstrap_interval(
     order, starts, count = np.argsort(index, kind="stable"), np.cumsum(sizes) - sizes, len(sizes)
 
     def members(groups: np.ndarray) -> np.ndarray:
-        """The clips of these groups, one group after the other."""
+        """Clip numbers of these groups, group by group."""
         drawn = sizes[groups]
         before = np.cumsum(drawn) - drawn
         return order[np.arange(drawn.sum()) + np.repeat(starts[groups] - before, drawn)]
@@ -157,7 +174,7 @@ def bootstrap_interval(
 
 
 def wilson_interval(share: float, trials: int) -> tuple[float, float]:
-    """95% interval of a share of successes among independent `trials` (Wilson, 1927)."""
+    """95% interval (Wilson, 1927) of a `share` of successes, 0 to 1, among independent `trials`."""
     z = 1.959964
     centre = share + z * z / (2 * trials)
     spread = z * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
@@ -166,12 +183,29 @@ def wilson_interval(share: float, trials: int) -> tuple[float, float]:
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
-    """Exact two-sided p-value of McNemar's test (1947) that two classifiers are right equally often.
+    """McNemar's exact two-sided test that two classifiers are right equally often.
 
-    `first` and `second` are bool arrays of shape (n,): who is right on each unit, the units independent of
-    each other. Only those on which one of the two is right count; were the two equally good, each would win
-    half of these (exact binomial test). In [0, 1]; 1 where there are none. Raises ValueError if the shapes
-    differ.
+    Only units on which exactly one of the two is right count. If both are equally good, each is expected to
+    win half of them (exact binomial test).
+
+    Parameters
+    ----------
+    first, second
+        Whether each classifier is right on each of n independent units, bool of shape (n,).
+
+    Returns
+    -------
+    float
+        p-value in [0, 1]; 1 if the two are right on the same units.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+
+    References
+    ----------
+    McNemar, 1947.
     """
     if first.ndim != 1 or first.shape != second.shape:
         raise ValueError(f"answers of shape {first.shape} do not match answers of shape {second.shape}")
@@ -193,16 +227,35 @@ def evaluate(
     windows: np.ndarray | None = None,
     outside: np.ndarray | None = None,
 ) -> dict:
-    """All scores as plain data; `groups` names the song of each clip (or the clip where unknown).
+    """Compute all scores as plain data.
 
-    `windows` (clips, 2) counts the windows of each clip that were answered rightly, and all of them; without
-    it a clip is one window. `outside` (clips,), bool, says of a network with more outputs than classes which
-    clips it answered with none of them; these count as wrong.
+    Parameters
+    ----------
+    truth
+        Class number of each clip, int of shape (clips,).
+    probabilities
+        Rows that sum to 1, of shape (clips, classes).
+    groups
+        Song of each clip, or the clip's own name if its song is unknown.
+    classes
+        Names of the classes.
+    windows
+        Counts of correct windows and of all windows of each clip, (clips, 2). By default a clip has one.
+    outside
+        Clips that the network answered with none of the classes, bool of shape (clips,). They count as wrong.
 
-    Keys: accuracy (by clip), window_accuracy, song_accuracy, macro_f1, kappa, majority, chance, intervals {of
-    accuracy, window_accuracy, song_accuracy, macro_f1: [low, high]}, calibration {error, bins} (by clip),
-    per_class {name: {precision, recall, f1, support}}, confusion, classes, n_windows,
-    n_clips, n_songs, and with `outside` its share of the clips. Raises ValueError on inconsistent input.
+    Returns
+    -------
+    dict
+        accuracy (by clip), window_accuracy, song_accuracy, macro_f1, kappa, majority, chance, intervals {of
+        accuracy, window_accuracy, song_accuracy, macro_f1: [low, high]}, calibration {error, bins} (by clip),
+        per_class {name: {precision, recall, f1, support}}, confusion, classes, n_windows, n_clips, n_songs;
+        with `outside` also outside, the share of such clips.
+
+    Raises
+    ------
+    ValueError
+        If the input is inconsistent.
     """
     size = len(classes)
     validate(truth, probabilities, len(groups), size)
@@ -244,12 +297,12 @@ def evaluate(
 
 
 def columns(scores: dict) -> list[str]:
-    """The answers that the columns of these scores' confusion matrix stand for."""
+    """Names of the columns of the confusion matrix in `scores`."""
     more = len(scores["confusion"][0]) - len(scores["classes"])
     return [*scores["classes"], *[OUTSIDE] * more]
 
 
 def _share(counts: np.ndarray) -> float:
-    """Of (right, all) windows of some clips the share that is right."""
+    """Share of correct windows, given (correct, all) for each clip."""
     right, total = counts.sum(axis=0)
     return float(right / total)

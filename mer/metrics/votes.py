@@ -1,7 +1,7 @@
-"""How well probabilities agree with listeners who do not agree among themselves.
+"""Agreement between probabilities and the votes of several listeners, who may differ.
 
-`votes` and `probabilities` are (n, classes), rows summing to 1: the shares of listeners' votes for each
-clip, and what a network says. All figures lie in [0, 1]; intervals are 95% bootstrap intervals over songs.
+`votes` and `probabilities` are (n, classes), with rows that sum to 1: the shares of listeners' votes for each
+clip, and a network's output. All figures lie in [0, 1]; intervals are 95% bootstrap intervals over songs.
 """
 
 from collections.abc import Sequence
@@ -14,34 +14,46 @@ __all__ = ["agreement", "divergence", "overlap", "votes_won"]
 
 
 def overlap(votes: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """The part that both distributions have in common, (n,): 1 less their total variation distance."""
+    """Overlap of both distributions, (n,): 1 minus their total variation distance."""
     return np.minimum(votes, probabilities).sum(axis=1)
 
 
 def divergence(votes: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Jensen-Shannon divergence in bits, (n,): 0 where both are the same (Lin, 1991)."""
+    """Jensen-Shannon divergence in bits, (n,): 0 if both distributions are equal (Lin, 1991)."""
     middle = (votes + probabilities) / 2
     found = (_information(votes, middle) + _information(probabilities, middle)) / 2
     return np.clip(found, 0, 1)
 
 
 def _information(rows: np.ndarray, middle: np.ndarray) -> np.ndarray:
-    """Kullback-Leibler divergence of rows from their middle, which is 0 only where they are."""
+    """Kullback-Leibler divergence of `rows` from `middle`, in bits; `middle` is 0 only where `rows` is."""
     ratio = np.divide(rows, middle, out=np.ones_like(middle), where=rows > 0)
     return (rows * np.log2(ratio)).sum(axis=1)
 
 
 def votes_won(votes: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """The share of votes that the likeliest class has, (n,): how often a listener drawn at random agrees."""
+    """Share of listeners who voted for the network's most probable class, (n,)."""
     return votes[np.arange(len(votes)), probabilities.argmax(axis=1)]
 
 
 def agreement(votes: np.ndarray, probabilities: np.ndarray, groups: Sequence[str]) -> dict:
-    """All figures as plain data; `groups` names the song of each clip.
+    """Compute all figures of agreement as plain data.
 
-    Keys: overlap, divergence, votes_won; most_votes, what naming each clip's top class would win; usual, the
-    overlap of the mean of all votes, the same answer for every clip; intervals {of the first three: [low,
-    high]}.
+    Parameters
+    ----------
+    votes
+        Shares of votes, of shape (n, classes).
+    probabilities
+        Output of the network, of shape (n, classes).
+    groups
+        Song of each clip.
+
+    Returns
+    -------
+    dict
+        overlap, divergence and votes_won: means over clips. most_votes: the votes won by always naming the
+        class with most votes. usual: the overlap if the mean of all votes answered every clip.
+        intervals: [low, high] of the first three.
     """
     rows = {
         "overlap": overlap(votes, probabilities),

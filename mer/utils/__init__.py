@@ -1,4 +1,4 @@
-"""Errors, files, processes and progress: what every other part of the package uses."""
+"""Errors, files, processes and progress, used by all other parts of the package."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Rows as CSV that spreadsheets open without surprise."""
+"""CSV text that is safe to open in a spreadsheet."""
 
 import csv
 import io
@@ -9,9 +9,9 @@ __all__ = ["as_csv"]
 
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows with the same keys as CSV text; what a spreadsheet would take for a formula gets an apostrophe."""
+    """Rows with the same keys as CSV text. Cells that would run as formulas get an apostrophe."""
     out = io.StringIO()
-    writer = csv.writer(out)  # ends lines with CR LF, and so quotes either in a cell
+    writer = csv.writer(out)  # its line ends are CR LF, so it quotes cells that contain either
     for row in [list(rows[0]), *(row.values() for row in rows)] if rows else []:
         writer.writerow(_tame(value) for value in row)
     return out.getvalue()

@@ -1,21 +1,21 @@
-"""The errors that `mer` raises on purpose: one line that gives the bad value and the remedy.
+"""The errors that `mer` raises on purpose. Each message is one line with the bad value and the remedy.
 
-Command line and pages show the text of a :class:`MerError` as it stands, so each message must make
-sense to someone who has never read this code. Anything else that is raised is a bug.
+Command line and pages show the text of a :class:`MerError` unchanged, so each message must make sense to
+someone who has never read this code. Any other exception is a bug.
 """
 
 from mer.utils.text import visible
 
 
 class MerError(Exception):
-    """Root of all errors that a user can do something about; its text is one line, whatever it quotes."""
+    """Base of all errors that a user can act on. Its text is always one line, whatever it quotes."""
 
     def __str__(self) -> str:
         return visible(super().__str__())
 
 
 class ConfigError(MerError, ValueError):
-    """A setting has a value outside its range, or there is no such setting."""
+    """A setting is unknown, or its value is invalid."""
 
 
 class AudioError(MerError, ValueError):
@@ -23,31 +23,31 @@ class AudioError(MerError, ValueError):
 
 
 class DataError(MerError, ValueError):
-    """A data set cannot be used as a whole: missing, one class only, pointing outside its folder."""
+    """A data set cannot be used: missing, with only one class, or with paths outside its folder."""
 
 
 class SplitError(MerError, ValueError):
-    """Clips cannot be divided into the parts asked for."""
+    """Clips cannot be split into the requested parts."""
 
 
 class BackboneError(MerError, ValueError):
-    """There is no such backbone, or it cannot do what was asked of it."""
+    """A backbone is unknown or does not support the request."""
 
 
 class WeightsError(MerError, OSError):
-    """Pretrained weights cannot be had or do not fit."""
+    """Pretrained weights are not available or do not fit the network."""
 
 
 class CheckpointError(MerError, ValueError):
-    """A checkpoint is missing, incomplete, or its card disagrees with its tensors."""
+    """A checkpoint is missing or incomplete, or its card and its tensors disagree."""
 
 
 class Stop(Exception):  # noqa: N818 - a request, not an error
-    """Raised to stop a run at the user's request. The state of the last whole epoch stays valid."""
+    """Raised to stop a run at the user's request. The state of the last complete epoch stays valid."""
 
 
 class RunError(MerError, RuntimeError):
-    """There is no such run, or its state does not allow what was asked."""
+    """A run does not exist, or its state does not allow the request."""
 
 
 class LostError(RunError):
@@ -55,7 +55,7 @@ class LostError(RunError):
 
 
 class AccessError(MerError, PermissionError):
-    """A visitor of the dashboard may not do that, or not now."""
+    """A visitor of the dashboard is not allowed to do this, or not at this time."""
 
 
 class StorageError(MerError, OSError):

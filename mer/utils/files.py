@@ -1,4 +1,4 @@
-"""Where things are kept, and writing that leaves either the old file or the new one, never half."""
+"""The home folder, and atomic writes: after a crash a file is either the old or the new one."""
 
 import os
 import secrets
@@ -16,12 +16,12 @@ __all__ = [
 
 
 def home() -> Path:
-    """Folder of runs, feature store and database: `MER_HOME`, default `./.mer`. Not created here."""
+    """Folder of runs, feature store and database: `MER_HOME`, or `./.mer`. It is not created here."""
     return Path(os.environ.get("MER_HOME") or ".mer").absolute()
 
 
 def as_path(place: str | os.PathLike, name: str = "path") -> Path:
-    """A path given as `str` or `os.PathLike` as Path; raises ConfigError for anything else."""
+    """Convert `str` or `os.PathLike` to Path. Raises ConfigError for anything else."""
     try:
         return Path(os.fsdecode(os.fspath(place)))
     except TypeError:
@@ -30,10 +30,21 @@ def as_path(place: str | os.PathLike, name: str = "path") -> Path:
 
 
 def moved_path(path: str, former: str, own: Path, *, shared: bool = False) -> str:
-    """Where `path` is now, if it lay in the home `former` and the home is `own` today.
+    """Find a path that was recorded when the home was in another folder.
 
-    That is the same place in `own`, or, if nothing is there, where it was, if something still is. If runs are
-    `shared` with other homes, where it was comes first. Any other path stays as it is.
+    Tries the same place in the present home, then the recorded path, and returns the first that exists. If
+    neither does, returns the place in the present home. A path outside the former home is returned unchanged.
+
+    Parameters
+    ----------
+    path
+        Path as it was recorded.
+    former
+        Home at that time; empty if unknown.
+    own
+        Present home.
+    shared
+        True if other homes use the same runs. The recorded path is then tried first.
     """
     if not former or former == str(own) or not PurePath(path).is_relative_to(former):
         return path
@@ -43,7 +54,7 @@ def moved_path(path: str, former: str, own: Path, *, shared: bool = False) -> st
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn the OSError of a full, read-only or forbidden place into a StorageError with the remedy."""
+    """Turn an OSError, as on a full or read-only disk, into a StorageError with the remedy."""
     try:
         yield
     except MerError:
@@ -57,15 +68,15 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
-    """A temporary name beside `path` to write to; renamed to `path` on success, removed on failure.
+    """Give a temporary file beside `path`, renamed to `path` on success and removed on failure.
 
-    What is not `durable` may be lost or halved if the machine itself stops: for what carries a checksum and
-    can be made again, in a tenth of the time.
+    If not `durable`, the file may be lost or incomplete after a crash of the machine, but writing takes a
+    tenth of the time. Use that only for files that have a checksum and can be made again.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        temporary.touch(exist_ok=False)  # readable as the umask says, unlike what mkstemp makes
+        temporary.touch(exist_ok=False)  # permissions follow the umask; mkstemp's do not
         try:
             yield temporary
             if durable:
@@ -79,22 +90,22 @@ def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
 
 def write_atomic(path: Path, content: bytes | str, *, durable: bool = True) -> None:
-    """Write a small file in one step that a crash cannot halve."""
+    """Write a small file atomically; see `atomic_path`."""
     with atomic_path(path, durable=durable) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def leftovers(path: Path) -> list[Path]:
-    """What processes that were killed while writing `path` left beside it, files or folders.
+    """Temporary files and folders beside `path`, left by processes that were killed while writing it.
 
-    Only whoever is alone in writing `path` can tell these from what is being written now.
+    A file that is being written looks the same, so call this only where no other process writes `path`.
     """
     return list(path.parent.glob(f".{escape(path.name)}.*"))
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside `path`, renamed to `path` on success, removed on failure.
+    """Give a temporary folder beside `path`, renamed to `path` on success and removed on failure.
 
     Raises StorageError if `path` exists and is not an empty folder.
     """
@@ -116,7 +127,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def _sync(path: Path) -> None:
-    """Have the kernel put a file or folder on disk, so that a rename never precedes its content."""
+    """Flush a file or folder to disk, so that its content is there before it is renamed."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

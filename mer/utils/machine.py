@@ -1,4 +1,4 @@
-"""What this machine has, and how the runs that work on it at once share it. Nothing here imports torch."""
+"""Processors, GPUs and memory of this machine, and how concurrent runs share them. Imports no torch."""
 
 import ctypes
 import os
@@ -9,14 +9,14 @@ from mer.utils.errors import ConfigError
 
 __all__ = ["cores", "gpus", "hand_back", "keep_memory", "processors", "slots", "wait_asleep", "wait_briefly"]
 
-# Parameters of glibc's malloc (mallopt(3)) and what they are set to, bytes.
+# Parameters of glibc's malloc (mallopt(3)) and their values in bytes.
 ALLOCATOR = {-1: 2**30, -3: 2**28}  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
 
 
 def slots() -> int:
-    """How many runs this machine works on at once: MER_SLOTS, or one per GPU, or one.
+    """Number of runs that this machine works on at once: MER_SLOTS, or else one per GPU, at least one.
 
-    Raises ConfigError if MER_SLOTS is no whole number from 1.
+    Raises ConfigError if MER_SLOTS is not a whole number from 1.
     """
     wanted = os.environ.get("MER_SLOTS", "")
     if wanted:
@@ -27,28 +27,28 @@ def slots() -> int:
 
 
 def gpus() -> int:
-    """Number of NVIDIA GPUs, told without importing torch."""
+    """Number of NVIDIA GPUs, found without importing torch."""
     return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
 
 
 def processors() -> list[int]:
-    """Those that this process may use, by number."""
+    """Numbers of the processors that this process may use."""
     mine = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     return sorted(mine)
 
 
 def cores() -> int:
-    """Number of processors for one run: those this process may use, divided by the slots; at least 1."""
+    """Number of processors for one run: `processors` divided by `slots`, at least 1."""
     return max(1, len(processors()) // slots())
 
 
 def keep_memory() -> bool:
-    """Have freed memory kept for what comes next; true if this C library can.
+    """Make the C library keep freed memory for reuse. Returns True if it supports that.
 
-    glibc hands large blocks back to the kernel and gets them anew, page by page, for the next layer or clip.
-    Measured on two cores: without that EfficientNet-B0 does 100 windows a second by 32 instead of 60, and a
-    clip (10 s, 44.1 kHz stereo) takes 12 ms to prepare instead of 13 to 20. Blocks over 256 MiB are still
-    handed back.
+    By default glibc returns large blocks to the kernel and requests them again, page by page, for the next
+    layer or clip. Measured on two cores: with memory kept, EfficientNet-B0 processes 100 windows a second
+    instead of 60 (batches of 32), and a clip (10 s, 44.1 kHz stereo) takes 12 ms to prepare instead of 13 to
+    20. Blocks over 256 MiB are still returned.
     """
     if sys.platform != "linux":
         return False
@@ -57,28 +57,29 @@ def keep_memory() -> bool:
 
 
 def hand_back() -> None:
-    """Give freed memory back to the system, where `keep_memory` had it kept and this C library can."""
+    """Return freed memory, which `keep_memory` keeps, to the system, if the C library supports that."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim:
         trim(0)
 
 
 def wait_asleep() -> None:
-    """Have threads that share an operation sleep while they wait for one another, also in child processes.
+    """Make OpenMP threads sleep while they wait for each other, also in child processes.
 
-    To be called before torch is imported. They would spin for milliseconds otherwise, each time, which on
-    cores that others use too is time taken from the thread that is waited for. A training step of
-    MobileNetV3-Small (16 windows, two cores) with two busy neighbours: 0.7 s, else 2.8 s. On idle cores to
-    wake up has its price: 0.44 s instead of 0.35 s. OMP_WAIT_POLICY, where it is set, is left as it is.
+    Call it before torch is imported. By default they spin for milliseconds, which on busy cores takes time
+    from the thread they wait for. A training step of MobileNetV3-Small (16 windows, two cores) takes 0.7 s
+    instead of 2.8 s beside two busy processes, but 0.44 s instead of 0.35 s on idle cores, since waking takes
+    time. OMP_WAIT_POLICY is not changed if it is set.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def wait_briefly() -> None:
-    """Have threads spin for some ten microseconds, then sleep: for what may have the cores alone.
+    """Make OpenMP threads spin for about ten microseconds, then sleep, for use where cores may be idle.
 
-    That step takes 1.1 s with the busy neighbours and 0.37 s without. Of GNU's OpenMP, which torch has on
-    Linux; where OMP_WAIT_POLICY is set, as the dashboard does for its runs, nothing changes.
+    The step measured in `wait_asleep` takes 1.1 s beside two busy processes and 0.37 s on idle cores. Affects
+    GNU's OpenMP, which torch uses on Linux. Nothing changes if OMP_WAIT_POLICY is set, as the dashboard does
+    for its runs.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")

@@ -1,4 +1,4 @@
-"""One way to run a function over many items on all cores, in order, with progress."""
+"""Runs a function over many items on all cores, in order, with progress."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Progress = Callable[[int, int], None]
 
-SMALL = 12  # where processes are not forked, starting two costs about as much as this many clips
+SMALL = 12  # without fork, starting two processes takes about as long as preparing this many clips
 
 
 def process_map(
@@ -35,11 +35,27 @@ def process_map(
     progress: Progress | None = None,
     few: int = SMALL,
 ) -> list[Result]:
-    """`[function(item) for item in items]` in worker processes of one thread each.
+    """Compute `[function(item) for item in items]` in worker processes with one thread each.
 
-    `function` must be picklable; what it raises is raised here. `workers` defaults to the cores; up to
-    `few` items, or one worker, run in this process. `progress(done, total)` is called after each. Workers
-    end when this process does, however it ends. Raises MerError if a worker is killed.
+    Workers end when this process ends, also if it is killed.
+
+    Parameters
+    ----------
+    function
+        Picklable function of one item. Its exceptions are raised here.
+    items
+        The items, in order.
+    workers
+        Number of processes; by default `cores()`. With one, the work is done in this process.
+    progress
+        Called as `progress(done, total)` after each item.
+    few
+        Up to this many items are processed in this process.
+
+    Raises
+    ------
+    MerError
+        If a worker is killed.
     """
     total, results = len(items), []
     workers = min(workers or cores(), total)
@@ -70,40 +86,40 @@ def process_map(
 
 
 def _context() -> BaseContext:
-    """Forked workers begin at once; new processes must import torch first, which takes seconds.
+    """Fork where it is safe, since spawned workers must import torch first, which takes seconds.
 
-    A fork copies only the thread that asks for it, so it is for a process whose only thread of Python that is
-    (a command, not a page). The threads of numerical libraries do not matter: a worker uses none.
+    A fork copies only the calling thread, so it is used only by a process with one Python thread (a command,
+    not a page). Threads of numerical libraries do not matter, since a worker does not use them.
     """
     alone = threading.active_count() == 1
     return get_context("fork" if sys.platform == "linux" and alone else "spawn")
 
 
 def _start_worker(parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     torch.set_num_threads(1)
     keep_memory()
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
 
 
 def _follow(parent: int) -> None:
-    """End this worker soon after its parent, which may be killed without a word."""
+    """End this worker soon after its parent, which may be killed without notice."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
 
 
 def share_cores() -> None:
-    """Have this process compute with its share of the cores, where several runs are worked on at once.
+    """Limit torch to this run's share of the cores, since several runs may train at once.
 
-    Threads of two runs on the same cores hold each other up: each waits for its slowest.
+    If runs shared cores, each would wait for its slowest thread.
     """
     torch.set_num_threads(min(torch.get_num_threads(), cores()))
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """As in a worker: torch's sums differ in the last bit with the number of threads."""
+    """Run torch on one thread, as workers do: the last bit of its sums depends on the number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,7 +1,7 @@
-"""Progress of long work: how much is done, at what rate, and how long the rest will take.
+"""Progress of long work: items done, rate and time left.
 
-Processes pass progress on as JSON: in the tag `mer.stage` of a run, and on standard error where
-`MER_PROGRESS=json` asks for it.
+Processes report progress as JSON: in the tag `mer.stage` of a run, and on standard error if
+`MER_PROGRESS=json` is set.
 """
 
 import json
@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 
 __all__ = ["Notify", "ProgressMeter", "ProgressReport", "duration"]
 
-Notify = Callable[[str, int, int], None]  # title, done, total; a total of 0 means that it is not known
+Notify = Callable[[str, int, int], None]  # title, done, total; total 0 if unknown
 
 
 def duration(seconds: float | None) -> str:
-    """A time in s, min, or h and min, such as "9 s"."""
+    """A duration in s, min, or h and min, such as "9 s"; "unknown" for None."""
     if seconds is None:
         return "unknown"
     if seconds < 90:
@@ -34,11 +34,11 @@ class ProgressReport:
     title
         Name of the phase, such as "preparing clips".
     done, total
-        Number of items done, and of all items; a `total` of 0 means that it is not known.
+        Number of items done, and of all items; `total` is 0 if unknown.
     rate
-        Items per second, from the first report of the phase; None before the second.
+        Items per second since the first report of the phase; None before the second report.
     seconds_left
-        Estimated time for the rest, in s; None where there is no rate.
+        Estimated time for the remaining items, s; None without a rate.
     """
 
     title: str
@@ -48,7 +48,7 @@ class ProgressReport:
     seconds_left: float | None = None
 
     def __str__(self) -> str:
-        """In words: "preparing clips: 120 of 490, 43 a second, 9 s left"."""
+        """Text such as "preparing clips: 120 of 490, 43 a second, 9 s left"."""
         text = f"{self.title}: {self.done} of {self.total}" if self.total else self.title
         if self.rate is None:
             return text
@@ -57,7 +57,7 @@ class ProgressReport:
 
     @property
     def share(self) -> float:
-        """Share that is done, in [0, 1]."""
+        """Share done, in [0, 1]; 0 if the total is unknown."""
         return min(max(self.done / self.total, 0.0), 1.0) if self.total else 0.0
 
     def to_json(self) -> str:
@@ -66,7 +66,7 @@ class ProgressReport:
 
     @classmethod
     def from_json(cls, text: str) -> "ProgressReport | None":
-        """The inverse of `to_json`; None for any other text."""
+        """Inverse of `to_json`; None for any other text."""
         try:
             found = cls(**json.loads(text))
         except (ValueError, TypeError, RecursionError):
@@ -77,15 +77,14 @@ class ProgressReport:
 
     @classmethod
     def read(cls, text: str) -> "ProgressReport":
-        """Progress as a run's tag holds it. Runs of older versions hold a sentence: it becomes the title."""
+        """Read a run's tag. Older versions wrote a sentence, which becomes the title."""
         return cls.from_json(text) or cls(text)
 
 
 class ProgressMeter:
     """Makes reports with rate and time left.
 
-    The rate is counted from a phase's first report, so items that were done before (by a run that is resumed)
-    do not raise it.
+    The rate counts from the first report of a phase, so items done before (in a resumed run) do not raise it.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,7 @@
-"""Names from outside (of files, classes, songs, runs): letters of every script stay, nothing else happens.
+"""Makes names from outside (files, classes, songs, runs) safe to print and store, in every script.
 
-Devanagari needs the invisible joiners; other invisible characters can rewrite a terminal or turn a line.
+The invisible joiners stay, since Devanagari needs them. Other invisible characters could control a terminal
+or reverse the direction of a line.
 """
 
 import json
@@ -12,15 +13,15 @@ from pathlib import PurePosixPath
 __all__ = ["LONGEST", "composed", "fitting", "safe_name", "spellings", "visible"]
 
 LONGEST = 255  # bytes of a file name, on every common file system
-SHORT = 120  # bytes of a name given here; temporary names add to it
-JOINERS = "\u200c\u200d"  # invisible, but Devanagari is misspelt without them
-MARKS = "\u200e\u200f\u061c"  # of direction, as Urdu has; unlike overrides they turn no Latin text around
+SHORT = 120  # bytes of names made here; temporary names are longer
+JOINERS = "\u200c\u200d"  # invisible; Devanagari spelling needs them
+MARKS = "\u200e\u200f\u061c"  # direction marks, as in Urdu; unlike overrides they do not reverse Latin text
 
 
 def visible(text: str, *, keep: str = "") -> str:
-    """`text` with control characters, line ends, direction overrides and lone surrogates in JSON's escapes.
+    """Replace control characters, line ends, direction overrides and lone surrogates by JSON escapes.
 
-    What is in `keep` stays. The outcome can be printed anywhere, and JSON stays the same JSON.
+    Characters in `keep` stay. The result is safe to print, and JSON text keeps its meaning.
     """
     if text.isprintable():
         return text
@@ -33,18 +34,18 @@ def _is_space(char: str) -> bool:
 
 
 def composed(text: str) -> str:
-    """The same text in Unicode's composed form (NFC), so that what looks the same is the same."""
+    """Text in Unicode's composed form (NFC), so that text that looks the same is equal."""
     return unicodedata.normalize("NFC", text)
 
 
 def spellings(name: str) -> tuple[str, ...]:
-    """How a path may be spelt on disk: as it is, composed, decomposed as macOS does, or cut to fit."""
+    """Forms that a path may have on disk: as given, composed, decomposed (as on macOS), or shortened."""
     forms = (name, composed(name), unicodedata.normalize("NFD", name), fitting(name))
     return tuple(dict.fromkeys(forms))
 
 
 def fitting(path: str) -> str:
-    """A relative path, composed; what a part has beyond 255 bytes gives way to a hash."""
+    """Compose a relative path, and shorten parts over 255 bytes, with a hash to keep them distinct."""
     return "/".join(_cut(part) for part in composed(path).split("/"))
 
 
@@ -58,9 +59,9 @@ def _cut(name: str) -> str:
 
 
 def safe_name(name: str, *, keep_suffix: bool = False) -> str:
-    """`name` as one file name, at most 120 bytes of UTF-8; letters of every script stay. May be empty."""
+    """Turn `name` into a file name of at most 120 bytes in UTF-8, in any script. May return an empty one."""
     text = "".join(char for char in composed(name) if _is_seen(char) or char in JOINERS)
-    text = re.sub(r'[/\\:*?"<>|]', "_", text)  # separators, and what Windows takes in no name
+    text = re.sub(r'[/\\:*?"<>|]', "_", text)  # separators, and characters that Windows forbids
     text = re.sub(r"\.{2,}", ".", re.sub(r"\s+", " ", text)).strip(" .")
     suffix = PurePosixPath(text).suffix if keep_suffix else ""
     if len(suffix) > SHORT // 2:

@@ -1,7 +1,7 @@
-"""Which format a file is in: an older one is brought up to date, a newer one refused.
+"""Format numbers of files: older formats are upgraded, newer ones refused.
 
-A format's number is raised when an older mer would misread what this one writes, and then only together with
-a step in `STEPS` that reads the former. Files from before there were numbers count as format 1.
+A number is raised only if an older mer would misread the new format, and together with a step in `STEPS` that
+upgrades the previous format. Files without a number are format 1.
 """
 
 import reprlib
@@ -13,7 +13,7 @@ from mer.utils.errors import MerError
 __all__ = ["CURRENT", "STEPS", "upgraded"]
 
 CURRENT = {"card": 2, "run": 2, "state": 1, "library": 2}
-# Settings that cards and runs of format 1 lack, and what they meant: section -> name -> value.
+# Settings that cards and runs of format 1 lack, with the values they used: section -> name -> value.
 FIRST_SETTINGS: dict[str, dict[str, Any]] = {
     "audio": {"resampler": "sinc"},
     "split": {"validation_from": "rest"},
@@ -21,7 +21,7 @@ FIRST_SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def _with_first_settings(data: Any) -> Any:
-    """A card or a run's spec with the settings that format 1 lacked; anything else stays as it is."""
+    """Add the settings that format 1 lacks to a card or a run's spec; other data is unchanged."""
     config = data.get("config") if isinstance(data, dict) else None
     if not isinstance(config, dict):
         return data
@@ -32,7 +32,7 @@ def _with_first_settings(data: Any) -> Any:
     return data | {"config": filled}
 
 
-# (kind, format) -> what makes the next format of it
+# (kind, format) -> function that upgrades to the next format
 STEPS: dict[tuple[str, int], Callable[[Any], Any]] = {
     ("card", 1): _with_first_settings,
     ("run", 1): _with_first_settings,
@@ -41,9 +41,25 @@ STEPS: dict[tuple[str, int], Callable[[Any], Any]] = {
 
 
 def upgraded(kind: str, data: Any, number: object, *, where: str, error: type[MerError]) -> Any:
-    """`data`, which `where` has in the format `number` (None: it has none), in the present format.
+    """Upgrade data to the current format.
 
-    Raises `error` if it was written by a newer mer, or the number is none.
+    Parameters
+    ----------
+    kind
+        Kind of data: a key of `CURRENT`.
+    data
+        Content of the file.
+    number
+        Its format number; None counts as 1.
+    where
+        Name of the file in error messages.
+    error
+        Class of the error to raise.
+
+    Raises
+    ------
+    MerError
+        `error`, if a newer mer wrote the file or `number` is not a valid format number.
     """
     current = CURRENT[kind]
     number = 1 if number is None else number

@@ -52,7 +52,7 @@ class Clip:
     split
         "train", "validation" or "test" if the manifest says so, else None.
     votes
-        If listeners voted: the shares of the classes, in the data set's order, summing to 1.
+        If listeners voted: the distribution over the data set's classes, in order, summing to 1.
     """
 
     id: str

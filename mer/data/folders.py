@@ -78,7 +78,7 @@ def _reason(name: str) -> str | None:
 
 
 def unwrap(root: Path) -> Path:
-    """The folder with the classes or the manifest, without single folders around it, which zips often add."""
+    """Step into a single folder that holds the classes or a manifest, as in many zips; else return `root`."""
     while True:
         entries = [p for p in root.iterdir() if not is_hidden(p.relative_to(root))]
         if len(entries) != 1 or not entries[0].is_dir():

@@ -76,7 +76,7 @@ def hash_split(
     """Split clips by hash, or as the manifest says.
 
     If some clips have a part of their own, the others train; if none is in validation, it is drawn from the
-    training part. `mer.data.splits.split_clips` does the same.
+    training part. `mer.data.splits.split_clips` treats such manifests the same way.
 
     Parameters
     ----------

@@ -37,7 +37,7 @@ def read_manifest(path: Path, *, label_column: str = "label", song_column: str =
     label_column
         Column with the labels, or columns with votes (`mer.data.vote_columns`).
     song_column
-        Column with the songs. Only "song" may be absent.
+        Column with the songs. It may be absent if it is the default.
 
     Raises
     ------

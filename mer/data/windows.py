@@ -114,7 +114,7 @@ class Windows:
         return pool(rows, scores, self.clip)
 
     def hits(self, probabilities: np.ndarray) -> np.ndarray:
-        """Number of correct windows and of all windows of each clip, int64 of shape (clips, 2)."""
+        """Correct windows and all windows of each clip, int64 (clips, 2), from (windows, classes)."""
         right = probabilities.argmax(axis=1) == self.window_labels
         return np.stack([np.bincount(self.clip[right], minlength=len(self.counts)), self.counts], axis=1)
 

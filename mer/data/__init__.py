@@ -1,4 +1,4 @@
-"""Clips, labels, songs and splits, and the features that are kept of them."""
+"""Clips, labels, songs and splits, and the cached features of clips."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""What of a data set can be used, what cannot and why, and which clips are of one song."""
+"""Check a data set: which clips are usable, why others are not, and which clips share a song."""
 
 import json
 from collections import Counter, defaultdict
@@ -24,12 +24,18 @@ GROUPS_VERSION = 2
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """How songs became known.
+    """How the songs of the clips were found.
 
-    `source`: "by hand" (the manifest), "by sound" (similarity), or "none". `links` are the pairs of
-    clips that sound is the evidence for: (clip, clip, similarity, evidence); `thresholds` give the least
-    similarity for each kind of evidence; `confidence` gives for each group of two or more clips how sure
-    it is that they are one song, 0 to 1.
+    Parameters
+    ----------
+    source
+        "by hand" (from the manifest), "by sound" (from similarity) or "none".
+    links
+        Pairs of clips that sound links: (clip, clip, similarity, evidence).
+    confidence
+        For each group of two or more clips, how sure it is that they are one song, 0 to 1.
+    thresholds
+        The lowest similarity that links two clips, for each kind of evidence.
     """
 
     source: str
@@ -40,9 +46,20 @@ class Grouping:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A data set after the check: usable clips only, each audio once.
+    """A data set after the check: only usable clips, and each audio once.
 
-    `facts` belong to `dataset.clips`, in order. `left_out` holds (id, reason), `duplicates` (kept, dropped).
+    Parameters
+    ----------
+    dataset
+        The data set with the usable clips.
+    facts
+        One entry for each clip of `dataset.clips`, in the same order.
+    left_out
+        (id, reason) of each file that is not used.
+    duplicates
+        (kept id, dropped id) of each clip whose audio is there already.
+    grouping
+        How the songs were found.
     """
 
     dataset: Dataset
@@ -52,7 +69,7 @@ class Report:
     grouping: Grouping
 
     def content_hash(self) -> str:
-        """Hash of what is heard and how it is labelled; file names and order do not matter."""
+        """Hash of the audio and labels of all clips. File names and order do not matter."""
         rows = sorted(
             f"{f.content_hash} {clip.label}{clip.votes or ''}"
             for f, clip in zip(self.facts, self.dataset.clips, strict=True)
@@ -60,16 +77,16 @@ class Report:
         return blake2b("\n".join(rows).encode(), digest_size=8).hexdigest()
 
     def sound_hash(self) -> str:
-        """Hash of what is heard alone, however it is labelled."""
+        """Hash of the audio of all clips, without their labels."""
         heard = sorted(facts.content_hash for facts in self.facts)
         return blake2b("\n".join(heard).encode(), digest_size=8).hexdigest()
 
     def songs(self) -> int:
-        """Number of known songs; a clip without one counts as its own."""
+        """Number of known songs. A clip without a song counts as one song."""
         return len({clip.song or clip.id for clip in self.dataset.clips})
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON and pages; durations in seconds."""
+        """The report as plain data for JSON and pages. Durations are in seconds."""
         seconds = sorted(f.seconds for f in self.facts)
         groups = Counter(clip.song for clip in self.dataset.clips if clip.song)
         return {
@@ -102,10 +119,30 @@ def check(
     workers: int | None = None,
     progress: Notify | None = None,
 ) -> Report:
-    """Decode every clip once, drop what cannot be used, and find the songs where none are given.
+    """Decode every clip, drop the unusable ones, and group the rest into songs if they are unknown.
 
-    Raises DataError if the same audio has two labels, if no clip is usable, or, where the data is to be
-    `trainable`, if < 2 classes or < 2 clips in one remain.
+    Clips that the store knows are not decoded again.
+
+    Parameters
+    ----------
+    dataset
+        The clips to check.
+    store
+        The feature store that keeps what decoding found.
+    group
+        Whether to group clips by sound if some have no song.
+    trainable
+        Whether the data set must be large enough to train on.
+    workers
+        Number of worker processes. Default: one per core.
+    progress
+        Called with (title, done, total).
+
+    Raises
+    ------
+    DataError
+        If the same audio has two labels, if no clip is usable, or, if `trainable`, when fewer than 2 classes
+        or fewer than 2 clips in a class are left.
     """
     facts = store.facts(
         [clip.path for clip in dataset.clips], workers=workers, progress=_named(progress, "decoding")
@@ -140,7 +177,7 @@ def _named(progress: Notify | None, title: str) -> Callable[[int, int], None] | 
 
 
 def _once(pairs: list[tuple[Clip, Facts]]) -> tuple[list[tuple[Clip, Facts]], list[tuple[str, str]]]:
-    """Keep the first of clips with equal audio; raise DataError if their labels differ."""
+    """Keep the first of the clips with equal audio. Raises DataError if their labels differ."""
     first: dict[str, Clip] = {}
     kept, duplicates, conflicts = [], [], []
     for clip, fact in pairs:
@@ -162,16 +199,30 @@ def _once(pairs: list[tuple[Clip, Facts]]) -> tuple[list[tuple[Clip, Facts]], li
 def _fingerprint(path: Path) -> Any:
     from mer.data.similarity import fingerprint  # imports librosa, which takes a second
 
-    audio = AudioConfig(resampler="sinc")  # for ever: were groups to change, so would splits
+    audio = AudioConfig(resampler="sinc")  # fixed: if groups changed, so would splits
     return fingerprint(load(path, audio), audio.sample_rate)
 
 
 def group_by_sound(report: Report, *, workers: int | None = None, progress: Notify | None = None) -> Report:
-    """Give clips without a song the group of clips that share audio or sound alike.
+    """Give each clip without a song the name of its group: the clips that share audio or sound alike.
 
-    The result is kept under MER_HOME by content, so it is worked out once for the same audio. A song
-    given by hand wins; a group that contains one takes its name. Groups are numbered by their first
-    clip in the order of names, since a split goes by the names of songs.
+    A group that contains a song given by hand takes that song's name. Other groups are numbered in the order
+    of their first clip's name, because splits depend on the names of songs. The result is stored under
+    MER_HOME by the hash of audio and labels, so the same data set is grouped only once.
+
+    Parameters
+    ----------
+    report
+        A checked data set.
+    workers
+        Number of worker processes. Default: one per core.
+    progress
+        Called with (title, done, total).
+
+    Returns
+    -------
+    Report
+        The same report with songs filled in and `grouping` set.
     """
     place = home() / "groups" / f"{report.content_hash()}.json"
     found = _read_groups(place, {facts.content_hash for facts in report.facts})
@@ -230,11 +281,11 @@ def _read_groups(place: Path, contents: set[str]) -> dict[str, Any] | None:
         found = json.loads(place.read_text())
         return found if _is_whole(found, contents) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None  # absent, damaged or changed by hand: worked out again
+        return None  # absent, damaged or edited: group again
 
 
 def _is_whole(found: dict[str, Any], contents: set[str]) -> bool:
-    """True if these are the groups of clips with these contents, as this version writes them."""
+    """True if `found` is complete, is of this version, and groups exactly these contents."""
     groups, numbers = found["groups"], set(found["groups"].values())
     right = found["version"] == GROUPS_VERSION and set(groups) == contents
     right = right and all(type(number) is int for number in numbers)

@@ -1,4 +1,4 @@
-"""What every source of data becomes: clips with a label, and a song where one is known."""
+"""Clips and data sets, the form that every data source is read into."""
 
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -21,17 +21,17 @@ __all__ = [
 
 MER500_CLASSES = ("Romantic", "Happy", "Sad", "Devotional", "Party")
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd"})
-PLAN = "plan.json"  # in the folder of a sharded set: what was asked for
-LONGEST_NAME = 200  # letters of the name of a class, a song, a data set
+PLAN = "plan.json"  # in the folder of a sharded set: its clips and settings
+LONGEST_NAME = 200  # characters in the name of a class, song or data set
 
 
 def is_sharded(path: Path) -> bool:
-    """True for the folder of a sharded set (`mer.data.shards`), finished or not."""
+    """True if this is the folder of a sharded set (`mer.data.shards`), complete or not."""
     return (path / PLAN).is_file()
 
 
 def is_hidden(relative: Path) -> bool:
-    """True for what operating systems leave lying about."""
+    """True for hidden files and for those that operating systems add, such as __MACOSX."""
     return any(part.startswith(".") or part == "__MACOSX" for part in relative.parts)
 
 
@@ -39,10 +39,20 @@ def is_hidden(relative: Path) -> bool:
 class Clip:
     """One labelled audio file.
 
-    `id` is its path relative to the data set, with forward slashes: what reports and CSV files show.
-    `song` is None where nobody knows which song the excerpt is from. `split` is "train", "validation"
-    or "test" where the manifest decides, else None. `votes`, where listeners voted, has their shares for the
-    classes of the data set in order, summing to 1; `label` then is the class with the most.
+    Parameters
+    ----------
+    id
+        Its path relative to the data set, with forward slashes. Reports and CSV files show it.
+    path
+        The file.
+    label
+        Its class. With votes, the class with the largest share.
+    song
+        The song that the clip is from, or None if unknown.
+    split
+        "train", "validation" or "test" if the manifest says so, else None.
+    votes
+        If listeners voted: the distribution over the data set's classes, in order, summing to 1.
     """
 
     id: str
@@ -55,11 +65,22 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Clips and what is known of them as a whole.
+    """Clips, and what is known of them as a whole.
 
-    `classes` is the order of the network's outputs: `order` where there is one (as of columns of votes),
-    MER500's own where the labels are MER500's, else alphabetical. `notes` (what the labels mean, say) go into
-    the cards of models. `left_out` holds (id, reason) of files that were seen but are no clips.
+    Parameters
+    ----------
+    name, licence, notes
+        Texts from `dataset.json`. The notes, such as what the labels mean, go into model cards.
+    root
+        The folder or file that was read.
+    clips
+        The clips.
+    synthetic
+        True if the clips were generated.
+    left_out
+        (id, reason) of each file that was found but is not a clip.
+    order
+        The order of the classes, if the source has one, such as columns of votes.
     """
 
     name: str
@@ -73,14 +94,17 @@ class Dataset:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Labels in the order of the network's outputs."""
+        """Labels in the order of the network's outputs.
+
+        That is `order` if it is set, else the order of `class_order`.
+        """
         if self.order:
             return self.order
         return class_order({clip.label for clip in self.clips})
 
     @property
     def songs_known(self) -> bool:
-        """True if every clip names its song."""
+        """True if there are clips and each has a song."""
         return bool(self.clips) and all(clip.song is not None for clip in self.clips)
 
     def class_counts(self) -> dict[str, int]:
@@ -89,25 +113,25 @@ class Dataset:
         return {name: counts[name] for name in self.classes}
 
     def with_songs(self, songs: dict[str, str]) -> "Dataset":
-        """The same data with `songs` (clip id -> song) filled in where a clip names none."""
+        """The same data set. Clips without a song get theirs from `songs` (clip id -> song)."""
         clips = tuple(replace(clip, song=clip.song or songs.get(clip.id)) for clip in self.clips)
         return replace(self, clips=clips)
 
     def require_trainable(self) -> "Dataset":
-        """Return self, or raise DataError if there are < 2 classes or < 2 clips in a class."""
+        """Return self. Raises DataError if there are < 2 classes or < 2 clips in a class."""
         require_trainable(self.root, self.class_counts())
         return self
 
 
 def class_order(labels: set[str]) -> tuple[str, ...]:
-    """Labels in the order of a network's outputs: MER500's own where they are MER500's, else alphabetical."""
+    """Labels in the order of a network's outputs: MER500's order if all are MER500's, else alphabetical."""
     if labels <= set(MER500_CLASSES):
         return tuple(name for name in MER500_CLASSES if name in labels)
     return tuple(sorted(labels))
 
 
 def require_trainable(root: Path, counts: dict[str, int]) -> None:
-    """Raise DataError unless there are 2 classes or more, with 2 usable clips or more each."""
+    """Raise DataError unless there are at least 2 classes, each with at least 2 usable clips."""
     if len(counts) < 2:
         found = ", ".join(counts) or "none"
         raise DataError(

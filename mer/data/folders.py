@@ -1,4 +1,4 @@
-"""A folder per class, the way MER500 is distributed (`Sad/Sad/*.wav`)."""
+"""Read a folder with one folder per class, the layout of MER500 (`Sad/Sad/*.wav`)."""
 
 import json
 from pathlib import Path, PurePosixPath
@@ -13,7 +13,7 @@ MAX_CARD = 2**20
 
 
 def describe(root: Path) -> dict[str, object]:
-    """Name, licence, notes and the synthetic mark of a data set, from `dataset.json` beside the clips."""
+    """Name, licence, notes and synthetic flag of a data set, from the `dataset.json` in its folder."""
     card = root / "dataset.json"
     data = {}
     if card.is_file():
@@ -38,9 +38,10 @@ def describe(root: Path) -> dict[str, object]:
 
 
 def read_tree(root: Path) -> Dataset:
-    """Clips of a folder per class; the class is the first folder's name, however deep the files lie.
+    """Read the clips of a folder that has one folder per class.
 
-    Links are followed where they stay in the folder. Raises DataError if there is no class folder with audio.
+    The class is the name of the top folder that a file is in, at any depth. Links are followed if they stay
+    inside the folder. Raises DataError if no class folder holds audio.
     """
     top = unwrap(root)
     clips, left_out = [], []
@@ -65,7 +66,7 @@ def read_tree(root: Path) -> Dataset:
 
 
 def _reason(name: str) -> str | None:
-    """Why a file is no clip, else None."""
+    """Why a file is not a clip, or None if it is one."""
     if name.encode(errors="ignore").decode() != name:
         return "file name is not Unicode; rename it"
     path = PurePosixPath(name)
@@ -77,7 +78,7 @@ def _reason(name: str) -> str | None:
 
 
 def unwrap(root: Path) -> Path:
-    """Step into a single wrapping folder, as zips often have, where classes or a manifest lie in it."""
+    """Step into a single folder that holds the classes or a manifest, as in many zips; else return `root`."""
     while True:
         entries = [p for p in root.iterdir() if not is_hidden(p.relative_to(root))]
         if len(entries) != 1 or not entries[0].is_dir():

@@ -1,8 +1,8 @@
-"""Splits by hash: the part of a clip follows from its song's name and the seed alone.
+"""Splits by hash: the part of a clip depends only on its song's key and the seed.
 
-So no list of all clips is needed, clips that are added later move none, and no song is in two parts. The
-shares hold as well as a throw of dice for each song keeps them: of n songs of equal size, a share p within
-about 2 * sqrt(p (1 - p) / n). Classes are spread by the same dice, not evened out as in `mer.data.splits`.
+So no list of all clips is needed, adding clips moves no other clip, and no song is in two parts. Each song is
+drawn independently, so the shares are approximate: with n songs of equal size, a share p is met within about
+2 * sqrt(p (1 - p) / n). Classes are not balanced between the parts, unlike in `mer.data.splits`.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,12 +21,12 @@ NO_SPLIT = -1
 
 
 def key(kind: str, name: str) -> int:
-    """64 bits that stand for a name; a song and a clip of the same name have different ones."""
+    """A 64-bit hash of a name. A song and a clip of the same name have different keys."""
     return int.from_bytes(blake2b(f"{kind} {name}".encode(), digest_size=8).digest(), "little")
 
 
 def _dice(keys: np.ndarray, seed: int, use: str) -> np.ndarray:
-    """A number in [0, 1) for each key, float64: SplitMix64's finaliser (Steele, Lea and Flood, 2014)."""
+    """A pseudo-random number in [0, 1) for each key: SplitMix64's finaliser (Steele, Lea and Flood, 2014)."""
     z = keys ^ np.uint64(key(f"seed {seed}", use))
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -35,9 +35,22 @@ def _dice(keys: np.ndarray, seed: int, use: str) -> np.ndarray:
 
 
 def divide(groups: np.ndarray, config: SplitConfig) -> np.ndarray:
-    """The number of each clip's part in PARTS, int8 (clips,), from the key of its song, uint64 (clips,).
+    """Assign each clip to a part.
 
-    With folds, validation comes from the folds that follow, the nearest first, as in `mer.data.splits`.
+    With folds, validation is taken from the folds that follow, the nearest first, as in `mer.data.splits`,
+    unless `config.validation_from` is "rest".
+
+    Parameters
+    ----------
+    groups
+        Key of each clip's song, uint64 of shape (clips,).
+    config
+        Shares, folds and seed.
+
+    Returns
+    -------
+    np.ndarray
+        Index in PARTS of each clip's part, int8 of shape (clips,).
     """
     place, chance = (_dice(groups, config.seed, use) for use in ("test", "validation"))
     chosen = chance < config.validation
@@ -60,11 +73,36 @@ def hash_split(
     classes: Sequence[str],
     name: Callable[[int], str],
 ) -> Split:
-    """The parts of clips: by hash, or as `given` by number (clips,), NO_SPLIT where nothing is.
+    """Split clips by hash, or as the manifest says.
 
-    As where manifests are small, a clip without a part trains beside some that have one, and validation is
-    taken from the training part if none is given. `name` names a clip by its number, for messages. Raises
-    SplitError as `mer.data.splits.split_clips`.
+    If some clips have a part of their own, the others train; if none is in validation, it is drawn from the
+    training part. `mer.data.splits.split_clips` treats such manifests the same way.
+
+    Parameters
+    ----------
+    groups
+        Key of each clip's song, uint64 of shape (clips,).
+    labels
+        Class index of each clip, shape (clips,).
+    given
+        Index in PARTS that the manifest gives, or NO_SPLIT, shape (clips,).
+    config
+        Shares, folds and seed.
+    classes
+        Names of the classes, for error messages.
+    name
+        Returns the name of a clip by its index, for error messages.
+
+    Returns
+    -------
+    Split
+        Ascending indices of the clips in each part, as arrays.
+
+    Raises
+    ------
+    SplitError
+        If a part would be empty, the training part would lack a class, the manifest puts a song into two
+        parts, or folds are asked for although the manifest has a split.
     """
     parts = divide(groups, config)
     if (given != NO_SPLIT).any():

@@ -1,4 +1,4 @@
-"""MER500 from Kaggle (Velankar, `makvel/mer500`), through kagglehub."""
+"""Download MER500 (Velankar, `makvel/mer500`) from Kaggle with kagglehub."""
 
 import os
 import shutil
@@ -14,9 +14,9 @@ KAGGLE_NAMES = {"mer500": "makvel/mer500"}
 
 
 def fetch(name: str, out: Path) -> Path:
-    """Download a known data set into the new folder `out` and return it.
+    """Download the data set `name` of `KAGGLE_NAMES` into the new folder `out`, and return the folder.
 
-    Raises DataError for an unknown name, or, where Kaggle cannot be reached, with the way to do it by hand.
+    Raises DataError if the name is unknown or the download fails; the message then says how to do it by hand.
     """
     if name not in KAGGLE_NAMES:
         raise DataError(f"unknown data set {name!r}; there are: {', '.join(KAGGLE_NAMES)}")
@@ -26,13 +26,13 @@ def fetch(name: str, out: Path) -> Path:
 
 
 def _download(handle: str, out: Path) -> str:
-    """Path of kagglehub's own copy. Whatever goes wrong there, the remedy is the same."""
+    """Path of kagglehub's own copy. Every failure becomes a DataError with the same remedy."""
     os.environ.setdefault("KAGGLEHUB_VERBOSITY", "error")
-    import kagglehub  # imported here: it reads its settings, and takes a second, on import
+    import kagglehub  # here, because importing it reads its settings and takes a second
 
     try:
         return kagglehub.dataset_download(handle)
-    except Exception as error:  # kagglehub raises from requests, urllib3 and its own tree
+    except Exception as error:  # kagglehub raises errors of requests, urllib3 and its own
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise DataError(
             f"cannot fetch {handle} from Kaggle ({reason}); download archive.zip from "

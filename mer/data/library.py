@@ -1,11 +1,12 @@
-"""The data sets that this home knows, so that they can be offered by name.
+"""The library: the data sets known to this MER_HOME, so that pages can offer them by name.
 
-    MER_HOME/library.json                 one entry a data set, newest first, and the format
-    MER_HOME/data/<source>/<name>         clips that were made, fetched or uploaded here
+    MER_HOME/library.json                 the format, the home, and one entry per data set, newest first
+    MER_HOME/data/<source>/<name>         clips that were generated, downloaded or uploaded here
     MER_HOME/datasets/<hash>/<name>       unpacked zips
 
-The library only points to data: forgetting an entry removes no file. Entries are absolute paths; the file
-also says which home it was written in, so that data in the home go with it. Nothing here imports torch.
+The library only points to data: forgetting an entry deletes no file. Paths are absolute. The file also
+records the home that it was written in, so that paths inside the home stay valid when the home is moved.
+This module does not import torch.
 """
 
 import json
@@ -49,9 +50,20 @@ SOURCES = ("demo", "folder", "upload", "kaggle")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One data set: where it lies (absolute `path`), which columns to read, and where it came from.
+    """One data set of the library.
 
-    `source` is "demo", "folder", "upload" or "kaggle"; `synthetic` is what the data set says of itself.
+    Parameters
+    ----------
+    name
+        Its name in lists.
+    path
+        Absolute path of its folder or file.
+    label_column, song_column
+        Columns of the manifest to read.
+    source
+        "demo", "folder", "upload" or "kaggle".
+    synthetic
+        True if the data set says that its clips were generated.
     """
 
     name: str
@@ -63,12 +75,12 @@ class Entry:
 
     @property
     def exists(self) -> bool:
-        """True while its folder or file is still there."""
+        """True if its folder or file still exists."""
         return Path(self.path).exists()
 
     @property
     def key(self) -> str:
-        """12 hexadecimal digits that stay the same for the same path and columns, for use in URLs."""
+        """12 hexadecimal digits for use in URLs. The same path and columns give the same key."""
         text = json.dumps([self.path, self.label_column, self.song_column])
         return blake2b(text.encode(), digest_size=6).hexdigest()
 
@@ -83,7 +95,7 @@ def known() -> list[Entry]:
 
 
 def find(key: str) -> Entry:
-    """The entry with this `key`; raises DataError if there is none."""
+    """The entry with this `key`. Raises DataError if there is none."""
     for entry in known():
         if entry.key == key:
             return entry
@@ -93,15 +105,15 @@ def find(key: str) -> Entry:
 def add(
     path: Path | str, *, label_column: str = "label", song_column: str = "song", source: str = "folder"
 ) -> Entry:
-    """Add a folder, zip or CSV that is there already; one known with these columns stays as it is.
+    """Add an existing folder, zip or CSV file. If it is known with the same columns, nothing changes.
 
-    Raises DataError, with the message of `load_dataset`, for what is no data set.
+    Raises DataError, as `load_dataset` does, if `path` is not a data set.
     """
     return _add(Path(path).absolute(), source, label_column=label_column, song_column=song_column)
 
 
 def forget(key: str) -> None:
-    """Remove the entry if there is one; its files stay."""
+    """Remove the entry with this key, if there is one. Its files stay."""
     with _lock("library"):
         _write([entry for entry in _read() if entry.key != key])
 
@@ -113,10 +125,25 @@ def add_demo(
     *,
     workers: int | None = 1,
 ) -> Entry:
-    """Generate the synthetic corpus of 5 classes, unless these numbers have been asked for before.
+    """Generate the synthetic corpus of 5 classes, unless it exists already, and add it.
 
-    `progress` is called with (clips written, clips in all). One worker composes in this process, as a
-    page needs; None takes one a core. Raises DataError for numbers out of range, and StorageError.
+    Parameters
+    ----------
+    clips_per_class
+        Number of clips in each class, at least 2.
+    seed
+        Seed of the generator, at least 0.
+    progress
+        Called with (clips written, all clips).
+    workers
+        1 generates in this process, as a page must; None uses one worker per core.
+
+    Raises
+    ------
+    DataError
+        If a number is out of range.
+    StorageError
+        If the corpus cannot be written.
     """
     from mer.data.demo import write_demo  # imports scipy
 
@@ -128,14 +155,14 @@ def add_demo(
 
 
 def demo_folder(clips_per_class: int, seed: int) -> Path:
-    """Where the demo corpus of these numbers is kept, made or not."""
+    """The folder of the demo corpus with these numbers, whether it exists or not."""
     return home() / "data" / "demo" / f"demo-{clips_per_class:d}-seed-{seed:d}"
 
 
 def add_kaggle(name: str) -> Entry:
-    """Download a data set of `KAGGLE_NAMES`, unless it is here.
+    """Download a data set of `KAGGLE_NAMES`, unless it is here, and add it.
 
-    Raises DataError for another name, or, where Kaggle cannot be reached, with the way to do it by hand.
+    Raises DataError if the name is unknown or the download fails; the message then says how to do it by hand.
     """
     folder = home() / "data" / "kaggle" / (safe_name(name) or "unnamed")
     with _lock("kaggle"):
@@ -145,9 +172,9 @@ def add_kaggle(name: str) -> Entry:
 
 
 def add_zip(name: str, file: BinaryIO) -> Entry:
-    """Unpack an uploaded zip, read from its start; `name` becomes the data set's.
+    """Unpack an uploaded zip and add it as the data set `name`. The file is read from its start.
 
-    Raises DataError for a damaged or oversized zip, one that points outside, or one that is no data set.
+    Raises DataError if the zip is damaged, too large, points outside itself or is not a data set.
     """
     name = safe_name(name.removesuffix(".zip"))
     if not name:
@@ -155,7 +182,7 @@ def add_zip(name: str, file: BinaryIO) -> Entry:
     uploads = home() / "uploads"
     with writing(uploads):
         uploads.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=uploads) as folder:  # its own: uploads may share a name
+        with tempfile.TemporaryDirectory(dir=uploads) as folder:  # two uploads may have the same name
             copy = Path(folder) / f"{name}.zip"
             file.seek(0)
             with copy.open("wb") as sink:
@@ -165,12 +192,22 @@ def add_zip(name: str, file: BinaryIO) -> Entry:
 
 
 def add_clips(name: str, clips: Sequence[tuple[str, str, bytes]]) -> Entry:
-    """Keep uploaded clips, each (class, file name, content), as a folder per class.
+    """Store uploaded clips in one folder per class and add them as a data set.
 
-    Names lose what no file name may have; a file name that comes twice in a class gets a number. A data
-    set name that is taken gets a number too, so nothing is ever replaced. Nothing is decoded: the check
-    of the data set does that. Raises DataError for no clips, a name with nothing left of it, or a file
-    whose suffix is not audio's.
+    Nothing is overwritten: if a class already has a file of that name, or the library a data set, the new one
+    gets a number. Nothing is decoded here; `mer.data.check.check` does that.
+
+    Parameters
+    ----------
+    name
+        Name of the data set. Characters that file names cannot hold are removed or replaced.
+    clips
+        (class, file name, content) of each clip.
+
+    Raises
+    ------
+    DataError
+        If there are no clips, a name is empty after cleaning, or a file does not have an audio suffix.
     """
     name, placed = safe_name(name), _place(clips)
     if not name or not placed:
@@ -187,7 +224,7 @@ def add_clips(name: str, clips: Sequence[tuple[str, str, bytes]]) -> Entry:
 
 
 def _place(clips: Sequence[tuple[str, str, bytes]]) -> dict[str, bytes]:
-    """Relative path <class>/<file> -> content, each path once even where capitals do not count."""
+    """Map <class>/<file> to content. No two paths differ only in upper and lower case."""
     placed: dict[str, bytes] = {}
     taken = set()
     for label, file, content in clips:
@@ -226,7 +263,7 @@ def _add(path: Path, source: str, *, name: str | None = None, **columns: str) ->
 
 @contextmanager
 def _lock(name: str) -> Iterator[None]:
-    """Only one process or thread at a time does what is done under this name."""
+    """Lock `name` of this home against other processes and threads."""
     place = home() / f".{name}.lock"
     with writing(place):
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -239,7 +276,7 @@ def _file() -> Path:
 
 
 def _parse() -> list[Entry]:
-    """The entries on disk; raises ValueError if the file is damaged, StorageError if it is not readable."""
+    """The entries on disk. Raises ValueError if the file is damaged, StorageError if it is not readable."""
     try:
         rows = json.loads(_file().read_text("utf-8"))
     except FileNotFoundError:
@@ -260,13 +297,13 @@ def _parse() -> list[Entry]:
 
 
 def _former(entries: list[Entry]) -> str:
-    """The home of a library that does not say it, by where it keeps clips; "" if it keeps none."""
+    """The home of a library that does not record it, derived from its clips; "" if it has none there."""
     paths = (Path(entry.path) for entry in entries if entry.source != "folder")
     return next((str(path.parents[2]) for path in paths if len(path.parents) > 3), "")
 
 
 def _entry(row: Any) -> Entry:
-    """One row as an entry; raises ValueError if anything in it is not as written here."""
+    """One row as an entry. Raises ValueError if it is not valid."""
     try:
         entry = Entry(**row)
     except TypeError as error:
@@ -280,7 +317,7 @@ def _entry(row: Any) -> Entry:
 
 
 def _read() -> list[Entry]:
-    """The entries, under the lock; a damaged file is put aside, so that nothing in it is lost."""
+    """The entries; call it under the lock. A damaged file is renamed, so that nothing in it is lost."""
     try:
         return _parse()
     except ValueError:

@@ -1,4 +1,4 @@
-"""Where clips and labels come from: a folder per class, a zip of one, a manifest as CSV or Parquet."""
+"""Load a data set: one folder per class, a zip of such a folder, or a CSV manifest."""
 
 from pathlib import Path
 
@@ -12,9 +12,21 @@ __all__ = ["load_dataset"]
 
 
 def load_dataset(path: Path, *, label_column: str = "label", song_column: str = "song") -> Dataset:
-    """The data set at `path`: a folder, a zip or a CSV file; a folder's own manifest.csv is used.
+    """Load the data set at `path` without decoding any audio.
 
-    Nothing is decoded yet. Raises DataError with the remedy where there is no data set.
+    Parameters
+    ----------
+    path
+        A folder, a .zip or a .csv. If a folder holds manifest.csv, that is read.
+    label_column
+        Column with the labels, or columns with votes (`mer.data.vote_columns`).
+    song_column
+        Column with the songs.
+
+    Raises
+    ------
+    DataError
+        If there is no data set at `path`. The message gives the remedy.
     """
     try:
         return _load(path, {"label_column": label_column, "song_column": song_column})

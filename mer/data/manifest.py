@@ -1,7 +1,8 @@
-"""A CSV manifest: `path,label` and optionally `song` and `split`, paths relative to the CSV.
+"""Read a CSV manifest with columns `path`, `label` and, optionally, `song` and `split`.
 
-No path leaves the CSV's folder, whoever wrote it: a data set is one folder, to be moved, packed and shared.
-In place of a label there may be a column of votes for each class (`mer.data.vote_columns`).
+Paths are relative to the folder of the CSV file and may not leave it, so that a data set is one folder that
+can be moved, packed and shared. Instead of a label there may be one column of votes per class
+(`mer.data.vote_columns`).
 """
 
 import csv
@@ -25,11 +26,24 @@ SPLITS = {"train": "train", "val": "validation", "validation": "validation", "te
 
 
 def read_manifest(path: Path, *, label_column: str = "label", song_column: str = "song") -> Dataset:
-    """Clips listed in a CSV file (UTF-8, header in the first line).
+    """Read the clips listed in a CSV file (UTF-8, with the column names in the first line).
 
-    Files that are missing or have no label are left out with the reason. Raises DataError on a
-    missing column, a path outside the CSV's folder, an unknown split, one path with two labels, or more than
-    200,000 lines.
+    A file that is missing or has no label is left out, and the reason is kept.
+
+    Parameters
+    ----------
+    path
+        The CSV file, at most 64 MB and 200,000 lines.
+    label_column
+        Column with the labels, or columns with votes (`mer.data.vote_columns`).
+    song_column
+        Column with the songs. It may be absent if it is the default.
+
+    Raises
+    ------
+    DataError
+        If the file is too large or not CSV, a column is missing, a path leaves the folder, a split or a vote
+        is not valid, a path has two labels, or no line is usable.
     """
     root, clips, left_out = path.parent, {}, []
     columns, rows = _read(path)
@@ -59,7 +73,7 @@ def read_manifest(path: Path, *, label_column: str = "label", song_column: str =
 
 
 def _labelled(clips: tuple[Clip, ...], by_vote: Votes) -> tuple[Clip, ...]:
-    """The clips with the distribution that is learned, and its top class, the first of several, as label."""
+    """Turn votes into the distribution to learn. The label is the most probable class, the first if tied."""
     songs = [clip.song or clip.id for clip in clips]
     rows = by_vote.distributions(np.array([clip.votes for clip in clips], float), songs)
     return tuple(
@@ -69,12 +83,12 @@ def _labelled(clips: tuple[Clip, ...], by_vote: Votes) -> tuple[Clip, ...]:
 
 
 def _said(clip: Clip) -> str:
-    """The label of a line, or its votes."""
+    """The label or the votes of a line, for an error message."""
     return repr(clip.label) if clip.votes is None else ", ".join(f"{value:g}" for value in clip.votes)
 
 
 def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """The names of the columns, and each row with the number of its line."""
+    """The column names, and each row with its line number."""
     if path.stat().st_size > MAX_BYTES:
         raise DataError(f"{path} has {path.stat().st_size >> 20} MB, of at most {MAX_BYTES >> 20}; split it")
     try:
@@ -91,7 +105,7 @@ def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
 
 
 def _spelt(root: Path, name: str) -> str:
-    """The path as it is spelt on disk, if it is there."""
+    """The path as it is spelt on disk, in any Unicode form, or unchanged if there is no such file."""
     for form in spellings(name):
         with suppress(OSError):
             if (root / form).is_file():
@@ -100,14 +114,14 @@ def _spelt(root: Path, name: str) -> str:
 
 
 def require_columns(path: Path, columns: list[str], needed: list[str]) -> None:
-    """Raise DataError unless all columns are there that are needed."""
+    """Raise DataError unless all `needed` columns are among `columns`."""
     for column in needed:
         if column not in columns:
             raise DataError(f"{path}: no column {column!r}; it has: {', '.join(columns) or 'none'}")
 
 
 def _reason(root: Path, name: str, label: str, song: str | None, *, labelled: bool, where: str) -> str | None:
-    """Why a line gives no clip, else None; raises DataError if it points outside the folder."""
+    """Why a line gives no clip, or None if it does. Raises DataError if it points outside the folder."""
     if not name:
         return "no path"
     if not _is_inside(root, name):
@@ -121,7 +135,17 @@ def _reason(root: Path, name: str, label: str, song: str | None, *, labelled: bo
 
 
 def line_fault(name: str, label: str, song: str | None, *, labelled: bool) -> str | None:
-    """Why a line of a manifest gives no clip, as far as its words tell, else None."""
+    """Why a line of a manifest gives no clip, or None. Only its text is checked, not the file.
+
+    Parameters
+    ----------
+    name
+        Path of the clip.
+    label, song
+        Texts of these columns.
+    labelled
+        True if the line has a label or votes.
+    """
     if not name:
         return "no path"
     if not labelled:
@@ -137,12 +161,12 @@ def _is_inside(root: Path, name: str) -> bool:
         return False
     try:
         return (root / name).resolve().is_relative_to(root.resolve())
-    except RuntimeError:  # symlinks in a circle lead nowhere
+    except RuntimeError:  # a loop of symlinks leads to no file
         return True
 
 
 def split_of(value: str | None, where: str) -> str | None:
-    """The part that a manifest names, else None; raises DataError for another word."""
+    """The part that a `split` cell names, or None if it is empty. Raises DataError for any other word."""
     key = (value or "").strip().lower()
     if key not in SPLITS:
         raise DataError(f"{where}: split {value!r} is not one of train, validation, test or empty")

@@ -1,23 +1,24 @@
-"""Which clips are excerpts of one song, told from their sound alone.
+"""Find clips that are excerpts of one song, from their sound alone.
 
-Two kinds of evidence, both from one power spectrum (librosa's STFT, mel and constant-Q frequencies):
+There are two kinds of evidence. Both come from one power spectrum (librosa's STFT, mel and constant-Q
+frequencies).
 
-"same audio": two clips hold the same stretch of a recording. What tells is how the balance of 32 mel
-bands moves against the half second around, correlated between all pairs of clips at all lags; close to
-the band-energy differences of Haitsma and Kalker, "A Highly Robust Audio Fingerprinting System" (ISMIR
-2002), but real-valued. Gain drops out.
+"same audio": two clips contain the same part of a recording. The feature is the log-level difference between
+neighbouring bands of 32 mel bands, relative to the half second around it. It is correlated between all pairs
+of clips at all lags. It is close to the band-energy differences of Haitsma and Kalker, "A Highly Robust Audio
+Fingerprinting System" (ISMIR 2002), but real-valued. Gain has no effect on it.
 
-"sounds alike": two clips share pitches, rhythm and timbre as other excerpts of one song do. The cosine
-similarities of three profiles are added, and the sum is taken relative to what each clip has in common
-with all others (symmetric score normalisation, as in speaker verification). Average linkage over these
-scores keeps a chain of lucky pairs from swallowing the data set.
+"sounds alike": two clips have similar pitches, rhythm and timbre, as excerpts of one song do. The score is
+the sum of three cosine similarities, relative to each clip's similarity to all others (symmetric score
+normalisation, as in speaker verification). Average linkage over the scores prevents a chain of chance
+similarities from joining the whole data set.
 
-Measured by benchmarks/similarity.py on Emotify: 896 ten-second clips of 300 songs, divided by song into
-two halves, with four divisions (seeds 1 to 4) tried; ranges below are over all eight halves. They are no
-clean test: features, weights and thresholds were settled with figures of both halves in view. The clips of
-one song come from one file, coded alike, so recall flatters; other data may differ in level, codec or mix.
-Four pairs of songs that line up at one offset were taken as one recording. "Same audio" survives MP3, Ogg
-Vorbis, resampling, gain and noise at 20 dB; a change of speed or key defeats it.
+Figures below were measured by benchmarks/similarity.py on Emotify: 896 ten-second clips of 300 songs,
+divided by song into two halves, in four divisions (seeds 1 to 4). Ranges are over all eight halves. This is
+not a clean test: features, weights and thresholds were chosen after seeing figures of both halves. The clips
+of one song come from one file with one encoding, so recall is optimistic; other data may differ in level,
+codec or mix. Four pairs of songs that align at one offset were counted as one recording. "Same audio"
+tolerates MP3, Ogg Vorbis, resampling, gain and noise at 20 dB, but not a change of speed or key.
 """
 
 from collections.abc import Iterator, Sequence
@@ -55,10 +56,10 @@ precision 0.88 (pop) to 0.97, recall 0.59 (classical) to 0.82. More clips bring 
 all 896 at once, 0.82 of the "sounds alike" links are right. The largest group was of 7 clips.
 """
 
-# Confidences. "Same audio": set by hand, errors being too few to fit: correlations, and confidences at them.
-# "Sounds alike": slope and middle of a logistic curve over the score, medians of fits to one half in ten
-# divisions. On the other halves, links of mean confidence 0.66, 0.76, 0.85, 0.94, 0.99 were right in
-# 0.70, 0.70, 0.84, 0.94, 0.99 of cases.
+# Confidence of "same audio": two correlations and the confidence at each, interpolated. They are set by hand,
+# because there are too few errors to fit. Confidence of "sounds alike": slope and middle of a logistic curve
+# over the score, medians of fits to one half in ten divisions. On the other halves, links with mean
+# confidence 0.66, 0.76, 0.85, 0.94, 0.99 were right in 0.70, 0.70, 0.84, 0.94, 0.99 of cases.
 _SAME_AUDIO_CONFIDENCE = ((0.4, 0.6), (0.9, 1.0))
 _ALIKE_CONFIDENCE = (2.2, 2.78)
 
@@ -66,27 +67,37 @@ _RATE = 16_000  # Hz
 _N_FFT = 4096
 _HOP = 640
 _FPS = _RATE / _HOP  # 25 frames per second
-_LONGEST = 30.0  # s kept of a clip
-_SHORTEST = 0.5  # s
+_LONGEST = 30.0  # s of a clip that are used
+_SHORTEST = 0.5  # s, the shortest clip accepted
 _MIN_OVERLAP = 23  # frames, 1.2 s, that two excerpts must share
-_SOLID = 69  # frames, 3 s: a shorter overlap counts less, by the root of its length
-_MIN_PROFILE = 3.0  # s below which a clip has no profile
+_SOLID = 69  # frames, 3 s; a shorter overlap scales the correlation by sqrt(overlap / _SOLID)
+_MIN_PROFILE = 3.0  # s; a shorter clip has no profile
 _BANDS = 32
-_COLUMNS = _BANDS - 1  # of a fingerprint
-_HEAD = 18  # rows of a fingerprint that hold the profile, the others being frames
+_COLUMNS = _BANDS - 1  # columns of a fingerprint
+_HEAD = 18  # rows of a fingerprint that hold the profile; the others are frames
 _WEIGHTS = (0.43, 0.32, 0.25)  # pitch, rhythm, timbre
-_COHORT = (0.031, 0.128, 30)  # mean and spread of the similarity of two songs; how many clips that counts as
-_TOP = 20.0  # score beyond any measured
-_CELLS = 2**23  # lags x pairs in memory at a time
+_COHORT = (0.031, 0.128, 30)  # usual similarity of two songs: mean, deviation, weight in clips
+_TOP = 20.0  # limit of scores, above any measured
+_CELLS = 2**23  # lags x pairs held in memory at once
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Two clips, `first` < `second` (positions in the list given), that seem to be of one song.
+    """Two clips that seem to be of one song.
 
-    `evidence` is "same audio" (`similarity`: discounted correlation, SAME_AUDIO to 1) or "sounds alike"
-    (`similarity`: standard deviations above what two songs of this data set have in common).
-    `offset`: second t of `second` is second t + offset of `first`; None for "sounds alike".
+    Parameters
+    ----------
+    first, second
+        Indices of the clips, `first` < `second`.
+    similarity
+        For "same audio", the discounted correlation, SAME_AUDIO to 1. For "sounds alike", the score: standard
+        deviations above the usual similarity of two songs of this data set.
+    evidence
+        "same audio" or "sounds alike".
+    confidence
+        How sure it is that the link is right, 0 to 1.
+    offset
+        For "same audio", seconds: time t in `second` is time t + offset in `first`. Else None.
     """
 
     first: int
@@ -101,9 +112,15 @@ class Link:
 class Groups:
     """Clips grouped by song.
 
-    `labels`: the group of each clip, numbered from 0 by first appearance. `pairs`: the links that made
-    them. `confidence`: per group, how likely its weakest needed link is right, 0 to 1; a clip on its own
-    has 1, which says nothing of the links that were missed.
+    Parameters
+    ----------
+    labels
+        The group of each clip, numbered from 0 by first appearance.
+    pairs
+        The links that join the clips.
+    confidence
+        For each group, the confidence of the weakest link that holds it together, 0 to 1. A group of one
+        clip has 1. It says nothing about missed links.
     """
 
     labels: tuple[int, ...]
@@ -112,10 +129,26 @@ class Groups:
 
 
 def fingerprint(waveform: np.ndarray, rate: int = _RATE) -> np.ndarray:
-    """What is kept of one clip: float16, shape (18 + frames, 31), 25 frames per second.
+    """Compute the fingerprint of one clip, which `group` compares.
 
-    `waveform`: mono, shape (samples,), at `rate` Hz; at least 0.5 s, of which the first 30 s count. The
-    same waveform gives the same fingerprint; 10 s make 16 kB in 6 ms.
+    It is deterministic. For 10 s of audio it takes 6 ms and 16 kB.
+
+    Parameters
+    ----------
+    waveform
+        Mono audio of shape (samples,), at least 0.5 s long. Only the first 30 s are used.
+    rate
+        Sample rate in Hz.
+
+    Returns
+    -------
+    np.ndarray
+        float16 of shape (18 + frames, 31), with 25 frames per second. The first 18 rows hold the profile.
+
+    Raises
+    ------
+    AudioError
+        If the waveform is not mono or is too short.
     """
     audio = np.asarray(waveform, np.float32)
     if audio.ndim != 1 or audio.size < _SHORTEST * rate:
@@ -139,7 +172,7 @@ def fingerprint(waveform: np.ndarray, rate: int = _RATE) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _filters() -> tuple[csr_array, csr_array, np.ndarray]:
-    """32 and 64 mel bands as sparse (bands, bins); 214 pitches, 36 an octave, as places among the bins."""
+    """32 and 64 mel bands, sparse (bands, bins); 214 pitches, 36 per octave, as fractional bin numbers."""
     coarse = librosa.filters.mel(sr=_RATE, n_fft=_N_FFT, n_mels=_BANDS, fmin=150, fmax=5000)
     fine = librosa.filters.mel(sr=_RATE, n_fft=_N_FFT, n_mels=2 * _BANDS, fmin=50)
     steps = librosa.cqt_frequencies(214, fmin=65, bins_per_octave=36)
@@ -147,12 +180,12 @@ def _filters() -> tuple[csr_array, csr_array, np.ndarray]:
 
 
 def _log(power: np.ndarray) -> np.ndarray:
-    """Natural logarithm of `power`, no lower than 60 dB below its highest value."""
+    """Natural logarithm of `power`, with a floor 60 dB below its maximum."""
     return np.log(power + 1e-6 * power.max() + 1e-12)
 
 
 def _frames(level: np.ndarray) -> np.ndarray:
-    """How the balance of neighbouring bands differs from the half second around, (frames, 31), rms <= 1."""
+    """Level differences of neighbouring bands, relative to the half second around: (frames, 31), RMS <= 1."""
     moving = level - ndimage.uniform_filter1d(level, 13, axis=1, mode="nearest")
     edges = np.diff(moving, axis=0).T
     frames = edges / np.sqrt((edges**2).sum(axis=1, keepdims=True) + 0.25)
@@ -160,7 +193,7 @@ def _frames(level: np.ndarray) -> np.ndarray:
 
 
 def _profile(power: np.ndarray, level: np.ndarray, fine: np.ndarray) -> np.ndarray:
-    """Pitch, rhythm and timbre: unit vectors times the root of their weight, so a product is a similarity."""
+    """Pitch, rhythm and timbre as one vector. The dot product of two is their weighted cosine similarity."""
     pitch = np.interp(_filters()[2], np.arange(len(power)), _log(power.mean(axis=1)))
     pitch -= ndimage.uniform_filter1d(pitch, 19, mode="nearest")
     onsets = np.maximum(np.diff(level, axis=1), 0)
@@ -180,10 +213,23 @@ def group(
 ) -> Groups:
     """Group clips whose fingerprints share audio or sound alike.
 
-    The groups do not depend on the order of `fingerprints`. Silent, near-constant and very short clips
-    (below 1.2 s for "same audio", 3 s for "sounds alike") link to nothing. `same_audio` (0 to 1) and
-    `sounds_alike` (standard deviations; infinity for never) are the least similarities of a link.
-    Time grows with the square of the clips: 500 of 10 to 22 s take 2 s of one core, 2,000 some 30 s.
+    The groups do not depend on the order of the clips. Silent, nearly constant and very short clips (below
+    1.2 s for "same audio", 3 s for "sounds alike") are not linked. Time grows with the square of the number
+    of clips: 500 clips of 10 to 22 s take 2 s on one core, 2,000 about 30 s.
+
+    Parameters
+    ----------
+    fingerprints
+        One array per clip, as `fingerprint` returns it.
+    same_audio
+        Lowest correlation that links two clips, 0 to 1.
+    sounds_alike
+        Lowest score that links two clips, in standard deviations; infinity for none.
+
+    Raises
+    ------
+    DataError
+        If an array is not a fingerprint.
     """
     n = len(fingerprints)
     for print_ in fingerprints:
@@ -191,7 +237,7 @@ def group(
             raise DataError(f"array of shape {print_.shape} is no fingerprint: make it with fingerprint()")
     if n < 2:
         return Groups((0,) * n, (), (1.0,) * n)
-    with threadpool_limits(1, "blas"):  # on products this small, threads only wait for one another
+    with threadpool_limits(1, "blas"):  # more threads slow down such small products
         same = list(_same_audio([f[_HEAD:] for f in fingerprints], same_audio))
         score = _scores(np.stack([f[:_HEAD].ravel() for f in fingerprints]).astype(np.float32))
     pairs = sorted(same + _sounds_alike(score, same, sounds_alike), key=lambda p: (p.first, p.second))
@@ -199,7 +245,7 @@ def group(
 
 
 def _same_audio(clips: Sequence[np.ndarray], threshold: float) -> Iterator[Link]:
-    """Correlate all pairs of `clips`, each (frames, 31), at all lags; the offset is the best undiscounted."""
+    """Correlate all pairs of (frames, 31) at all lags. The offset maximises the undiscounted correlation."""
     lengths = np.array([len(clip) for clip in clips], np.float32)
     n, size = len(clips), fft.next_fast_len(int(2 * lengths.max()), real=True)
     spectra = np.empty((size // 2 + 1, n, _COLUMNS), np.complex64)
@@ -223,10 +269,10 @@ def _same_audio(clips: Sequence[np.ndarray], threshold: float) -> Iterator[Link]
 
 
 def _scores(profiles: np.ndarray) -> np.ndarray:
-    """How far each pair's similarity stands out from both clips' similarities to all clips, (clips, clips).
+    """Score of each pair, (clips, clips): its similarity relative to both clips' similarities to all clips.
 
-    A data set whose songs all sound alike raises its own bar. The mean and spread of each clip are mixed
-    with those measured, as if of 30 more clips, so that a few clips do not judge themselves.
+    If all songs of a data set sound alike, a link needs a higher similarity. Each clip's mean and standard
+    deviation are mixed with fixed values that count as 30 clips, so that scores of few clips are stable.
     """
     similarity = profiles @ profiles.T
     known = np.diag(similarity) > 0.5
@@ -244,7 +290,7 @@ def _scores(profiles: np.ndarray) -> np.ndarray:
 
 
 def _sounds_alike(score: np.ndarray, same: Sequence[Link], threshold: float) -> list[Link]:
-    """Pairs above `threshold` in clusters whose clips are above it on average (no chaining)."""
+    """Pairs above `threshold`, within clusters whose average score is above it (no chaining)."""
     near = score.copy()
     for link in same:
         near[link.first, link.second] = near[link.second, link.first] = _TOP
@@ -262,7 +308,7 @@ def _sounds_alike(score: np.ndarray, same: Sequence[Link], threshold: float) -> 
 
 
 def _components(n: int, pairs: tuple[Link, ...]) -> Groups:
-    """Connected components of `pairs`, each as sure as the weakest link of its strongest spanning tree."""
+    """Connected components. Confidence is that of the weakest link of the strongest spanning tree."""
     doubt = np.array([2 - p.confidence for p in pairs])
     ends = np.array([(p.first, p.second) for p in pairs], int).reshape(-1, 2)
     graph = coo_array((doubt, (ends[:, 0], ends[:, 1])), shape=(n, n)).tocsr()

@@ -1,8 +1,8 @@
-"""Stratified parts that never part a song; the same seed gives the same parts for ever.
+"""Stratified splits that keep songs whole. The same seed always gives the same split.
 
-Order comes from BLAKE2 hashes of names, not from a random generator, so that neither the order of the
-clips nor the version of a library changes a split. Method: greedy assignment of whole groups to the
-part that is most in need of their classes (cf. Sechidis et al., "On the stratification of multi-label
+The order in which songs are placed comes from BLAKE2 hashes of names, not from a random generator, so a split
+depends neither on the order of the clips nor on the version of a library. Method: greedy assignment of whole
+groups to the part that most needs their classes (cf. Sechidis et al., "On the stratification of multi-label
 data", ECML 2011).
 """
 
@@ -21,29 +21,43 @@ __all__ = ["Split", "hash_names", "partition", "require_no_folds", "require_usab
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Indices of clips, ascending, in each part; arrays where there are very many."""
+    """Ascending indices of the clips in each part: tuples, or arrays for splits by hash."""
 
     train: Sequence[int]
     validation: Sequence[int]
     test: Sequence[int]
 
     def to_hash(self, clips: Sequence[Clip]) -> str:
-        """Hash of the test clips' names: runs with the same hash were judged on the same clips."""
+        """Hash of the test clips' names. Runs with the same hash were tested on the same clips."""
         return hash_names(clips[i].id for i in self.test)
 
 
 def hash_names(names: Iterable[str]) -> str:
-    """Hash of some clips' names, in whatever order."""
+    """Hash of names, independent of their order."""
     return blake2b("\n".join(sorted(names)).encode(), digest_size=8).hexdigest()
 
 
 def partition(
     labels: Sequence[str], groups: Sequence[str], shares: Sequence[float], *, seed: int
 ) -> list[list[int]]:
-    """Divide clips into parts of the given `shares` (sum 1), whole groups at a time.
+    """Divide clips into parts, keeping groups whole.
 
-    Each class is spread by the same shares, as far as groups allow. Larger groups are placed first;
-    equal ones in an order that `seed` decides. Returns ascending indices for each part.
+    Each class is divided by the same shares, as far as groups allow. Larger groups are placed first, and
+    groups of equal size in an order that `seed` decides.
+
+    Parameters
+    ----------
+    labels, groups
+        Class and group of each clip.
+    shares
+        Share of each part; they sum to 1.
+    seed
+        Decides ties.
+
+    Returns
+    -------
+    list of list of int
+        Ascending indices of the clips in each part.
     """
     members = _members(groups, seed)
     total = Counter(labels)
@@ -77,18 +91,30 @@ def _rank(seed: int, name: str) -> bytes:
 
 
 def _need(counts: Counter, filled: Counter, total: Counter, share: float) -> float:
-    """How far a part is from its share of the classes of a group, relative to that share.
+    """How far a part is below its share of a group's classes, relative to that share.
 
-    fsum is exact: neither the order of the clips nor the version of Python moves its last bit.
+    fsum is exact, so neither the order of the clips nor the version of Python changes the result.
     """
     return fsum(n * (1 - filled[label] / (share * total[label])) for label, n in counts.items())
 
 
 def split_clips(clips: Sequence[Clip], config: SplitConfig) -> Split:
-    """Train, validation and test parts: hold-out or one of k folds, or what the manifest says.
+    """Split clips into train, validation and test parts: hold-out, one of k folds, or the manifest's split.
 
-    Clips without a song are groups of their own. Raises SplitError if a part would be empty, a class
-    would be missing from the training part, or the manifest parts a song.
+    A clip without a song is a group of its own.
+
+    Parameters
+    ----------
+    clips
+        The clips. If any has a `split`, the manifest decides.
+    config
+        Shares, folds and seed.
+
+    Raises
+    ------
+    SplitError
+        If a part would be empty, the training part would lack a class, the manifest puts a song into two
+        parts, or folds are asked for although the manifest has a split.
     """
     if any(clip.split for clip in clips):
         parts = _given(clips, config)
@@ -111,7 +137,7 @@ def split_clips(clips: Sequence[Clip], config: SplitConfig) -> Split:
 
 
 def _groups(clips: Sequence[Clip], config: SplitConfig) -> list[str]:
-    """The song where songs count and one is known, else the clip itself."""
+    """The group of each clip: its song, if known and songs are kept whole, else the clip itself."""
     return [f"song {c.song}" if config.group_by_song and c.song else f"clip {c.id}" for c in clips]
 
 
@@ -135,12 +161,13 @@ def _take_validation(
 def _take_from_next(
     clips: Sequence[Clip], folds: Sequence[Sequence[int]], config: SplitConfig
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Training and validation part of a fold; validation comes from the folds that follow, the nearest first.
+    """Training and validation part of a fold. Validation comes from the folds that follow, the nearest first.
 
-    A song is taken if its classes lack more of their share in validation than in training; from folds beyond
-    those that the share needs, if they do even with the song. Each class keeps a song that trains. So a
-    class is less than a song off its share where songs are of one class. Where the next fold holds the whole
-    share, different folds have no validation song in common.
+    A song is taken if its classes lack more of their share in validation than in training. Folds beyond
+    those that the share needs only fill gaps: there, validation must lack at least as much as training even
+    with the song counted in. Every class keeps a song in training. If songs have one class each, a class is
+    less than one song off its share. If the next fold holds the whole share, no two folds have a validation
+    song in common.
     """
     labels, share = [clip.label for clip in clips], config.validation
     turns = [folds[(config.fold + step) % config.folds] for step in range(1, config.folds)]
@@ -150,8 +177,8 @@ def _take_from_next(
         far = step >= share * len(turns)
         for members in _members(_groups([clips[i] for i in turn], config), config.seed).values():
             counts = Counter(labels[turn[i]] for i in members)
-            left = total - taken - counts  # in training, should this song be taken
-            filled = taken + counts if far and validation else taken  # the first song is taken in any case
+            left = total - taken - counts  # in training, if this song is taken
+            filled = taken + counts if far and validation else taken  # validation needs a first song
             lack = _need(counts, filled, total, share) - _need(counts, left, total, 1 - share)
             if (lack > 0 or (far and lack == 0)) and all(left[label] for label in counts):
                 taken.update(counts)
@@ -160,7 +187,7 @@ def _take_from_next(
 
 
 def _given(clips: Sequence[Clip], config: SplitConfig) -> Split:
-    """The manifest's own split; a clip without one trains, validation is taken from those if not given."""
+    """The manifest's split. Clips without a part train. If none is for validation, some of these are."""
     require_no_folds(config)
     parts = {"train": [], "validation": [], "test": []}
     for index, clip in enumerate(clips):
@@ -188,7 +215,19 @@ def _require_whole_songs(clips: Sequence[Clip], split: Split, config: SplitConfi
 def require_usable(
     split: Split, missing: Iterable[str], *, clips: int, groups: int, config: SplitConfig
 ) -> None:
-    """Raise SplitError if a part is empty that should not be, or classes are `missing` from the training."""
+    """Raise SplitError if a needed part is empty or the training part lacks a class.
+
+    Parameters
+    ----------
+    split
+        The split to check.
+    missing
+        Classes without a clip in the training part.
+    clips, groups
+        Number of clips and groups, for the error message.
+    config
+        Tells whether a validation part is needed.
+    """
     for name, wanted in (("train", True), ("validation", config.validation > 0), ("test", True)):
         if wanted and not len(getattr(split, name)):
             raise SplitError(
@@ -203,7 +242,7 @@ def require_usable(
 
 
 def require_no_folds(config: SplitConfig) -> None:
-    """Raise SplitError if folds are asked for where the manifest has decided."""
+    """Raise SplitError if folds are asked for. Call it when the manifest has a split of its own."""
     if config.folds:
         raise SplitError(
             f"folds={config.folds}, but the manifest has a split of its own; use folds=0 or empty that column"

@@ -1,11 +1,12 @@
-"""Labels by vote: a column per class that holds how many listeners, or which share of them, chose it.
+"""Labels from votes: for each class a column with the number, or share, of listeners who chose it.
 
-Wherever a label column is named, several can be: `calm,tense,sad`, or with class names of their own
-`Romantic=tenderness,Happy=joyful_activation`. What is learned then are the shares of all votes.
+A label column may name several columns: `calm,tense,sad`, or with other names for the classes
+`Romantic=tenderness,Happy=joyful_activation`. The network then learns each clip's shares of the votes.
 
-Some classes are named for almost any music, others seldom. `relative:calm,tense,sad` takes that out: a class
-counts by how many standard deviations its votes lie above its mean over songs, and the softmax of these is
-learned. The label is the class that stands out most, even where another has more votes.
+Listeners choose some classes for almost any music and others rarely. `relative:calm,tense,sad` removes this
+difference: the votes of a class are expressed in standard deviations above its mean over songs, and the
+network learns the softmax of these. The label is then the class that stands out most, even if another has
+more votes.
 """
 
 import math
@@ -24,7 +25,15 @@ RELATIVE = "relative:"
 
 @dataclass(frozen=True, slots=True)
 class Votes:
-    """The column with the votes of each class, in order; `relative` to what is usual, or not."""
+    """The columns that hold the votes.
+
+    Parameters
+    ----------
+    columns
+        Class -> column, in the order of the classes.
+    relative
+        Whether votes are taken relative to the mean over songs.
+    """
 
     columns: dict[str, str]
     relative: bool = False
@@ -35,9 +44,19 @@ class Votes:
         return tuple(self.columns)
 
     def distributions(self, votes: np.ndarray, songs: Sequence[str]) -> np.ndarray:
-        """What is learned of clips: votes (clips, classes), not all 0 -> rows summing to 1.
+        """The distribution that the network learns for each clip.
 
-        `songs` names the song of each clip; every song weighs the same in what is usual.
+        Parameters
+        ----------
+        votes
+            Votes of shape (clips, classes), not all 0 in a row.
+        songs
+            Song of each clip. If `relative`, every song has the same weight in means and deviations.
+
+        Returns
+        -------
+        np.ndarray
+            Shape (clips, classes); rows sum to 1.
         """
         if not self.relative:
             return votes / votes.sum(axis=1, keepdims=True)
@@ -46,15 +65,15 @@ class Votes:
         np.add.at(sums, song, votes)
         means = sums / np.bincount(song)[:, None]
         usual, spread = means.mean(axis=0), means.std(axis=0)
-        differs = spread > 1e-9 * usual  # more than rounding does
+        differs = spread > 1e-9 * usual  # by more than rounding errors
         above = np.divide(votes - usual, spread, out=np.zeros_like(votes), where=differs)
         return softmax(above)
 
 
 def vote_columns(text: str, columns: Sequence[str]) -> Votes | None:
-    """The columns that `text` names; None if it names one ordinary column.
+    """Parse the name of a label column; None if it names one ordinary column.
 
-    Raises DataError if a class is named twice, or there is no such column.
+    Raises DataError if a class is named twice, a column does not exist, or there are fewer than two classes.
     """
     if text in columns or not {",", "="} & set(text):
         return None
@@ -74,9 +93,21 @@ def vote_columns(text: str, columns: Sequence[str]) -> Votes | None:
 
 
 def votes_of(row: Mapping[str, str], columns: Mapping[str, str], *, where: str) -> list[float] | None:
-    """The votes of each class, not all 0; None without any vote.
+    """The votes of a row for each class, or None if there are none.
 
-    Raises DataError for what is no number, or below 0.
+    Parameters
+    ----------
+    row
+        Column -> text.
+    columns
+        Class -> column.
+    where
+        Place of the row, for error messages.
+
+    Raises
+    ------
+    DataError
+        If a vote is not a number or is negative.
     """
     votes = []
     for column in columns.values():

@@ -1,4 +1,4 @@
-"""The windows of some clips, ready to be drawn from in any order."""
+"""Log-mel windows of several clips, readable in any order."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,20 +9,20 @@ from mer.data.cache.arrays import ArrayFile
 
 __all__ = ["WindowSet", "Windows", "pool", "window_weights"]
 
-IN_MEMORY = 2**29  # bytes of float16 images that are gathered into memory; more is read when it is needed
+IN_MEMORY = 2**29  # bytes: if the images are larger, they are read when needed
 
 
 def pool(rows: np.ndarray, scores: np.ndarray | None = None, clips: np.ndarray | None = None) -> np.ndarray:
-    """Weighted mean of the windows of each clip.
+    """Weighted mean over the windows of each clip.
 
     Parameters
     ----------
     rows
         One row per window, such as its probabilities; shape (windows, columns).
     scores
-        What each window counts for, before a softmax over its clip; shape (windows,). Default: all the same.
+        Score of each window, shape (windows,). Weights are their softmax over a clip. Default: equal weights.
     clips
-        The number of each window's clip, from 0; shape (windows,). Default: all windows are of one clip.
+        Index of each window's clip, from 0, shape (windows,). Default: all windows are of one clip.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def pool(rows: np.ndarray, scores: np.ndarray | None = None, clips: np.ndarray |
 
 
 def window_weights(scores: np.ndarray, clips: np.ndarray) -> np.ndarray:
-    """The softmax of the `scores` (windows,) over each clip; see `pool`."""
+    """Softmax of the `scores` (windows,) over the windows of each clip. For `clips` see `pool`."""
     top = np.full(int(clips.max()) + 1, -np.inf)
     np.maximum.at(top, clips, scores)
     weights = np.exp(scores - top[clips])
@@ -45,15 +45,23 @@ def window_weights(scores: np.ndarray, clips: np.ndarray) -> np.ndarray:
 
 
 class Windows:
-    """Windows of several clips, however their images are kept: what belongs to which clip, and what it is.
+    """Base class for the windows of several clips, however their images are stored.
 
-    `counts` and `labels` (clips,) are the number of windows and the class index of each clip. A window's
-    label is its clip's. `hashes`, if given, are those of the clips' files, under which the store keeps what
-    is worked out of them. `votes` (clips, classes), if given, are the shares of listeners' votes, which are
-    trained on in place of the label.
+    Parameters
+    ----------
+    counts
+        Number of windows of each clip, shape (clips,).
+    labels
+        Class index of each clip, shape (clips,). Its windows have the same label.
+    classes
+        Number of classes.
+    hashes
+        Hash of each clip's file. The store keeps embeddings under it.
+    votes
+        Shares of the votes, shape (clips, classes). Training uses them instead of the labels.
     """
 
-    gathered: np.ndarray | None = None  # all images, where they are in memory
+    gathered: np.ndarray | None = None  # all images, if they are in memory
 
     def __init__(
         self,
@@ -67,7 +75,7 @@ class Windows:
         self.labels = np.asarray(labels, dtype=np.int64)
         self.classes, self.hashes = classes, hashes
         shares = np.eye(classes, dtype=np.float32)[self.labels] if votes is None else votes
-        self.targets = np.asarray(shares, np.float32)  # (clips, classes): what to learn of each clip
+        self.targets = np.asarray(shares, np.float32)  # (clips, classes): the distribution to learn
         self.counts = np.asarray(counts, dtype=np.int64)
         self.starts = np.cumsum(self.counts) - self.counts
         self.clip = np.repeat(np.arange(len(self.counts)), self.counts)
@@ -81,41 +89,45 @@ class Windows:
         return self.labels[self.clip]
 
     def images(self, indices: np.ndarray) -> np.ndarray:
-        """Some windows, float16 of shape (len(indices), size, size)."""
+        """Images of the windows with these `indices`, float16 of shape (len(indices), size, size)."""
         raise NotImplementedError
 
     def order(self) -> torch.Tensor:
-        """All windows in the order of an epoch, drawn by torch's generator."""
+        """All window indices in the order of an epoch, drawn from torch's global generator."""
         return torch.randperm(len(self))
 
     def clip_order(self) -> torch.Tensor:
-        """All clips in the order of an epoch, drawn by torch's generator."""
+        """All clip indices in the order of an epoch, drawn from torch's global generator."""
         return torch.randperm(len(self.counts))
 
     def batches(self, size: int = 256) -> Iterator[np.ndarray]:
-        """All windows in order, in batches."""
+        """Images of all windows in order, in batches of `size`."""
         for start in range(0, len(self), size):
             yield self.images(np.arange(start, min(start + size, len(self))))
 
     def of_clips(self, clips: np.ndarray) -> np.ndarray:
-        """Numbers of all windows of some clips, one clip after the other."""
+        """Indices of all windows of these clips, clip by clip."""
         return np.concatenate([np.arange(self.starts[c], self.starts[c] + self.counts[c]) for c in clips])
 
     def pool(self, rows: np.ndarray, scores: np.ndarray | None = None) -> np.ndarray:
-        """Rows of windows (windows, columns) to those of clips (clips, columns); see `pool`."""
+        """Reduce rows of windows (windows, columns) to rows of clips (clips, columns); see `pool`."""
         return pool(rows, scores, self.clip)
 
     def hits(self, probabilities: np.ndarray) -> np.ndarray:
-        """Of each clip how many windows are answered rightly, and how many there are, int64 (clips, 2)."""
+        """Correct windows and all windows of each clip, int64 (clips, 2), from (windows, classes)."""
         right = probabilities.argmax(axis=1) == self.window_labels
         return np.stack([np.bincount(self.clip[right], minlength=len(self.counts)), self.counts], axis=1)
 
 
 class WindowSet(Windows):
-    """Images of clips that are kept each by itself.
+    """Windows of clips whose images are stored clip by clip.
 
-    `arrays` holds per clip float16 images (windows, size, size), in memory or in a file; for the rest see
-    `Windows`.
+    Parameters
+    ----------
+    arrays
+        float16 images of each clip, shape (windows, size, size), in memory or in a file.
+    labels, classes, hashes, votes
+        See `Windows`.
     """
 
     def __init__(
@@ -134,7 +146,7 @@ class WindowSet(Windows):
         self.gathered = np.concatenate([array[:] for array in arrays]) if small and arrays else None
 
     def images(self, indices: np.ndarray) -> np.ndarray:
-        """Some windows, float16 of shape (len(indices), size, size)."""
+        """Images of the windows with these `indices`, float16 of shape (len(indices), size, size)."""
         if self.gathered is not None:
             return self.gathered[indices]
         clips = self.clip[indices]

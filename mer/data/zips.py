@@ -1,4 +1,4 @@
-"""A zip of a folder per class, unpacked under MER_HOME. Nothing that it says of itself is trusted."""
+"""Unpack a zip with one folder per class under MER_HOME. Nothing that the zip declares is trusted."""
 
 import io
 import shutil
@@ -15,12 +15,12 @@ from mer.utils.text import fitting
 
 __all__ = ["unpack_zip"]
 
-MAX_LIST = 16 * 2**20  # bytes of the list of entries, which is read at once: 46 and a name each
+MAX_LIST = 16 * 2**20  # bytes of the list of entries, which is read at once: 46 plus the name for each
 MAX_ENTRIES = 200_000
 MAX_UNPACKED = 64 * 2**30
-MOST_RATIO = 100  # music packs to a half, silence to a thousandth
-FREE = 256 * 2**20  # unpacked bytes that need no such look
-MAX_DEPTH, MAX_PATH = 32, 2000  # folders, and bytes: file systems take 4096 with what precedes them
+MOST_RATIO = 100  # unpacked to packed size; music shrinks to a half, silence to a thousandth
+FREE = 256 * 2**20  # bytes; totals up to this are not checked against MOST_RATIO
+MAX_DEPTH, MAX_PATH = 32, 2000  # folders, bytes; file systems allow 4096 bytes with the folders above
 METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # bzip2 and LZMA can fill the memory from a few bytes
 DAMAGED = (
     zipfile.BadZipFile,
@@ -35,7 +35,7 @@ KEPT_FILES = {"manifest.csv", "dataset.json"}
 
 
 class _Bounded(io.BufferedReader):
-    """A zip's bytes, of which zipfile may not read an endless list of entries at once."""
+    """A zip file's bytes. It limits the list of entries, which zipfile reads in one call."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > MAX_LIST:
@@ -44,12 +44,19 @@ class _Bounded(io.BufferedReader):
 
 
 def unpack_zip(path: Path) -> Path:
-    """Unpack the audio of a zip under MER_HOME, once for the same content; returns the folder.
+    """Unpack audio, manifest.csv and dataset.json of a zip under MER_HOME, and return the folder.
 
-    Names are kept but for what no file system takes: composed as Unicode wants it, and cut to 255 bytes. A
-    link becomes a file that holds the name of what it points to, which is no audio. Raises DataError on a
-    damaged zip, names that point outside or coincide, or one that is or becomes too large to be a data set;
-    StorageError where there is no room.
+    The same content is unpacked only once. Names are kept, except that they are composed (Unicode NFC) and
+    cut to 255 bytes, which file systems need. A link becomes a small file with the name of its target, not
+    audio.
+
+    Raises
+    ------
+    DataError
+        If the zip is damaged, too large or without audio, unpacks to too much, or holds names that point
+        outside or coincide.
+    StorageError
+        If there is no room.
     """
     with path.open("rb") as file:
         key = file_digest(file, "sha256").hexdigest()[:20]
@@ -65,8 +72,8 @@ def unpack_zip(path: Path) -> Path:
                     out = folder / name
                     out.parent.mkdir(parents=True, exist_ok=True)
                     with archive.open(member) as source, out.open("wb") as sink:
-                        shutil.copyfileobj(source, sink)  # as many bytes as the list says, or BadZipFile
-    except (*DAMAGED, NotImplementedError, RuntimeError) as error:  # the last: a password
+                        shutil.copyfileobj(source, sink)  # never more bytes than the list says
+    except (*DAMAGED, NotImplementedError, RuntimeError) as error:  # RuntimeError: a password
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path} is not a whole zip ({error}); fetch or pack it again") from error
@@ -74,14 +81,14 @@ def unpack_zip(path: Path) -> Path:
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
-    """What to unpack, by its path in the folder; refuses the whole zip for one name that leads elsewhere."""
+    """Map paths in the folder to entries to unpack. Raises DataError if any name points outside it."""
     members = archive.infolist()
     if len(members) > MAX_ENTRIES:
         raise DataError(f"{path} has {len(members)} entries; at most {MAX_ENTRIES} are unpacked")
     chosen: dict[str, zipfile.ZipInfo] = {}
     seen = set()
     for member in members:
-        name = PureWindowsPath(member.filename)  # takes / and \ for separators, and knows drives
+        name = PureWindowsPath(member.filename)  # accepts / and \ as separators, and drives
         if name.anchor or ".." in name.parts:
             raise DataError(f"{path} holds {_short(member)}, which points outside it; pack it again")
         wanted = name.suffix.lower() in AUDIO_SUFFIXES or name.name in KEPT_FILES
@@ -112,7 +119,7 @@ def _short(member: zipfile.ZipInfo) -> str:
 
 
 def _require_plausible(total: int, path: Path) -> None:
-    """Raise DataError if so many bytes cannot be music that was packed into that zip."""
+    """Raise DataError if `total` unpacked bytes are too many for music in a zip of this size."""
     if total > MAX_UNPACKED:
         raise DataError(f"{path} unpacks to {total / 2**30:.0f} GB; at most {MAX_UNPACKED >> 30} are allowed")
     if total > max(FREE, MOST_RATIO * path.stat().st_size):

@@ -1,4 +1,4 @@
-"""A song played by a band: melody, drone, drums, bass and chimes, in one room, as one clip."""
+"""Play a song as one clip: melody, drone, drums, strings, bass and chimes in one room."""
 
 from dataclasses import replace
 from functools import lru_cache
@@ -15,21 +15,48 @@ from mer.data.demo.voices import SR, VOICES
 __all__ = ["PEAK", "compose", "play"]
 
 PEAK = 0.949
-_LEAD_IN = 1.0  # an excerpt starts in mid-song: this much is played before it
+_LEAD_IN = 1.0  # s played before an excerpt and cut off, so that it starts in mid-song
 _VIBRATO = {"bansuri": 0.18, "sarangi": 0.3, "voice": 0.35, "harmonium": 0.0, "strings": 0.0}
 _OCTAVE = {"bansuri": 12, "sarangi": 0, "voice": 0, "harmonium": 0, "strings": 0, "sitar": 0, "santoor": 12}
 _PLUCKED = {"sitar": voices.sitar, "santoor": voices.santoor}
 
 
 def compose(label: str, rng: np.random.Generator, seconds: float = 10.0) -> np.ndarray:
-    """One clip of a new song of a class of MER500_CLASSES: float32 (seconds * SR,), |x| <= PEAK."""
+    """Generate one clip of a new song.
+
+    Parameters
+    ----------
+    label
+        A class of MER500_CLASSES.
+    rng
+        Draws the song and the phrases.
+    seconds
+        Length of the clip.
+
+    Returns
+    -------
+    np.ndarray
+        float32 of shape (seconds * SR,), with |x| <= PEAK.
+    """
     return play(draw_song(label, rng), rng, seconds)
 
 
 def play(song: Song, rng: np.random.Generator, seconds: float = 10.0) -> np.ndarray:
-    """One excerpt of a song: float32 (seconds * SR,), |x| <= PEAK, without DC.
+    """Generate one excerpt of a song.
 
-    The song fixes tonic, raga, tempo, tala, instruments, balance and room; `rng` the phrases.
+    Parameters
+    ----------
+    song
+        Fixes tonic, raga, tempo, tala, instruments, balance and room.
+    rng
+        Draws the phrases, and small changes of tempo and levels.
+    seconds
+        Length of the excerpt.
+
+    Returns
+    -------
+    np.ndarray
+        float32 of shape (seconds * SR,), without DC, with |x| <= PEAK.
     """
     song = replace(song, bpm=song.bpm * rng.uniform(0.98, 1.02), loudness=song.loudness + rng.normal(0, 0.7))
     total = seconds + _LEAD_IN
@@ -49,13 +76,13 @@ def play(song: Song, rng: np.random.Generator, seconds: float = 10.0) -> np.ndar
 
 
 def _unit(signal: np.ndarray) -> np.ndarray:
-    """Scale to RMS 0.2 over the samples that sound."""
+    """Scale to an RMS of 0.2, measured over the samples that are not silent."""
     loud = signal[np.abs(signal) > 1e-3]
     return signal * np.float32(0.2 / (np.sqrt(np.mean(loud**2)) + 1e-9)) if len(loud) else signal
 
 
 def _melody(song: Song, phrases: list[list[Note]], samples: int, rng: np.random.Generator) -> np.ndarray:
-    """The lead plays most phrases, the second answers some."""
+    """The lead instrument plays most phrases, the second instrument the others."""
     answers = rng.random(len(phrases)) < 0.3
     out = np.zeros(samples, np.float32)
     for name, turn in ((song.lead, ~answers), (song.second, answers)):
@@ -66,7 +93,7 @@ def _melody(song: Song, phrases: list[list[Note]], samples: int, rng: np.random.
 
 
 def _perform(name: str, song: Song, notes: list[Note], samples: int, rng: np.random.Generator) -> np.ndarray:
-    """One instrument's part: a continuous line, or plucked notes that ring into each other."""
+    """One instrument's part: a continuous line, or plucked notes that ring on into the next."""
     sa = song.sa * 2 ** (_OCTAVE[name] / 12)
     if name in VOICES:
         steps = name == "harmonium"
@@ -83,7 +110,7 @@ def _perform(name: str, song: Song, notes: list[Note], samples: int, rng: np.ran
 
 
 def _drone(song: Song, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Tanpura: Pa (Ma where the raga has no Pa), Sa, Sa, low Sa, evenly, starting anywhere in the round."""
+    """Tanpura: Pa (Ma if the raga has no Pa), Sa, Sa and low Sa in even time, starting at a random string."""
     gap = int((0.75 + 0.35 * (song.seed % 100) / 100) * SR)
     strings = _tanpura(song.sa, 7 if 7 in song.raga.notes else 5, song.seed)
     out = np.zeros(samples + 4 * gap, np.float32)
@@ -95,14 +122,14 @@ def _drone(song: Song, samples: int, rng: np.random.Generator) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _tanpura(sa: float, first: int, seed: int) -> tuple[np.ndarray, ...]:
-    """The four strings of a song's tanpura, 4 s each, shared by its excerpts: not to be written to."""
+    """The four strings of a song's tanpura, 4 s each. Its excerpts share them, so do not modify them."""
     rng = np.random.default_rng(seed)
     pitches = (float(tuned(first)) - 12, 0.0, 0.04, -12.0)
     return tuple(voices.tanpura(sa * 2 ** (pitch / 12), 4 * SR, rng) for pitch in pitches)
 
 
 def _drums(song: Song, total: float, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """The theka from a random beat of its cycle, accented on sam, off the grid by some 2 ms."""
+    """The theka from a random beat on, accented on sam, with random timing errors of about 2 ms."""
     beat, hits = 60 / song.bpm, []
     first = int(rng.integers(len(song.tala)))
     for count in range(int(total / beat) + 1):
@@ -117,7 +144,7 @@ def _drums(song: Song, total: float, samples: int, rng: np.random.Generator) -> 
 
 
 def _pad(song: Song, total: float, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Strings in three parts, every other note of the raga from Sa, Pa or the vadi, four beats a chord."""
+    """Strings in three parts: chords of every other raga note above Sa, Pa or the vadi, four beats each."""
     bar, degrees = 240 / song.bpm, melody.ladder(song.raga)
     roots = np.flatnonzero((degrees >= -5) & (degrees <= 7) & np.isin(degrees % 12, (0, 7, song.raga.vadi)))
     chords = rng.choice(roots, int(total / bar) + 1)
@@ -131,7 +158,7 @@ def _pad(song: Song, total: float, samples: int, rng: np.random.Generator) -> np
 
 
 def _bass(song: Song, total: float, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """A plucked bass on Sa, Pa and the vadi, in the octave below Sa, on the beat."""
+    """A plucked bass on Sa, Pa (Ma if the raga has no Pa) and the vadi, an octave lower, on every beat."""
     beat, notes = 60 / song.bpm, []
     degrees = [0, 0, 7 if 7 in song.raga.notes else 5, song.raga.vadi]
     for count in range(int(total / beat)):
@@ -150,7 +177,7 @@ def _bass(song: Song, total: float, samples: int, rng: np.random.Generator) -> n
 
 
 def _chimes(song: Song, total: float, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Manjira on every beat, a temple bell now and then."""
+    """Manjira on every beat, and a temple bell on every eighth beat with probability 0.5."""
     beat = 60 / song.bpm
     hits = [(i * beat, "manjira", float(rng.uniform(0.5, 1))) for i in range(int(total / beat))]
     hits += [(i * beat, "bell", 0.8) for i in range(0, int(total / beat), 8) if rng.random() < 0.5]
@@ -158,7 +185,7 @@ def _chimes(song: Song, total: float, samples: int, rng: np.random.Generator) ->
 
 
 def _reverberate(signal: np.ndarray, song: Song) -> np.ndarray:
-    """Add a room: noise that falls 60 dB in `song.room` seconds, darkened, convolved and mixed in."""
+    """Add reverberation: convolve with low-passed noise that falls by 60 dB in `song.room` seconds."""
     n = int(song.room * SR)
     tail = voices.noise(np.random.default_rng(song.seed + 2), n)
     tail *= np.exp(-6.9 * np.arange(n, dtype=np.float32) / n)
@@ -168,7 +195,7 @@ def _reverberate(signal: np.ndarray, song: Song) -> np.ndarray:
 
 
 def _master(signal: np.ndarray, song: Song) -> np.ndarray:
-    """Tilt, cut below 35 Hz (no DC), bring to the song's loudness, and bend peaks softly below PEAK."""
+    """Apply tilt, cut below 35 Hz (removes DC), set the loudness, and limit peaks softly to PEAK."""
     shelf = 10 ** (song.tilt / 20)
     low = lfilter(np.float32([0.18]), np.float32([1, -0.82]), signal)
     signal = sosfilt(butter(2, 35, "high", fs=SR, output="sos"), low / shelf + (signal - low) * shelf)

@@ -1,4 +1,4 @@
-"""Write the demo corpus: songs in parallel, into a temporary folder that is renamed when complete."""
+"""Write the demo corpus, several songs in parallel, into a temporary folder that is renamed when complete."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ from mer.utils.machine import processors
 
 __all__ = ["GENERATOR", "SECONDS", "write_demo"]
 
-GENERATOR = 1  # raise it when the same seed gives other clips
+GENERATOR = 1  # increase it when the same seed gives other clips
 SECONDS = 10.0
 _PER_SONG = 4
 
@@ -46,19 +46,40 @@ def write_demo(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Write a synthetic data set of MER500's five classes and return its folder.
+    """Write a synthetic data set of MER500's five classes.
 
-    `out` gets <label>/songNNNx.flac (10 s, 16 kHz, mono, 16 bit; x names the excerpt), manifest.csv
-    (path, label, song) and dataset.json; it must not exist, or be empty. A song has up to four
-    excerpts, and a class at least five songs where it has five clips. `progress` is called with (clips
-    written, clips in all). The same seed gives the same bytes whatever the number of `workers` (None:
-    one per core it may use; 1: in this process).
+    It consists of <label>/songNNNx.flac (10 s, 16 kHz, mono, 16 bit; x is the letter of the excerpt),
+    manifest.csv (path, label, song) and dataset.json. A song has up to four excerpts. A class has at least
+    five songs, or one per clip if it has fewer than five clips. The same seed gives the same bytes for any
+    number of workers. On an error nothing is left behind.
 
-    Workers are started afresh and import the main script, so a script without a main guard, or a page,
-    passes workers=1 or leaves the work to a process of its own.
+    Worker processes import the main script. So a page, or a script without a main guard, must pass workers=1
+    or call this in a process of its own.
 
-    Raises DataError for an `out` in use and numbers out of range, StorageError where `out` cannot be
-    written; nothing is left behind then.
+    Parameters
+    ----------
+    out
+        Folder to write. It must not exist, or be empty.
+    clips_per_class
+        Number of clips in each class, at least 2.
+    seed
+        Seed of the generator, at least 0.
+    workers
+        Number of worker processes. None: one per available core. 1: work in this process.
+    progress
+        Called with (clips written, all clips).
+
+    Returns
+    -------
+    Path
+        The absolute path of `out`.
+
+    Raises
+    ------
+    DataError
+        If `out` is in use or a number is out of range.
+    StorageError
+        If `out` cannot be written.
     """
     out = Path(out).resolve()
     _check(out, clips_per_class, seed, workers)
@@ -88,7 +109,7 @@ def _check(out: Path, clips_per_class: int, seed: int, workers: int | None) -> N
 
 
 def _tasks(clips_per_class: int) -> list[_Task]:
-    """Divide the clips of each class into songs, numbered through all classes from 1."""
+    """Divide the clips of each class into songs. Songs are numbered from 1 across all classes."""
     songs = max(-(-clips_per_class // _PER_SONG), min(clips_per_class, 5))
     return [
         _Task(label, i, f"song{c * songs + i + 1:03d}", len(range(i, clips_per_class, songs)))
@@ -98,7 +119,7 @@ def _tasks(clips_per_class: int) -> list[_Task]:
 
 
 def _run(folder: Path, seed: int, tasks: list[_Task], workers: int) -> Iterator[list[tuple[str, str, str]]]:
-    """Write all songs, yielding the manifest rows of each as it is finished."""
+    """Write all songs. Yields the manifest rows of each song when it is done."""
     if workers == 1:
         yield from (_write_song(folder, seed, task) for task in tasks)
         return
@@ -111,7 +132,7 @@ def _run(folder: Path, seed: int, tasks: list[_Task], workers: int) -> Iterator[
 
 
 def _write_song(folder: Path, seed: int, task: _Task) -> list[tuple[str, str, str]]:
-    """Write the excerpts of one song; return their rows (path, label, song)."""
+    """Write the excerpts of one song. Returns their rows (path, label, song)."""
     key = (seed, MER500_CLASSES.index(task.label), task.index)
     song = draw_song(task.label, np.random.default_rng(np.random.SeedSequence(key)))
     (folder / task.label).mkdir(exist_ok=True)
@@ -140,7 +161,7 @@ def _describe(folder: Path, rows: list[tuple[str, str, str]], clips_per_class: i
 
 @contextmanager
 def _appearing(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that takes its name if the block ends well, and vanishes if not."""
+    """A temporary folder beside `out`: renamed to `out` on success, removed on failure."""
     folder = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
         folder.mkdir(parents=True)

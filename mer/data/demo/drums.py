@@ -1,10 +1,11 @@
-"""Tabla, dance kit and bells as decaying modes, and the patterns they play.
+"""Tabla, drum kit and bells as sums of decaying modes or noise, and the tracks they play.
 
-C. V. Raman found the loaded tabla head to give partials close to 1:2:3:4:5, several modes sharing each
-(Nature 104, 1920; Proc. Indian Acad. Sci. A1, 1934). A stroke is a choice among them: na damps the
-first, tin keeps it, ge is the larger bayan whose pitch the heel of the hand bends.
+C. V. Raman found that the partials of the loaded tabla head are close to 1:2:3:4:5, and that several modes
+share each of them (Nature 104, 1920; Proc. Indian Acad. Sci. A1, 1934). Strokes excite different modes: na
+damps the first, tin keeps it. Ge is a stroke on the larger drum (bayan), whose pitch the heel of the hand
+bends.
 
-Signals are float32 of shape (samples,) at SR hertz, peak about 1.
+Signals are float32 of shape (samples,) at SR hertz, with a peak of about 1.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,19 @@ _ALIASES = {"dha": ("na", "ge"), "dhin": ("tin", "ge")}
 
 
 def modes(hertz: np.ndarray, gains: list[float], decays: list[float], seconds: float) -> np.ndarray:
-    """Sum of decaying sines: `gains` at t = 0, `decays` the seconds to fall by 60 dB; sums to peak <= 1."""
+    """Sum of decaying sines, with |x| <= 1.
+
+    Parameters
+    ----------
+    hertz
+        Frequency of each mode. Modes of 7500 Hz or more are left out.
+    gains
+        Amplitude of each mode at the start, relative to the others.
+    decays
+        Seconds in which each mode falls by 60 dB.
+    seconds
+        Length of the signal.
+    """
     t = np.arange(int(seconds * SR), dtype=np.float32) / SR
     out = np.zeros_like(t)
     for f, gain, decay in zip(hertz, gains, decays, strict=True):
@@ -35,7 +48,7 @@ def modes(hertz: np.ndarray, gains: list[float], decays: list[float], seconds: f
 
 
 def thump(low: float, bend: float, glide: float, decay: float, seconds: float) -> np.ndarray:
-    """A drum whose pitch moves from low * bend to low hertz with time constant `glide` seconds."""
+    """A drum whose pitch moves from low * bend to low hertz, with a time constant of `glide` seconds."""
     t = np.arange(int(seconds * SR), dtype=np.float32) / SR
     phase = np.cumsum(low * (1 + (bend - 1) * np.exp(-t / glide))) / SR
     body = np.sin(2 * np.pi * phase) + 0.25 * np.sin(4 * np.pi * phase) * np.exp(-t / 0.05)
@@ -43,7 +56,7 @@ def thump(low: float, bend: float, glide: float, decay: float, seconds: float) -
 
 
 def slap(rng: np.random.Generator, pole: float, decay: float, seconds: float) -> np.ndarray:
-    """A burst of noise, dark for pole near 1 and bright for pole near -1, falling 60 dB in `decay`."""
+    """A noise burst that falls by 60 dB in `decay` seconds: dark for `pole` near 1, bright near -1."""
     t = np.arange(int(seconds * SR), dtype=np.float32) / SR
     burst = lfilter([1 - abs(pole)], [1, -pole], noise(rng, len(t))) * np.exp(-6.9 * t / decay)
     return (0.9 * burst / np.abs(burst).max()).astype(np.float32)
@@ -112,13 +125,28 @@ STROKES: dict[str, Callable[[float, np.random.Generator], np.ndarray]] = {
 
 
 def strokes_of(name: str) -> tuple[str, ...]:
-    """The strokes that a bol stands for: "dha" is na and ge together, "kick+clap" both, "-" none."""
+    """The strokes of a bol: "dha" is na and ge together, "kick+clap" is both, "-" is none."""
     parts = [] if name == "-" else name.split("+")
     return tuple(one for part in parts for one in _ALIASES.get(part, (part,)))
 
 
 def stroke(name: str, sa: float, rng: np.random.Generator) -> np.ndarray:
-    """One stroke of `STROKES` on a drum tuned to `sa` hertz: float32 (samples,), 1 ms of attack."""
+    """One stroke, with a 1 ms fade-in and a 5 ms fade-out.
+
+    Parameters
+    ----------
+    name
+        A key of `STROKES`.
+    sa
+        Tuning of the drum in hertz.
+    rng
+        Draws the details of the sound.
+
+    Returns
+    -------
+    np.ndarray
+        float32 of shape (samples,).
+    """
     sound = STROKES[name](sa, rng)
     sound[:16] *= np.linspace(0, 1, 16, dtype=np.float32)
     sound[-80:] *= np.linspace(1, 0, 80, dtype=np.float32)
@@ -126,9 +154,23 @@ def stroke(name: str, sa: float, rng: np.random.Generator) -> np.ndarray:
 
 
 def lay(hits: list[tuple[float, str, float]], *, sa: float, samples: int, seed: int) -> np.ndarray:
-    """Place hits (seconds, bol, level 0..1) on a silent track of `samples`: float32 (samples,).
+    """Place hits on a silent track.
 
-    The kit, tuned to `sa` hertz, is fixed by `seed`: each stroke of it always sounds the same.
+    Parameters
+    ----------
+    hits
+        (seconds, bol, level) of each hit; levels are 0 to 1.
+    sa
+        Tuning of the drums in hertz.
+    samples
+        Length of the track.
+    seed
+        Fixes the sound of each stroke, which is the same at every hit.
+
+    Returns
+    -------
+    np.ndarray
+        float32 of shape (samples,).
     """
     track = np.zeros(samples, np.float32)
     names = {name for _, bol, _ in hits for name in strokes_of(bol)}

@@ -1,4 +1,4 @@
-"""Single generated clips to try a network on; none of them is in any demo corpus."""
+"""Generate single example clips to try a network on. None of them is in a demo corpus."""
 
 import io
 
@@ -13,13 +13,30 @@ from mer.utils.errors import DataError
 
 __all__ = ["example_clip"]
 
-APART = 2**40  # no seed of a corpus that anyone would choose
+APART = 2**40  # larger than any likely seed of a corpus, so that no example is a clip of one
 
 
 def example_clip(label: str, *, number: int = 0, seconds: float = 10.0) -> bytes:
-    """A WAV file (16 kHz, mono, 16 bit) of that emotion; the same arguments give the same bytes.
+    """Generate a clip of an emotion. The same arguments give the same bytes.
 
-    Raises DataError if `label` is none of MER500's classes.
+    Parameters
+    ----------
+    label
+        A class of MER500_CLASSES.
+    number
+        Different numbers give different songs.
+    seconds
+        Length of the clip.
+
+    Returns
+    -------
+    bytes
+        A WAV file (16 kHz, mono, 16 bit).
+
+    Raises
+    ------
+    DataError
+        If `label` is not a class of MER500.
     """
     if label not in MER500_CLASSES:
         raise DataError(f"no example for {label!r}; there are: {', '.join(MER500_CLASSES)}")

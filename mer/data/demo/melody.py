@@ -1,9 +1,9 @@
-"""Phrases in a raga, and the pitch and level curves that a player makes of them.
+"""Phrases in a raga, and the pitch and level curves with which an instrument plays them.
 
 Conventions
 -----------
-Pitches are semitones above Sa, times are seconds from the start of the excerpt. Meend is a glide from
-the note before, kan a grace note of some 50 ms from a neighbouring degree, gamak a heavy shake.
+Pitches are semitones above Sa. Times are seconds from the start of the excerpt. Meend is a glide from the
+previous note, kan a grace note of about 50 ms from a neighbouring degree, and gamak a wide shake.
 """
 
 from dataclasses import dataclass
@@ -22,9 +22,22 @@ _LENGTHS = np.array([0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4])
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """One note; it is reached from `origin` in `meend` seconds (0: struck anew).
+    """One note of a melody.
 
-    `kan` and `gamak` are the size of grace note and shake in semitones, 0 for none; `level` is 0..1.
+    Parameters
+    ----------
+    start, seconds
+        Time and length in seconds.
+    pitch
+        Semitones above Sa.
+    origin
+        Pitch from which a meend starts.
+    meend
+        Length of the glide in seconds; 0 if the note is struck anew.
+    kan, gamak
+        Size of the grace note and of the shake in semitones; 0 for none.
+    level
+        Amplitude, 0 to 1.
     """
 
     start: float
@@ -38,12 +51,27 @@ class Note:
 
 
 def ladder(raga: Raga) -> np.ndarray:
-    """The notes of a raga from an octave below Sa to two above, ascending, in whole semitones."""
+    """The notes of a raga in whole semitones, ascending from an octave below Sa to two octaves above."""
     return np.array([12 * octave + note for octave in (-1, 0, 1) for note in raga.notes] + [24])
 
 
 def phrases(song: Song, seconds: float, rng: np.random.Generator) -> list[list[Note]]:
-    """Fill `seconds` with phrases that rest in between and come home to Sa or the vadi."""
+    """Fill a time with phrases, separated by rests. Each ends on Sa, Pa or the vadi.
+
+    Parameters
+    ----------
+    song
+        Gives raga, tempo, pace, ornaments and share of rests.
+    seconds
+        Time to fill. The last phrase may end later.
+    rng
+        Draws the notes.
+
+    Returns
+    -------
+    list of list of Note
+        The notes of each phrase.
+    """
     beat = 60 / song.bpm
     degrees = ladder(song.raga)
     at = int(np.abs(degrees - song.centre).argmin())
@@ -63,14 +91,14 @@ def phrases(song: Song, seconds: float, rng: np.random.Generator) -> list[list[N
 
 
 def _length(song: Song, rng: np.random.Generator) -> float:
-    """Length of a note in beats: the nearer to 1 / pace seconds, the likelier."""
+    """Length of a note in beats. Lengths near 1 / pace seconds are the most likely."""
     likely = np.exp(-1.8 * np.abs(np.log(_LENGTHS * song.pace * 60 / song.bpm)))
     likely[[2, 4, 6]] *= 0.35
     return float(rng.choice(_LENGTHS, p=likely / likely.sum()))
 
 
 def _step(song: Song, degrees: np.ndarray, at: int, rng: np.random.Generator, *, home: bool) -> int:
-    """Index of the next degree: near, drawn to Sa, Pa and the vadi, and not far from the centre."""
+    """Index of the next degree. Degrees nearby, near the centre, or on Sa, Pa or the vadi are more likely."""
     likely = np.exp(-np.abs(np.arange(len(degrees)) - at) / 1.4)
     likely[at] *= 0.3
     likely *= np.exp(-(((degrees - song.centre) / 7) ** 2))
@@ -103,9 +131,23 @@ def _note(
 
 
 def bend(note: Note, samples: int, *, vibrato: float = 0.0, rate: float = 5.5) -> np.ndarray:
-    """Pitch of a note over `samples` in semitones, float64: meend, kan, gamak, and vibrato when held.
+    """Pitch curve of one note, with meend, kan, gamak and, if it is held, vibrato.
 
-    `vibrato` is its depth in semitones, growing from 0.25 to 0.65 s; `rate` is in hertz.
+    Parameters
+    ----------
+    note
+        The note.
+    samples
+        Length of the curve.
+    vibrato
+        Depth in semitones. It grows from 0 at 0.25 s to its full depth at 0.65 s.
+    rate
+        Speed of vibrato and gamak in hertz.
+
+    Returns
+    -------
+    np.ndarray
+        Semitones above Sa, float64 of shape (samples,).
     """
     t = np.arange(samples) / SR
     curve = np.full(samples, float(note.pitch))
@@ -121,17 +163,33 @@ def bend(note: Note, samples: int, *, vibrato: float = 0.0, rate: float = 5.5) -
 
 
 def _fall(x: np.ndarray) -> np.ndarray:
-    """From 1 at x <= 0 to 0 at x >= 1 along a half cosine, which has no corner."""
+    """From 1 at x <= 0 to 0 at x >= 1 along a half cosine, so the slope does not jump."""
     return 0.5 + 0.5 * np.cos(np.pi * np.clip(x, 0, 1))
 
 
 def line(
     notes: list[Note], samples: int, *, vibrato: float, smooth: float = 0.012
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pitch (semitones) and level (0..1) of a sustained voice, each (samples,).
+    """Pitch and level curves of an instrument with sustained notes.
 
-    Pitch is held through rests, and both curves are smoothed over `smooth` seconds or more, so that
-    neither jumps: a jump in pitch is a very fast glide.
+    Pitch is held through rests. Both curves are smoothed, because a jump in level clicks and one in pitch
+    sounds like a very fast glide.
+
+    Parameters
+    ----------
+    notes
+        The notes to play.
+    samples
+        Length of the curves.
+    vibrato
+        Depth in semitones.
+    smooth
+        Seconds over which pitch is smoothed, twice; level is smoothed longer.
+
+    Returns
+    -------
+    tuple of np.ndarray
+        Pitch in semitones above Sa and level 0 to 1, each of shape (samples,).
     """
     pitch = np.full(samples, float(notes[0].pitch) if notes else 0.0)
     level = np.zeros(samples, np.float32)

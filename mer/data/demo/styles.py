@@ -1,9 +1,9 @@
-"""What the songs of a class are like, and one song drawn from that.
+"""The distributions of songs in each class, and the drawing of one song from them.
 
-Every class has a distribution for each property of a song, and all of them overlap on purpose: a
-property is never the class. `OVERLAP` pulls each distribution towards the average of all classes, from
-0 (as written in the tables) to 1 (the classes are the same); it was set by measuring how well a linear
-classifier on frozen ImageNet features does on songs it has not seen.
+Each property of a song has one distribution per class. They all overlap on purpose, so no single property
+determines the class. `OVERLAP` moves each distribution towards the average of all classes: 0 leaves the
+tables as they are, 1 makes all classes the same. It was set by measuring how well a linear classifier on
+frozen ImageNet features does on songs it has not seen.
 """
 
 from dataclasses import dataclass, fields
@@ -18,7 +18,7 @@ __all__ = ["CHOICES", "NUMBERS", "OVERLAP", "Song", "draw_song"]
 
 OVERLAP = 0.05
 
-# Per class, in the order of MER500_CLASSES; then the spread within a class, and the range allowed.
+# Mean of each class, in the order of MER500_CLASSES; standard deviation within a class; allowed range.
 NUMBERS = MappingProxyType(
     {
         "bpm": ((86, 110, 76, 92, 115), 14, (50, 160)),
@@ -74,13 +74,38 @@ CHOICES = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Song:
-    """What all excerpts of one song share.
+    """The properties that all excerpts of one song share.
 
-    `sa` is the tonic in hertz; `bpm` beats a minute; `pace` melody notes a second; `centre` the middle of
-    the melody in semitones above Sa; `glide`, `ornament` and `rest` shares 0..1; the levels in decibels
-    are relative to the melody, `loudness` is the RMS in dB below full scale, `tilt` in dB per octave
-    around 1 kHz divided by two; `room` the reverberation time in seconds and `wet` its share 0..1; `seed`
-    fixes the sound of drums, drone and room.
+    Parameters
+    ----------
+    sa
+        Tonic in hertz.
+    raga, tala
+        Scale and rhythm.
+    lead, second
+        Melody instruments. The second one answers some phrases.
+    bpm
+        Beats per minute.
+    pace
+        Melody notes per second.
+    centre
+        Middle of the melody in semitones above Sa.
+    glide, ornament
+        Probability of a meend between notes, and of a kan. A gamak on a long note is half as likely.
+    rest
+        Share of time between phrases, 0 to 1.
+    drone_db, drums_db, pad_db, bass_db, chimes_db
+        Level of each part in dB relative to the melody. A part at -32 dB or below is left out.
+    loudness
+        RMS in dB relative to full scale.
+    tilt
+        dB by which highs are raised and lows are lowered, with the crossover near 600 Hz.
+    room
+        Reverberation time in seconds.
+    wet
+        Share of reverberation in the mix, 0 to 1.
+    seed
+        Fixes the sound of drums, drone and room.
     """
 
     sa: float
@@ -121,7 +146,7 @@ def _choice(name: str, label: int, rng: np.random.Generator) -> str:
 
 
 def draw_song(label: str, rng: np.random.Generator) -> Song:
-    """Draw a song of a class of MER500_CLASSES; the same state of `rng` gives the same song."""
+    """Draw a song of a class of MER500_CLASSES. The same state of `rng` gives the same song."""
     index = MER500_CLASSES.index(label)
     numbers = {field.name: _number(field.name, index, rng) for field in fields(Song) if field.name in NUMBERS}
     picks = {name: _choice(name, index, rng) for name in CHOICES}

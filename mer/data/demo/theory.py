@@ -1,13 +1,13 @@
-"""Scales and rhythms of Hindustani music, as plain tables.
+"""Scales and rhythms of Hindustani music as tables.
 
 Conventions
 -----------
-A pitch is a number of semitones above the tonic Sa, an octave being 12; the table `JUST` says how the
-twelve semitones are tuned. A tala is a tuple of beats; a beat is the strokes that share it, divided
-evenly and separated by blanks, "-" being a rest.
+A pitch is a number of semitones above the tonic Sa; an octave is 12. `JUST` gives the tuning of the twelve
+semitones. A tala is a tuple of beats. A beat is a string of one or more bols (drum syllables), separated by
+blanks, which divide the beat evenly; "-" is a rest.
 
-Sources: the ten thaats after V. N. Bhatkhande (Hindustani Sangeet Paddhati, 1909-32), of which eight
-are used; vadi notes and thekas as commonly taught.
+Sources: the ten thaats after V. N. Bhatkhande (Hindustani Sangeet Paddhati, 1909-32), of which eight are
+used; vadi notes and thekas as commonly taught.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ JUST = 12 * np.log2(_RATIOS)
 
 @dataclass(frozen=True, slots=True)
 class Raga:
-    """Notes of one octave in semitones above Sa, and the note that the melody returns to (vadi)."""
+    """The notes of one octave in semitones above Sa, and the note that the melody returns to (vadi)."""
 
     thaat: str
     notes: tuple[int, ...]
@@ -61,9 +61,17 @@ TALAS: dict[str, tuple[str, ...]] = {
 
 
 def tuned(semitones: np.ndarray | float) -> np.ndarray:
-    """Semitones above Sa in just intonation: a whole number is moved to the pure interval.
+    """Tune whole semitones in just intonation.
 
-    Whole degrees of any octave (-24 is two octaves below Sa) come back as 12 log2 of the ratio.
+    Parameters
+    ----------
+    semitones
+        Whole semitones above Sa, in any octave; -24 is two octaves below Sa.
+
+    Returns
+    -------
+    np.ndarray
+        12 log2 of each frequency ratio to Sa, float64.
     """
     octave, degree = np.divmod(np.asarray(semitones, dtype=int), 12)
     return 12 * octave + JUST[degree]

@@ -1,13 +1,14 @@
-"""Melody instruments and the tanpura, each a sum of partials shaped by a body.
+"""Melody instruments and the tanpura.
 
 Conventions
 -----------
-Signals are float32 of shape (samples,) at `SR` hertz, about -1..1 for one note at level 1. `hertz` is a
-pitch curve of shape (samples,), `level` an amplitude curve of the same shape, 0..1.
+Signals are float32 of shape (samples,) at `SR` hertz, within about -1..1 for one note at level 1. `hertz` is
+a pitch curve of shape (samples,). `level` is an amplitude curve of the same shape, 0..1.
 
-A line is a polynomial in one rotating phasor z = exp(2 pi i phase): its k-th power is the k-th partial,
-so glides, vibrato and decay cost nothing extra and no note border can click. Partials that would pass
-`TOP` hertz are left out, so nothing aliases.
+All instruments except the santoor are sums of partials, some with noise and body resonances added. The sum
+is a polynomial in one phasor z = exp(2 pi i phase), since the k-th partial is its k-th power. So glides,
+vibrato and decay need no extra computation, and there are no clicks between notes. Partials above `TOP`
+hertz are left out to avoid aliasing.
 """
 
 import numpy as np
@@ -37,7 +38,7 @@ _VOWELS = {
 
 
 def phasor(hertz: np.ndarray) -> np.ndarray:
-    """exp(2 pi i phase) for a pitch curve in hertz, complex64 of the same shape."""
+    """exp(2 pi i phase) for a pitch curve in hertz: complex64 of the same shape."""
     phase = np.cumsum(hertz / SR, dtype=np.float64)
     angle = (2 * np.pi * (phase - np.floor(phase))).astype(np.float32)
     turning = np.empty(angle.shape, np.complex64)
@@ -46,10 +47,19 @@ def phasor(hertz: np.ndarray) -> np.ndarray:
 
 
 def partials(z: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
-    """Imaginary part of sum_k amplitudes[k-1] z^k by Horner's rule: additive synthesis.
+    """Additive synthesis: imaginary part of sum_k amplitudes[k-1] z^k, by Horner's rule.
 
-    `z` is complex64 (samples,); `amplitudes`, real or complex, is (partials,), or (partials, samples) to
-    let the spectrum change in time.
+    Parameters
+    ----------
+    z
+        Phasor, complex64 of shape (samples,).
+    amplitudes
+        Real or complex, of shape (partials,), or (partials, samples) for a spectrum that changes in time.
+
+    Returns
+    -------
+    np.ndarray
+        float32 of shape (samples,).
     """
     total = np.zeros_like(z)
     for amplitude in np.asarray(amplitudes, np.complex64)[::-1]:
@@ -59,12 +69,15 @@ def partials(z: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
 
 
 def count_below_top(hertz: np.ndarray, most: int) -> int:
-    """How many partials (1..most) of the highest pitch of a curve stay below TOP."""
+    """How many partials, 1 to `most`, stay below TOP at the highest pitch of a curve."""
     return max(1, min(most, int(TOP / hertz.max())))
 
 
 def resonances(signal: np.ndarray, peaks: tuple[tuple[float, float, float], ...]) -> np.ndarray:
-    """Parallel two-pole resonators (hertz, bandwidth in hertz, gain): a body or a vocal tract."""
+    """Filter a signal with parallel two-pole resonators, which model a body or a vocal tract.
+
+    Each of the `peaks` is (frequency in hertz, bandwidth in hertz, gain).
+    """
     out = np.zeros_like(signal)
     for hertz, width, gain in peaks:
         radius = np.exp(-np.pi * width / SR)
@@ -74,18 +87,18 @@ def resonances(signal: np.ndarray, peaks: tuple[tuple[float, float, float], ...]
 
 
 def spread(amplitudes: np.ndarray) -> np.ndarray:
-    """Give each partial its own phase (Schroeder, 1970), so that their peaks do not add up at the start."""
+    """Give each partial its own phase (Schroeder, 1970), so that their peaks do not coincide at the start."""
     k = np.arange(1, len(amplitudes) + 1)
     return (amplitudes.T * np.exp(-1j * np.pi * k**2 / len(k)).astype(np.complex64)).T
 
 
 def noise(rng: np.random.Generator, samples: int) -> np.ndarray:
-    """White noise of standard deviation 1, float32 (samples,)."""
+    """White noise with standard deviation 1, float32 of shape (samples,)."""
     return rng.standard_normal(samples, dtype=np.float32)
 
 
 def bansuri(hertz: np.ndarray, level: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Bamboo flute: few partials that brighten with blowing pressure, over pink-ish breath noise."""
+    """Bamboo flute: few partials that brighten with `level`, plus breath noise."""
     n = count_below_top(hertz, 6)
     tone = partials(phasor(hertz) * (0.35 + 0.65 * level), np.float32([1, 0.55, 0.3, 0.1, 0.06, 0.03][:n]))
     breath = resonances(
@@ -104,7 +117,7 @@ def sarangi(hertz: np.ndarray, level: np.ndarray, rng: np.random.Generator) -> n
 
 
 def voice(hertz: np.ndarray, level: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Sung vowels: a glottal source of -9 dB an octave through the formants of a, drifting to o."""
+    """Sung vowels: a glottal source of about -8 dB per octave, through formants drifting between a and o."""
     n = count_below_top(hertz, 28)
     source = level * partials(phasor(hertz), np.arange(1, n + 1) ** -1.4)
     source += 0.012 * level * noise(rng, len(hertz))
@@ -115,7 +128,7 @@ def voice(hertz: np.ndarray, level: np.ndarray, rng: np.random.Generator) -> np.
 
 
 def harmonium(hertz: np.ndarray, level: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Two ranks of free reeds a few cents apart and one an octave up, on an unsteady bellows."""
+    """Two ranks of free reeds a few cents apart and one an octave higher, with unsteady bellows."""
     n = count_below_top(2 * hertz, 14)
     reed = np.arange(1, n + 1) ** -0.75 * np.where(np.arange(n) % 2, 0.6, 1.0)
     ranks = ((1.0, 0.5), (2 ** (rng.uniform(2, 6) / 1200), 0.4), (2.0, 0.2))
@@ -125,7 +138,7 @@ def harmonium(hertz: np.ndarray, level: np.ndarray, rng: np.random.Generator) ->
 
 
 def strings(hertz: np.ndarray, level: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A string section's single voice: two bowed players drifting some cents apart, heard from afar."""
+    """One part of a string section: two bowed players whose pitches drift by some cents."""
     n = count_below_top(hertz, 10)
     seconds = np.arange(len(hertz), dtype=np.float32) / SR
     tone = np.zeros(len(hertz), np.float32)
@@ -136,10 +149,11 @@ def strings(hertz: np.ndarray, level: np.ndarray, rng: np.random.Generator) -> n
 
 
 def sitar(hertz: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One plucked note whose pitch may be bent (meend), high partials dying first.
+    """One plucked note, whose pitch may be bent (meend). High partials decay faster.
 
-    Partial k decays as exp(-(slow + fast k) t), which is the polynomial in z exp(-fast t). The comb
-    sin(pi k / p) is the plucking point; the boosted partials 5-9 are the curved bridge.
+    Partial k decays as exp(-(slow + fast k) t), so the sum is a polynomial in z exp(-fast t). The factor
+    |sin(pi k p)| models plucking at the share p of the string; the boost of partials 5-9 models the curved
+    bridge.
     """
     n = count_below_top(hertz, 24)
     k = np.arange(1, n + 1)
@@ -153,8 +167,8 @@ def sitar(hertz: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def santoor(hertz: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One struck note by Karplus and Strong (1983), tuned as in Jaffe and Smith (1983).
 
-    A burst of noise circulates in a delay line of SR / hertz samples, losing highs in a two-point
-    filter; linear interpolation makes the delay fractional. The pitch is that of hertz[0].
+    A noise burst circulates in a delay line of SR / hertz samples. A two-point filter removes highs, and
+    linear interpolation makes the delay fractional. The pitch is hertz[0] throughout.
     """
     period = SR / float(hertz[0]) - 0.2
     whole = int(period)
@@ -168,11 +182,11 @@ def santoor(hertz: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def tanpura(hertz: float, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """One tanpura string, with jvari: a crowd of high partials that sinks as the string settles.
+    """One tanpura string, with jvari: strong high partials whose centre falls as the string decays.
 
-    The thread under the string makes it graze the bridge, which feeds partials that the plucking point
-    should not contain (C. V. Raman, Proc. Indian Assoc. Cultiv. Sci. 7, 1921); what is heard is a
-    formant gliding down over the first seconds. Returns float32 (samples,).
+    The thread under the string makes it graze the bridge. This excites partials that the plucking point
+    should not contain (C. V. Raman, Proc. Indian Assoc. Cultiv. Sci. 7, 1921). It sounds like a formant that
+    glides down over the first seconds. Returns float32 of shape (samples,).
     """
     n = min(32, int(TOP / hertz))
     k = np.arange(1, n + 1)[:, None]
@@ -189,7 +203,7 @@ def tanpura(hertz: float, samples: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _soft_start(samples: int, seconds: float) -> np.ndarray:
-    """A ramp from 0 to 1 over `seconds`, then 1, and 5 ms back to 0 at the end: float32 (samples,)."""
+    """A ramp from 0 to 1 over `seconds`, then 1, and a ramp to 0 in the last 5 ms: float32 (samples,)."""
     at = np.arange(samples, dtype=np.float32)
     return np.minimum(1, np.minimum(at / (seconds * SR), (samples - 1 - at) / (0.005 * SR)))
 

@@ -114,7 +114,19 @@ class KeptEmbeddings:
         audio: AudioConfig,
         mel: MelConfig,
     ) -> Self:
-        """Embeddings by the body of this model, of images with these settings."""
+        """The stored embeddings by the body of a model.
+
+        Parameters
+        ----------
+        store
+            The feature store.
+        model
+            The network; its body must be frozen.
+        transform
+            From image to network input; its standardisation is part of the key.
+        audio, mel
+            Settings of the images.
+        """
         standardizer = transform.standardizer
         settings = {
             "version": VERSION,

@@ -52,7 +52,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Figures of one optimizer step, `done` of `total` in the run: loss and accuracy of its batch."""
+    """One optimizer step, the `done`th of `total` in the run, with loss and accuracy of its batch."""
 
     epoch: int
     done: int

@@ -18,7 +18,7 @@ def class_weights(labels: np.ndarray, classes: int) -> torch.Tensor:
 
 
 def loss_function(config: TrainConfig, weights: torch.Tensor) -> Callable[..., torch.Tensor]:
-    """The loss that the settings describe, a function of logits and target distributions, both (n, classes).
+    """The loss of the settings, a function of logits and target distributions, both (n, classes).
 
     Parameters
     ----------

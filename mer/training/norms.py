@@ -67,7 +67,7 @@ class _Joined(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor, *_: Any) -> tuple[torch.Tensor | None, ...]:
         x, weight, mean, variance, total = ctx.saved_tensors
         scale = (variance + ctx.eps).rsqrt()
-        # First with mean and variance held constant. Their own gradient, linear in x, is subtracted below.
+        # First with mean and variance held constant. Their dependence on x adds terms, subtracted below.
         own, by_weight, by_bias = torch.ops.aten.native_batch_norm_backward(
             grad, x, torch.ones_like(mean) if weight is None else weight, mean, variance, None, None, False,
             ctx.eps, [True, True, True],

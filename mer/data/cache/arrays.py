@@ -66,7 +66,10 @@ class ArrayFile:
 
     @classmethod
     def open(cls, path: Path) -> "ArrayFile":
-        """Open the array in a file. Raises FileNotFoundError, or ValueError if the file holds no array."""
+        """Open the array in a file, without verifying its checksum.
+
+        Raises FileNotFoundError, or ValueError if the file holds no array.
+        """
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         return cls(path, array.dtype, array.shape, array.offset)
 

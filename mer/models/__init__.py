@@ -1,4 +1,4 @@
-"""The networks, their heads and weights, and the checkpoints they are kept in."""
+"""Networks, their heads and weights, and checkpoints."""
 
 import lazy_loader
 

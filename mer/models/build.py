@@ -1,4 +1,4 @@
-"""From settings to a classifier with its weights."""
+"""Build a classifier from settings, with its weights."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ __all__ = ["build_classifier", "configured_classifier", "require_classifier"]
 
 
 def build_classifier(name: str, *, classes: int, weights: str, **settings: Any) -> Classifier:
-    """A classifier of the backbone `name`; `settings` are those of TrainConfig."""
+    """A classifier with the backbone `name`; `settings` are further fields of TrainConfig."""
     return configured_classifier(TrainConfig(backbone=name, weights=weights, **settings), classes=classes)
 
 
@@ -29,7 +29,8 @@ def configured_classifier(config: TrainConfig, *, classes: int, weights: str | N
     classes
         Number of classes.
     weights
-        "imagenet", "none" (random), or a file with the state dict of the network with its ImageNet output.
+        "imagenet", "none" (random), or a file with the state dict of the whole network, including its
+        ImageNet output layer.
         Default: `config.weights`.
 
     Raises

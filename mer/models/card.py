@@ -1,8 +1,8 @@
-"""The card of a checkpoint: all that is needed to use its weights, and where they come from.
+"""The card of a checkpoint: what is needed to use its weights, and where they come from.
 
-Kept as `card.json` beside the weights, and as `card.md` for people. In place of weights, an ensemble has its
-members, each a checkpoint in a folder of its own. Nothing here imports torch, so that listing checkpoints is
-quick.
+It is saved beside the weights as `card.json`, and as `card.md` for people. An ensemble has no weights of its
+own but members, each a checkpoint in its own folder. This module does not import torch, so that listing
+checkpoints is quick.
 """
 
 import json
@@ -38,7 +38,7 @@ FORMAT = CURRENT["card"]
 WEIGHTS, CARD, PAGE = "model.safetensors", "card.json", "card.md"
 MAX_CARD = 4 * 2**20
 MOST_MEMBERS = 16
-LONGEST = 200  # letters of a name
+LONGEST = 200  # characters of a name
 DTYPES = ("float32", "float16")
 OBJECTS = ("data", "split", "metrics", "calibration", "versions")
 TEXTS = ("command", "created", "notes")
@@ -46,7 +46,7 @@ TEXTS = ("command", "created", "notes")
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One network of an ensemble: its share in the mean, 0 to 1, its title, and the run that trained it."""
+    """One network of an ensemble: its weight in the mean (0 to 1), its title, and the run that trained it."""
 
     weight: float
     title: str = ""
@@ -55,15 +55,28 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What is known of a checkpoint.
+    """Description of a checkpoint.
 
-    `normalization` is {"mean", "std"} in dB, 0 and 1 where each window has its own; `data` describes the
-    clips it was trained on (name, hash, synthetic, licence, counts); `metrics` are the test scores with
-    intervals; `calibration` holds the temperature (1 where there is none) that probabilities need to mean
-    what they say, and the numbers of validation songs and clips that it was fitted on.
-
-    An ensemble has at least two `members`, whose weights sum to 1. Its `config` is its first member's; its
-    `normalization` is not used, since each member has its own.
+    Parameters
+    ----------
+    classes
+        Names of the classes in the order of the network's outputs.
+    config
+        All settings of the run; for an ensemble, those of its first member.
+    normalization
+        "mean" and "std" in dB; 0 and 1 if each window is standardised on its own. Not used for an ensemble,
+        since each member has its own.
+    data
+        The clips it was trained on: name, hash, synthetic, licence, counts.
+    metrics
+        Test scores with intervals.
+    calibration
+        The temperature that calibrates the probabilities (1 if none was fitted), and the numbers of
+        validation songs and clips that it was fitted on.
+    dtype
+        Type of the saved weights.
+    members
+        At least two for an ensemble, with weights that sum to 1; else empty.
     """
 
     classes: tuple[str, ...]
@@ -88,7 +101,7 @@ class Card:
 
     @property
     def temperature(self) -> float:
-        """What logits are divided by; see `mer.metrics.calibration`."""
+        """The number that logits are divided by; see `mer.metrics.calibration`."""
         return self.calibration.get("temperature", 1.0)
 
     @property
@@ -101,7 +114,7 @@ class Card:
 
     @property
     def control(self) -> str:
-        """What makes it the model of a control run, in words; empty for any other."""
+        """The kind of control run that made it, such as "shuffled labels"; empty if it was no control run."""
         return CONTROLS.get(self.config.split.control, "")
 
     def to_dict(self) -> dict[str, Any]:
@@ -111,7 +124,7 @@ class Card:
 
 
 def _problems(data: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with the fields of a card that do not check themselves."""
+    """Problems of all fields but `config`, which is checked when it is parsed."""
     classes = data.get("classes")
     is_list = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
     if not is_list or len(set(classes)) < max(2, len(classes)):
@@ -139,7 +152,7 @@ def _problems(data: dict[str, Any]) -> Iterator[str]:
 
 
 def _problems_of_calibration(fitted: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with what is said of the temperature; older cards do not count songs."""
+    """Problems of `calibration`. Older cards have no counts of songs."""
     temperature = fitted.get("temperature", 1.0)
     if type(temperature) is not float or not 0 < temperature < float("inf"):
         yield f"temperature={reprlib.repr(temperature)} should be a number above 0"
@@ -149,7 +162,7 @@ def _problems_of_calibration(fitted: dict[str, Any]) -> Iterator[str]:
 
 
 def _problems_of_members(members: Any) -> Iterator[str]:
-    """What is wrong with the list of an ensemble's members; that of a single network is empty."""
+    """Problems of `members`. A single network has none."""
     if not isinstance(members, list):
         yield f"members={reprlib.repr(members)} should be a list"
         return
@@ -167,7 +180,7 @@ def _problems_of_members(members: Any) -> Iterator[str]:
 
 
 def _card_from(data: Any, path: Path) -> Card:
-    """A Card from what card.json holds; raises CheckpointError that names the field."""
+    """Make a Card from the content of card.json. Raises CheckpointError that names a wrong field."""
     if not isinstance(data, dict):
         raise CheckpointError(f"{path} holds no object; export the checkpoint again")
     data = upgraded("card", data, data.get("format"), where=str(path), error=CheckpointError)
@@ -189,7 +202,7 @@ def _card_from(data: Any, path: Path) -> Card:
 
 
 def member_folders(folder: Path, card: Card) -> tuple[Path, ...]:
-    """Where an ensemble has its members. That follows from their order, so no card can name a path."""
+    """The folders of an ensemble's members. Names follow from the order, so a card cannot name a path."""
     return tuple(folder / f"member-{number}" for number in range(1, len(card.members) + 1))
 
 
@@ -205,7 +218,7 @@ def load_card(folder: str | PathLike) -> Card:
 
 
 def _require_fit(member: Card, card: Card, place: Path) -> None:
-    """Raise CheckpointError unless a network can be a member of the ensemble with that card."""
+    """Raise CheckpointError unless a network fits into the ensemble with that card."""
     own, whole = (part.config.audio for part in (member, card))
     if member.members:
         problem = "it is an ensemble itself, where only networks may be"
@@ -221,7 +234,7 @@ def _require_fit(member: Card, card: Card, place: Path) -> None:
 
 
 def _read_card(folder: Path) -> Card:
-    """The card of one folder, which has weights if it is no ensemble's."""
+    """The card in a folder. Unless it is an ensemble's, the folder must have weights."""
     path = folder / CARD
     weights, first = folder / WEIGHTS, folder / "member-1"
     if not path.is_file() or not (weights.is_file() or first.is_dir()):
@@ -241,7 +254,7 @@ def _read_card(folder: Path) -> Card:
 
 
 def find_checkpoints(root: Path) -> Iterator[tuple[Path, Card]]:
-    """Whole checkpoints directly below `root`, by name; what is no checkpoint is passed over."""
+    """Valid checkpoints directly below `root`, by name. Other folders are skipped."""
     for path in sorted(root.glob(f"*/{CARD}")):
         try:
             yield path.parent, load_card(path.parent)
@@ -250,7 +263,7 @@ def find_checkpoints(root: Path) -> Iterator[tuple[Path, Card]]:
 
 
 def _what_it_is(card: Card) -> list[str]:
-    """Network or members, classes, data and input, one a line."""
+    """Lines for the network or the members, classes, data and input."""
     train, data = card.config.train, card.data
     trained = {
         "head": "only the head",
@@ -275,7 +288,7 @@ def _what_it_is(card: Card) -> list[str]:
 
 
 def page(card: Card) -> str:
-    """The card as Markdown, in which nothing from outside is HTML or begins a line."""
+    """The card as Markdown. Text from the card is escaped: it cannot contain HTML or begin a line."""
     rows = [f"# {card.title}", ""]
     if card.synthetic:
         rows += ["**Trained on synthetic music: for trying things out, not for judging real songs.**", ""]
@@ -284,7 +297,7 @@ def page(card: Card) -> str:
     rows += _what_it_is(card)
     try:
         rows += _how_good(card.metrics)
-    except (ArithmeticError, KeyError, TypeError, ValueError):  # a card from elsewhere may say anything
+    except (ArithmeticError, KeyError, TypeError, ValueError):  # a card from elsewhere may hold anything
         rows.append("- scores: not as mer writes them")
     rows += _how_tempered(card)
     rows += [f"- made: {card.created[:10]} by `{card.command}`", f"- weights kept as {card.dtype}"]
@@ -293,7 +306,7 @@ def page(card: Card) -> str:
 
 
 def _how_tempered(card: Card) -> list[str]:
-    """The temperature and what it was fitted on, if it changes anything."""
+    """A line for the temperature and what it was fitted on; none if it is 1."""
     if card.temperature == 1:
         return []
     counts = [f"{card.calibration[name]} {name}" for name in ("songs", "clips") if name in card.calibration]
@@ -302,7 +315,7 @@ def _how_tempered(card: Card) -> list[str]:
 
 
 def _how_good(scores: dict[str, Any]) -> list[str]:
-    """The scores, one a line; those that are not there are left out."""
+    """Lines for the scores that there are."""
     rows = []
     for name, value in (
         ("song_accuracy", "test, by song"),

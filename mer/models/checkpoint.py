@@ -1,4 +1,4 @@
-"""A checkpoint: a folder with weights as safetensors, and a card. Nothing is ever unpickled."""
+"""Checkpoints: folders with weights as safetensors, and a card. Nothing is unpickled."""
 
 import json
 from collections.abc import Sequence
@@ -93,9 +93,10 @@ def copy_checkpoint(source: Path, out: Path, *, half: bool = False, notes: str =
 
 
 def load_checkpoint(folder: str | PathLike) -> tuple[Classifier, Standardizer, Card]:
-    """The model in evaluation mode on the CPU, its standardiser, and its card.
+    """Load the model of a checkpoint, in evaluation mode on the CPU, with its standardiser and its card.
 
-    Raises CheckpointError if card and tensors disagree, and for an ensemble (see `mer.inference.ensemble`).
+    Raises CheckpointError if card and weights do not fit together, or if the checkpoint is an ensemble, which
+    `mer.inference.ensemble` loads.
     """
     folder = as_path(folder, "checkpoint")
     card = load_card(folder)
@@ -105,7 +106,7 @@ def load_checkpoint(folder: str | PathLike) -> tuple[Classifier, Standardizer, C
         )
     with torch.device("meta"):
         model = _build(card, folder)
-    most = 2 * sum(tensor.nbytes for tensor in model.state_dict().values())  # or doubles
+    most = 2 * sum(tensor.nbytes for tensor in model.state_dict().values())  # room for float64
     try:
         tensors, _ = load_tensors(folder / WEIGHTS, most=most)
     except ValueError as error:

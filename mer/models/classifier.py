@@ -14,8 +14,8 @@ from mer.utils.errors import BackboneError
 
 __all__ = ["Classifier"]
 
-# Some networks (MobileNetV3, MNASNet) renew 1% or less of their batch-norm statistics per step: after the few
-# hundred steps of a fine-tuning, evaluation would still use those of ImageNet. All renew this share.
+# Some networks (MobileNetV3, MNASNet) update their batch-norm statistics by 1% or less per step. After the
+# few hundred steps of fine-tuning, evaluation would still use those of ImageNet. So all use this momentum.
 BATCH_NORM_MOMENTUM = 0.1
 
 
@@ -38,7 +38,7 @@ class Classifier(nn.Module):
         Settings of the head, of what trains, and of pooling.
     """
 
-    answers_alone = True  # the output of a window does not depend on the rest of its batch
+    answers_alone = True  # the output for a window does not depend on the rest of its batch
 
     def __init__(self, backbone: Backbone, body: nn.Module, *, classes: int, config: TrainConfig) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Classifier(nn.Module):
                 module.momentum = BATCH_NORM_MOMENTUM
 
     def _head(self, output: nn.Linear, dropout: float, width: int, classes: int, config: TrainConfig) -> Head:  # noqa: ARG002
-        """The head. `output` and `dropout` are the network's own end, which it replaces."""
+        """Make the head. It replaces the network's own output layer and dropout."""
         return make_head(config.head, features=width, classes=classes, dropout=config.dropout)
 
     def _trains(self, name: str) -> bool:
@@ -75,7 +75,7 @@ class Classifier(nn.Module):
 
     @property
     def body_changes(self) -> bool:
-        """False if the body gives the same output for an image in every epoch."""
+        """False if the body gives the same output for an image in every epoch of training."""
         return any(parameter.requires_grad for parameter in self.body.parameters())
 
     def train(self, mode: bool = True) -> "Classifier":
@@ -99,28 +99,28 @@ class Classifier(nn.Module):
         return self.head(self.embed(images))
 
     def answer(self, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Output of `embed` -> logits (n, outputs), and scores (n,) for pooling (0: all the same)."""
+        """Output of `embed` -> logits (n, outputs), and pooling scores (n,); 0 weights windows equally."""
         vector = self.head.vector(seen)
         scores = (
             self.weigh(vector) if self.weigh else vector.new_zeros(vector.shape[:1])
-        )  # `len` could not be exported
+        )  # `len` cannot be exported
         return self.head.answer(vector), scores
 
     @contextmanager
     def testing(self, seed: int) -> Iterator[None]:  # noqa: ARG002 - for a network that draws at random
-        """Evaluation mode, without gradients."""
+        """Context for tests: evaluation mode, without gradients."""
         self.eval()
         with torch.inference_mode():
             yield
 
     def test_batches(self, count: int, batch_size: int) -> list[torch.Tensor]:  # noqa: ARG002 - see above
-        """Numbers of `count` windows, in order, as they pass through the network in a test."""
+        """The windows of each forward pass in a test: numbers from 0 to `count` - 1, in order."""
         return list(torch.arange(count).split(pass_size(next(self.parameters()).device)))
 
     def require_input(self, size: int) -> None:
         """Raise BackboneError if the network cannot take images of `size` x `size` pixels."""
         device = next(self.parameters()).device
-        image = torch.zeros(2, 3, size, size, device=device)  # two, since batch-norm may need more than one
+        image = torch.zeros(2, 3, size, size, device=device)  # two, as batch-norm may need more than one
         self.eval()
         try:
             with torch.inference_mode():

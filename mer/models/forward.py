@@ -1,4 +1,4 @@
-"""Devices, and how many windows pass through a network at once."""
+"""Devices, and the number of windows per forward pass."""
 
 import torch
 
@@ -26,7 +26,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def pass_size(device: torch.device) -> int:
-    """Windows in one forward pass without learning: few on a CPU, so that they fit its cache."""
+    """Windows per forward pass without training; few on a CPU, so that they fit its cache."""
     return 16 if device.type == "cpu" else 64
 
 

@@ -1,4 +1,4 @@
-"""Grad-CAM: which places of a network's last feature map support a class.
+"""Grad-CAM: which positions of a network's last feature map support a class.
 
 This has its own hook instead of captum's LayerGradCam. The dashboard shares a network between threads, and
 captum's hooks would also record what other threads compute at the same time.
@@ -17,7 +17,7 @@ __all__ = ["grad_cam"]
 
 
 def grad_cam(model: Classifier, inputs: torch.Tensor, target: int) -> torch.Tensor:
-    """Evidence for a class, by place in the feature map.
+    """Evidence for a class at each position of the feature map.
 
     Each channel of the feature map is weighted by the mean gradient of the class's logit: over the whole map,
     or over each row for a head that reads frequency bands (as in HiResCAM). Negative sums become 0.
@@ -34,7 +34,7 @@ def grad_cam(model: Classifier, inputs: torch.Tensor, target: int) -> torch.Tens
     Returns
     -------
     torch.Tensor
-        float32 of shape (n, rows, columns), at least 0. Rows are frequency bands, columns are moments.
+        float32 of shape (n, rows, columns), at least 0. Rows are frequency bands, columns are time steps.
 
     Raises
     ------
@@ -64,6 +64,6 @@ def grad_cam(model: Classifier, inputs: torch.Tensor, target: int) -> torch.Tens
             (gradient,) = torch.autograd.grad(model(inputs)[:, target].sum(), seen)
     finally:
         hook.remove()
-    places = 3 if model.head.sees == "bands" else (2, 3)  # those that the head weights equally
+    places = 3 if model.head.sees == "bands" else (2, 3)  # dimensions over which gradients are averaged
     weights = gradient.mean(dim=places, keepdim=True)
     return (weights * seen[0].detach()).sum(dim=1).clamp_min(0).float()

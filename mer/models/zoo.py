@@ -67,7 +67,7 @@ def register(backbone: Backbone) -> None:
 
 
 def _children_map(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """The part that torchvision calls `features`."""
+    """The output of the part that torchvision calls `features`."""
     return net.features(x)
 
 
@@ -87,7 +87,7 @@ def _timm_map(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
 def _torchvision(
     name: str, output: str, last: tuple[str, ...], cam: str | None = None, seen: FeatureMap | None = None
 ) -> Backbone:
-    """An entry for a network of torchvision."""
+    """An entry for a torchvision network."""
 
     def build() -> nn.Module:
         return torchvision.models.get_model(name, weights=None)
@@ -125,7 +125,7 @@ for _entry in (
 def get_backbone(name: str) -> Backbone:
     """The entry with this name.
 
-    Any other classification model of torchvision gets an entry that is made from the model itself. Raises
+    For any other classification model of torchvision, an entry is derived from the model. Raises
     BackboneError, which lists the valid names, for an unknown name.
     """
     if name in ZOO:
@@ -142,7 +142,7 @@ def get_backbone(name: str) -> Backbone:
 
 
 def _any_torchvision(name: str) -> Backbone:
-    """An entry made from the model: its output is the last linear layer, its last stage the one before."""
+    """An entry derived from the model, whose output is the last linear layer."""
     if name.startswith(UNSUITABLE):
         raise BackboneError(f"backbone {name!r} cannot be fine-tuned here; choose one of: {', '.join(ZOO)}")
     with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""The training loop, losses, embeddings of frozen networks, and training in several processes."""
+"""The training loop, losses, embeddings of frozen networks, and data-parallel training."""
 
 import lazy_loader
 

@@ -1,9 +1,9 @@
-"""Several processes that train one network together, each on its share of every batch (data parallel).
+"""Data-parallel training: several processes train one network, each on its share of every batch.
 
-`torchrun --nproc-per-node N -m mer train ...` starts them and tells each its rank, how many there are and
-where they meet. Gradients, and what batch-norm measures, are summed over all, so a step is that of one
-process with the whole batch, to rounding (Li et al., "PyTorch Distributed", VLDB 2020). Gloo joins CPUs, NCCL
-GPUs.
+`torchrun --nproc-per-node N -m mer train ...` starts the processes and gives each its rank, the number of
+processes and the address where they connect. Gradients and batch-norm statistics are combined over all
+processes, so a step equals that of one process with the whole batch, up to rounding (Li et al., "PyTorch
+Distributed", VLDB 2020). CPUs communicate by Gloo, GPUs by NCCL.
 """
 
 import json
@@ -23,26 +23,39 @@ from mer.utils.errors import ConfigError, LostError
 
 __all__ = ["ALONE", "Ranks", "together"]
 
-PATIENCE = timedelta(hours=2)  # for the first to prepare what the others then read
+PATIENCE = timedelta(hours=2)  # how long the others wait while the first process prepares data
 
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """The number of one process among so many. Only the first writes and tells."""
+    """The rank of this process, and the number of processes. Only the first writes files and prints."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def first(self) -> bool:
-        """True for the one that writes."""
+        """True for the process of rank 0."""
         return self.rank == 0
 
     def share(self, part: torch.Tensor, clips: np.ndarray | None = None) -> tuple[torch.Tensor, float]:
-        """Window numbers of a batch -> this process's own, and which share of the batch they are.
+        """Select the part of a batch for this process.
 
-        Windows of one clip, by `clips` (windows,), stay together where that is given. Who would have none has
-        one with a share of 0.
+        Parameters
+        ----------
+        part
+            Window numbers of the batch, int64 (batch,).
+        clips
+            The clip of every window of the set, shape (windows,). If given, windows of a clip stay in one
+            process. Default: windows are divided one by one.
+
+        Returns
+        -------
+        torch.Tensor
+            Window numbers for this process; never empty, since all processes must take part in each step.
+        float
+            Their share of the batch, 0 to 1: the weight of this process's loss. It is 0 if the batch has too
+            few windows, or clips, for all processes.
         """
         if self.size == 1:
             return part, 1.0
@@ -54,14 +67,14 @@ class Ranks:
         return part[torch.from_numpy(np.isin(units, mine))], share
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """The sum over all processes, in place."""
+        """Replace `values` by their sum over all processes, and return them."""
         if self.size > 1:
             with _met():
                 dist.all_reduce(values)
         return values
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replace each gradient by its sum over all processes; all at once, for one message costs as many."""
+        """Replace each gradient by its sum over all processes, in one message, which is fastest."""
         if self.size == 1:
             return
         trained = [parameter for parameter in parameters if parameter.requires_grad]
@@ -77,7 +90,7 @@ class Ranks:
 
     @contextmanager
     def training(self) -> Iterator[None]:
-        """Raise LostError where another process is gone in the midst of a network's own sums (batch-norm)."""
+        """Raise LostError if another process dies during communication inside the network (batch-norm)."""
         try:
             yield
         except RuntimeError as error:
@@ -88,7 +101,7 @@ class Ranks:
                 raise
 
     def tell(self, message: Any) -> None:
-        """Have the others `hear` what JSON can hold; from the first alone."""
+        """Send plain data (JSON) from the first process to the others, which call `hear`."""
         if self.size > 1:
             content = torch.tensor(list(json.dumps(message).encode()), dtype=torch.uint8)
             with _met():
@@ -96,7 +109,7 @@ class Ranks:
                     dist.broadcast(part, 0, group=_small_talk())
 
     def hear(self) -> Any:
-        """What the first tells."""
+        """Receive what the first process sends with `tell`."""
         with _met():
             length = torch.zeros(1, dtype=torch.int64)
             dist.broadcast(length, 0, group=_small_talk())
@@ -111,7 +124,7 @@ _groups: list[Any] = []
 
 @contextmanager
 def _met() -> Iterator[None]:
-    """Say in words that another process is gone: what fails here is a message to it."""
+    """Raise LostError for a failed communication: it means that another process has died."""
     try:
         yield
     except RuntimeError as error:
@@ -122,15 +135,15 @@ def _met() -> Iterator[None]:
 
 
 def _small_talk() -> Any:
-    """The group for tensors on the CPU: the only one there is, unless GPUs train."""
+    """The process group for CPU tensors: a Gloo group of its own beside NCCL, else the default group."""
     return _groups[-1] if _groups else None
 
 
 @contextmanager
 def together() -> Iterator[Ranks]:
-    """The processes that torchrun started; this one alone where it did not.
+    """Connect the processes that torchrun started. Without torchrun, this process is the only one.
 
-    Raises ConfigError where they cannot meet.
+    Raises ConfigError if there are more processes than GPUs on this machine.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:

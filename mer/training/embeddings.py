@@ -1,8 +1,9 @@
-"""What a frozen body makes of images, its embeddings: computed once and kept in the store.
+"""Embeddings, the outputs of a frozen body, computed once and kept in the store.
 
-They are kept by clip, under all that they depend on: the images' settings, how these are standardised, and
-the body's own numbers. Every run over the same clips shares them, whatever its epochs, batch size, loss or
-learning rate; where each window is standardised on its own, all folds and splits do too.
+There is one entry per clip. Its key covers everything that the embeddings depend on: the settings of the
+images, their standardisation, and the structure and weights of the body. Runs on the same clips therefore
+share them, even if epochs, batch size, loss or learning rate differ. If each window is standardised on its
+own, runs on different folds and splits share them too.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,14 +32,26 @@ Embed = Callable[[Classifier, Feed, Progress], torch.Tensor | OnDisk]
 
 
 def trains_head_alone(model: Classifier, transform: TrainTransform) -> bool:
-    """True if the body sees the same images in every epoch and makes the same of them."""
+    """True if the body gets the same images and gives the same embeddings in every epoch."""
     return not (model.body_changes or transform.is_random or transform.config.mixup)
 
 
 def embed(model: Classifier, feed: Feed, progress: Progress) -> torch.Tensor:
-    """Embeddings of all windows, float32 (windows, features) or (windows, features, time), on the device.
+    """Compute the embeddings of all windows.
 
-    `progress(done, total)` is called now and then, with windows.
+    Parameters
+    ----------
+    model
+        The network. It is put into evaluation mode.
+    feed
+        The windows, as images.
+    progress
+        Called as `progress(done, total)` after each forward pass, with windows.
+
+    Returns
+    -------
+    torch.Tensor
+        float32 (windows, features) or (windows, features, time or rows), on the feed's device.
     """
     rows = Rows(len(feed.windows))
     for indices, found in _passes(model, feed, torch.arange(len(feed.windows))):
@@ -48,17 +61,18 @@ def embed(model: Classifier, feed: Feed, progress: Progress) -> torch.Tensor:
 
 
 def embedded(model: Classifier, feed: Feed, embed: Embed, progress: Progress) -> Feed:
-    """A feed of embeddings instead of images."""
+    """The same feed with embeddings, from the function `embed`, in place of images."""
     return Feed(feed.windows, feed.transform, feed.device, embed(model, feed, progress))
 
 
 def _passes(
     model: Classifier, feed: Feed, order: torch.Tensor
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Window numbers and their embeddings on the CPU, some at a time.
+    """Window numbers and their embeddings on the CPU, one forward pass at a time.
 
-    Each pass is of the same size, the last one filled up: else convolutions sum in another order, and
-    what is kept of a clip must not depend on what else was missing, not even in its last bit.
+    All passes have the same size; the last one is padded. With another size, convolutions may add in another
+    order, and the stored embeddings of a clip would depend, in their last bits, on which other clips were
+    missing.
     """
     model.eval()
     size = pass_size(feed.device)
@@ -67,11 +81,11 @@ def _passes(
     for indices, images in zip(parts, feed.stream(filled), strict=True):
         with torch.inference_mode():
             found = model.embed(images)[: len(indices)].float().cpu()
-        yield indices, found  # outside: what the caller makes is to be trained on
+        yield indices, found  # outside inference_mode, so that the caller can train on its tensors
 
 
 class Rows:
-    """Rows of one tensor, as they come; their shape is known with the first of them."""
+    """A tensor filled row by row. The first rows determine its shape."""
 
     def __init__(self, count: int) -> None:
         self.count, self.all = count, torch.empty(0)
@@ -85,7 +99,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class KeptEmbeddings:
-    """`embed`, but for what is in the store already; what is not is added clip by clip."""
+    """Like `embed`, but reads embeddings that are in the store, and adds the others clip by clip."""
 
     store: FeatureStore
     shelf: Shelf
@@ -100,7 +114,19 @@ class KeptEmbeddings:
         audio: AudioConfig,
         mel: MelConfig,
     ) -> Self:
-        """Those of this body, looking at images with these settings."""
+        """The stored embeddings by the body of a model.
+
+        Parameters
+        ----------
+        store
+            The feature store.
+        model
+            The network; its body must be frozen.
+        transform
+            From image to network input; its standardisation is part of the key.
+        audio, mel
+            Settings of the images.
+        """
         standardizer = transform.standardizer
         settings = {
             "version": VERSION,
@@ -111,12 +137,12 @@ class KeptEmbeddings:
             "body": _hash(model.body),
             "structure": structure(model.body),
             "sees": model.head.sees,
-            "device": next(model.parameters()).device.type,  # TF32 differs in the fourth digit
+            "device": next(model.parameters()).device.type,  # results with TF32 differ in the fourth digit
         }
         return cls(store, Shelf.of(store.root / "embeddings", settings))
 
     def __call__(self, model: Classifier, feed: Feed, progress: Progress) -> torch.Tensor:
-        """Embeddings of all windows, as `embed` gives them."""
+        """Embeddings of all windows, as from `embed`."""
         windows = feed.windows
         rows = Rows(len(windows))
         missing = self._fetch(windows, rows, range(len(windows.counts)))
@@ -130,11 +156,11 @@ class KeptEmbeddings:
 
     @property
     def lock(self) -> str:
-        """The name of the lock that whoever computes some of these holds."""
+        """The name of the lock that a process holds while it computes embeddings for this shelf."""
         return f"embeddings-{self.shelf.folder.name}"
 
     def _fetch(self, windows: Windows, rows: Rows, clips: "range | list[int]") -> list[int]:
-        """Put what is kept of some clips; returns the clips of which nothing whole is."""
+        """Read stored embeddings of clips into `rows`; returns clips whose entry is missing or damaged."""
         missing = []
         for clip in clips:
             try:
@@ -150,7 +176,7 @@ class KeptEmbeddings:
     def _compute(
         self, model: Classifier, feed: Feed, rows: Rows, missing: list[int], progress: Progress
     ) -> None:
-        """Put, and keep, the embeddings of some clips."""
+        """Compute the embeddings of some clips into `rows` and store them."""
         windows, left = feed.windows, list(missing)
         if not left:
             return
@@ -165,7 +191,7 @@ class KeptEmbeddings:
 
 
 def _span(windows: Windows, clip: int) -> torch.Tensor:
-    """Numbers of a clip's windows."""
+    """The numbers of a clip's windows."""
     start = int(windows.starts[clip])
     return torch.arange(start, start + int(windows.counts[clip]))
 
@@ -175,22 +201,22 @@ def _sum(windows: Windows, clips: list[int]) -> int:
 
 
 def structure(body: torch.nn.Module) -> str:
-    """Hash of what a network computes: its modules with their settings, and the libraries they are from.
+    """Hash of a network's modules with their settings, and of the versions of their libraries.
 
-    Two networks may have the same tensors and compute different things, such as one without its activations.
+    Weights alone do not identify a network: without its activations, for example, it has the same tensors.
     """
     found = sha256()
     for path, module in body.named_modules():
         kind = type(module)
         library = kind.__module__.partition(".")[0]
         found.update(f"{path} {kind.__module__}.{kind.__qualname__}({module.extra_repr()}) ".encode())
-        with suppress(PackageNotFoundError):  # a class of our own
+        with suppress(PackageNotFoundError):  # a class of mer
             found.update(version(library).encode())
     return found.hexdigest()[:32]
 
 
 def _hash(body: torch.nn.Module) -> str:
-    """Hash of the tensors of a network."""
+    """Hash of a network's weights and buffers."""
     found = sha256()
     for name, tensor in body.state_dict().items():
         found.update(name.encode())

@@ -1,4 +1,4 @@
-"""What a network is given batch by batch, fetched while it works on the batch before."""
+"""Batches of input for a network. The next batch is read while the network works on the current one."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +13,11 @@ from mer.models.classifier import Classifier
 
 __all__ = ["Feed", "OnDisk"]
 
-RESIDENT = 0.3  # share of a GPU's free memory that images may take for good
+RESIDENT = 0.3  # largest share of a GPU's free memory for images that stay there
 
 
 class OnDisk(Protocol):
-    """What is not held in memory, but gives some rows of itself as a tensor would."""
+    """An array on disk from which rows can be read with a tensor of indices."""
 
     device: torch.device
 
@@ -26,7 +26,7 @@ class OnDisk(Protocol):
 
 @dataclass(slots=True)
 class Feed:
-    """Input for a network, or for its head alone where `embeddings` (windows, ...) are given."""
+    """Input for a network, or for its head alone if `embeddings` (windows, ...) are given."""
 
     windows: Windows
     transform: EvalTransform
@@ -41,9 +41,10 @@ class Feed:
                 self._resident = images.to(self.device)
 
     def stream(self, batches: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
-        """The input for each batch of window numbers, in turn.
+        """The input for each batch of window numbers, in order.
 
-        Only reading happens ahead. What is random is drawn when its turn has come, in one order always.
+        Only reading is done ahead. Random changes are drawn when a batch is yielded, so always in the same
+        order.
         """
         if self.embeddings is not None:
             for indices in batches:
@@ -57,14 +58,14 @@ class Feed:
             yield self.transform(coming.result())
 
     def _read(self, indices: torch.Tensor) -> torch.Tensor:
-        """Images of some windows, float16, on the device."""
+        """Images of some windows, float16 (windows, size, size), on the device."""
         if self._resident is not None:
             return self._resident[indices.to(self.device)]
         images = torch.from_numpy(self.windows.images(indices.numpy()))
         if self.device.type == "cuda":
-            images = images.pin_memory()  # so that the copy need not wait
+            images = images.pin_memory()  # allows an asynchronous copy
         return images.to(self.device, non_blocking=True)
 
     def answer(self, model: Classifier, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits and scores of windows, by the whole network or by its end alone."""
+        """Logits (n, outputs) and pooling scores (n,) of a batch, by the whole network or only its head."""
         return model.answer(model.embed(inputs) if self.embeddings is None else inputs)

@@ -1,7 +1,7 @@
-"""The training loop. It sequences and notifies; logging, saving and stopping are callbacks.
+"""The training loop. Logging, saving and stopping are done by callbacks.
 
-Every epoch draws its randomness from a generator seeded by (seed, epoch), so a run that is resumed at
-an epoch's start is the run that was never stopped: on CPU, to the last bit.
+The random generator is seeded with (seed, epoch) at the start of every epoch. A resumed run continues at the
+start of an epoch and gives the same result as one that was never stopped; on a CPU, bit for bit.
 """
 
 import copy
@@ -36,7 +36,11 @@ __all__ = ["Callback", "State", "Step", "fit"]
 
 @dataclass(slots=True)
 class State:
-    """All that is needed to go on after a whole epoch; plain data and CPU tensors."""
+    """The state of a run after an epoch, from which it can be resumed: plain data and tensors.
+
+    `history` has one row of figures per epoch. `model` and `best` are the weights that training changes, of
+    the last epoch and of the one with the lowest validation loss (without validation, the last).
+    """
 
     epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
@@ -48,7 +52,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One optimizer step: `done` of `total` steps of the whole run; loss and accuracy of its batch."""
+    """One optimizer step, the `done`th of `total` in the run, with loss and accuracy of its batch."""
 
     epoch: int
     done: int
@@ -58,20 +62,20 @@ class Step:
 
 
 class Callback:
-    """Hooks of the loop, all empty."""
+    """Base of callbacks; its methods do nothing."""
 
     def on_embed(self, done: int, total: int) -> None:
-        """While a frozen body's embeddings are computed: so many of all windows are done."""
+        """While embeddings of a frozen body are computed: `done` of `total` windows."""
 
     def on_step(self, step: Step) -> None:
         """After each optimizer step."""
 
     def on_epoch(self, state: State) -> None:
-        """After each epoch, its figures in `state.history[-1]`."""
+        """After each epoch; its figures are in `state.history[-1]`."""
 
 
 def rate_factor(config: TrainConfig, done: int, total: int) -> float:
-    """Learning-rate factor before step `done` of `total`: linear warm-up, then constant or cosine."""
+    """Learning-rate factor after `done` of `total` steps: linear warm-up, then constant or cosine decay."""
     warmup = round(config.warmup * total)
     if done < warmup:
         return (done + 1) / warmup
@@ -90,12 +94,12 @@ def _optimizer(model: Classifier, config: TrainConfig) -> torch.optim.Optimizer:
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
-    """A seed for each (seed, epoch), the same everywhere."""
+    """A seed for each (seed, epoch), the same on every machine."""
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
 
 
 def _targets(windows: Windows, model: Classifier) -> torch.Tensor:
-    """What to learn of each clip (clips, outputs); nothing of outputs that are no class."""
+    """Target distribution of each clip (clips, outputs); 0 for outputs that are not classes."""
     return F.pad(torch.from_numpy(windows.targets), (0, model.outputs - windows.classes))
 
 
@@ -126,17 +130,17 @@ class _Loop:
         self.state = State()
 
     def resume(self, state: State) -> None:
-        """Go on from the end of an epoch."""
+        """Continue from the end of an epoch."""
         self.state = copy.deepcopy(state)
         self.model.load_state_dict(self.state.model, strict=False)
         self.optimizer.load_state_dict(self.state.optimizer)
-        for parameter, values in self.optimizer.state.items():  # a fused step wants them laid out alike
+        for parameter, values in self.optimizer.state.items():  # fused optimizers need the same memory layout
             for name, value in values.items():
                 if value.shape == parameter.shape:
                     values[name] = torch.empty_like(parameter).copy_(value)
 
     def run(self) -> State:
-        """All epochs that are left; then the kept epoch's weights are in the model."""
+        """Train the remaining epochs; then the model has the weights of the last or the best epoch."""
         while self.state.epoch < self.config.epochs and not self._out_of_patience():
             self._epoch()
         if self.config.keep == "best":
@@ -144,7 +148,7 @@ class _Loop:
         return self.state
 
     def _parts(self) -> list[torch.Tensor]:
-        """Window numbers of each step of an epoch: drawn one by one, or clip by clip where clips answer."""
+        """Window numbers of each step of an epoch. With attention over windows, clips are kept whole."""
         windows, size = self.feed.windows, self.config.batch_size
         if self.model.weigh is None:
             return in_batches(windows.order(), size)
@@ -163,7 +167,7 @@ class _Loop:
         torch.manual_seed(epoch_seed(self.config.seed, epoch))
         clips = self.feed.windows.clip if self.model.weigh else None
         parts = [self.ranks.share(part, clips) for part in self._parts()]
-        if not self.ranks.first:  # what is drawn from here on is each process's own
+        if not self.ranks.first:  # from here on, each process draws its own numbers
             torch.manual_seed(epoch_seed(self.config.seed + 1009 * self.ranks.rank, epoch))
         self.model.train()
         # For the steps alone: elsewhere the processes do not call the network equally often.
@@ -190,9 +194,10 @@ class _Loop:
     def _step(
         self, indices: torch.Tensor, share: float, inputs: torch.Tensor, done: int
     ) -> tuple[float, int, int]:
-        """One step; returns the loss, and how many of how many windows, or clips, were right.
+        """One optimizer step; returns the loss, and the numbers of right answers and of all answers.
 
-        `share` is what part of the whole batch these windows are.
+        An answer is for a window or, with attention over windows, for a clip. `share` is the share of these
+        windows in the whole batch.
         """
         total = self.steps * self.config.epochs
         for group in self.optimizer.param_groups:
@@ -217,7 +222,7 @@ class _Loop:
         return value, right, count
 
     def _summed(self, loss: torch.Tensor, hits: torch.Tensor, count: int) -> tuple[float, int, int]:
-        """Over all processes: loss, right answers, answers. Raises Stop where the first was asked to."""
+        """Sums over all processes: loss, right answers, answers. Raises Stop if any was asked to stop."""
         if self.ranks.size == 1:
             return loss.item(), int(hits), count
         mine = [loss.detach(), hits * bool(count), count, bool(self.asked)]
@@ -228,7 +233,7 @@ class _Loop:
         return value, int(right), int(counted)
 
     def _notify(self, tell: Callable[[Callback], None]) -> None:
-        """Tell each callback; with several processes a wish to stop is kept until all can."""
+        """Call each callback. With several processes, Stop is kept until all can stop at the same step."""
         try:
             for callback in self.callbacks:
                 tell(callback)
@@ -278,13 +283,39 @@ def fit(
     embed: Embed = embed,
     ranks: Ranks = ALONE,
 ) -> State:
-    """Train `model` in place, on the device it is on, and return the final state.
+    """Train a model in place, on the device it is on.
 
-    Raises RunError once a loss is not finite.
+    If the body is frozen and its input is not random, its embeddings are computed once, and every epoch
+    trains the head on them. The result is the same, at a small part of the cost.
 
-    With the body frozen and nothing random before it, its embeddings are computed once, by `embed`, and every
-    epoch trains the head on them: the same result at a small part of the cost. Several `ranks` train on a
-    share of each batch each, and end with the same weights.
+    Parameters
+    ----------
+    model
+        The network.
+    train, validation
+        Windows to train on and, optionally, to validate on after each epoch.
+    transform
+        From image to network input, with random changes for training.
+    config
+        Settings of training.
+    callbacks
+        Called in this order after steps and epochs.
+    resume
+        State to continue from. Default: start anew.
+    embed
+        Computes embeddings, or reads them from the store.
+    ranks
+        The processes that train together, each on a share of every batch. All end with the same weights.
+
+    Returns
+    -------
+    State
+        The state after the last epoch.
+
+    Raises
+    ------
+    RunError
+        If a loss is not finite.
     """
     device = next(model.parameters()).device
     feed = Feed(train, transform, device)

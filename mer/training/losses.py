@@ -12,13 +12,21 @@ __all__ = ["class_weights", "loss_function"]
 
 
 def class_weights(labels: np.ndarray, classes: int) -> torch.Tensor:
-    """Inverse class frequencies, mean 1 over the examples; float32 of shape (classes,)."""
+    """Weights inverse to class frequencies, float32 (classes,). Their mean over the examples is 1."""
     counts = np.bincount(labels, minlength=classes)
     return torch.tensor(len(labels) / (classes * np.maximum(counts, 1)), dtype=torch.float32)
 
 
 def loss_function(config: TrainConfig, weights: torch.Tensor) -> Callable[..., torch.Tensor]:
-    """Mean loss of logits (n, classes) against target distributions (n, classes)."""
+    """The loss of the settings, a function of logits and target distributions, both (n, classes).
+
+    Parameters
+    ----------
+    config
+        Uses `loss` and `label_smoothing`.
+    weights
+        Weight of each class, shape (classes,).
+    """
 
     def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         smooth = config.label_smoothing

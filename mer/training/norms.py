@@ -1,9 +1,9 @@
-"""Batch-norm over the batches of several processes that train one network together.
+"""Batch-norm with statistics over all processes of a data-parallel training, on any device.
 
-Torch's own, SyncBatchNorm, needs a GPU. Each process measures its batch with torch's kernels, and the means
-and variances of all are made one (Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for
-Computing Sample Variances", 1979); the gradient is that of Ioffe and Szegedy, "Batch Normalization", ICML
-2015, its two sums taken over all.
+Torch's SyncBatchNorm needs a GPU. Here each process computes mean and variance of its batch with torch's
+kernels, and these are combined over all processes (Chan, Golub and LeVeque, "Updating Formulae and a Pairwise
+Algorithm for Computing Sample Variances", 1979). The gradient is that of Ioffe and Szegedy, "Batch
+Normalization", ICML 2015, with its two sums taken over all processes.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from mer.utils.errors import BackboneError
 __all__ = ["joined_norms"]
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
-# What each kind does after it has normalised: the names of its parts, in order.
+# For each kind, the names of the submodules that it applies after normalising, in order.
 KNOWN: dict[type[nn.Module], tuple[str, ...]] = {
     nn.BatchNorm1d: (),
     nn.BatchNorm2d: (),
@@ -30,15 +30,15 @@ KNOWN: dict[type[nn.Module], tuple[str, ...]] = {
 
 
 def gathered(values: torch.Tensor) -> torch.Tensor:
-    """The `values` (k,) of every process -> (processes, k), the same rows in each."""
+    """The `values` (k,) of all processes, shape (processes, k), in the order of ranks."""
     rows = [torch.empty_like(values) for _ in range(dist.get_world_size())]
     dist.all_gather(rows, values.contiguous())
     return torch.stack(rows)
 
 
 def _measured(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Mean and variance (channels,) and values a channel, over the `x` (n, channels, ...) of all."""
-    # It measures in the precision of what it is to update: single at least, also where x has half of that.
+    """Mean and variance (channels,), and values per channel, over `x` (n, channels, ...) of all processes."""
+    # torch computes in the precision of the buffers it updates: at least float32, also for 16-bit x.
     spare = x.new_zeros(x.shape[1], dtype=torch.promote_types(x.dtype, torch.float32))
     mean, variance = torch.batch_norm_update_stats(x, spare, spare, 0.0)
     count = mean.new_tensor([x.numel() / x.shape[1]])
@@ -52,7 +52,7 @@ def _measured(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor
 
 
 class _Joined(torch.autograd.Function):
-    """x (n, channels, ...), weight and bias (channels,) -> normalised x, mean, variance, number of values."""
+    """x (n, channels, ...), weight, bias (channels,) -> normalised x, mean, variance, values per channel."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: Any, bias: Any, eps: float) -> tuple[torch.Tensor, ...]:
@@ -67,7 +67,7 @@ class _Joined(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor, *_: Any) -> tuple[torch.Tensor | None, ...]:
         x, weight, mean, variance, total = ctx.saved_tensors
         scale = (variance + ctx.eps).rsqrt()
-        # As if mean and variance were given; what they owe to x, a line in x for each channel, is taken off.
+        # First with mean and variance held constant. Their dependence on x adds terms, subtracted below.
         own, by_weight, by_bias = torch.ops.aten.native_batch_norm_backward(
             grad, x, torch.ones_like(mean) if weight is None else weight, mean, variance, None, None, False,
             ctx.eps, [True, True, True],
@@ -83,9 +83,9 @@ class _Joined(torch.autograd.Function):
 
 
 class JoinedNorm(_BatchNorm):
-    """Batch-norm over the batches of all processes, each weighted by its number of values, on any device.
+    """Batch-norm over the batches of all processes, each weighted by its number of values.
 
-    It shares the parameters and buffers of the norm that it replaces, and does what else that norm does.
+    It shares parameters and buffers with the norm that it replaces, and applies the same submodules after it.
     """
 
     def __init__(self, norm: nn.Module) -> None:
@@ -93,15 +93,15 @@ class JoinedNorm(_BatchNorm):
             norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats, device="meta"
         )
         self._parameters, self._buffers = norm._parameters, norm._buffers
-        self._modules = norm._modules  # under the same names, so that a state dict has the same keys
+        self._modules = norm._modules  # same names, so that the state dict has the same keys
         self.then = KNOWN[type(norm)]
         self.training = norm.training
 
     def _check_input_dim(self, x: torch.Tensor) -> None:
-        """Any."""
+        """Any shape is accepted."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """As the norm that it replaces; all processes must call it alike."""
+        """Like the norm that it replaces. In training mode, all processes must call it equally often."""
         x = self._norm(x)
         for name in self.then:
             x = self._modules[name](x)
@@ -122,15 +122,15 @@ class JoinedNorm(_BatchNorm):
 
 @contextmanager
 def joined_norms(model: nn.Module) -> Iterator[None]:
-    """Have the batch-norms of a network that are in training mode use the batches of all processes.
+    """Within this context, batch-norms in training mode use the batches of all processes.
 
-    Norms in evaluation mode stay: they do not look at the batch. Afterwards the network has its own norms
-    again, with what they learned.
+    Norms in evaluation mode are not replaced, since they do not use statistics of the batch. Afterwards the
+    network has its own norms again, with the trained values.
 
     Raises
     ------
     BackboneError
-        If a batch-norm is of a kind that this module does not know.
+        If a batch-norm is of an unknown kind.
     """
     found = [
         (parent, name, child)

@@ -1,4 +1,4 @@
-"""What a network answers to windows, without learning from them."""
+"""Predictions for windows and clips, without training."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,11 +21,20 @@ __all__ = ["Answers", "autocast", "predict_windows", "window_probabilities"]
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a network says of some clips, from what it gives for their windows, (windows, outputs).
+    """Predictions for some clips.
 
-    `probabilities` (clips, classes) are shares of the classes alone; `hits` (clips, 2) counts windows that
-    are right, and all, None for several networks together; `outside` (clips,) is true where the likeliest of
-    more outputs is no class, None where there are no more.
+    Attributes
+    ----------
+    windows
+        The windows of the clips.
+    probabilities
+        Probabilities of the classes, (clips, classes); each row sums to 1.
+    hits
+        For each clip, the number of windows predicted correctly and of all windows, (clips, 2). None for an
+        ensemble.
+    outside
+        For a network with more outputs than classes: true if a clip's most probable output is not a class,
+        (clips,). Else None.
     """
 
     windows: Windows
@@ -35,13 +44,13 @@ class Answers:
 
     @classmethod
     def of(cls, windows: Windows, found: np.ndarray, scores: np.ndarray) -> "Answers":
-        """Pooled by clip, as the windows' scores (windows,) weigh them."""
+        """Pool probabilities of windows (windows, outputs) by clip, weighted by their scores (windows,)."""
         pooled, classes = windows.pool(found, scores), windows.classes
         outside = pooled.argmax(axis=1) >= classes if pooled.shape[1] > classes else None
         return cls(windows, within(pooled, classes), windows.hits(found), outside)
 
     def scores(self, *, groups: list[str], classes: tuple[str, ...]) -> dict[str, Any]:
-        """Those of `mer.metrics.scores.evaluate`."""
+        """Scores by `mer.metrics.scores.evaluate`; `groups` are the songs of the clips."""
         return evaluate(
             self.windows.labels,
             self.probabilities,
@@ -53,16 +62,16 @@ class Answers:
 
 
 def autocast(device: torch.device, config: TrainConfig) -> torch.autocast:
-    """Where sums may be of bfloat16: on GPUs, if the settings say so."""
+    """Context that allows bfloat16 on GPUs, if the settings say so."""
     return torch.autocast(device.type, torch.bfloat16, enabled=config.amp and device.type == "cuda")
 
 
 def predict_windows(
     model: Classifier, feed: Feed, config: TrainConfig, ranks: Ranks = ALONE
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits (windows, outputs of the model) and scores (windows,), float32 on the CPU.
+    """Logits (windows, outputs of the model) and pooling scores (windows,), float32 on the CPU.
 
-    Several processes each look at a share of the batches, and all get the whole.
+    With several processes, each computes a share of the batches, and all return the whole result.
     """
     count = len(feed.windows)
     batches = model.test_batches(count, config.batch_size)
@@ -84,7 +93,26 @@ def window_probabilities(
     *,
     embed: Embed | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (windows, outputs of the model) and scores (windows,); by way of `embed` if given."""
+    """Probabilities of the outputs of a network for windows.
+
+    Parameters
+    ----------
+    model, windows
+        The network and its input.
+    transform
+        From image to network input.
+    config
+        Uses `loss`, `batch_size`, `seed` and `amp`.
+    embed
+        Computes embeddings of a frozen body, or reads them from the store. Default: run the whole network.
+
+    Returns
+    -------
+    np.ndarray
+        Probabilities, (windows, outputs of the model); each row sums to 1.
+    np.ndarray
+        Scores for pooling, (windows,).
+    """
     feed = Feed(windows, transform, next(model.parameters()).device)
     if embed:
         feed = embedded(model, feed, embed, lambda *_: None)

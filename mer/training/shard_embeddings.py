@@ -1,7 +1,8 @@
-"""What a frozen body makes of a sharded set: kept in the store, a file for each shard, and read row by row.
+"""Embeddings of a sharded set, in the store as one file per shard, and read row by row.
 
-So memory does not grow with the clips. A shard is worked out whole, with the windows of other parts, which
-then find theirs; nothing is learned from them.
+Memory does not grow with the number of clips. All windows of a shard are embedded together, including those
+of other parts (validation, test), so that they need not be computed later. The body is frozen, so it learns
+nothing from them.
 """
 
 from dataclasses import dataclass
@@ -22,14 +23,14 @@ __all__ = ["ShardEmbeddings"]
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """Embeddings of windows, looked up on disk; see `mer.training.feed.OnDisk`."""
+    """Embeddings of windows, read from disk; see `mer.training.feed.OnDisk`."""
 
     windows: ShardWindows
     shelf: Shelf
     device = torch.device("cpu")
 
     def __getitem__(self, indices: torch.Tensor) -> torch.Tensor:
-        """Rows of some windows, float32 (len(indices), ...)."""
+        """Embeddings of some windows, float32 (len(indices), ...)."""
         found = None
         for shard, wanted, rows in self.windows.places(indices.numpy()):
             part = ArrayFile.open(self.shelf.path(self.windows.name(shard)))[rows]
@@ -40,15 +41,15 @@ class _Kept:
 
 
 def _further(progress: Progress, before: int, total: int, done: int, _: int) -> None:
-    """Tell of a part as of the whole."""
+    """Report the progress on one shard as progress on all shards."""
     progress(before + done, total)
 
 
 class ShardEmbeddings(KeptEmbeddings):
-    """`embed` for windows in shards: what is not in the store is added shard by shard."""
+    """Embeddings for windows in shards; those that are not in the store are added shard by shard."""
 
     def __call__(self, model: Classifier, feed: Feed, progress: Progress) -> _Kept:
-        """Embeddings of all windows, to be looked up."""
+        """Embeddings of all windows, read from disk when indexed."""
         windows = feed.windows
         shards = np.unique(windows.shard).tolist()
         if missing := self._missing(windows, shards):
@@ -62,11 +63,11 @@ class ShardEmbeddings(KeptEmbeddings):
         return _Kept(windows, self.shelf)
 
     def _missing(self, windows: ShardWindows, shards: list[int]) -> list[int]:
-        """Shards of which nothing whole is kept."""
+        """Shards whose entry is missing or damaged."""
         return [shard for shard in shards if not is_whole(self.shelf.path(windows.name(shard)))]
 
     def _compute(self, model: Classifier, feed: Feed, shard: int, progress: Progress) -> None:
-        """Keep the embeddings of a shard."""
+        """Compute and store the embeddings of a shard."""
         whole = Feed(feed.windows.whole(shard), feed.transform, feed.device)
         found = embed(model, whole, progress).cpu().numpy()
         write_array(self.shelf.path(feed.windows.name(shard)), found)

@@ -1,4 +1,4 @@
-"""The state of an unfinished run on disk: one safetensors file, replaced after each epoch in one step."""
+"""The state of an unfinished run on disk: one safetensors file, replaced atomically after each epoch."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ __all__ = ["load_state", "save_state"]
 
 
 def save_state(path: Path, state: State) -> None:
-    """Replace the state on disk; a crash leaves the old one. Raises StorageError."""
+    """Replace the state on disk. A crash leaves the old state intact. Raises StorageError."""
     tensors = {f"model/{name}": tensor for name, tensor in state.model.items()}
     tensors |= {f"best/{name}": tensor.clone() for name, tensor in state.best.items()}
     for index, entries in state.optimizer["state"].items():
@@ -31,7 +31,7 @@ def save_state(path: Path, state: State) -> None:
 
 
 def load_state(path: Path) -> State | None:
-    """The state on disk, or None if the run never finished an epoch. Raises RunError if damaged, or newer."""
+    """The state on disk; None if no epoch was finished. Raises RunError on damage or a newer format."""
     if not path.is_file():
         return None
     parts: dict[str, dict[str, torch.Tensor]] = {"model": {}, "best": {}, "optimizer": {}}

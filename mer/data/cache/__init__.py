@@ -1,4 +1,4 @@
-"""What is computed once per clip and kept on disk."""
+"""The cache on disk of everything that is computed once per clip."""
 
 import lazy_loader
 

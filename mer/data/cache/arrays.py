@@ -1,4 +1,4 @@
-"""One array to a file, as numpy writes it, with a checksum behind it: damage is found, not trained on."""
+"""Arrays on disk: one .npy file each, followed by a checksum, so that damage is detected on reading."""
 
 import io
 import json
@@ -17,11 +17,11 @@ from mer.utils.files import write_atomic
 __all__ = ["ABOUT", "ArrayFile", "Shelf", "is_whole", "read_array", "write_array"]
 
 ABOUT = "about.json"
-CHECKSUM = 4  # bytes: CRC-32 of all that precedes it
+CHECKSUM = 4  # bytes at the end of a file: CRC-32 of all bytes before them
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
-    """Write an array in one step; raises StorageError."""
+    """Write an array to a file, which is never seen half-written. Raises StorageError."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     buffer.write(zlib.crc32(buffer.getbuffer()).to_bytes(CHECKSUM, "big"))
@@ -29,7 +29,7 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 
 def _checked(path: Path) -> memoryview:
-    """The bytes of a file before its checksum; raises ValueError unless they are what was written."""
+    """The bytes of a file before its checksum. Raises ValueError if the checksum does not match."""
     content = memoryview(path.read_bytes())
     body, checksum = content[:-CHECKSUM], content[-CHECKSUM:]
     if not len(body) or zlib.crc32(body).to_bytes(CHECKSUM, "big") != checksum:
@@ -38,7 +38,7 @@ def _checked(path: Path) -> memoryview:
 
 
 def is_whole(path: Path) -> bool:
-    """True if the file exists and holds what was written."""
+    """True if the file exists and its checksum matches."""
     try:
         _checked(path)
     except (OSError, ValueError):
@@ -47,15 +47,16 @@ def is_whole(path: Path) -> bool:
 
 
 def read_array(path: Path) -> np.ndarray:
-    """The array; raises FileNotFoundError, or ValueError if the file is damaged."""
+    """Read an array. Raises FileNotFoundError, or ValueError if the file is damaged."""
     return np.load(io.BytesIO(_checked(path)), allow_pickle=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ArrayFile:
-    """An array on disk that takes no memory: it is mapped for as long as a part of it is copied.
+    """An array on disk. The file is mapped only while a part of it is copied.
 
-    A map that stays open would count as memory of this process page by page, and there are many clips.
+    Every page read through a map that stays open counts as memory of the process. With many clips, that adds
+    up.
     """
 
     path: Path
@@ -65,7 +66,10 @@ class ArrayFile:
 
     @classmethod
     def open(cls, path: Path) -> "ArrayFile":
-        """The array in a file; raises FileNotFoundError, or ValueError if it is none."""
+        """Open the array in a file, without verifying its checksum.
+
+        Raises FileNotFoundError, or ValueError if the file holds no array.
+        """
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         return cls(path, array.dtype, array.shape, array.offset)
 
@@ -73,33 +77,33 @@ class ArrayFile:
         return self.shape[0]
 
     def __getitem__(self, index: int | slice) -> np.ndarray:
-        """A copy of a part."""
+        """A copy of one or several rows."""
         return np.array(np.memmap(self.path, self.dtype, "r", self.offset, self.shape)[index])
 
     @property
     def nbytes(self) -> int:
-        """Size of the whole array."""
+        """Size of the whole array in bytes."""
         return int(np.prod(self.shape)) * self.dtype.itemsize
 
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """Arrays made with the same settings, one for each file hash, below a folder named by the settings."""
+    """A folder of arrays made with the same settings, one per clip. Its name is a hash of the settings."""
 
     folder: Path
     settings: dict[str, Any]
 
     @classmethod
     def of(cls, place: Path, settings: dict[str, Any]) -> "Shelf":
-        """The shelf of these settings (plain data) below `place`."""
+        """The shelf for these settings (plain data) below `place`."""
         text = json.dumps(settings, sort_keys=True)
         return cls(place / blake2b(text.encode(), digest_size=8).hexdigest(), settings)
 
     def path(self, file_hash: str) -> Path:
-        """Where the entry of a file is, or would be."""
+        """The path of the entry for a file hash, whether or not it exists."""
         return self.folder / file_hash[:2] / f"{file_hash}.npy"
 
     def mark_used(self) -> None:
-        """Note what the shelf holds and, by the time of that note, that it was used now."""
-        with suppress(StorageError):  # entries can be used from a place that cannot be written
+        """Write the settings into the shelf. The modification time of the file says when it was last used."""
+        with suppress(StorageError):  # a read-only shelf can still be used
             write_atomic(self.folder / ABOUT, json.dumps(self.settings), durable=False)

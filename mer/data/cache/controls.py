@@ -1,8 +1,8 @@
-"""Control runs: material from which nothing can be learned, so that no score may lie above guessing.
+"""Control runs, on data from which nothing can be learned, so scores must not exceed chance.
 
-A pipeline that scores above guessing on shuffled labels lets test labels through, or tests on what it
-learned from (Ojala and Garriga, "Permutation tests for studying classifier performance", JMLR, 2010); one
-that does so on silence or noise hears something besides the music, such as a clip's length.
+A score above chance on shuffled labels means that test labels leak, or that training clips are tested on
+(Ojala and Garriga, "Permutation tests for studying classifier performance", JMLR, 2010). A score above chance
+on silence or noise means that the network uses something other than the music, such as a clip's length.
 """
 
 from collections import Counter
@@ -13,15 +13,27 @@ import numpy as np
 
 __all__ = ["CONTROLS", "donors", "entry", "stand_in"]
 
-# The settings of `control` but for "none", in words.
+# Values of the setting `control` other than "none", and what to call them.
 CONTROLS = {"labels": "shuffled labels", "silence": "silence", "noise": "noise"}
-LEVEL = 0.1  # root mean square of the noise, where 1 is full scale
+LEVEL = 0.1  # root mean square of the noise; full scale is 1
 
 
 def stand_in(control: str, waveform: np.ndarray, file_hash: str) -> np.ndarray:
-    """What is heard instead of a clip's waveform (samples,): silence or white noise of its length, or itself.
+    """The waveform to use for a clip in a control run.
 
-    The same file has the same noise at any time.
+    Parameters
+    ----------
+    control
+        "silence" or "noise" replaces the waveform; any other value leaves it as it is.
+    waveform
+        The clip's own waveform, float32 (samples,).
+    file_hash
+        Hash of the clip's file. It seeds the noise, so a file always gets the same noise.
+
+    Returns
+    -------
+    np.ndarray
+        Silence, white noise or the clip itself, of the same length.
     """
     if control == "silence":
         return np.zeros_like(waveform)
@@ -32,15 +44,28 @@ def stand_in(control: str, waveform: np.ndarray, file_hash: str) -> np.ndarray:
 
 
 def entry(control: str, file_hash: str) -> str:
-    """The name under which the store keeps what is worked out of a clip, or of what stands in for it."""
+    """The name of a clip's entry in the store. Silence and noise have entries of their own."""
     return f"{file_hash}-{control}" if control in ("silence", "noise") else file_hash
 
 
 def donors(labels: Sequence[str], songs: Sequence[str], *, seed: int) -> list[int]:
-    """For each clip the clip whose label it gets when labels are shuffled over songs.
+    """Shuffle labels between songs: for each clip, the index of the clip whose label it gets.
 
-    Clips of a song share a label afterwards: the most frequent one of the song that theirs was exchanged for.
-    Hashes of names decide which (cf. `mer.data.splits`), so neither order nor versions of libraries matter.
+    Each song gets the most frequent label of another song, or of itself by chance, for all its clips. The
+    permutation follows from hashes of the songs' names (as in `mer.data.splits`), so it depends neither on
+    the order of the clips nor on versions of libraries.
+
+    Parameters
+    ----------
+    labels, songs
+        Label and song of each clip.
+    seed
+        Seed of the permutation.
+
+    Returns
+    -------
+    list of int
+        One index into `labels` per clip.
     """
     members: dict[str, list[int]] = {}
     for index, song in enumerate(songs):
@@ -53,7 +78,7 @@ def donors(labels: Sequence[str], songs: Sequence[str], *, seed: int) -> list[in
 
 
 def _typical(labels: Sequence[str], indices: Sequence[int]) -> int:
-    """One of some clips with the most frequent label; the alphabet decides between equals."""
+    """The first of some clips with their most frequent label; ties go to the first label in the alphabet."""
     counts = Counter(labels[i] for i in indices)
     label = min(counts, key=lambda name: (-counts[name], name))
     return next(i for i in indices if labels[i] == label)

@@ -1,8 +1,9 @@
-"""A clip's sound in some hundred numbers, for classical methods: mel bands, MFCC, chroma and onsets.
+"""Descriptors: 229 statistics of a clip's sound for classical methods (mel bands, MFCC, chroma, rhythm).
 
-What genre and emotion were told by before networks (Tzanetakis and Cook, "Musical genre classification of
-audio signals", IEEE Trans. Speech Audio Process., 2002; Yang and Chen, "Machine recognition of music emotion:
-a review", ACM TIST, 2012). librosa computes all of it from one spectrum, but for the onsets.
+Genre and emotion were recognised from such descriptors before neural networks (Tzanetakis and Cook, "Musical
+genre classification of audio signals", IEEE Trans. Speech Audio Process., 2002; Yang and Chen, "Machine
+recognition of music emotion: a review", ACM TIST, 2012). librosa computes everything from one spectrum,
+except the number of onsets.
 """
 
 from collections.abc import Sequence
@@ -23,30 +24,43 @@ from mer.utils.parallel import Progress, process_map
 
 __all__ = ["LONGEST", "RATE", "SIZE", "count_onsets", "describe", "descriptors", "settings", "undescribed"]
 
-_SETTINGS = {"version": VERSION, "descriptors": 1}  # raise it when the numbers change
-RATE = 22_050  # Hz, whatever the network hears
+_SETTINGS = {"version": VERSION, "descriptors": 1}  # raise "descriptors" when the numbers change
+RATE = 22_050  # Hz, independent of the network's sample rate
 
 _N_FFT = 2048
 _HOP = 512
-LONGEST = 120.0  # s of a clip that count
+LONGEST = 120.0  # s; the rest of a clip is ignored
 _BANDS, _CEPSTRA, _CHROMA = 40, 20, 12
-_AROUND, _ABOVE = 4, 0.07  # frames to both sides of an onset, and how far it stands out of them
+_AROUND, _ABOVE = 4, 0.07  # frames on both sides of an onset, and how far it must exceed their mean
 SIZE = 2 * (_BANDS + 3 * _CEPSTRA + _CHROMA) + 5
 
 
 def descriptors(waveform: np.ndarray) -> np.ndarray:
-    """Statistics of a mono waveform (samples,) at 22,050 Hz, of which the first 120 s count: float32 (229,).
+    """Descriptors of a waveform.
 
-    Mean and standard deviation over time of 40 mel bands in dB, of 20 MFCC with their first and second
-    derivatives, and of 12 chroma; then mean, deviation and largest value of the onset strength, onsets a
-    second, and the tempo in octaves above 60 a minute. Finite for any waveform of 0.5 s or more, silence too.
-    Raises AudioError for a shorter one, or what `mer.audio.waveforms.as_samples` refuses.
+    Parameters
+    ----------
+    waveform
+        Mono, shape (samples,), at 22,050 Hz, at least 0.5 s. Only the first 120 s are used.
+
+    Returns
+    -------
+    np.ndarray
+        float32 (229,), always finite, even for silence. First the means, then the standard deviations over
+        time of 40 mel bands in dB, 20 MFCC, their first and second derivatives, and 12 chroma. Then mean,
+        standard deviation and maximum of the onset strength, onsets per second, and the tempo in octaves
+        above 60 beats per minute.
+
+    Raises
+    ------
+    AudioError
+        If the waveform is too short, or `mer.audio.waveforms.as_samples` refuses it.
     """
     import librosa  # takes a second
     from threadpoolctl import threadpool_limits
 
     wave = as_samples(waveform, least=round(MIN_SECONDS * RATE))[: int(LONGEST * RATE)]
-    with threadpool_limits(1, "blas"):  # on products this small, threads only wait for one another
+    with threadpool_limits(1, "blas"):  # threads only slow down products this small
         power = np.abs(librosa.stft(wave, n_fft=_N_FFT, hop_length=_HOP)) ** 2
         mel = librosa.feature.melspectrogram(S=power, sr=RATE, n_mels=_BANDS)
         chroma = librosa.feature.chroma_stft(S=power, sr=RATE, n_chroma=_CHROMA, tuning=0.0)
@@ -59,7 +73,7 @@ def descriptors(waveform: np.ndarray) -> np.ndarray:
 
 
 def _rhythm(level: np.ndarray, seconds: float) -> list[float]:
-    """Onsets and tempo of mel bands in dB (bands, frames)."""
+    """The last five descriptors, from mel bands in dB (bands, frames) of a clip of that length."""
     import librosa
 
     strength = librosa.onset.onset_strength(S=level, sr=RATE, hop_length=_HOP)
@@ -69,13 +83,24 @@ def _rhythm(level: np.ndarray, seconds: float) -> list[float]:
 
 
 def count_onsets(strength: np.ndarray) -> int:
-    """Number of onsets in an onset strength (frames,) at 43 frames a second.
+    """Number of onsets.
 
-    The rules of Boeck, Krebs and Schedl, "Evaluating the online capabilities of onset detection methods",
-    ISMIR, 2012: on the scale from the least to the greatest strength, an onset is no lower than the frame
-    before, 0.07 above the mean of 100 ms to both sides, and not next to another. The count is that of
-    librosa's `onset_detect`, which may end the process: numba keeps what it compiled for it in files that
-    two processes, the first to want it, can leave unfit for each other (numba issue 10128).
+    Strengths are scaled so that the lowest is 0 and the highest is 1. A frame is an onset if it is not lower
+    than the frame before, at least 0.07 above the mean of 100 ms on both sides, and not next to another
+    onset.
+
+    The count is that of librosa's `onset_detect`. That function is not used because it can crash the process:
+    numba caches its compiled code in files, and two processes that compile it for the first time at once can
+    write files that do not fit together (numba issue 10128).
+
+    Parameters
+    ----------
+    strength
+        Onset strength, shape (frames,), at 43 frames per second.
+
+    References
+    ----------
+    Boeck, Krebs and Schedl, "Evaluating the online capabilities of onset detection methods", ISMIR, 2012.
     """
     scale = np.ptp(strength)
     if not scale:
@@ -91,7 +116,7 @@ def count_onsets(strength: np.ndarray) -> int:
 
 
 def settings(audio: AudioConfig) -> dict[str, Any]:
-    """Under which descriptors of a run with these settings are kept; of them only `resampler` counts."""
+    """The settings that identify a shelf of descriptors. Of `audio`, only `resampler` matters."""
     return _SETTINGS | {name: value for name, value in audio.to_key().items() if name == "resampler"}
 
 
@@ -104,11 +129,32 @@ def describe(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> np.ndarray:
-    """Descriptors of clips, given as path and hash of the file: float32 (clips, 229).
+    """Descriptors of clips, read from the store, or computed in worker processes and added to it.
 
-    What the store has is taken from there; the rest is worked out by processes and kept. Raises AudioError
-    if a clip cannot be read any more. With a `control`, those of what stands in for it. Of
-    `audio` only `resampler` counts.
+    Parameters
+    ----------
+    store
+        The feature store.
+    clips
+        Path and file hash of each clip.
+    audio
+        Only `resampler` matters.
+    control
+        A control of `mer.data.cache.controls`: describe silence or noise in place of the clips.
+    workers
+        Number of processes. Default: one per core.
+    progress
+        Called as `progress(done, total)`, with the clips that were not in the store.
+
+    Returns
+    -------
+    np.ndarray
+        float32 (clips, 229).
+
+    Raises
+    ------
+    AudioError
+        If a clip can no longer be read.
     """
     shelf = Shelf.of(store.root / "descriptors", settings(audio))
     found = [_kept(shelf.path(entry(control, file_hash))) for _, file_hash in clips]
@@ -122,13 +168,13 @@ def describe(
 def undescribed(
     store: FeatureStore, hashes: Sequence[str], *, audio: AudioConfig, control: str = "none"
 ) -> list[bool]:
-    """Of each file, by its hash, whether there are no descriptors yet; damage is not looked for."""
+    """For each file hash, true if the store has no descriptors yet. Damaged entries are not detected."""
     shelf = Shelf.of(store.root / "descriptors", settings(audio))
     return [not shelf.path(entry(control, file_hash)).exists() for file_hash in hashes]
 
 
 def _kept(place: Path) -> np.ndarray | None:
-    """Descriptors, if they are there and whole."""
+    """The descriptors in a file, or None if it is missing or damaged."""
     try:
         found = read_array(place)
     except (OSError, ValueError):
@@ -139,7 +185,7 @@ def _kept(place: Path) -> np.ndarray | None:
 def _make(
     store: FeatureStore, shelf: Shelf, audio: AudioConfig, control: str, clip: tuple[Path, str]
 ) -> np.ndarray:
-    """Work out and keep the descriptors of one clip, unless another process has done it meanwhile."""
+    """Compute and store the descriptors of one clip, unless another process has just done so."""
     path, file_hash = clip
     place = shelf.path(entry(control, file_hash))
     with store.lock(f"descriptors-{file_hash[:2]}"):

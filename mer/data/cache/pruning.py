@@ -1,4 +1,4 @@
-"""What the feature store takes on disk, and making room in it. All of it can be computed again."""
+"""Size of the feature store, and removal of entries. Everything in the store can be computed again."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from mer.utils.files import writing
 __all__ = ["Freed", "Part", "parts", "prune", "size"]
 
 DAY = 86_400.0
-LEFT = 3600.0  # s after which an unfinished file belongs to nobody any more
+LEFT = 3600.0  # s after which no process can still be writing an unfinished file
 KINDS = ("images", "embeddings", "descriptors")
 
 
@@ -25,8 +25,8 @@ KINDS = ("images", "embeddings", "descriptors")
 class Part:
     """One shelf of the store, or the facts: `entries` of `size` bytes, last used at `used` (Unix time).
 
-    `settings` are those that its entries were made with; none where they are of another version of mer or the
-    shelf was never finished.
+    `settings` are those that the entries were made with. They are None for the facts, for a shelf of another
+    version of mer, and for a shelf that was never completed.
     """
 
     kind: str
@@ -43,7 +43,7 @@ class Part:
 
     @property
     def title(self) -> str:
-        """What is in it, in a few words."""
+        """A short description of its contents."""
         if self.kind == "facts":
             return "what decoding found out"
         if self.settings is None:
@@ -62,7 +62,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Freed:
-    """How many files, and bytes, were removed."""
+    """Number of files that were removed, and their size in bytes."""
 
     files: int = 0
     size: int = 0
@@ -72,12 +72,12 @@ class Freed:
 
 
 def size(root: Path) -> int:
-    """Bytes of all files of the store."""
+    """Size of all files of the store in bytes."""
     return sum(_size(path) for path in root.rglob("*"))
 
 
 def parts(root: Path) -> list[Part]:
-    """What is in the store, the largest first."""
+    """The shelves and the facts of the store, the largest first."""
     found = [
         _part(kind, folder) for kind in KINDS for folder in sorted((root / kind).glob("*")) if folder.is_dir()
     ]
@@ -95,7 +95,7 @@ def _part(kind: str, folder: Path) -> Part:
 
 
 def _settings(kind: str, about: Path) -> dict[str, Any] | None:
-    """What a shelf says of itself, if this version of mer can use it."""
+    """The settings noted in a shelf, or None if this version of mer cannot use it."""
     try:
         found = json.loads(about.read_text("utf-8"))
         if kind == "descriptors":
@@ -108,14 +108,14 @@ def _settings(kind: str, about: Path) -> dict[str, Any] | None:
 
 
 def _entries(folder: Path) -> Iterator[Path]:
-    """Finished entries."""
+    """Complete entries; names of unfinished files begin with a dot."""
     return (path for path in folder.glob("??/*") if not path.name.startswith("."))
 
 
 def _size(path: Path) -> int:
     try:
         return 0 if path.is_dir() else path.stat().st_size
-    except FileNotFoundError:  # another process was quicker
+    except FileNotFoundError:  # another process has removed it
         return 0
 
 
@@ -127,10 +127,30 @@ def prune(
     everything: bool = False,
     dry_run: bool = False,
 ) -> Freed:
-    """Remove what no run can use: leftovers of killed ones, damaged entries, those of another version of mer.
+    """Remove entries that no run can use: unfinished or damaged ones, and those of another version of mer.
 
-    Besides, if asked for: shelves that were not used for so many days, entries of clips that are no longer
-    where they were last read, or everything. Nothing is removed in a `dry_run`. Raises StorageError.
+    Parameters
+    ----------
+    store
+        The feature store.
+    unused_days
+        Also remove shelves that were last used more than this many days ago.
+    gone
+        Also remove the entries of clips whose files are no longer where they were last read.
+    everything
+        Remove the whole store.
+    dry_run
+        Remove nothing, only count.
+
+    Returns
+    -------
+    Freed
+        The files removed, or in a dry run the files that would be.
+
+    Raises
+    ------
+    StorageError
+        If the store cannot be written.
     """
     remove = _Remover(dry_run)
     with writing(store.root):
@@ -150,14 +170,14 @@ def prune(
 
 
 def _leftovers(root: Path) -> Iterator[Path]:
-    """What writers that were killed left behind."""
+    """Unfinished files of processes that were killed."""
     for path in root.rglob(".*"):
         if path.is_file() and time.time() - path.stat().st_mtime > LEFT:
             yield path
 
 
 def _is_sound(path: Path) -> bool:
-    """True if an entry can be used."""
+    """True if an entry is undamaged and, if it holds facts, of this version."""
     if path.suffix == ".npy":
         return is_whole(path)
     try:
@@ -168,7 +188,7 @@ def _is_sound(path: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Remover:
-    """Removes, or only counts what it would remove."""
+    """Removes files, or in a dry run only counts them."""
 
     dry_run: bool
 

@@ -1,10 +1,10 @@
-"""Which content a file had when it was last read, so that an unchanged file need not be read again.
+"""Hashes of files by path, so that unchanged files need not be read again.
 
-A file counts as unchanged while its size, inode and times of change are as they were, as Git has it for
-its index. What was read within two seconds of its last change is not noted: a later change
-might leave no trace in times that coarse ("racy Git problem", Git's technical documentation).
+As in Git's index, a file counts as unchanged if its size, inode, modification time and change time are the
+same. A file that was read within two seconds of its last change is not noted, because file times can be so
+coarse that a second change would not show ("racy Git problem", Git's technical documentation).
 
-The database is a cache: where it is damaged it begins anew, where it cannot be written nothing is noted.
+The database is only a cache. A damaged one is deleted; if it cannot be written, nothing is noted.
 """
 
 import sqlite3
@@ -20,15 +20,15 @@ __all__ = ["Stamp", "Stamps", "stamp"]
 Stamp = tuple[int, int, int, int]
 Result = TypeVar("Result")
 
-COARSE = 2_000_000_000  # ns
-AT_ONCE = 500  # parameters of one query
+COARSE = 2_000_000_000  # ns; file times may be this coarse
+AT_ONCE = 500  # paths per query
 TABLE = """CREATE TABLE IF NOT EXISTS stamps (
     path TEXT PRIMARY KEY, size INTEGER, modified INTEGER, changed INTEGER, inode INTEGER, hash TEXT
 ) WITHOUT ROWID"""
 
 
 def stamp(path: Path) -> Stamp | None:
-    """What tells that a file was changed, or None if it cannot be asked."""
+    """Size, modification and change time in ns, and inode of a file; None if it cannot be accessed."""
     try:
         found = path.stat()
     except OSError:
@@ -38,18 +38,18 @@ def stamp(path: Path) -> Stamp | None:
 
 @dataclass(frozen=True, slots=True)
 class Stamps:
-    """The hashes of files by path, in an SQLite database."""
+    """An SQLite database of file hashes by path."""
 
     path: Path
 
     def known(self, paths: Sequence[Path]) -> list[str | None]:
-        """The hash of each file that has not changed since it was noted, else None."""
+        """The hash of each file, or None if it was never noted or has changed since."""
         names = [str(path.absolute()) for path in paths]
         rows = self._with(lambda database: _rows(database, names), create=False) or {}
         return [_hash_if_unchanged(path, rows.get(name)) for path, name in zip(paths, names, strict=True)]
 
     def note(self, found: Iterable[tuple[Path, Stamp | None, str]]) -> None:
-        """Note the hash of files as they were at that stamp."""
+        """Note (path, stamp, hash) of files; the stamp was taken before the file was read."""
         latest = time.time_ns() - COARSE
         rows = [
             (str(path.absolute()), *stamp, file_hash)
@@ -61,13 +61,13 @@ class Stamps:
             self._with(lambda database: database.executemany(insert, rows), create=True)
 
     def gone(self) -> set[str]:
-        """Hashes that were noted, of which no file is where it was."""
+        """Hashes for which none of the noted files exists any more."""
         query = "SELECT path, hash FROM stamps"
         rows = self._with(lambda database: database.execute(query).fetchall(), create=False) or []
         return {row[1] for row in rows} - {row[1] for row in rows if Path(row[0]).is_file()}
 
     def _with(self, work: Callable[[sqlite3.Connection], Result], *, create: bool) -> Result | None:
-        """The result of some work on the database, or None where it cannot be used."""
+        """Call `work` on the database and return its result, or None if the database cannot be used."""
         try:
             if not create and not self.path.is_file():
                 return None
@@ -76,7 +76,7 @@ class Stamps:
                 database.execute("PRAGMA journal_mode=WAL")
                 database.execute(TABLE)
                 return work(database)
-        except (sqlite3.OperationalError, OSError):  # full, read-only, or locked for long
+        except (sqlite3.OperationalError, OSError):  # disk full, read-only, or locked by another process
             return None
         except sqlite3.DatabaseError:
             with suppress(OSError):
@@ -85,11 +85,11 @@ class Stamps:
 
 
 def _rows(database: sqlite3.Connection, names: Sequence[str]) -> dict[str, tuple]:
-    """What is noted under each name: its stamp and hash."""
+    """The stamp and hash noted for each name."""
     rows = {}
     for start in range(0, len(names), AT_ONCE):
         part = names[start : start + AT_ONCE]
-        query = f"SELECT * FROM stamps WHERE path IN ({','.join('?' * len(part))})"  # noqa: S608 - marks only
+        query = f"SELECT * FROM stamps WHERE path IN ({','.join('?' * len(part))})"  # noqa: S608 - only placeholders
         rows |= {row[0]: row[1:] for row in database.execute(query, part)}
     return rows
 

@@ -1,14 +1,15 @@
-"""Features computed once and kept on disk under a hash of (file bytes, settings).
+"""The feature store: features are computed once and kept on disk by hash of file content and settings.
 
-    <root>/facts/ab/abcd....json             what decoding found out: duration, rate, or why not usable
+    <root>/facts/ab/abcd....json             result of decoding: duration, rate, or why the file is unusable
     <root>/images/<settings>/ab/abcd....npy  float16 log-mel images (windows, size, size)
-    <root>/embeddings/<settings>/...         what a frozen network makes of them (`mer.training.embeddings`)
-    <root>/descriptors/<settings>/...        a clip's sound in numbers (`mer.data.cache.descriptors`)
-    <root>/stamps.db                         which content a file had when it was last read
+    <root>/embeddings/<settings>/...         outputs of a frozen network (`mer.training.embeddings`)
+    <root>/descriptors/<settings>/...        statistics of a clip's sound (`mer.data.cache.descriptors`)
+    <root>/stamps.db                         hashes of files when they were last read, by path
 
-Names do not matter: a renamed or moved clip is found again; another setting makes another entry. Each
-entry is written in one step and carries a checksum, so a kill loses at most the clips in flight, and what
-is damaged is made again. Of several processes that fill the store at once, one makes each entry.
+File names do not matter, so a renamed or moved clip keeps its entries. Each combination of settings has
+entries of its own. An entry never appears half-written, so a process that is killed loses at most the clips
+it was working on. Damaged entries are detected and computed again. Several processes can fill the store at
+once; each entry is computed by one of them.
 """
 
 import json
@@ -35,14 +36,14 @@ from mer.utils.parallel import Progress, process_map
 
 __all__ = ["VERSION", "Facts", "FeatureStore", "hash_file"]
 
-Settings = tuple[AudioConfig, MelConfig, str]  # the last is the control, or "none"
+Settings = tuple[AudioConfig, MelConfig, str]  # the string is the control
 
 VERSION = 2  # part of every key; raise it when decoding or features change
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What decoding a file found out. `reason` says why the file is unusable, else it is None."""
+    """The result of decoding a file. `reason` says why the file is unusable; None if it is usable."""
 
     file_hash: str
     seconds: float = 0.0
@@ -54,19 +55,19 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class FeatureStore:
-    """The store under `root`; cheap to make and to send to a worker process."""
+    """The store below `root`. The object holds only the path, so it is cheap to send to worker processes."""
 
     root: Path
 
     @classmethod
     def default(cls) -> "FeatureStore":
-        """The store of this MER_HOME."""
+        """The store in MER_HOME."""
         return cls(home() / "store")
 
     def facts(
         self, paths: Sequence[Path], *, workers: int | None = None, progress: Progress | None = None
     ) -> list[Facts]:
-        """Facts of each file, decoded in parallel unless known. One bad file never stops the rest."""
+        """Facts of each file, decoded in parallel unless known. An unusable file does not stop the others."""
         return self._fill(paths, None, workers, progress)
 
     def prepare(
@@ -79,9 +80,25 @@ class FeatureStore:
         workers: int | None = None,
         progress: Progress | None = None,
     ) -> list[Facts]:
-        """Make sure that every usable file has its images; decoding and features in one pass.
+        """Compute the images of every usable file that has none yet, decoding each file at most once.
 
-        With a `control` of `mer.data.cache.controls`, those of what stands in for it.
+        Parameters
+        ----------
+        paths
+            Audio files.
+        audio, mel
+            Settings of the images.
+        control
+            A control of `mer.data.cache.controls`: make images of silence or noise in place of the clips.
+        workers
+            Number of processes. Default: one per core.
+        progress
+            Called as `progress(done, total)`, with the files that are not in the store.
+
+        Returns
+        -------
+        list of Facts
+            One per path. Unusable files have a `reason` and no images.
         """
         found = self._fill(paths, (audio, mel, control), workers, progress)
         if paths:
@@ -89,23 +106,23 @@ class FeatureStore:
         return found
 
     def images(self, audio: AudioConfig, mel: MelConfig) -> Shelf:
-        """The shelf of the images with these settings."""
+        """The shelf of images with these settings."""
         settings = {"version": VERSION, "audio": audio.to_key(), "mel": mel.to_dict()}
         return Shelf.of(self.root / "images", settings)
 
     def unprepared(
         self, hashes: Sequence[str], *, audio: AudioConfig, mel: MelConfig, control: str = "none"
     ) -> list[bool]:
-        """Of each file, by its hash, whether there are no images yet; damage is not looked for."""
+        """For each file hash, true if the store has no images yet. Damaged entries are not detected."""
         shelf = self.images(audio, mel)
         return [not shelf.path(entry(control, file_hash)).exists() for file_hash in hashes]
 
     def load(self, facts: Facts, *, audio: AudioConfig, mel: MelConfig, control: str = "none") -> ArrayFile:
-        """The float16 images (windows, size, size) of a prepared clip, mapped when they are read."""
+        """The images of a prepared clip, float16 (windows, size, size). They are read when indexed."""
         return ArrayFile.open(self.images(audio, mel).path(entry(control, facts.file_hash)))
 
     def lock(self, name: str) -> FileLock:
-        """The lock of that name, which a crash frees; for whoever makes entries."""
+        """A lock between processes that compute entries. It is released if its process dies."""
         folder = self.root / "locks"
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -113,7 +130,7 @@ class FeatureStore:
 
     @contextmanager
     def alone(self, name: str, waiting: Callable[[], None]) -> Iterator[None]:
-        """Hold the lock of that name; `waiting` is called about once a second until then, and may raise."""
+        """Hold a lock. Until it is free, `waiting` is called about once a second; it may raise to give up."""
         lock = self.lock(name)
         with writing(self.root):
             while not lock.is_locked:
@@ -128,7 +145,7 @@ class FeatureStore:
 
     @property
     def stamps(self) -> Stamps:
-        """The content of files when they were last read."""
+        """Hashes of files when they were last read, by path."""
         return Stamps(self.root / "stamps.db")
 
     def _fill(
@@ -138,7 +155,7 @@ class FeatureStore:
         workers: int | None,
         progress: Progress | None,
     ) -> list[Facts]:
-        """Look up here what was read before and is unchanged; the rest is for workers to read."""
+        """Look up unchanged files here; workers read the others."""
         known = self.stamps.known(paths)
         found = [self._look_up(file_hash, settings) if file_hash else None for file_hash in known]
         missing = [path for path, facts in zip(paths, found, strict=True) if facts is None]
@@ -151,7 +168,7 @@ class FeatureStore:
         return [facts or next(rest)[0] for facts in found]
 
     def _look_up(self, file_hash: str, settings: Settings | None) -> Facts | None:
-        """The facts of a file if nothing is left to be made for it, else None."""
+        """The facts of a file; None if they or, with settings, its images are missing or damaged."""
         facts = self._read_facts(file_hash)
         if facts is None or facts.reason or settings is None:
             return facts
@@ -169,7 +186,7 @@ class FeatureStore:
             data = json.loads(self._facts_path(file_hash).read_text())
             return _facts_from(data["facts"], file_hash) if data["version"] == VERSION else None
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return None  # absent, damaged or changed by hand: worked out again
+            return None  # missing, damaged or edited: decode again
 
     def _write_facts(self, facts: Facts) -> None:
         content = json.dumps({"version": VERSION, "facts": asdict(facts)})
@@ -177,7 +194,7 @@ class FeatureStore:
 
 
 def _facts_from(data: dict[str, Any], file_hash: str) -> Facts:
-    """Facts as they were written; raises ValueError or TypeError if they cannot have been."""
+    """Facts from JSON. Raises ValueError or TypeError if they are not valid."""
     facts = Facts(**data)
     numbers = facts.seconds >= 0 and type(facts.rate) is int and type(facts.channels) is int
     texts = isinstance(facts.content_hash, str) and isinstance(facts.reason, str | None)
@@ -187,12 +204,12 @@ def _facts_from(data: dict[str, Any], file_hash: str) -> Facts:
 
 
 def hash_file(content: bytes) -> str:
-    """The name under which the store keeps what it computes from a file with this content."""
+    """The name of entries computed from a file with this content."""
     return sha256(content).hexdigest()[:40]
 
 
 def _make(store: FeatureStore, settings: Settings | None, path: Path) -> tuple[Facts, Stamp | None]:
-    """The facts of one file, with its images where settings ask for them, and its stamp when it was read."""
+    """Facts and stamp of one file. With settings, its images are in the store afterwards."""
     seen = stamp(path)
     try:
         content = path.read_bytes()
@@ -203,13 +220,13 @@ def _make(store: FeatureStore, settings: Settings | None, path: Path) -> tuple[F
     file_hash = hash_file(content)
     found = store._look_up(file_hash, settings)
     if found is None:
-        with store.lock(file_hash[:2]):  # another process may be making it: then wait, and find it there
+        with store.lock(file_hash[:2]):  # if another process is making it, wait and use its entry
             found = store._look_up(file_hash, settings) or _work_out(store, settings, content, file_hash)
     return found, seen
 
 
 def _work_out(store: FeatureStore, settings: Settings | None, content: bytes, file_hash: str) -> Facts:
-    """Decode a file, note its facts, and keep its images where settings ask for them."""
+    """Decode a file and store its facts and, with settings, its images."""
     try:
         clip = decode(content, name="")
     except AudioError as error:

@@ -1,16 +1,16 @@
-"""A sharded set: the features of any number of clips in large files, found by an index of 39 bytes a clip.
+"""Sharded sets: the features of any number of clips in large files, with an index of 39 bytes per clip.
 
-    <root>/plan.json         what was asked for: settings, columns, which clips, how many to a shard
-    <root>/clips.arrow       name, label, song and given part of each line, read where it lies (Arrow IPC)
-    <root>/order.npy         the lines in the order of the hashes of their names, which is that of the shards
+    <root>/plan.json         the request: settings, columns, number of clips, clips per shard
+    <root>/clips.arrow       name, label, song and given part of each line of the manifest (Arrow IPC, mapped)
+    <root>/order.npy         line numbers, sorted by the hash of the clip's name; shards follow this order
     <root>/shards/00042.bin      images, one after the other, each with a checksum
-    <root>/shards/00042.parquet  what became of each of its clips; written last
-    <root>/index.npy         of each usable clip: line, label, part, song, where its images are
-    <root>/set.json          what it amounts to; written when all shards are there
-    <root>/left_out.parquet  files that gave no clip, and why
+    <root>/shards/00042.parquet  result for each clip of the shard; written after the images
+    <root>/index.npy         for each usable clip: line, label, part, song, and where its images are
+    <root>/set.json          summary; written when all shards are complete
+    <root>/left_out.parquet  files that were left out, and why
 
-Clips lie in the order of hashes, so that neighbours have nothing to do with each other and a few shards are a
-fair sample of all. Images are float16 in dB, as in `mer.data.cache.store`.
+Clips are sorted by hash, so neighbours are unrelated and a few shards are a random sample of the set. Images
+are float16 in dB, as in `mer.data.cache.store`.
 """
 
 import lazy_loader

@@ -1,4 +1,8 @@
-"""One shard: a function of the plan and the shard's number alone, in any order, in any process, anywhere."""
+"""Make one shard.
+
+A shard depends only on the plan and its number, so shards can be made in any order, by any process, on any
+machine.
+"""
 
 import socket
 import zlib
@@ -24,7 +28,7 @@ __all__ = ["Filled", "fill", "read_facts", "shards_of"]
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """What became of the clips of one shard."""
+    """Counts of one shard: usable clips, and clips that were left out."""
 
     clips: int
     left_out: int
@@ -32,14 +36,26 @@ class Filled:
 
 
 def shards_of(plan: dict[str, Any]) -> range:
-    """Numbers of the shards of a plan."""
+    """Numbers of the shards in a plan."""
     return range(-(-plan["clips"] // plan["per_shard"]))
 
 
 def fill(out: Path, number: int) -> Filled:
-    """Make one shard, unless it is there and whole.
+    """Make one shard, unless it exists and is undamaged.
 
-    Raises StorageError, and DataError where a server fails.
+    Parameters
+    ----------
+    out
+        The folder of the set, with its plan.
+    number
+        Number of the shard, from 0.
+
+    Raises
+    ------
+    StorageError
+        If this machine does not see `out`, or cannot write to it.
+    DataError
+        If a server fails while clips are read.
     """
     if not (out / PLAN).is_file():
         raise StorageError(f"{out} is not to be seen on {socket.gethostname()}; give a folder that all share")
@@ -56,7 +72,7 @@ def fill(out: Path, number: int) -> Filled:
 def _make(
     out: Path, number: int, plan: dict[str, Any], audio: AudioConfig, mel: MelConfig
 ) -> dict[str, np.ndarray]:
-    """Write the images, then what became of each clip: who finds the second has both."""
+    """Write the images, then the facts. If the facts exist, both are complete."""
     rows = np.load(out / "order.npy", mmap_mode="r", allow_pickle=False)
     rows = rows[number * plan["per_shard"] : (number + 1) * plan["per_shard"]]
     sources = Sources(Path(plan["root"]), tuple(plan["allowed"]))
@@ -79,7 +95,7 @@ def _make(
 
 
 def _features(content: bytes, audio: AudioConfig, mel: MelConfig) -> tuple[np.ndarray, bytes]:
-    """The records of a clip's windows, and the hash of what is heard."""
+    """The records of a clip's windows, and the hash of its decoded audio."""
     if not content:
         raise AudioError("empty file, 0 bytes")
     clip = decode(content, name="")
@@ -104,7 +120,7 @@ def _write_facts(
 
 
 def read_facts(out: Path, number: int) -> dict[str, np.ndarray] | None:
-    """What became of each clip of a shard: row, windows, content (16 bytes), reason; None if not known."""
+    """The facts of a shard: row, windows, content hash (16 bytes) and reason per clip; None if unreadable."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -116,7 +132,7 @@ def read_facts(out: Path, number: int) -> dict[str, np.ndarray] | None:
 
 
 def _is_whole(out: Path, number: int, facts: dict[str, np.ndarray], kind: np.dtype) -> bool:
-    """True if a shard's images are what was written."""
+    """True if all images of a shard are there and match their checksums."""
     try:
         with shard_path(out, number).open("rb") as file:
             for _ in range(int(facts["windows"].sum())):

@@ -1,4 +1,4 @@
-"""Where the files of a sharded set are, and how a record of a shard is laid out."""
+"""File names and record formats of a sharded set."""
 
 import json
 import zlib
@@ -18,28 +18,28 @@ INDEX = np.dtype(
     [
         ("row", "<i8"),  # line of clips.arrow
         ("label", "<i2"),
-        ("part", "i1"),  # of `mer.data.hash_splits.PARTS`, as the manifest says
+        ("part", "i1"),  # index into `mer.data.hash_splits.PARTS` from the manifest, or -1
         ("shard", "<i4"),
-        ("first", "<i4"),  # window of the shard
+        ("first", "<i4"),  # its first window in the shard
         ("windows", "<i4"),
-        ("clip", "<u8"),  # key of its name
-        ("group", "<u8"),  # key of its song, or of its name where no song is known
+        ("clip", "<u8"),  # key of the clip's name
+        ("group", "<u8"),  # key of its song, or of its name if the song is unknown
     ]
 )
 
 
 def record(size: int) -> np.dtype:
-    """An image of a shard and its CRC-32."""
+    """The format of one image of `size` x `size` pixels in a shard, with its CRC-32."""
     return np.dtype([("image", "<f2", (size, size)), ("crc", "<u4")])
 
 
 def shard_path(root: Path, number: int, suffix: str = ".bin") -> Path:
-    """Where a shard's images are, or would be."""
+    """The path of a shard's file, whether or not it exists."""
     return root / "shards" / f"{number:05}{suffix}"
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """An object; raises DataError if it is damaged."""
+    """Read a JSON object. Raises DataError if the file is damaged."""
     try:
         found = json.loads(path.read_text("utf-8"))
         if not isinstance(found, dict):
@@ -50,9 +50,19 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def open_names(root: Path, *, full: bool = False) -> "pa.Table":
-    """What the manifest says of each clip, mapped: only what is looked at is read.
+    """Map the table of clips. Only the parts that are used are read from disk.
 
-    A set of others is looked at in `full` once, for Arrow trusts what it maps. Raises DataError.
+    Parameters
+    ----------
+    root
+        The folder of the set.
+    full
+        Check every value. Arrow does not check what it maps, so a set from somewhere else needs this once.
+
+    Raises
+    ------
+    DataError
+        If the table is damaged.
     """
     import pyarrow as pa
 
@@ -68,7 +78,7 @@ def open_names(root: Path, *, full: bool = False) -> "pa.Table":
 
 
 def crc_of(path: Path) -> int:
-    """CRC-32 of a file, read a piece at a time."""
+    """CRC-32 of a file."""
     found = 0
     with path.open("rb") as file:
         while content := file.read(2**20):
@@ -77,7 +87,7 @@ def crc_of(path: Path) -> int:
 
 
 def damaged(path: Path, reason: str) -> DataError:
-    """What to raise for a file that does not hold what was written."""
+    """The error to raise for a damaged file."""
     return DataError(
         f"{path} is damaged ({reason}); run its mer prepare again: it makes anew what is damaged"
     )

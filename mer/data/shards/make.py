@@ -1,4 +1,4 @@
-"""A sharded set from a Parquet manifest: a plan, its shards, their index."""
+"""Make a sharded set from a Parquet manifest: the plan, then the shards, then the index."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -25,13 +25,17 @@ from mer.utils.parallel import Progress, process_map
 __all__ = ["Made", "Spread", "make"]
 
 LOCK = ".lock"
-PIECE = 2**14  # rows of a table that are written at a time
+PIECE = 2**14  # rows of a table per write
 Spread = Callable[[Callable[[int], Filled], range, Progress | None], list[Filled]]
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a sharded set amounts to. `hash` and `sound` are those of `mer.data.check.Report`."""
+    """Summary of a sharded set.
+
+    `hash` and `sound` are computed like `content_hash` and `sound_hash` of `mer.data.check.Report`. `bytes`
+    is the size of all images. `left_out` does not count duplicates.
+    """
 
     classes: tuple[str, ...]
     clips: int
@@ -63,11 +67,36 @@ def make(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Made:
-    """Make what is not there yet of a sharded set, and return what it amounts to.
+    """Make a sharded set, or complete one that was begun. After an error, finished shards are kept.
 
-    `allowed` are the beginnings of URLs that the manifest may name. The shards are made by worker processes,
-    or by `spread(function, numbers, progress)`, which calls the function for each number somewhere. Raises
-    DataError and StorageError; what is made by then is kept.
+    Parameters
+    ----------
+    manifest
+        A Parquet file; see `mer.data.shards.manifest`.
+    out
+        The folder of the set.
+    config
+        Settings of the features.
+    allowed
+        URL prefixes. The manifest may name URLs that begin with one of them.
+    label_column, song_column
+        Names of columns.
+    shard_bytes
+        Approximate size of a shard in bytes.
+    spread
+        Called as `spread(function, numbers, progress)` to run the function for each shard number, for example
+        on a cluster. Default: worker processes on this machine.
+    workers
+        Number of processes. Default: one per core.
+    progress
+        Called as `progress(done, total)`, with shards.
+
+    Raises
+    ------
+    DataError
+        If the manifest cannot be used, or another process is preparing `out`.
+    StorageError
+        If `out` cannot be written.
     """
     with _alone(out):
         plan = make_plan(
@@ -77,7 +106,7 @@ def make(
         if crc_of(out / "clips.arrow") != plan["crc"]:
             raise DataError(f"{out / 'clips.arrow'} is damaged; prepare the set again in a new folder")
         _tidy(out)
-        (out / "set.json").unlink(missing_ok=True)  # so long as a shard may be made anew, it is not finished
+        (out / "set.json").unlink(missing_ok=True)  # the set is unfinished while shards may be made again
         here = partial(process_map, workers=workers, few=1)
         spread = spread or (lambda function, numbers, progress: here(function, numbers, progress=progress))
         filled = spread(partial(fill, out), shards_of(plan), progress)
@@ -88,7 +117,7 @@ def make(
 
 @contextmanager
 def _alone(out: Path) -> Iterator[None]:
-    """Hold the lock of a set; where no plan comes of it, leave no trace."""
+    """Hold the lock of a set. If no plan was made, remove the lock file and an empty folder again."""
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         lock = FileLock(out / LOCK)
@@ -102,12 +131,12 @@ def _alone(out: Path) -> Iterator[None]:
         lock.release()
         if not (out / PLAN).exists():
             (out / LOCK).unlink(missing_ok=True)
-            with suppress(OSError):  # it holds something else
+            with suppress(OSError):  # the folder is not empty
                 out.rmdir()
 
 
 def _tidy(out: Path) -> None:
-    """Remove what a process that was killed left half-written, in a folder that is a set's."""
+    """Remove unfinished files of processes that were killed."""
     names = (PLAN, *PLANNED, "index.npy", "set.json", "left_out.parquet")
     for path in (
         *(path for name in names for path in leftovers(out / name)),
@@ -117,7 +146,7 @@ def _tidy(out: Path) -> None:
 
 
 def write_index(out: Path, plan: dict[str, Any], size: int) -> Made:
-    """Write the index, and the table of what was left out; raises DataError if too little is left."""
+    """Write the index and the table of files left out. Raises DataError if too few clips are usable."""
     facts = _gather(out, plan)
     index = _entries(out, facts)
     kept, dropped, alike = _once(facts["content"], index["label"], index["row"])
@@ -143,7 +172,7 @@ def write_index(out: Path, plan: dict[str, Any], size: int) -> Made:
 
 
 def _entries(out: Path, facts: np.ndarray) -> np.ndarray:
-    """The index of all clips that gave windows, labels yet numbered as in the plan."""
+    """The index of all clips that have windows; labels are still numbered as in the plan."""
     index, names = np.zeros(len(facts), INDEX), open_names(out)
     for name in ("row", "shard", "first", "windows"):
         index[name] = facts[name]
@@ -153,7 +182,7 @@ def _entries(out: Path, facts: np.ndarray) -> np.ndarray:
 
 
 def _number(codes: np.ndarray, labels: list[str]) -> tuple[str, ...]:
-    """Number labels, in place, by the classes that there are; returns these."""
+    """Renumber labels in place by the order of the classes that occur; returns these classes."""
     found = [labels[code] for code in np.unique(codes)]
     classes = class_order(set(found))
     codes[:] = np.array([classes.index(name) if name in found else -1 for name in labels])[codes]
@@ -161,7 +190,7 @@ def _number(codes: np.ndarray, labels: list[str]) -> tuple[str, ...]:
 
 
 def _gather(out: Path, plan: dict[str, Any]) -> np.ndarray:
-    """What became of all clips that gave windows: row, shard, first window of it, windows, content."""
+    """The facts of all clips that have windows: row, shard, first window in the shard, windows, content."""
     kind = np.dtype(
         [*((name, INDEX[name]) for name in ("row", "shard", "first", "windows")), ("content", "S16")]
     )
@@ -183,13 +212,14 @@ def _gather(out: Path, plan: dict[str, Any]) -> np.ndarray:
 def _once(
     content: np.ndarray, label: np.ndarray, row: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of clips with equal audio the earliest line, or none where their labels differ.
+    """Remove duplicates: of clips with equal audio keep the earliest line, or none if their labels differ.
 
-    Returns which clips are kept, bool (clips,); which are dropped; and for each of these a clip like it.
+    Returns a mask of the clips to keep, bool (clips,); the indices of dropped clips; and for each of these
+    the index of another clip with the same audio.
     """
     order = np.lexsort((row, content))
     new = np.append(True, content[order][1:] != content[order][:-1])
-    number = np.cumsum(new) - 1  # of the group of equal clips
+    number = np.cumsum(new) - 1  # of the group of clips with equal audio
     first = order[new][number]
     torn = np.bincount(number, label[order] != label[first]) > 0
     drop = ~new | torn[number]
@@ -202,7 +232,7 @@ def _once(
 def _write_left_out(
     out: Path, plan: dict[str, Any], index: np.ndarray, dropped: np.ndarray, alike: np.ndarray
 ) -> int:
-    """Write the table of all that gave no clip; returns how many were left out, but for duplicates."""
+    """Write the table of files left out; returns how many there are, not counting duplicates."""
     from pyarrow import parquet
 
     names, count = open_names(out).column("name"), 0
@@ -231,14 +261,14 @@ def _write_left_out(
 
 
 def _content_hash(content: np.ndarray, label: np.ndarray, classes: tuple[str, ...]) -> str:
-    """Hash of what is heard and how it is labelled, as `Report.content_hash`."""
+    """Hash of all audio and labels, as `Report.content_hash`."""
     order = np.argsort(content)
     names = (classes[number] for number in label[order])
     return _hash(f"{_hex(value)} {name}" for value, name in zip(content[order], names, strict=True))
 
 
 def _hash(lines: Iterable[str]) -> str:
-    """Hash of lines, with line feeds between them."""
+    """Hash of lines joined by line feeds."""
     found = blake2b(digest_size=8)
     for number, line in enumerate(lines):
         found.update(f"\n{line}".encode() if number else line.encode())
@@ -246,4 +276,4 @@ def _hash(lines: Iterable[str]) -> str:
 
 
 def _hex(content: bytes) -> str:
-    return content.ljust(16, b"\0").hex()  # numpy cuts zeros off
+    return content.ljust(16, b"\0").hex()  # numpy strips trailing zero bytes

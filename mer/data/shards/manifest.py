@@ -1,7 +1,8 @@
-"""A manifest of any length as Parquet: `path`, `label` and optionally `song` and `split`, as in a CSV.
+"""Read a Parquet manifest of any length: columns `path`, `label` and optionally `song` and `split`.
 
-It is read some thousand lines at a time and never held whole. Paths are relative to its folder, or URLs (see
-`mer.data.shards.sources`). Whether a file is there is seen when it is read.
+It is read some thousand lines at a time and never held in memory as a whole. Paths are relative to the
+manifest's folder, or URLs (see `mer.data.shards.sources`). Reading the manifest does not check that the files
+exist.
 """
 
 from collections.abc import Iterator
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
 __all__ = ["Lines", "read_lines"]
 
 AT_ONCE = 2**14  # lines
-BUFFER = 2**20  # bytes of a column; without one a whole group of rows is read, however many it has
+BUFFER = 2**20  # bytes per column; without a buffer, pyarrow reads a whole row group, which can be very large
 
 
 @dataclass(slots=True)
 class Lines:
-    """Some lines that name clips, column by column, and (file, reason) of those among them that do not."""
+    """A batch of lines, column by column. `left_out` has (file, reason) of lines without a usable clip."""
 
     names: list[str]
     labels: list[str]
@@ -35,10 +36,21 @@ class Lines:
 
 
 def read_lines(path: Path, sources: Sources, *, label_column: str, song_column: str) -> Iterator[Lines]:
-    """The lines of a Parquet file, in order, some thousand at a time.
+    """The lines of a manifest in order, in batches of some thousand.
 
-    Raises DataError on a file that is no Parquet, a missing column, a path that may not be named, or an
-    unknown split.
+    Parameters
+    ----------
+    path
+        The Parquet file.
+    sources
+        The places that paths may point to.
+    label_column, song_column
+        Names of columns.
+
+    Raises
+    ------
+    DataError
+        If the file is not Parquet, a column is missing, a path is not allowed, or a split is unknown.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -60,7 +72,7 @@ def read_lines(path: Path, sources: Sources, *, label_column: str, song_column: 
 
 
 def _texts(batch: "pa.RecordBatch", name: str) -> list[str]:
-    """A column as text, stripped; nothing where it is empty or not there."""
+    """A column as stripped text; empty strings for missing values or a missing column."""
     import pyarrow as pa
 
     if name not in batch.schema.names:

@@ -1,6 +1,6 @@
-"""The plan of a sharded set: which clips there are, and how many go into a shard.
+"""Plan a sharded set: its clips, their order, and the number of clips per shard.
 
-The manifest is read once, some thousand lines at a time, into columns on disk.
+The manifest is read once, some thousand lines at a time, and written to disk as columns.
 """
 
 import json
@@ -28,9 +28,9 @@ from mer.utils.files import atomic_path, write_atomic
 __all__ = ["PLANNED", "SHARD_BYTES", "left_out_table", "make_plan"]
 
 FORMAT = 1
-PLANNED = ("clips.arrow", "order.npy", "lines.parquet")  # written before the plan
+PLANNED = ("clips.arrow", "order.npy", "lines.parquet")  # written before plan.json
 SHARD_BYTES = 2**28
-PROBES = 32  # clips whose lengths say how many go into a shard
+PROBES = 32  # clips that are decoded to estimate the number of clips per shard
 MOST_CLASSES = 1000
 
 
@@ -44,9 +44,9 @@ def make_plan(
     song_column: str = "song",
     shard_bytes: int = SHARD_BYTES,
 ) -> dict[str, Any]:
-    """Decide which clips go where, unless that is decided already; returns the plan.
+    """Make and return the plan, or return the one that `out` already has. Parameters are those of `make`.
 
-    Raises DataError where `out` holds something else, or the manifest cannot be used.
+    Raises DataError if `out` holds something else, or the manifest cannot be used.
     """
     sources = Sources.of(manifest.parent, allowed)
     asked = {
@@ -82,7 +82,7 @@ def make_plan(
 
 
 def _strangers(out: Path) -> Iterator[Path]:
-    """What is in a folder, if it is there, besides what a plan that was not finished leaves there."""
+    """Files in the folder that were not left by an unfinished plan."""
     return (path for path in out.glob("*") if path.name not in PLANNED and not path.name.startswith("."))
 
 
@@ -98,7 +98,7 @@ def _file_hash(path: Path) -> str:
 
 
 def _write_lines(out: Path, batches: Iterator[Lines]) -> dict[str, Any]:
-    """Put the columns of a manifest on disk, and beside them what gives no clip."""
+    """Write the columns of a manifest to disk, and the lines that name no usable clip to another file."""
     import pyarrow as pa
 
     schema = pa.schema(
@@ -138,7 +138,7 @@ def _write_lines(out: Path, batches: Iterator[Lines]) -> dict[str, Any]:
 
 @contextmanager
 def left_out_table(path: Path) -> Iterator[Callable[[list[tuple[str, str]]], None]]:
-    """Write a table of files that gave no clip; what this yields takes some (file, reason) at a time."""
+    """Write a table of files left out. Yields a function that appends a list of (file, reason)."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -151,7 +151,7 @@ def left_out_table(path: Path) -> Iterator[Callable[[list[tuple[str, str]]], Non
 
 
 def _order(out: Path, manifest: Path) -> np.ndarray:
-    """The lines by the hash of their names, each name once; raises DataError for one with two labels."""
+    """Line numbers by the hash of their names, each name once. Raises DataError if one has two labels."""
     table = open_names(out)
     keys, labels = (table.column(name).to_numpy() for name in ("clip", "label"))
     order = np.lexsort((np.arange(len(keys)), keys))
@@ -170,7 +170,7 @@ def _order(out: Path, manifest: Path) -> np.ndarray:
 
 
 def _per_shard(out: Path, order: np.ndarray, sources: Sources, config: Config, shard_bytes: int) -> int:
-    """How many clips make a shard of about that size, by the lengths of the first few."""
+    """Clips per shard of about `shard_bytes`, estimated from the lengths of the first few clips."""
     names, counts = open_names(out).column("name"), []
     for row in order[:PROBES]:
         try:

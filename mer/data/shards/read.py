@@ -1,4 +1,4 @@
-"""Reading a sharded set: its index, and the images of any windows."""
+"""Read a sharded set: its index, and the images of any windows."""
 
 import os
 import zlib
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ShardSet", "ShardWindows", "blockwise"]
 
-BLOCK = 4  # shards that are read side by side while training
+BLOCK = 4  # shards that are read together while training
 
 
 class ShardWindows(Windows):
-    """Windows of clips that lie in shards; no image is held longer than it is looked at."""
+    """Windows of clips in shards. Images are read when needed and not kept in memory."""
 
     def __init__(self, root: Path, clips: np.ndarray, *, classes: int, size: int, mark: str) -> None:
         super().__init__(clips["windows"], clips["label"], classes=classes)
@@ -39,14 +39,14 @@ class ShardWindows(Windows):
         self._begun: deque[int] = deque(maxlen=2 * BLOCK)
 
     def images(self, indices: np.ndarray) -> np.ndarray:
-        """Some windows, float16 (len(indices), size, size); raises DataError where a shard is damaged."""
+        """Images of some windows, float16 (len(indices), size, size). Raises DataError on damage."""
         found = np.empty((len(indices), *self.record["image"].shape), np.float16)
         for shard, wanted, rows in self.places(indices):
             found[wanted] = self._read(shard, rows)
         return found
 
     def places(self, indices: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """Where windows are: for each shard which of `indices` it has, and where in it, ascending."""
+        """For each shard: its number, where in `indices` its windows are, and their rows in it, ascending."""
         clips = self.clip[indices]
         shards, rows = self.shard[clips], self.first[clips] + indices - self.starts[clips]
         for shard in np.unique(shards):
@@ -55,7 +55,7 @@ class ShardWindows(Windows):
             yield int(shard), wanted, rows[wanted]
 
     def whole(self, shard: int) -> "ShardWindows":
-        """All windows of a shard, those of other clips too, as if they were of one."""
+        """All windows of a shard, including those of other clips, as if they were one clip."""
         clip = np.zeros(1, INDEX)
         path = shard_path(self.root, shard)
         try:
@@ -66,11 +66,11 @@ class ShardWindows(Windows):
         return ShardWindows(self.root, clip, classes=self.classes, size=size, mark=self.mark)
 
     def name(self, shard: int) -> str:
-        """A name of all that a shard holds, under which the store keeps what is worked out of it."""
+        """The name under which the store keeps embeddings of a shard."""
         return blake2b(f"{self.mark} {shard}".encode(), digest_size=20).hexdigest()
 
     def _read(self, shard: int, rows: np.ndarray) -> np.ndarray:
-        """Windows of one shard, which is mapped for as long as they are copied."""
+        """Images of windows of one shard, which is mapped only while they are copied."""
         path = shard_path(self.root, shard)
         try:
             if shard not in self._begun:
@@ -85,27 +85,37 @@ class ShardWindows(Windows):
         return records["image"]
 
     def _read_ahead(self, path: Path, windows: int) -> None:
-        """Have the kernel begin to read a shard in one piece, if most of it will be wanted."""
+        """Ask the kernel to read a whole shard ahead, if more than half of it will be used."""
         if hasattr(os, "posix_fadvise") and 2 * windows * self.record.itemsize > path.stat().st_size:
             with path.open("rb") as file:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
     def order(self) -> torch.Tensor:
-        """All windows, drawn block by block; see `blockwise`."""
+        """All windows in random order, block by block; see `blockwise`."""
         return blockwise(self.shard[self.clip])
 
     def clip_order(self) -> torch.Tensor:
-        """All clips, drawn block by block; see `blockwise`."""
+        """All clips in random order, block by block; see `blockwise`."""
         return blockwise(self.shard)
 
 
 def blockwise(shards: np.ndarray) -> torch.Tensor:
-    """Units in an order that reads a few shards at a time, from the ascending number of each unit's shard.
+    """A random order of units (windows or clips) that needs only BLOCK shards at a time.
 
-    The order of shards is drawn, and within each block of BLOCK shards that of all units, so that a disk
-    reads large pieces. It is less random than a draw among all: units of one block are seen in the same part
-    of an epoch, as with the shuffled shards and buffers of tf.data and WebDataset. Up to BLOCK shards it is a
-    draw among all.
+    The shards are shuffled and divided into blocks of BLOCK shards, then the units of each block are
+    shuffled, so the disk is read in large pieces. This is less random than a shuffle of all units: those of
+    one block are seen in the same part of an epoch, as with the shuffle buffers of tf.data and WebDataset.
+    With up to BLOCK shards, all units are shuffled.
+
+    Parameters
+    ----------
+    shards
+        Number of each unit's shard, ascending, shape (units,).
+
+    Returns
+    -------
+    torch.Tensor
+        A permutation of the units, int64 (units,).
     """
     numbers, starts = np.unique(shards, return_index=True)
     if len(numbers) <= BLOCK:
@@ -119,7 +129,7 @@ def blockwise(shards: np.ndarray) -> torch.Tensor:
 
 
 def _open_index(root: Path) -> np.ndarray:
-    """The index, mapped; raises DataError if it is damaged."""
+    """Map the index. Raises DataError if it is damaged."""
     path = root / "index.npy"
     if not is_whole(path):
         raise damaged(path, "its checksum is wrong")
@@ -131,7 +141,7 @@ def _open_index(root: Path) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ShardSet:
-    """A finished set."""
+    """A complete sharded set."""
 
     root: Path
     plan: dict[str, Any]
@@ -140,7 +150,7 @@ class ShardSet:
 
     @classmethod
     def open(cls, root: Path) -> "ShardSet":
-        """Raises DataError if it is not finished, damaged, or of another version of mer."""
+        """Open a set. Raises DataError if it is incomplete, damaged, or of another version of mer."""
         plan = read_json(root / PLAN)
         if plan.get("features") != VERSION:
             raise DataError(f"{root} was made by another version of mer; prepare it again in a new folder")
@@ -151,7 +161,7 @@ class ShardSet:
         return found
 
     def _require_whole(self) -> None:
-        """Raise DataError unless the parts belong together, whoever wrote them."""
+        """Raise DataError unless the files are valid and belong together. The set may come from elsewhere."""
         names, index = self.root / "clips.arrow", self.index
         if crc_of(names) != self.plan.get("crc"):
             raise DataError(f"{names} is damaged; prepare the set again in a new folder")
@@ -167,17 +177,17 @@ class ShardSet:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Labels in the order of the network's outputs."""
+        """Names of the classes in the order of the network's outputs."""
         return tuple(self.summary["classes"])
 
     @property
     def audio(self) -> AudioConfig:
-        """From file to windows."""
+        """Settings from audio file to windows."""
         return AudioConfig.from_key(self.plan["audio"])
 
     @property
     def mel(self) -> MelConfig:
-        """From window to image."""
+        """Settings from window to image."""
         return MelConfig.from_dict(self.plan["mel"])
 
     @cached_property
@@ -185,11 +195,11 @@ class ShardSet:
         return open_names(self.root)
 
     def column(self, name: str, clips: Sequence[int] | np.ndarray) -> list[Any]:
-        """What the manifest says of some clips: `name`, or `song`, None where none is known."""
+        """A column of the manifest for some clips: "name", or "song" (None if unknown)."""
         return self._names.column(name).take(self.index["row"][np.asarray(clips, np.int64)]).to_pylist()
 
     def windows(self, clips: Sequence[int] | np.ndarray) -> ShardWindows:
-        """The windows of some clips, whose numbers ascend."""
+        """The windows of some clips, given by ascending numbers."""
         chosen = self.index[np.asarray(clips, np.int64)]
         mark = " ".join(
             str(value) for value in (self.summary["sound"], self.plan["manifest"], self.plan["per_shard"])

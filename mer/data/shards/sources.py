@@ -1,7 +1,7 @@
-"""Where the clips of a long manifest lie: in its folder, or below URLs that whoever prepares them has named.
+"""Read the clips of a Parquet manifest, from its folder or from URLs that the user has allowed.
 
-URLs are read by fsspec. A manifest is written by others, so of itself it can name nothing outside its folder:
-neither a path of this machine nor an address that only this machine can reach.
+URLs are read by fsspec. A manifest may come from someone else. By itself it can name only files in its own
+folder: no other path on this machine, and no address that only this machine can reach.
 """
 
 import re
@@ -15,31 +15,31 @@ from mer.utils.text import spellings
 
 __all__ = ["Sources", "is_url"]
 
-MOST_BYTES = 2**30  # of one file; an hour of 16-bit stereo at 44.1 kHz has 635 MB
+MOST_BYTES = 2**30  # largest file; an hour of 16-bit stereo at 44.1 kHz has 635 MB
 SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
-ROOTED = re.compile("/|[A-Za-z]:")  # a whole path, of Windows too
-LOCAL = {"file", "local"}  # paths of this machine are given as paths
+ROOTED = re.compile("/|[A-Za-z]:")  # an absolute path, also on Windows
+LOCAL = {"file", "local"}  # schemes for files on this machine; these must be given as paths
 
 
 def is_url(name: str) -> bool:
-    """True for what fsspec would take for an address."""
+    """True if fsspec would treat a name as a URL."""
     return SCHEME.match(name) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Clips by relative paths below `root`, or by URLs below one of `allowed`, each of which ends in "/"."""
+    """Clips at relative paths below `root`, or at URLs below one of `allowed`, each ending in "/"."""
 
     root: Path
     allowed: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, root: Path, allowed: tuple[str, ...] = ()) -> Self:
-        """Raises DataError for what is no URL to read below, or cannot be read here."""
+        """Check the allowed URLs. Raises DataError if one is invalid, or fsspec cannot read its kind."""
         return cls(root, tuple(_checked(url) for url in allowed))
 
     def require(self, name: str, where: str) -> None:
-        """Raise DataError if a manifest may not name that clip."""
+        """Raise DataError unless a manifest may name this clip. `where` is the line, for the message."""
         if is_url(name):
             if not name.startswith(self.allowed) or _climbs(name):
                 raise DataError(
@@ -52,10 +52,10 @@ class Sources:
             )
 
     def read(self, name: str) -> bytes:
-        """The bytes of a clip that may be named.
+        """The bytes of a clip that `require` has accepted.
 
-        Raises AudioError if it is not there or too large, and DataError where a server fails: then trying
-        again may help.
+        Raises AudioError if the file is missing, unreadable or too large, and DataError if a server fails, in
+        which case trying again may help.
         """
         content = self._fetched(name) if is_url(name) else self._local(name)
         if len(content) > MOST_BYTES:
@@ -72,7 +72,7 @@ class Sources:
                     return file.read(MOST_BYTES + 1)
             except FileNotFoundError:
                 continue
-            except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+            except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
                 raise AudioError(f"unreadable: {getattr(error, 'strerror', None) or error}") from error
         raise AudioError("no such file")
 
@@ -84,7 +84,7 @@ class Sources:
             return system.cat_file(path, start=0, end=MOST_BYTES + 1)
         except FileNotFoundError as error:
             raise AudioError("no such file") from error
-        except Exception as error:  # each file system of fsspec raises errors of its own
+        except Exception as error:  # each file system of fsspec raises its own errors
             reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
             raise DataError(
                 f"{url} cannot be read ({reason}); see to that, then try again: what is done is kept"
@@ -92,19 +92,19 @@ class Sources:
 
 
 def _climbs(name: str) -> bool:
-    """True for what leads out of the place that it seems to be in, or chains file systems."""
-    plain = unquote(unquote(name))  # a proxy may take one layer of it off, a server the next
+    """True if a name could lead out of its folder, or chains file systems (fsspec's "::")."""
+    plain = unquote(unquote(name))  # a proxy may decode it once and a server again
     return ".." in re.split(r"[/\\]", plain) or "::" in name or "\\" in name
 
 
 def _beginning(name: str) -> str:
-    """The address of the server or bucket of a URL."""
+    """The part of a URL up to its server or bucket."""
     scheme, _, rest = name.partition("://")
     return f"{scheme}://{rest.partition('/')[0]}/"
 
 
 def _checked(url: str) -> str:
-    """A URL to read below, ending in "/"."""
+    """An allowed URL, ending in "/". Raises DataError if it is invalid."""
     found = SCHEME.match(url)
     if not found or not url[found.end() :].strip("/") or found[1].lower() in LOCAL or _climbs(url):
         raise DataError(f"--from {url!r} should be the beginning of URLs, such as s3://bucket/music/")

@@ -116,7 +116,8 @@ class Prediction:
 class Listener(ABC):
     """A loaded checkpoint of one network or an ensemble. Load it once; threads may share it.
 
-    `card` has its settings and classes. `networks` are its networks, `weights` (networks,) their weights.
+    `card` has the settings and classes. `networks` are the networks that answer, and `weights` (networks,)
+    are their weights, with sum 1.
     """
 
     card: Card

@@ -58,8 +58,8 @@ def bound(host: str, port: int) -> socket.socket:
         place = socket.create_server((host, port), backlog=QUEUE)
     except (OSError, OverflowError) as error:
         raise ConfigError(f"cannot listen on {host}:{port} ({error}); choose another --port") from error
-    # Without this, the end of a response on a reused connection waits 40 ms, until the client acknowledges
-    # the beginning.
+    # Without it, the end of a response on a reused connection waits 40 ms for the client to acknowledge the
+    # beginning.
     place.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return place
 
@@ -174,7 +174,7 @@ class Connection(H11Protocol):
             self.idle.work(self)
 
     def on_response_complete(self) -> None:
-        """Start to wait for the next request, unless it has begun, or for the client to read the last bytes."""
+        """Wait for the next request, unless it has begun, and for the client to read the last bytes."""
         super().on_response_complete()
         if not self._is_working():
             self.idle.wait(self, HEAD_SECONDS)

@@ -1,7 +1,8 @@
-"""What stands between HTTP and the application of `mer serve`: which requests are let in, and how they end.
+"""Admission control for `mer serve`: limits on requests, and one form for all errors.
 
-So many requests are let in; the next is told at once to come again (429). A body is measured while it comes.
-While the server stops, what arrives is told to come again (503). Every error is one line in JSON.
+Only a fixed number of requests is admitted at once; any further request is refused at once with 429. The size
+and the duration of a body are checked while it arrives. While the server is stopping, new requests get 503.
+Every error is one line of JSON.
 """
 
 import asyncio
@@ -24,9 +25,9 @@ from mer.utils.text import visible
 __all__ = ["FORM", "MB", "Admission", "Inside", "Limits", "error_response"]
 
 MB = 2**20
-FORM = 2**14  # bytes that a form may add to its file
-SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)  # bounds of the histogram
-LEFT = 499  # what is counted for a client that left; nobody is told
+FORM = 2**14  # bytes that a form may take in addition to its file
+SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)  # bucket bounds of the histogram
+LEFT = 499  # status counted when the client disconnects; it is never sent
 STOPPING = "the server is stopping; come again in 5 seconds"
 LATER = {"Retry-After": "5"}
 
@@ -35,10 +36,27 @@ log = logging.getLogger("mer.inference.serve")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is taken: requests at once, `megabytes` and `seconds` of sound each, `patience` s for a body.
+    """Limits of the server.
 
-    `workers` threads work on them, of one torch thread each; `batch_window` s are waited for others to look
-    at together, 0 for none. Raises ConfigError for a number out of range.
+    Parameters
+    ----------
+    inside
+        Requests admitted at once, running or waiting; at least 1.
+    megabytes
+        Largest file, in MB of 2**20 bytes.
+    seconds
+        Longest clip, in seconds.
+    patience
+        Seconds within which the whole body of a request must arrive.
+    workers
+        Threads that predict, each with one torch thread; at least 1.
+    batch_window
+        Seconds to wait for further requests that can share a forward pass, 0 to 10; 0 turns batching off.
+
+    Raises
+    ------
+    ConfigError
+        If `inside`, `workers` or `batch_window` is out of range.
     """
 
     inside: int = 32
@@ -57,7 +75,7 @@ class Limits:
 
 
 class Inside:
-    """The requests that are being worked on or wait, and what `/metrics` says of them."""
+    """The admitted requests, running or waiting, and the figures for `/metrics`."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -74,21 +92,24 @@ class Inside:
         return len(self.tasks)
 
     def enter(self, task: asyncio.Task) -> None:
-        """Count a request that is let in."""
+        """Add a request that is admitted."""
         self.tasks.add(task)
         self.gauge.set(len(self))
 
     def leave(self, task: asyncio.Task) -> None:
-        """Count a request that is answered or given up."""
+        """Remove a request that is answered or abandoned."""
         self.tasks.discard(task)
         self.gauge.set(len(self))
 
     def text(self) -> bytes:
-        """All figures, in Prometheus' text format."""
+        """All figures in Prometheus text format."""
         return generate_latest(self.registry)
 
     async def drain(self, seconds: float, *, hurry: Callable[[], bool]) -> None:
-        """Let nobody in any more and wait for those inside; they get a 503 after `seconds`, or in a hurry."""
+        """Refuse new requests and wait for the admitted ones to end.
+
+        Requests still open after `seconds`, or as soon as `hurry` returns true, are cancelled and get a 503.
+        """
         self.stopping = True
         until = time.monotonic() + seconds
         while self.tasks and time.monotonic() < until and not hurry():
@@ -104,15 +125,15 @@ class Inside:
 
 
 class Admission:
-    """ASGI middleware that lets in so many POST requests at once, each of limited size and slowness."""
+    """ASGI middleware that limits how many POST requests run at once, their size, and their upload time."""
 
     def __init__(self, app: Any, limits: Limits, inside: Inside) -> None:
         self.app, self.limits, self.inside = app, limits, inside
         self.most = int(limits.megabytes * MB) + FORM
-        self.seen: set[tuple] = set()  # kinds of failure whose traceback is in the log already
+        self.seen: set[tuple] = set()  # kinds of failure whose traceback has been logged
 
     async def __call__(self, scope: dict, receive: Any, send: Any) -> None:
-        """Answer at once, or pass on."""
+        """Refuse the request, or pass it to the application."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
         elif refusal := self._refusal(scope):
@@ -125,7 +146,7 @@ class Admission:
             await self._answer(scope, receive, send)
 
     async def _work(self, scope: dict, receive: Any, send: Any) -> None:
-        """Answer a request that counts as inside meanwhile."""
+        """Answer a request, and count it as admitted until that is done."""
         task, began, status = asyncio.current_task(), time.monotonic(), LEFT
         self.inside.enter(task)
         try:
@@ -149,15 +170,15 @@ class Admission:
         return None
 
     async def _answer(self, scope: dict, receive: Any, send: Any) -> int:
-        """Have the application answer, or say in one line why it did not; returns the status."""
+        """Run the application, or answer with a one-line error if it fails. Returns the status."""
         statuses: list[int] = []
         try:
             await self.app(scope, receive, _noting(send, statuses))
         except ClientDisconnect:
             return LEFT
-        except asyncio.CancelledError:  # the server stops
+        except asyncio.CancelledError:  # by `Inside.drain`
             refusal = error_response(503, STOPPING, LATER)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets one line
+        except Exception as error:  # noqa: BLE001 - the client gets one line for any error
             refusal = self._failed(error)
         else:
             return statuses[0] if statuses else LEFT
@@ -166,7 +187,7 @@ class Admission:
         return refusal.status_code
 
     def _failed(self, error: Exception) -> JSONResponse:
-        """Log a failure under an id that the client is told; its traceback only the first time."""
+        """Log a failure under an id, which the client is told. The traceback is logged once per kind."""
         number = secrets.token_hex(4)
         place = traceback.extract_tb(error.__traceback__)[-1]
         kind = (type(error), place.filename, place.lineno)
@@ -181,14 +202,14 @@ class Admission:
         return f"the file is larger than {self.limits.megabytes:g} MB; cut it or compress it"
 
     def _measured(self, receive: Any) -> Any:
-        """`receive`, but for bodies that are too large or too slow."""
+        """Wrap `receive` to refuse bodies that are too large or arrive too slowly."""
         until, size = time.monotonic() + self.limits.patience, 0
         whole = False
 
         async def measured() -> dict:
             nonlocal size, whole
             if whole:
-                return await receive()  # waits for the client to leave
+                return await receive()  # returns when the client disconnects
             try:
                 message = await asyncio.wait_for(receive(), max(until - time.monotonic(), 0))
             except TimeoutError:
@@ -213,5 +234,5 @@ def _noting(send: Any, statuses: list[int]) -> Any:
 
 
 def error_response(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """An error as one line: `{"error": text}`."""
+    """An error response with the body `{"error": text}`, where `text` is one line."""
     return JSONResponse({"error": visible(text)}, status, headers)

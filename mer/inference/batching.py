@@ -1,7 +1,8 @@
-"""What several threads ask a network at once, looked at together: on a GPU one large pass costs as one small.
+"""Batches concurrent requests into one forward pass.
 
-The first to ask waits a moment for others, and while a group is looked at the next one gathers (adaptive
-batching, as in Crankshaw et al., "Clipper", NSDI 2017).
+On a GPU a large pass takes about as long as a small one. The first thread of a batch waits a moment for
+others. While one batch is computed, the next one collects. This is adaptive batching, as in Crankshaw et al.,
+"Clipper", NSDI 2017.
 """
 
 import time
@@ -18,9 +19,19 @@ Look = Callable[[torch.Tensor], tuple[np.ndarray, ...]]
 
 
 class Gatherer:
-    """Calls `look` once for the inputs (n, ...) of all threads that ask within `patience` seconds.
+    """Calls `look` once for all threads that call within `patience` seconds.
 
-    `look` gives arrays of one row an input; each thread gets the rows of its own, or what `look` raises.
+    Parameters
+    ----------
+    look
+        Function of a tensor (n, ...) that returns arrays with one row per input. Each thread gets the rows of
+        its own inputs. An exception of `look` is raised in every thread of the batch.
+    patience
+        Seconds that the first thread of a batch waits for others.
+
+    References
+    ----------
+    Crankshaw et al., "Clipper: A low-latency online prediction serving system", NSDI 2017.
     """
 
     def __init__(self, look: Look, patience: float) -> None:
@@ -29,7 +40,7 @@ class Gatherer:
         self._lock, self._turn = Lock(), Lock()
 
     def __call__(self, inputs: torch.Tensor) -> tuple[np.ndarray, ...]:
-        """What `look` gives for these inputs."""
+        """The result of `look` for these inputs."""
         mine: Future = Future()
         with self._lock:
             self._waiting.append((inputs, mine))
@@ -45,7 +56,7 @@ class Gatherer:
     def _answer(self, group: Sequence[tuple[torch.Tensor, Future]]) -> None:
         try:
             found = self.look(torch.cat([inputs for inputs, _ in group]))
-        except Exception as error:  # noqa: BLE001 - it is for those who asked
+        except Exception as error:  # noqa: BLE001 - raised again in the threads that called
             for _, future in group:
                 future.set_exception(error)
             return

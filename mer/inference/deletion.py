@@ -1,8 +1,9 @@
-"""Does it matter what a map points at? The deletion curve of Petsiuk, Das and Saenko (RISE, 2018).
+"""Tests whether a relevance map marks what the network uses: the deletion curve (Petsiuk et al., 2018).
 
-What a map calls most important is taken away first; the sooner the network loses its belief, the better the
-map. Taken away means set to the mean of the input, as SpecAugment does in training. For comparison the same
-map is shifted circularly by chance along both axes: what it takes away then has the same shape and size.
+Places of the input are removed in the order of their relevance. The faster the probability of the class
+falls, the better the map. A removed place is set to the mean of the input, as in SpecAugment. For comparison,
+the same map is shifted circularly by a random offset along both axes, so that it removes areas of the same
+shape and size.
 """
 
 from collections.abc import Callable
@@ -19,9 +20,16 @@ STEPS = 10
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """Belief in a class (`curve`, in [0, 1]) as more and more is taken away (`removed`, shares in [0, 1]).
+    """Deletion curve of a map, and those of the same map shifted at random.
 
-    `random` are the curves of the shifted maps, as many as were drawn.
+    Parameters
+    ----------
+    removed
+        Shares of the input that were removed, rising from 0 to 1.
+    curve
+        Probability of the class at each share, 0 to 1.
+    random
+        The curve of each shifted map.
     """
 
     removed: tuple[float, ...]
@@ -30,7 +38,7 @@ class Deletion:
 
     @property
     def auc(self) -> float:
-        """Area under the curve, in [0, 1]; low if the map points at what matters."""
+        """Area under the curve, 0 to 1. It is low if the map marks what the network uses."""
         return float(np.trapezoid(self.curve, self.removed))
 
     @property
@@ -40,7 +48,7 @@ class Deletion:
 
     @property
     def verdict(self) -> str:
-        """What the curves show, in a sentence."""
+        """The conclusion from the curves, in one sentence."""
         harder = int(np.sum(np.trapezoid(self.random, self.removed, axis=1) > self.auc))
         figures = f"area under the curve {self.auc:.2f}, shifted by chance {self.random_auc:.2f}"
         if self.auc < self.random_auc:
@@ -66,13 +74,34 @@ def deletion(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Deletion:
-    """The deletion curve of some windows together: of each the same share of its own map is taken away.
+    """Compute one deletion curve over several windows of a clip.
 
-    `maps` (n, height, width) lie over what the network sees. `belief` is asked for the probability of the
-    class where only some places are left: bool (n, height, width). `draws` is the number of shifted maps.
+    At each step, the same share of every window is removed, in the order of the window's own map.
+
+    Parameters
+    ----------
+    maps
+        Relevance at the resolution of the network's input, shape (n, height, width).
+    belief
+        Returns the probability of the class, given which places are left: bool of shape (n, height, width).
+    draws
+        Number of shifted maps.
+    seed
+        Seed of the random shifts.
+    progress
+        Called with the number of steps done, and of all steps.
+
+    Returns
+    -------
+    Deletion
+        The curve at 11 shares, from 0 to 1.
+
+    References
+    ----------
+    Petsiuk, Das and Saenko, "RISE: Randomized input sampling for explanation of black-box models", BMVC 2018.
     """
     order = maps.flatten(1).argsort(dim=1, descending=True, stable=True)
-    ranks = order.argsort(dim=1).view_as(maps) / maps[0].numel()  # in [0, 1): the share that goes before it
+    ranks = order.argsort(dim=1).view_as(maps) / maps[0].numel()  # in [0, 1): the share removed before it
     rng = np.random.default_rng(seed)
     rankings = [ranks, *(_shifted(ranks, rng) for _ in range(draws))]
     removed = np.linspace(0, 1, STEPS + 1)
@@ -80,7 +109,7 @@ def deletion(
     for number, share in enumerate(removed):
         for row, ranking in enumerate(rankings):
             if share in (0, 1) and row:
-                curves[row, number] = curves[0, number]  # nothing or everything is the same to all
+                curves[row, number] = curves[0, number]  # nothing or everything removed: the same for all
             else:
                 curves[row, number] = belief(ranking >= share)
         if progress:
@@ -90,6 +119,6 @@ def deletion(
 
 
 def _shifted(ranks: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Each map (n, height, width) shifted circularly by an offset of its own."""
+    """Shift each map of (n, height, width) circularly by its own random offset."""
     offsets = rng.integers(ranks.shape[1:], size=(len(ranks), 2)).tolist()
     return torch.stack([rank.roll(offset, dims=(0, 1)) for rank, offset in zip(ranks, offsets, strict=True)])

@@ -1,9 +1,9 @@
-"""Clips as a network sees them: on a map, where neighbours look alike to it, and compared between networks.
+"""Embeddings of clips: a two-dimensional map of them, and a comparison of two networks.
 
-The map is t-SNE (van der Maaten and Hinton, 2008): who is near whom means something, how far apart groups
-are, and how large, does not. Two networks are compared by linear centred kernel alignment (Kornblith et
-al., 2019): 1 where both see the same likenesses among the clips, however their features are turned or
-scaled, near 0 where they have none in common.
+The map is t-SNE (van der Maaten and Hinton, 2008). Only neighbourhoods mean something in it; distances
+between groups and sizes of groups do not. Two networks are compared by linear centred kernel alignment
+(Kornblith et al., 2019). It is 1 if both networks find the same similarities between clips, whatever the
+rotation and scale of their embeddings, and near 0 if they share none.
 """
 
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ from mer.utils.parallel import Progress
 
 __all__ = ["FEWEST", "alignment", "clip_embeddings", "on_a_map"]
 
-FEWEST = 5  # clips of which a map can be made
-PERPLEXITY = 30  # neighbours that count for each clip, where there are enough
+FEWEST = 5  # clips on a map
+PERPLEXITY = 30  # of t-SNE: about how many neighbours each clip has; fewer if there are few clips
 
 
 def _nothing(_done: int, _total: int) -> None:
@@ -33,10 +33,30 @@ def _nothing(_done: int, _total: int) -> None:
 
 
 def clip_embeddings(checkpoint: Path, paths: Sequence[Path], *, progress: Progress = _nothing) -> np.ndarray:
-    """What the last layer of a checkpoint is given of each clip, float32 (clips, width): its windows' mean.
+    """Embeddings of clips: the input of a network's last layer, averaged over the windows of each clip.
 
-    The store keeps what the body makes of each window. Raises CheckpointError, and DataError for a file that
-    cannot be used.
+    The feature store caches the backbone's embeddings of the windows.
+
+    Parameters
+    ----------
+    checkpoint
+        Folder of a checkpoint that is not an ensemble.
+    paths
+        Audio files.
+    progress
+        Called with the number of windows done, and of all windows.
+
+    Returns
+    -------
+    np.ndarray
+        float64 of shape (clips, width).
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint cannot be loaded.
+    DataError
+        If a file cannot be used.
     """
     model, standardizer, card = load_checkpoint(checkpoint)
     audio, mel, store = card.config.audio, card.config.mel, FeatureStore.default()
@@ -60,9 +80,28 @@ def clip_embeddings(checkpoint: Path, paths: Sequence[Path], *, progress: Progre
 
 
 def on_a_map(rows: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """Places (clips, 2) of clips with features (clips, features); the same for the same seed.
+    """Place clips on a map by t-SNE, after standardising each feature.
 
-    Raises DataError for fewer than 5 clips, and for features that are not finite or the same for all.
+    Parameters
+    ----------
+    rows
+        Embeddings of shape (clips, features), of at least 5 clips.
+    seed
+        Seed of t-SNE; the same seed gives the same map.
+
+    Returns
+    -------
+    np.ndarray
+        Coordinates of shape (clips, 2).
+
+    Raises
+    ------
+    DataError
+        For fewer than 5 clips, or embeddings that are not finite or are equal for all clips.
+
+    References
+    ----------
+    Van der Maaten and Hinton, "Visualizing data using t-SNE", JMLR, 2008.
     """
     if len(rows) < FEWEST:
         raise DataError(f"{len(rows)} clips are too few for a map; use at least {FEWEST}")
@@ -77,7 +116,23 @@ def on_a_map(rows: np.ndarray, *, seed: int = 0) -> np.ndarray:
 
 
 def alignment(first: np.ndarray, second: np.ndarray) -> float:
-    """Linear centred kernel alignment, 0 to 1, of two networks' features (clips, any number each)."""
+    """Linear centred kernel alignment of two networks' embeddings.
+
+    Parameters
+    ----------
+    first, second
+        Embeddings of the same clips in the same order, shape (clips, features); widths may differ.
+
+    Returns
+    -------
+    float
+        0 (no similarity in common) to 1 (the same similarities). It is 0 if a network gives all clips the
+        same embedding.
+
+    References
+    ----------
+    Kornblith et al., "Similarity of neural network representations revisited", ICML 2019.
+    """
     first, second = (rows - rows.mean(axis=0) for rows in (first, second))
     shared = np.linalg.norm(first.T @ second) ** 2
     own = np.linalg.norm(first.T @ first) * np.linalg.norm(second.T @ second)

@@ -1,7 +1,7 @@
-"""Several networks as one: the weighted mean of their probabilities, each network with its own settings.
+"""Ensembles: the weighted mean of the probabilities of several networks, each with its own settings.
 
-A linear opinion pool (Stone, 1961): what the networks err in differently is averaged out (Hansen and Salamon,
-1990). Windows may differ from one network to another, so the mean is taken clip by clip.
+This is a linear opinion pool (Stone, 1961). Errors that the networks do not share are averaged out (Hansen
+and Salamon, 1990). Networks may have different windows, so the mean is taken over answers to whole clips.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,21 @@ __all__ = ["Ensemble", "open_predictor"]
 
 
 class Ensemble(Listener):
-    """The members of an ensemble's checkpoint, asked together; one without weight is not asked."""
+    """The loaded networks of an ensemble's checkpoint.
+
+    Members of weight 0 are not loaded.
+
+    Parameters
+    ----------
+    checkpoint
+        Folder of the ensemble.
+    device
+        "auto", or a torch device such as "cpu", "cuda" or "mps".
+
+    References
+    ----------
+    Stone, "The opinion pool", Annals of Mathematical Statistics, 1961.
+    """
 
     def __init__(self, checkpoint: str | PathLike, *, device: str = "auto") -> None:
         checkpoint = as_path(checkpoint, "checkpoint")
@@ -32,14 +46,14 @@ class Ensemble(Listener):
         self.weights = np.array([weight for weight, _ in asked])
 
     def joined(self, answers: Sequence[np.ndarray]) -> np.ndarray:
-        """Their weighted mean, tempered as the ensemble's own card says."""
+        """Weighted mean of the networks' answers, scaled by the temperature of the ensemble's card."""
         return tempered(np.tensordot(self.weights, np.stack(answers), axes=1), self.card.temperature)
 
     def answer(self, waveform: np.ndarray) -> Prediction:
-        """The mean over the networks' answers to the clip.
+        """Weighted mean of the networks' answers to the clip.
 
-        Windows are those of the first network asked; what another says of one lies on the line between its
-        own windows before and after, by their middles.
+        The windows are those of the first network. The probabilities of the other networks are interpolated
+        linearly between the middles of their own windows.
         """
         found = [network.answer(waveform) for network in self.networks]
         windows = found[0].windows
@@ -61,11 +75,29 @@ class Ensemble(Listener):
         return np.array([[part.probabilities[name] for name in self.card.classes] for part in parts])
 
     def _course(self, windows: Sequence[Window], at: Sequence[float]) -> np.ndarray:
-        """Probabilities (times, classes) at some seconds of the clip."""
+        """Probabilities (times, classes), interpolated at the times `at` in seconds."""
         middles = [(window.start + window.end) / 2 for window in windows]
         return np.stack([np.interp(at, middles, values) for values in self._rows(windows).T], axis=1)
 
 
 def open_predictor(checkpoint: str | PathLike, *, device: str = "auto") -> Listener:
-    """The predictor of a checkpoint, whether of one network or of an ensemble. Raises CheckpointError."""
+    """Load a checkpoint of one network or of an ensemble.
+
+    Parameters
+    ----------
+    checkpoint
+        Folder of the checkpoint.
+    device
+        "auto", or a torch device such as "cpu", "cuda" or "mps".
+
+    Returns
+    -------
+    Listener
+        A `Predictor` for one network, an `Ensemble` for an ensemble.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint is missing or damaged.
+    """
     return (Ensemble if load_card(checkpoint).members else Predictor)(checkpoint, device=device)

@@ -1,4 +1,4 @@
-"""A checkpoint judged on a data set it may never have seen; labels are matched by name."""
+"""Evaluation of a checkpoint on any data set. Labels are matched to classes by name."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -30,11 +30,35 @@ def evaluate_checkpoint(
     group_by_song: bool = True,
     notify: Notify | None = None,
 ) -> dict[str, Any]:
-    """Scores of `mer.metrics.evaluate` over all usable clips; an ensemble's clips count as one window each.
+    """Evaluate a checkpoint on all usable clips of a data set.
 
-    `trained_on_this_data` is true where the checkpoint learned from these very clips, by these labels or
-    others, which flatters it: its honest scores are those of the card. Raises DataError if a label is none of
-    the checkpoint's classes, and CheckpointError.
+    Parameters
+    ----------
+    checkpoint
+        Folder of a network or an ensemble.
+    data
+        The data set, as `mer.data.load.load_dataset` reads it.
+    label_column, song_column
+        Columns of the manifest.
+    group_by_song
+        Find clips of the same song by sound if the data set names no songs.
+    notify
+        Called with the step, and the number of items done and of all items.
+
+    Returns
+    -------
+    dict
+        The scores of `mer.metrics.scores.evaluate`, and `trained_on_this_data`: true if the checkpoint was
+        trained on exactly these clips, with these labels or others. Then these scores are too high; use those
+        of the card. If listeners voted on the clips, also `agreement`. For an ensemble, each clip counts as
+        one window.
+
+    Raises
+    ------
+    DataError
+        If a label is not a class of the checkpoint, no clip is usable, or the same audio has two labels.
+    CheckpointError
+        If the checkpoint cannot be loaded.
     """
     predictor = open_predictor(checkpoint)
     classes = predictor.card.classes
@@ -60,12 +84,12 @@ def evaluate_checkpoint(
     scores = first.scores(groups=groups, classes=classes)
     if dataset.order:
         scores["agreement"] = agreement(_votes(report.dataset, classes), first.probabilities, groups)
-    known = {predictor.card.data.get(name) for name in ("hash", "sound")}  # older cards have the first alone
+    known = {predictor.card.data.get(name) for name in ("hash", "sound")}  # older cards have only "hash"
     return scores | {"trained_on_this_data": bool(known & {report.content_hash(), report.sound_hash()})}
 
 
 def _answers(network: Predictor, report: Report, store: FeatureStore) -> Answers:
-    """What one network says of each clip."""
+    """The answers of one network to all clips."""
     classes, config = network.card.classes, network.card.config
     windows = WindowSet(
         [store.load(fact, audio=config.audio, mel=config.mel) for fact in report.facts],
@@ -77,7 +101,7 @@ def _answers(network: Predictor, report: Report, store: FeatureStore) -> Answers
 
 
 def _votes(dataset: Dataset, classes: tuple[str, ...]) -> np.ndarray:
-    """Shares of votes (clips, classes) in the checkpoint's order; 0 for classes that were not voted on."""
+    """Shares of votes (clips, classes) in the checkpoint's order of classes; 0 for classes without votes."""
     places = [classes.index(name) for name in dataset.order]
     votes = np.zeros((len(dataset.clips), len(classes)))
     votes[:, places] = [clip.votes for clip in dataset.clips]

@@ -1,4 +1,4 @@
-"""Where a network looked when it named an emotion, what is to be heard there, and whether that matters."""
+"""Explanation of an answer: which times and frequencies led to it, how they sound, and if they matter."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,20 +19,40 @@ from mer.utils.errors import AudioError, ConfigError
 
 __all__ = ["LONGEST", "Explanation", "explain"]
 
-LONGEST = 120.0  # s; an explanation is there to be looked at
-LEAST = 1e-12  # of the largest value of a map
-DRAWS = 8  # shifted maps; where there are several windows each has a shift of its own, and fewer do
+LONGEST = 120.0  # s; a longer spectrogram cannot be read on a screen
+LEAST = 1e-12  # smallest divisor of a map, for a map of zeros
+DRAWS = 8  # shifted maps for one window; fewer for several windows, since each window has its own shift
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A part of a clip, from `start` to `end` seconds, and how much each place of it speaks for an emotion.
+    """Evidence for an emotion in a part of a clip.
 
-    `emotion` is what the network makes of the whole clip, `explained` the one that was asked about, and
-    `probability` that of the latter in this part. `relevance`, in [0, 1], and `level`, in dB, are float32
-    (bands, frames), with frame i at `seconds[i]` of the clip and band j at `hertz[j]`. `heard` and `rest`,
-    float32 (samples,) at `rate` Hz, add up to the sound of the part. Where nothing speaks for the emotion,
-    the relevance is 0 everywhere and there is no `deletion`.
+    Parameters
+    ----------
+    emotion
+        The network's answer to the whole clip.
+    explained
+        The emotion that is explained.
+    probability
+        Probability of `explained` in this part, 0 to 1.
+    start, end
+        The part, in seconds of the clip.
+    relevance
+        Evidence for `explained`, 0 to 1, float32 of shape (bands, frames). All 0 if there is none.
+    level
+        Log-mel spectrogram in dB, float32 of shape (bands, frames).
+    seconds
+        Time of each frame, in seconds of the clip, shape (frames,).
+    hertz
+        Centre frequency of each band, in Hz, shape (bands,).
+    heard, rest
+        The sound that the relevance marks, and the remainder: float32 of shape (samples,). Their sum is the
+        sound of the part.
+    rate
+        Sample rate of both, in Hz.
+    deletion
+        The deletion curve of the map; None if the relevance is 0 everywhere.
     """
 
     emotion: str
@@ -50,7 +70,7 @@ class Explanation:
     deletion: Deletion | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: all but the arrays."""
+        """Plain data for JSON, without the arrays."""
         names = ("emotion", "explained", "probability", "start", "end", "rate")
         checked = self.deletion.to_dict() if self.deletion else None
         return {name: getattr(self, name) for name in names} | {"deletion": checked}
@@ -65,12 +85,43 @@ def explain(
     window: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Explanation:
-    """Explain an answer of a network or an ensemble by Grad-CAM, in all windows of a clip or in one of them.
+    """Explain an answer of a network or an ensemble by Grad-CAM.
 
-    `emotion` is the class to explain (default: the answer for the whole clip), `window` counts from 0. The
-    maps of windows that overlap are averaged; so are, as they weigh, those of an ensemble's networks, each
-    as a share of its largest value. Raises AudioError (also for a clip of over 120 s, unless a window is
-    chosen), ConfigError for an unknown emotion or window or networks that hear differently, BackboneError.
+    Maps are averaged where windows overlap. The map of an ensemble is the weighted mean of its networks'
+    maps, each divided by its largest value.
+
+    Parameters
+    ----------
+    listener
+        A loaded checkpoint.
+    source
+        Path of an audio file, or its bytes.
+    name
+        Name of the clip in errors. Default: the path.
+    emotion
+        The class to explain. Default: the answer to the whole clip.
+    window
+        Number of the only window to explain, from 0. Default: all windows.
+    progress
+        Called with the number of deletion steps done, and of all steps.
+
+    Returns
+    -------
+    Explanation
+        For the chosen window or the whole clip.
+
+    Raises
+    ------
+    AudioError
+        If the clip cannot be used, or is longer than 120 s and no window is chosen.
+    ConfigError
+        For an unknown emotion or window, or an ensemble whose networks have different audio or mel settings.
+    BackboneError
+        If the feature map of a backbone is unknown.
+
+    References
+    ----------
+    Selvaraju et al., "Grad-CAM", ICCV 2017.
     """
     config, classes = _common_settings(listener), listener.card.classes
     if emotion not in (None, *classes):
@@ -104,7 +155,7 @@ def explain(
 
 
 def _common_settings(listener: Listener) -> Config:
-    """How all networks that are asked hear; raises ConfigError where one hears otherwise."""
+    """Config of the first network. Raises ConfigError if another has different audio or mel settings."""
     first, *rest = (network.card.config for network in listener.networks)
     if any((own.audio, own.mel) != (first.audio, first.mel) for own in rest):
         raise ConfigError(
@@ -115,20 +166,20 @@ def _common_settings(listener: Listener) -> Config:
 
 
 def _seen(listener: Listener, pictures: np.ndarray) -> list[torch.Tensor]:
-    """What each network sees of images in dB."""
+    """The input of each network, from images in dB."""
     return [network.inputs(pictures) for network in listener.networks]
 
 
 def _respond(listener: Listener, seen: Sequence[torch.Tensor]) -> np.ndarray:
-    """Probabilities (classes,) of a clip from what each network sees of it."""
+    """Probabilities (classes,) of a clip, from the input of each network."""
     answers = [network.respond(own) for network, own in zip(listener.networks, seen, strict=True)]
     return listener.joined(answers)[0]
 
 
 def _evidence(listener: Listener, seen: Sequence[torch.Tensor], target: int) -> torch.Tensor:
-    """Maps (n, rows, columns) of what speaks for a class; of several networks their weighted mean.
+    """Evidence for a class, (n, rows, columns): the weighted mean over networks.
 
-    How large the values of a map are means nothing between networks, so each is brought to at most 1.
+    Values of different networks cannot be compared, so each network's maps are scaled to a maximum of 1.
     """
     maps = [network.evidence(own, target) for network, own in zip(listener.networks, seen, strict=True)]
     if len(maps) == 1:
@@ -139,7 +190,7 @@ def _evidence(listener: Listener, seen: Sequence[torch.Tensor], target: int) -> 
 
 
 class _Part(NamedTuple):
-    """Some windows of a clip: their numbers, their first samples, and from where to where they reach."""
+    """Some windows of a clip: their numbers and first samples, and the samples they span in all."""
 
     windows: list[int]
     starts: Sequence[int]
@@ -164,9 +215,10 @@ def _part(clip: np.ndarray, audio: AudioConfig, window: int | None, name: str) -
 
 
 def _relevance(evidence: torch.Tensor, part: _Part, samples: int, config: Config) -> np.ndarray:
-    """Maps of windows (n, rows, columns) as one of the whole part, (bands, frames) in [0, 1].
+    """Merge the maps of windows (n, rows, columns) into one of the part, (bands, frames) in [0, 1].
 
-    The mean where windows overlap; 0 where there is none, as in a short tail that the network never hears.
+    Overlapping windows are averaged. The result is 0 where there is no window, such as in a short end of the
+    clip that no window covers.
     """
     mel, size = config.mel, round(config.audio.window_seconds * config.audio.sample_rate)
     maps = _resized(evidence, (mel.n_mels, 1 + size // mel.hop_length)).cpu().numpy()
@@ -182,7 +234,7 @@ def _relevance(evidence: torch.Tensor, part: _Part, samples: int, config: Config
 
 
 def _resized(evidence: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Maps (n, rows, columns) at another resolution."""
+    """Interpolate maps (n, rows, columns) to another resolution."""
     return F.interpolate(evidence[:, None], size=size, mode="bilinear")[:, 0]
 
 
@@ -193,7 +245,7 @@ def _check(
     target: int,
     progress: Callable[[int, int], None] | None,
 ) -> Deletion:
-    """Whether the places that a map points at matter to the network."""
+    """The deletion curve of the maps."""
 
     def belief(left: torch.Tensor) -> float:
         return float(_respond(listener, [as_input(own[:, 0] * left) for own in seen])[target])

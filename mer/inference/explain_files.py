@@ -1,4 +1,4 @@
-"""An explanation as files: what was found as JSON, its map as CSV, two sounds, and a picture."""
+"""Writes an explanation to files: results as JSON, the map as CSV, two sounds and a picture."""
 
 import json
 import warnings
@@ -27,10 +27,20 @@ ORANGE, BLUE, CYAN = "#D55E00", "#4477AA", "#56D0FF"
 
 
 def write_explanation(folder: Path, found: Explanation, about: dict[str, Any]) -> None:
-    """Write the FILES of an explanation into an existing folder; `about` is put first into the JSON.
+    """Write the `FILES` of an explanation.
 
-    The map's first row has the seconds, its first column the frequency of each band in Hz. The sounds are
-    WAV files of float32 samples, which add up to the clip at the checkpoint's sample rate.
+    The first row of the CSV file has the seconds, the first column the frequency of each band in Hz. The two
+    sounds are WAV files of float32 samples at the checkpoint's sample rate. Their sum is the explained part
+    of the clip.
+
+    Parameters
+    ----------
+    folder
+        An existing folder.
+    found
+        The explanation.
+    about
+        Plain data that comes first in the JSON file.
     """
     text = json.dumps(about | found.to_dict(), ensure_ascii=False, indent=1)
     (folder / FILES["explanation"]).write_text(text, "utf-8")
@@ -44,12 +54,12 @@ def write_explanation(folder: Path, found: Explanation, about: dict[str, Any]) -
 
 
 def _draw(found: Explanation, path: Path) -> None:
-    """The spectrogram with the map over it, and below it the deletion curve."""
+    """Draw the spectrogram with the map over it, and the deletion curve below."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     picture = Figure(figsize=(10, 7), layout="constrained")
-    # The name of a class is no formula, and may be in a script that the font does not have.
+    # A class name may contain "$", which is not a formula, or letters that the font does not have.
     with rc_context({"text.parse_math": False}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")
         top, bottom = picture.subplots(2, height_ratios=[3, 2])
@@ -60,7 +70,7 @@ def _draw(found: Explanation, path: Path) -> None:
 
 
 def _spectrogram(found: Explanation, axes: "Axes") -> None:
-    first, second = (*found.seconds[:2], found.end)[:2]  # there may be a single frame
+    first, second = (*found.seconds[:2], found.end)[:2]  # there may be only one frame
     half = (second - first) / 2
     extent = (found.seconds[0] - half, found.seconds[-1] + half, -0.5, len(found.hertz) - 0.5)
     place = {"origin": "lower", "aspect": "auto", "extent": extent}

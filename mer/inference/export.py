@@ -1,8 +1,9 @@
-"""A checkpoint as one file for other programs: from the samples of a window to probabilities.
+"""Exports a checkpoint as one file for other programs: samples of windows to probabilities.
 
-Everything from the spectrogram on is inside, so what runs it needs no code of this project: samples at the
-card's rate, mono, in windows of the card's length, zeros after the end of a shorter clip. A clip's answer is
-the mean over its windows, weighed by the softmax of their scores.
+The file includes the spectrogram, so running it needs no code of this project. Its input is mono samples at
+the card's sample rate, in windows of the card's length. A shorter clip is padded as the card says (`pad`:
+with zeros or by repetition). The answer to a clip is the mean over its windows, weighted by the softmax of
+their scores.
 """
 
 import json
@@ -28,13 +29,13 @@ from mer.utils.files import as_path, atomic_path
 
 __all__ = ["TOLERANCE", "Portable", "convert"]
 
-TOLERANCE = 1e-3  # largest difference of a probability from the checkpoint's
+TOLERANCE = 1e-3  # largest difference between a probability of the file and of the checkpoint
 OUTPUTS = ("probabilities", "scores")
-MOST = 1024  # windows at once
+MOST = 1024  # windows in one batch
 
 
 class Portable(nn.Module):
-    """Windows of sound (n, samples) -> probabilities (n, classes) and scores (n,)."""
+    """The exported module: windows of sound (n, samples) -> probabilities (n, classes) and scores (n,)."""
 
     def __init__(self, model: Classifier, standardizer: Standardizer, card: Card) -> None:
         super().__init__()
@@ -42,19 +43,33 @@ class Portable(nn.Module):
         self.log_mel = LogMel(card.config.audio.sample_rate, card.config.mel)
 
     def forward(self, windows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """See the class."""
+        """Compute probabilities (n, classes) and scores (n,) of windows (n, samples)."""
         inputs = as_input(self.standardizer(self.log_mel(windows)))
         logits, scores = self.model.answer(self.model.embed(inputs))
         return to_probabilities(logits, self.card.config.train.loss, self.card.temperature), scores
 
 
 def convert(checkpoint: str | PathLike, out: str | PathLike) -> dict[str, Any]:
-    """Write `out`, as ONNX (`.onnx`) or a program of torch.export (`.pt2`), held against the checkpoint.
+    """Export a checkpoint as ONNX or as a torch.export program, and compare the file with the checkpoint.
 
-    Returns {file, size, classes, sample_rate, resampler, window_seconds, difference}: the largest of a
-    probability, on noises. Raises CheckpointError for an ensemble, for a network without an evaluation mode
-    or of ImageNet's outputs, for another suffix, or where the difference is over 0.001: then nothing is
-    written.
+    Parameters
+    ----------
+    checkpoint
+        Folder of a checkpoint of one network.
+    out
+        The file to write. Its suffix chooses the format: `.onnx`, or `.pt2` for torch.export.
+
+    Returns
+    -------
+    dict
+        `file`, `size` in bytes, `classes`, `sample_rate` in Hz, `resampler`, `window_seconds`, and
+        `difference`: the largest difference of a probability from the checkpoint's, on windows of noise.
+
+    Raises
+    ------
+    CheckpointError
+        For an ensemble, a network without an evaluation mode or with ImageNet's outputs, another suffix, a
+        missing package, or a difference of 0.001 or more. Then nothing is written.
     """
     checkpoint, out = as_path(checkpoint, "checkpoint"), as_path(out, "out")
     writers: dict[str, Callable[..., Callable]] = {".onnx": _onnx, ".pt2": _program}
@@ -82,7 +97,7 @@ def convert(checkpoint: str | PathLike, out: str | PathLike) -> dict[str, Any]:
 
 
 def _noises(card: Card) -> torch.Tensor:
-    """Three windows, loud and soft."""
+    """Three windows of noise at different levels."""
     audio = card.config.audio
     samples = round(audio.window_seconds * audio.sample_rate)
     generator = torch.Generator().manual_seed(0)
@@ -131,5 +146,5 @@ def _onnx(portable: Portable, windows: torch.Tensor, out: Path, about: dict[str,
 
 
 def _quiet() -> warnings.catch_warnings:
-    """For the exporter, which warns of what torch deprecates in itself."""
+    """Hide the exporter's warnings about deprecated code inside torch."""
     return warnings.catch_warnings(action="ignore")

@@ -1,7 +1,7 @@
-"""What a map over a spectrogram sounds like: sound divided in two by a mask on its spectrum.
+"""Divides a sound in two by a mask over its spectrogram, so that a map can be heard.
 
-The mask multiplies the short-time Fourier transform; its inverse (Griffin and Lim, 1984) is linear, so what
-the mask lets through and what it holds back add up to the original.
+The mask is multiplied with the short-time Fourier transform. The inverse transform (Griffin and Lim, 1984) is
+linear, so the two parts add up to the original.
 """
 
 import io
@@ -17,18 +17,41 @@ from mer.utils.errors import ConfigError
 
 __all__ = ["as_wav", "divide"]
 
-SPECTRUM_SECONDS = 0.064  # fine enough to part voices, short enough to keep beats
+SPECTRUM_SECONDS = 0.064  # long enough to separate voices, short enough to separate beats
 
 
 def divide(
     waveform: np.ndarray, mask: np.ndarray, *, sample_rate: int, config: MelConfig
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What a mask lets through of a sound, and the rest: both float32 (samples,) like `waveform`.
+    """Divide a sound into the part that a mask selects, and the rest.
 
-    `mask` is (n_mels, frames) in [0, 1] over the log-mel spectrogram that `config` makes of the waveform. It
-    is interpolated between the centres of bands and frames; frequencies outside of `f_min` to `f_max`, of
-    which the spectrogram knows nothing, belong to the rest. Raises AudioError for a sound of less than 0.04 s
-    or what `mer.audio.waveforms.as_samples` refuses, ConfigError for another mask or rate.
+    Parameters
+    ----------
+    waveform
+        Samples; see `mer.audio.waveforms.as_samples`.
+    mask
+        Values in [0, 1] over the log-mel spectrogram of the waveform, shape (n_mels, frames). It is
+        interpolated between the centres of bands and frames.
+    sample_rate
+        Samples per second, Hz.
+    config
+        Settings of the spectrogram. Frequencies outside `f_min` to `f_max` belong to the rest, since the
+        spectrogram does not contain them.
+
+    Returns
+    -------
+    tuple of np.ndarray
+        The selected part and the rest, each float32 of shape (samples,).
+
+    Raises
+    ------
+    AudioError
+        If the sound is shorter than half a spectrum (0.023 to 0.046 s), or `as_samples` refuses it.
+    ConfigError
+        If the shape or the values of the mask, or the sample rate, cannot be used.
+
+    References ---------- Griffin and Lim, "Signal estimation from modified short-time Fourier transform",
+    IEEE Trans. Acoust. Speech Signal Process., 1984.
     """
     sample_rate = as_rate(sample_rate)
     n_fft = 2 ** round(np.log2(SPECTRUM_SECONDS * sample_rate))
@@ -52,14 +75,14 @@ def _check_mask(mask: np.ndarray, config: MelConfig) -> None:
     shape = getattr(mask, "shape", ())
     if len(shape) != 2 or shape[0] != config.n_mels or not shape[1]:
         raise ConfigError(f"a mask of shape {shape} does not fit; give an array ({config.n_mels}, frames)")
-    if not (np.min(mask) >= 0 and np.max(mask) <= 1):  # so is NaN
+    if not (np.min(mask) >= 0 and np.max(mask) <= 1):  # NaN is refused too
         raise ConfigError("the mask has values out of range; use 0 to 1")
 
 
 def _on_spectrum(
     mask: np.ndarray, shape: tuple[int, int], n_fft: int, *, sample_rate: int, config: MelConfig
 ) -> np.ndarray:
-    """The mask at the bins and frames of a spectrum of `shape`, hop n_fft / 4: float32 in [0, 1]."""
+    """Interpolate the mask to the bins and frames of a spectrum of `shape` with hop n_fft / 4."""
     from scipy.ndimage import map_coordinates
 
     hertz = np.arange(shape[0]) * sample_rate / n_fft
@@ -72,9 +95,21 @@ def _on_spectrum(
 
 
 def as_wav(samples: np.ndarray, rate: int) -> bytes:
-    """A WAV file of float32 samples (samples,): no value is rounded or clipped.
+    """A WAV file as bytes. Its samples are float32, so no value is rounded or clipped.
 
-    Raises AudioError for what `mer.audio.waveforms.as_samples` refuses, ConfigError for the rate.
+    Parameters
+    ----------
+    samples
+        Samples; see `mer.audio.waveforms.as_samples`.
+    rate
+        Samples per second, Hz.
+
+    Raises
+    ------
+    AudioError
+        If `as_samples` refuses the samples.
+    ConfigError
+        If the rate cannot be used.
     """
     file = io.BytesIO()
     soundfile.write(file, as_samples(samples), as_rate(rate, "rate"), format="WAV", subtype="FLOAT")

@@ -1,4 +1,4 @@
-"""A clip in, probabilities out. There are no preprocessing arguments: the checkpoint's card has them."""
+"""Predicts the emotion of clips. All preprocessing settings come from the checkpoint's card."""
 
 import os
 from abc import ABC, abstractmethod
@@ -37,17 +37,25 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 MOST_WORKERS = 1024
-AT_ONCE = 64  # windows whose images are in memory
-UNSURE = 0.10  # lead of the first emotion over the second below which neither is the answer
+AT_ONCE = 64  # windows whose images are in memory at a time
+UNSURE = 0.10  # an answer is unsure if its probability is less than this above the second
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Probabilities of one window, between `start` and `end` seconds of the clip.
+    """The answer to one window.
 
-    `attention` is what each of so many equal parts of a window counts for, summing to 1; empty where the
-    network's head does not attend to some more than to others. A short clip fills a part of a window only.
-    `weight` is the window's share in the answer to the clip, where the network weighs windows, else None.
+    Parameters
+    ----------
+    start, end
+        The window, in seconds of the clip.
+    probabilities
+        Probability of each emotion.
+    attention
+        Weights of equal parts of a whole window, also if the clip is shorter; their sum is 1. Empty if the
+        head has no attention.
+    weight
+        Weight of the window in the answer to the clip; None if the network does not weight windows.
     """
 
     start: float
@@ -57,7 +65,7 @@ class Window:
     weight: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; `attention` and `weight` only where there are some."""
+        """Plain data for JSON; without `attention` and `weight` if there are none."""
         data = {"start": self.start, "end": self.end, "probabilities": self.probabilities}
         data |= {} if self.weight is None else {"weight": self.weight}
         return data | ({"attention": list(self.attention)} if self.attention else {})
@@ -65,9 +73,18 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Mean probabilities over the windows of a clip, and the most probable emotion.
+    """The answer to a clip.
 
-    `remarks` are sentences on why the input should not be trusted (`mer.audio.quality`).
+    Parameters
+    ----------
+    emotion
+        The most probable emotion.
+    probabilities
+        Probability of each emotion: the weighted mean over the windows.
+    windows
+        The answer to each window.
+    remarks
+        Sentences on why the answer may not be reliable; see `mer.audio.quality`.
     """
 
     emotion: str
@@ -82,7 +99,7 @@ class Prediction:
 
     @property
     def unsure(self) -> bool:
-        """True if the two most probable emotions are less than 0.10 apart."""
+        """True if the probabilities of the first two emotions are less than 0.10 apart."""
         second, first = sorted(self.probabilities.values())[-2:]
         return first - second < UNSURE
 
@@ -97,9 +114,10 @@ class Prediction:
 
 
 class Listener(ABC):
-    """A loaded checkpoint; make it once, call `predict` often. Safe to share: nothing in it changes.
+    """A loaded checkpoint of one network or an ensemble. Load it once; threads may share it.
 
-    `card` says how it hears; `networks` are those that it asks, `weights` (networks,) their shares.
+    `card` has the settings and classes. `networks` are the networks that answer, and `weights` (networks,)
+    are their weights, with sum 1.
     """
 
     card: Card
@@ -108,34 +126,63 @@ class Listener(ABC):
 
     @abstractmethod
     def answer(self, waveform: np.ndarray) -> Prediction:
-        """Predict what `load` gives with the card's settings, float32 (samples,); nothing is checked."""
+        """Predict a waveform that `load` returned for the card's settings; it is not checked again."""
 
     @abstractmethod
     def joined(self, answers: Sequence[np.ndarray]) -> np.ndarray:
-        """One answer from that of each network: probabilities, each (rows, classes)."""
+        """Combine the probabilities (rows, classes) of each network into one array (rows, classes)."""
 
     def predict_waveform(self, waveform: np.ndarray) -> Prediction:
-        """Predict a waveform at the sample rate of the card, `card.config.audio.sample_rate`.
+        """Predict a waveform.
 
-        `waveform` is what `as_samples` takes: floats or integers, mono or up to 8 channels, of
-        numpy or torch. Raises AudioError for what is no sound, is silent, shorter than 0.5 s or longer than
-        an hour.
+        Parameters
+        ----------
+        waveform
+            Samples at `card.config.audio.sample_rate`: a numpy array or torch tensor of floats or integers,
+            with up to 8 channels; see `mer.audio.waveforms.as_samples`.
+
+        Raises
+        ------
+        AudioError
+            If the waveform is not sound, is silent, shorter than 0.5 s or longer than an hour.
         """
         return self.answer(as_clip(waveform, rate=self.card.config.audio.sample_rate))
 
     def predict(self, source: Source, *, name: str | None = None) -> Prediction:
-        """Predict a file, by its path, or its bytes; `name` is what errors call it. Raises AudioError."""
+        """Predict an audio file, given as a path or as bytes. Raises AudioError if it cannot be used.
+
+        `name` is the name of the clip in errors (default: the path).
+        """
         return self.answer(load(source, self.card.config.audio, name=name))
 
     def predict_many(
         self, paths: Sequence[Source], *, workers: int | None = None
     ) -> Iterator[tuple[Source, Prediction | AudioError]]:
-        """Predict files in the order given, several at once; a file that cannot be used comes as its error.
+        """Predict several files in parallel.
 
-        `workers` threads (default: one a core) of one torch thread each are at most twice as many files
-        ahead, so memory does not grow with their number. Closing the iterator waits only for the files
-        that are being predicted. One file, or one worker, has all of torch's threads. Raises AudioError for
-        a single path, ConfigError for `workers` out of range.
+        At most two files per worker are in progress, so memory does not grow with the number of files.
+        Closing the iterator waits only for the files that are being predicted.
+
+        Parameters
+        ----------
+        paths
+            Paths of audio files, or their bytes.
+        workers
+            Number of threads, 1 to 1024, each with one torch thread. Default: one per core. A single worker
+            or file uses all of torch's threads.
+
+        Returns
+        -------
+        iterator
+            Each file and its prediction, in the order given. If a file cannot be used, its AudioError takes
+            the place of the prediction.
+
+        Raises
+        ------
+        AudioError
+            If `paths` is a single path.
+        ConfigError
+            If `workers` is out of range.
         """
         if isinstance(paths, str | bytes | os.PathLike):
             raise AudioError(f"{paths!r:.80}: a single clip; give a list of paths, or call predict")
@@ -147,7 +194,7 @@ class Listener(ABC):
         try:
             return self.predict(path)
         except AudioError as error:
-            return AudioError(str(error))  # a new one: the traceback of the old keeps all samples in memory
+            return AudioError(str(error))  # without the traceback, which keeps all samples in memory
         except OSError as error:
             return AudioError(f"{path}: cannot be read ({error.strerror}); check its name and permissions")
         except UnicodeError:
@@ -158,7 +205,15 @@ class Listener(ABC):
 
 
 class Predictor(Listener):
-    """The network of a checkpoint that is no ensemble; `mer.inference.open_predictor` opens either."""
+    """A loaded checkpoint of one network; `mer.inference.open_predictor` also loads ensembles.
+
+    Parameters
+    ----------
+    checkpoint
+        Folder of the checkpoint.
+    device
+        "auto", or a torch device such as "cpu", "cuda" or "mps".
+    """
 
     weights = np.ones(1)
 
@@ -167,22 +222,22 @@ class Predictor(Listener):
         self.device = choose_device(device)
         self.model = model.to(self.device, memory_format=torch.channels_last)
         self._transform = EvalTransform(standardizer)
-        # A GPU does one thing after the other; threads in turn there take no more of its memory than one. And
-        # what is drawn at random comes from one generator for all threads.
+        # A GPU runs passes one after another anyway, and threads that take turns need the memory of one pass.
+        # A network that draws random numbers uses one generator for all threads.
         alone = self.device.type != "cpu" or not self.model.answers_alone
         self._turn = Lock() if alone else nullcontext()
 
     @property
     def networks(self) -> tuple["Predictor", ...]:
-        """Itself alone."""
+        """Only this network."""
         return (self,)
 
     def joined(self, answers: Sequence[np.ndarray]) -> np.ndarray:
-        """The only answer."""
+        """The answer of the only network."""
         return answers[0]
 
     def answer(self, waveform: np.ndarray) -> Prediction:
-        """See `Listener`."""
+        """Predict a waveform that `load` returned for the card's settings."""
         looked = list(self._over(waveform, window_starts(len(waveform), self.card.config.audio)))
         scores = np.array([score for *_, score in looked])
         whole = pool(np.array([row for _, row, _ in looked]), scores)
@@ -197,9 +252,10 @@ class Predictor(Listener):
         return Prediction(max(mean, key=mean.get), mean, windows, found)
 
     def windows(self, waveform: np.ndarray, starts: Sequence[int]) -> Iterator[Window]:
-        """The windows of a waveform that begin at the samples `starts`, some in memory at a time.
+        """Predict the windows that begin at the samples `starts`, 64 at a time to bound memory.
 
-        Raises AudioError for what is no waveform, ConfigError for a start outside of it.
+        `waveform` has the card's sample rate. Raises AudioError if `mer.audio.waveforms.as_samples` refuses
+        it, and ConfigError if a start is outside it.
         """
         waveform = as_samples(waveform)
         starts = [as_whole(start, "start", low=0, high=len(waveform) - 1) for start in starts]
@@ -208,7 +264,7 @@ class Predictor(Listener):
     def _over(
         self, waveform: np.ndarray, starts: Sequence[int]
     ) -> Iterator[tuple[Window, np.ndarray, float]]:
-        """Windows, what the network says of each with all its outputs, (outputs,), and their scores."""
+        """Yield each window, the probabilities of all its outputs (outputs,), and its score."""
         audio, mel = self.card.config.audio, self.card.config.mel
         rate, length = audio.sample_rate, audio.window_seconds
         size = round(length * rate)
@@ -223,26 +279,32 @@ class Predictor(Listener):
                 yield Window(round(begin, 3), round(end, 3), *own), row, score
 
     def answers(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Images in dB (n, size, size) -> probabilities (n, outputs), maybe of no class; scores (n,)."""
+        """Images in dB (n, size, size) -> probabilities (n, outputs) and scores (n,).
+
+        There may be more outputs than classes.
+        """
         rows, _, scores = self.look(self.inputs(windows))
         return rows, scores
 
     def inputs(self, windows: np.ndarray) -> torch.Tensor:
-        """Images in dB (n, size, size) -> what the network sees, (n, 3, size, size) on its device."""
+        """Images in dB (n, size, size) -> input of the network, (n, 3, size, size) on its device."""
         return self._transform(torch.from_numpy(np.asarray(windows))).to(self.device)
 
     def respond(self, inputs: torch.Tensor) -> np.ndarray:
-        """What the network sees of one clip -> its answer, probabilities (1, classes), as `predict` gives."""
+        """Inputs of all windows of one clip (n, 3, size, size) -> probabilities (1, classes) of the clip."""
         rows, _, scores = self.look(inputs)
         return within(pool(rows, scores), len(self.card.classes))
 
     def look(self, inputs: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Probabilities (n, outputs), attention (n, time), maybe of no columns, and scores (n,)."""
+        """Inputs (n, 3, size, size) -> probabilities (n, outputs), attention (n, time) and scores (n,).
+
+        The attention has shape (n, 0) if the head has none. The scores weight windows in `pool`.
+        """
         train, size = self.card.config.train, len(inputs)
         found = []
         with self._turn, self.model.testing(train.seed):
             for part in self.model.test_batches(size, train.batch_size):
-                alone = part[0] == part[-1]  # then it may come twice; else a view will do
+                alone = part[0] == part[-1]  # one window, maybe repeated; other batches are slices
                 seen = self.model.embed(inputs[part] if alone else inputs[part[0] : part[-1] + 1])
                 logits, scores = self.model.answer(seen)
                 found.append((logits, self.model.head.weights(seen), scores))
@@ -253,7 +315,7 @@ class Predictor(Listener):
         return rows, attention.numpy(), scores.numpy()
 
     def evidence(self, inputs: torch.Tensor, target: int) -> torch.Tensor:
-        """What the network sees -> where it sees class number `target`; see `mer.models.gradcam`."""
+        """Grad-CAM maps (n, rows, columns) of inputs for class number `target`; see `mer.models.gradcam`."""
         with self._turn:
             parts = inputs.split(pass_size(self.device))
             return torch.cat([grad_cam(self.model, part, target) for part in parts])
@@ -262,11 +324,12 @@ class Predictor(Listener):
 def _side_by_side(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int
 ) -> Iterator[tuple[Item, Result]]:
-    """`(item, function(item))` for each item, in order, by threads of one torch thread each.
+    """Yield `(item, function(item))` for each item in order, computed by threads with one torch thread each.
 
-    Decoding, numpy and torch let other threads run. On two idle cores that predicts 1.4 times as many 10 s
-    clips a second as a loop whose operations are each shared by both, most being too small for it; on busy
-    ones up to 10 times, since sharing an operation means to wait for the slower core.
+    Decoding, numpy and torch release Python's lock, so the threads run in parallel. On two idle cores this
+    predicts 1.4 times as many 10 s clips per second as a loop in which torch divides each operation between
+    the cores, since most operations are too small for that. On busy cores it is up to 10 times as many, since
+    a divided operation waits for the slower core.
     """
     if workers <= 1:
         yield from ((item, function(item)) for item in items)
@@ -291,10 +354,15 @@ def _first(ahead: deque[tuple[Item, Future]]) -> tuple[Item, Any]:
 
 
 def audio_files(folder: str | os.PathLike) -> list[Path]:
-    """Every audio file below a folder, by path; hidden ones are left out.
+    """Every audio file below a folder, sorted by path.
 
-    Links to folders are not followed, nor are links to files outside `folder`. Raises DataError if there
-    is no audio, or a folder cannot be read.
+    Hidden files and folders are left out. Links to folders, and links to files outside `folder`, are not
+    followed.
+
+    Raises
+    ------
+    DataError
+        If there is no audio, or a folder cannot be read.
     """
     folder = as_path(folder, "folder")
     root, found = folder.resolve(), []

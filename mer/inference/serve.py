@@ -1,6 +1,6 @@
-"""A checkpoint behind HTTP: `POST /predict` with an audio file, `GET /health`, `/metrics`, `/docs`.
+"""Serves a checkpoint over HTTP: `POST /predict` with an audio file, `GET /health`, `/metrics`, `/docs`.
 
-What is let in is decided in `mer.inference.admission`, who may stay connected in `mer.inference.sockets`.
+Limits on requests are in `mer.inference.admission`, limits on connections in `mer.inference.sockets`.
 """
 
 import asyncio
@@ -26,8 +26,8 @@ from mer.utils.parallel import one_thread
 
 __all__ = ["MB", "Limits", "application", "bound", "server"]
 
-FIELDS = 8  # parts of a form beside its file, which are not looked at
-NAME = 80  # characters of a file's name that errors quote
+FIELDS = 8  # parts of a form in addition to its file; they are ignored
+NAME = 80  # characters of a file name that errors quote
 SEND = "send a form (multipart/form-data) with one part `file` that has a file name: curl -F file=@clip.wav"
 PLACES = "POST a file to /predict, or GET /health, /metrics or /docs"
 REMEDIES = {400: SEND, 404: PLACES, 405: PLACES}
@@ -54,7 +54,7 @@ FORM_BODY = {
 
 
 class WindowAnswer(BaseModel):
-    """One window: its place in the clip in seconds, and its probabilities by emotion."""
+    """One window: its start and end in seconds, and the probability of each emotion."""
 
     start: float
     end: float
@@ -62,7 +62,7 @@ class WindowAnswer(BaseModel):
 
 
 class Answer(BaseModel):
-    """The emotion that a clip is likeliest to induce; `unsure` if the second comes within 0.1."""
+    """The most probable emotion of a clip; `unsure` if it leads the second by less than 0.1."""
 
     emotion: str
     unsure: bool
@@ -72,7 +72,7 @@ class Answer(BaseModel):
 
 
 class Health(BaseModel):
-    """What is served, and how many requests are inside of how many that may be."""
+    """The served model, the number of admitted requests (`inside`), and the most allowed (`limit`)."""
 
     status: str
     model: str
@@ -82,7 +82,7 @@ class Health(BaseModel):
 
 
 class Problem(BaseModel):
-    """Why there is no answer, in one line, with what to do about it."""
+    """Why there is no answer and what to do about it, in one line."""
 
     error: str
 
@@ -98,7 +98,20 @@ ERRORS = {
 
 
 def application(listener: Listener, limits: Limits) -> FastAPI:
-    """The app; `listener` is asked by several threads at once. `state.inside` knows the requests inside."""
+    """Build the application.
+
+    Parameters
+    ----------
+    listener
+        A loaded checkpoint. Several threads use it at the same time.
+    limits
+        Limits on requests.
+
+    Returns
+    -------
+    FastAPI
+        The application; its `state.inside` has the admitted requests.
+    """
     inside = Inside()
     _gather(listener, limits.batch_window)
 
@@ -115,7 +128,7 @@ def application(listener: Listener, limits: Limits) -> FastAPI:
     @app.head("/health", include_in_schema=False)
     @app.get("/health")
     async def health() -> Health:
-        """Whether it answers, and what."""
+        """The state of the server and the model that it serves."""
         return Health(
             status="ok",
             model=listener.card.title,
@@ -132,7 +145,7 @@ def application(listener: Listener, limits: Limits) -> FastAPI:
 
     @app.post("/predict", openapi_extra=FORM_BODY, responses=problems)
     async def predict(request: Request) -> Answer:
-        """The emotion of one clip."""
+        """Predict the emotion of one clip."""
         content, name = await _upload(request)
         return await _in_turn(request, listener, content, name, limits.seconds)
 
@@ -140,27 +153,27 @@ def application(listener: Listener, limits: Limits) -> FastAPI:
 
 
 def _gather(listener: Listener, patience: float) -> None:
-    """Have the networks look at several requests together, after so many seconds; 0 for never."""
+    """Batch the requests that reach a network within `patience` seconds; 0 turns batching off."""
     for network in listener.networks if patience else ():
-        if network.model.answers_alone:  # else an answer would depend on who else asks
+        if network.model.answers_alone:  # else an answer would depend on other requests
             network.look = Gatherer(network.look, patience)
 
 
 async def _upload(request: Request) -> tuple[bytes, str]:
-    """The file of a form, and its name. What else was sent is never quoted: it may be the file itself."""
+    """The file of a form, and its name. Other parts are never quoted, since one may be the file itself."""
     try:
         async with request.form(max_files=1, max_fields=FIELDS, max_part_size=FORM) as form:
             part = form.get("file")
             if not isinstance(part, UploadFile):
                 raise HTTPException(422, f"no file; {SEND}")
             content, name = await part.read(), part.filename or "clip"
-    except UnicodeError:  # a charset that decodes nothing
+    except UnicodeError:  # a charset that cannot decode the names
         raise HTTPException(400, "the names in the form are not text") from None
     return content, name if len(name) <= NAME else f"{name[:NAME]}..."
 
 
 async def _in_turn(request: Request, listener: Listener, content: bytes, name: str, seconds: float) -> Answer:
-    """The answer, by one of the threads; not begun if the client has left, or the server stops, before."""
+    """Predict in a worker thread. A waiting request is dropped if the client leaves or the server stops."""
     job = request.app.state.pool.submit(_answer, listener, content, name, seconds)
     work = asyncio.wrap_future(job)
     leaving = asyncio.create_task(_left(request))
@@ -170,7 +183,7 @@ async def _in_turn(request: Request, listener: Listener, content: bytes, name: s
             raise ClientDisconnect
         return await work
     except asyncio.CancelledError:
-        work.cancel()  # and with it the job
+        work.cancel()  # this also cancels the job
         raise
     finally:
         leaving.cancel()
@@ -191,7 +204,7 @@ def _answer(listener: Listener, content: bytes, name: str, seconds: float) -> An
 
 
 def _add_errors(app: FastAPI) -> None:
-    """What goes wrong, as one line in JSON."""
+    """Answer errors with one line of JSON."""
 
     @app.exception_handler(AudioError)
     async def of_audio(_: Request, error: AudioError) -> JSONResponse:

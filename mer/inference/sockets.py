@@ -1,8 +1,8 @@
-"""The connections of `mer serve`: how many are open, how long one may be silent, and how the server stops.
+"""The connections of `mer serve`: how many may be open, how long one may be silent, how the server stops.
 
-uvicorn waits for the head of a request for as long as it takes, and accepts connections until no file can be
-opened any more. Here a connection without a request has `HEAD_SECONDS` for the next one, and above a fixed
-number of connections the one that has waited longest is closed, so a newcomer always finds room.
+uvicorn waits without limit for the headers of a request, and accepts connections until the process has no
+file descriptors left. Here a connection without a request is closed after `HEAD_SECONDS`. If too many
+connections are open, the one that has waited longest is closed, so that a new client can always connect.
 """
 
 import asyncio
@@ -25,25 +25,25 @@ from mer.utils.errors import ConfigError
 
 __all__ = ["bound", "most_connections", "server"]
 
-MOST = 1000  # connections; each takes some 20 KB
-LEAST = 64
-HEAD_SECONDS = 10.0  # for the whole head of a request, from the connection or the last answer on
-STALLED_SECONDS = 10.0  # for a client to take more of its answer
-KEEP_SECONDS = 5  # of silence after an answer
-DRAIN_SECONDS = 10.0  # for the requests inside, once the server is to stop
+MOST = 1000  # open connections; each takes about 20 KB
+LEAST = 64  # open connections that must be possible
+HEAD_SECONDS = 10.0  # to receive all headers of a request, from the connection or the last response on
+STALLED_SECONDS = 10.0  # for a client to read more of its response
+KEEP_SECONDS = 5  # that an idle connection is kept after a response
+DRAIN_SECONDS = 10.0  # for the admitted requests to end when the server stops
 QUEUE = 4096  # connections that the system holds until they are accepted, if it allows so many
-AT_ONCE = 16  # this part of all connections is accepted at a time, so that the reserve is never used up
+AT_ONCE = 16  # 1/16 of all connections are accepted at a time, so that the spare descriptors suffice
 HEAD_BYTES = 2**14
-LOG_SECONDS = 60.0  # between two log lines of one kind
+LOG_SECONDS = 60.0  # between two log lines of the same kind
 
 log = logging.getLogger("mer.inference.sockets")
 
 
 def most_connections() -> int:
-    """How many connections may be open: half of the files that may be (`ulimit -n`), at most 1000.
+    """How many connections may be open: half of the limit on open files (`ulimit -n`), at most 1000.
 
-    The other half is for the model, for uploads, and for connections on their way in or out. Raises
-    ConfigError if the limit is too low to serve at all.
+    The other half is for the model, for uploads, and for connections that are being opened or closed. Raises
+    ConfigError if the limit is below 128.
     """
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = MOST if files == resource.RLIM_INFINITY else min(MOST, files // 2)
@@ -53,18 +53,32 @@ def most_connections() -> int:
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """A socket that listens at that address; raises ConfigError."""
+    """A socket that listens on `host` and `port`. Raises ConfigError if it cannot."""
     try:
         place = socket.create_server((host, port), backlog=QUEUE)
     except (OSError, OverflowError) as error:
         raise ConfigError(f"cannot listen on {host}:{port} ({error}); choose another --port") from error
-    # Else the end of an answer waits 40 ms on a kept line, until the client has acknowledged its beginning.
+    # Without it, the end of a response on a reused connection waits 40 ms for the client to acknowledge the
+    # beginning.
     place.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return place
 
 
 def server(app: FastAPI, limits: Limits) -> uvicorn.Server:
-    """A server for an app of `mer.inference.serve`; raises ConfigError if it may not open enough files."""
+    """Build the server.
+
+    Parameters
+    ----------
+    app
+        An application made by `mer.inference.serve.application`.
+    limits
+        Limits on requests.
+
+    Raises
+    ------
+    ConfigError
+        If the limit on open files is too low for `limits.inside` requests.
+    """
     most = most_connections()
     if limits.inside > most // 2:
         raise ConfigError(
@@ -81,56 +95,56 @@ def server(app: FastAPI, limits: Limits) -> uvicorn.Server:
         access_log=False,
         backlog=max(most // AT_ONCE, 1),
         timeout_keep_alive=KEEP_SECONDS,
-        timeout_graceful_shutdown=1,  # after the drain
+        timeout_graceful_shutdown=1,  # seconds, after DRAIN_SECONDS
         h11_max_incomplete_event_size=HEAD_BYTES,
     )
     return Server(config, app.state.inside)
 
 
 class Server(uvicorn.Server):
-    """uvicorn's, but on the signal to stop it goes on to listen until all inside are answered."""
+    """A uvicorn server that, when told to stop, listens until all admitted requests are answered."""
 
     def __init__(self, config: uvicorn.Config, inside: Inside) -> None:
         super().__init__(config)
         self.inside = inside
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, with a longer queue than `backlog`, which is also how many are accepted at a time."""
+        """Listen with a long queue. `backlog` stays small, since asyncio accepts that many at a time."""
         await super().startup(sockets)
         for place in sockets or ():
             place.listen(QUEUE)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer those inside, and others with a 503, then stop to listen."""
+        """Wait for the admitted requests, answer others with 503, then stop listening."""
         await self.inside.drain(DRAIN_SECONDS, hurry=lambda: self.force_exit)
         await super().shutdown(sockets)
 
 
 class Idle:
-    """The connections on which no request is at work, in the order in which they began to wait."""
+    """The connections without a running request, in the order in which they began to wait."""
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.waiting: OrderedDict[Connection, asyncio.TimerHandle] = OrderedDict()
 
     def wait(self, connection: "Connection", seconds: float) -> None:
-        """Close a connection after so many seconds, unless `work` is called before."""
+        """Close a connection after `seconds`, unless `work` is called before."""
         self.work(connection)
         self.waiting[connection] = connection.loop.call_later(seconds, self.close, connection)
 
     def work(self, connection: "Connection") -> None:
-        """Let a connection be, while its request is worked on."""
+        """Cancel the timer of a connection, since it has a running request."""
         if timer := self.waiting.pop(connection, None):
             timer.cancel()
 
     def close(self, connection: "Connection") -> None:
-        """Close a connection at once, whatever it is about to send or to take."""
+        """Close a connection at once, without waiting for data in either direction."""
         self.work(connection)
         connection.connections.discard(connection)
         connection.transport.abort()
 
     def make_room(self, connections: set) -> None:
-        """Close those that have waited longest, until no more than the most are open."""
+        """Close the connections that have waited longest, until at most `most` are open."""
         if len(connections) > self.most:
             log.warning("%d connections are open, the most; those that wait longest are closed", self.most)
         while len(connections) > self.most and self.waiting:
@@ -138,7 +152,7 @@ class Idle:
 
 
 class Connection(H11Protocol):
-    """uvicorn's, but closed when the head of its next request, or the taking of an answer, is overdue."""
+    """A uvicorn connection that is closed if the client sends a request or reads a response too slowly."""
 
     def __init__(self, *args: Any, idle: Idle, **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -154,35 +168,35 @@ class Connection(H11Protocol):
         self.idle.make_room(self.connections)
 
     def data_received(self, data: bytes) -> None:
-        """Take in a part of a request."""
+        """Receive part of a request."""
         super().data_received(data)
         if self._is_working() and not self.flow.write_paused:
             self.idle.work(self)
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, unless it is there already, or for the client to take the last bytes."""
+        """Wait for the next request, unless it has begun, and for the client to read the last bytes."""
         super().on_response_complete()
         if not self._is_working():
             self.idle.wait(self, HEAD_SECONDS)
 
     def pause_writing(self) -> None:
-        """Wait for the client to take its answer."""
+        """Start to wait for the client to read its response."""
         super().pause_writing()
         self.idle.wait(self, STALLED_SECONDS)
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Stop the timer if the request is still running."""
         super().resume_writing()
         if self._is_working():
             self.idle.work(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
+        """Forget the connection."""
         self.idle.work(self)
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, like our other errors, and headers that are too long with 431."""
+        """Answer invalid HTTP with one line of JSON, and too long headers with status 431."""
         reason = sys.exc_info()[1]
         status = getattr(reason, "error_status_hint", 400)
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
@@ -198,14 +212,14 @@ class Connection(H11Protocol):
 
 
 class Seldom(logging.Filter):
-    """Lets one line of each kind through in a minute, so that no client can fill the disk with the log."""
+    """Passes one log line of each kind per minute, so that no client can fill the disk."""
 
     def __init__(self) -> None:
         super().__init__()
         self.last: dict[tuple[str, str], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether a record is the first of its kind for a minute."""
+        """True if no record of this kind was passed in the last minute."""
         kind = (record.name, str(record.msg).split("\n", 1)[0][:100])
         if time.monotonic() - self.last.get(kind, -LOG_SECONDS) < LOG_SECONDS:
             return False

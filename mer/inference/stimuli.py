@@ -1,10 +1,11 @@
-"""Clips for a listening experiment: networks agree on them, and categories differ in emotion alone.
+"""Selects clips for a listening experiment: matched in tempo and loudness, different in emotion.
 
-Candidates are clips on which all models, and the data set's own label where it is one of their classes, name
-the same emotion; of a song only the one they are surest of. From these each emotion gets clips whose tempi
-are spread alike: targets are quantiles of all candidates' tempi, and each emotion's clips are assigned to
-them at the least total cost (Kuhn, 1955), in octaves of tempo plus doubt of the models. All are brought to
-one loudness (EBU R128, by way of ITU-R BS.1770-4) and peak below -1 dBFS.
+A clip is a candidate if all models give it the same emotion, and its label agrees if that is one of their
+classes. Each song gives one candidate: the clip with the highest mean probability. Every emotion then gets
+the same number of clips with similar tempi. The target tempi are quantiles of tempo, averaged over the
+emotions. Each emotion's clips are assigned to the targets at the least total cost (Kuhn, 1955). The cost is
+the distance from the target in octaves, plus one minus the models' mean probability. All clips are scaled to
+one loudness (EBU R128, measured by ITU-R BS.1770-4), with peaks of at most -1 dBFS.
 """
 
 import json
@@ -39,16 +40,29 @@ if TYPE_CHECKING:
 __all__ = ["PEAK", "Stimulus", "candidates", "common_loudness", "export", "match", "measure"]
 
 PEAK = -1.0  # dBFS
-HIGHEST = 48_000  # Hz; the memory that the tempo takes grows with the square of the rate
+HIGHEST = 48_000  # Hz; the memory that tempo estimation needs grows with the square of the sample rate
 
 
 @dataclass(frozen=True, slots=True)
 class Stimulus:
-    """A clip and what was measured of it.
+    """A clip and its measurements.
 
-    `agreement` is the mean probability, 0 to 1, that the models give to `emotion`; `loudness` is in LUFS,
-    `peak` in dBFS, both before any gain; `tempo`, in beats per minute, is an estimate that may be off by an
-    octave.
+    Parameters
+    ----------
+    clip
+        The clip.
+    emotion
+        The emotion that all models give.
+    agreement
+        Mean probability that the models give to `emotion`, 0 to 1.
+    seconds
+        Duration.
+    loudness
+        Integrated loudness in LUFS, before any gain.
+    peak
+        Sample peak in dBFS, before any gain.
+    tempo
+        Estimated tempo in beats per minute. It may be wrong by a factor of two.
     """
 
     clip: Clip
@@ -63,9 +77,28 @@ class Stimulus:
 def candidates(
     clips: Sequence[Clip], models: Sequence["Listener"], *, progress: Progress | None = None
 ) -> list[Stimulus]:
-    """One clip of each song on which all agree, measured. Files that cannot be used are passed over.
+    """Find and measure one clip of each song on whose emotion all models agree.
 
-    Raises DataError if the models' classes differ.
+    Files that cannot be used are left out, and so are clips without a measurable loudness or tempo.
+
+    Parameters
+    ----------
+    clips
+        Clips to choose from.
+    models
+        Loaded checkpoints, at least one.
+    progress
+        Called with the number of predictions done, and of all predictions.
+
+    Returns
+    -------
+    list of Stimulus
+        At most one per song.
+
+    Raises
+    ------
+    DataError
+        If the models do not have the same classes.
     """
     classes = _common_classes(models)
     found: dict[str, Stimulus] = {}
@@ -87,7 +120,7 @@ def candidates(
 def _answers(
     clips: Sequence[Clip], models: Sequence["Listener"], progress: Progress | None
 ) -> list[list["Prediction | AudioError"]]:
-    """What each model says of each clip, one model after the other."""
+    """The answers of each model to all clips."""
     answers, total = [], len(clips) * len(models)
     for number, predictor in enumerate(models):
         answers.append([])
@@ -119,11 +152,29 @@ def _measured(chosen: list[Stimulus]) -> list[Stimulus]:
 
 
 def measure(path: Source) -> tuple[float, float, float, float]:
-    """Seconds, LUFS, dBFS and beats per minute of a file, the last of its first 120 s.
+    """Measure a file.
 
-    Raises AudioError if it cannot be read.
+    Parameters
+    ----------
+    path
+        Path of an audio file, or its bytes.
+
+    Returns
+    -------
+    tuple of float
+        Duration in seconds, loudness in LUFS, sample peak in dBFS, and tempo of the first 120 s in beats per
+        minute.
+
+    Raises
+    ------
+    AudioError
+        If the file cannot be used.
+
+    References
+    ----------
+    ITU-R BS.1770-4, for the loudness.
     """
-    import librosa  # these two take a second to import
+    import librosa  # importing these two takes a second
     import pyloudnorm
 
     audio = decode(path)
@@ -136,9 +187,30 @@ def measure(path: Source) -> tuple[float, float, float, float]:
 
 
 def match(found: Sequence[Stimulus], *, per_class: int) -> list[Stimulus]:
-    """As many clips of each emotion, with tempi spread alike; by emotion, slow ones first.
+    """Choose the same number of clips of each emotion, with similar tempi.
 
-    Raises ConfigError for less than one a class, DataError where an emotion has too few candidates.
+    Parameters
+    ----------
+    found
+        The candidates.
+    per_class
+        Clips per emotion, at least 1.
+
+    Returns
+    -------
+    list of Stimulus
+        Sorted by emotion, then by target tempo.
+
+    Raises
+    ------
+    ConfigError
+        If `per_class` is less than 1.
+    DataError
+        If there are no candidates, or too few for an emotion. An emotion without any candidate is left out.
+
+    References
+    ----------
+    Kuhn, "The Hungarian method for the assignment problem", Naval Research Logistics Quarterly, 1955.
     """
     per_class = as_whole(per_class, "per_class")
     if per_class < 1:
@@ -164,7 +236,7 @@ def _octaves(group: Sequence[Stimulus]) -> np.ndarray:
 
 
 def _assign(group: list[Stimulus], targets: np.ndarray) -> list[Stimulus]:
-    """A clip for each target."""
+    """Assign one clip to each target tempo, at the least total cost."""
     from scipy.optimize import linear_sum_assignment
 
     doubt = 1 - np.array([one.agreement for one in group])
@@ -173,7 +245,7 @@ def _assign(group: list[Stimulus], targets: np.ndarray) -> list[Stimulus]:
 
 
 def common_loudness(chosen: Sequence[Stimulus], *, wanted: float = -23.0) -> float:
-    """The loudness in LUFS, `wanted` or less, that all can be brought to with peaks below -1 dBFS."""
+    """The loudness in LUFS, `wanted` or less, that all clips can have with peaks of at most -1 dBFS."""
     wanted = as_number(wanted, "loudness", low=-100, high=0, unit=" LUFS")
     return min(wanted, *(one.loudness + PEAK - one.peak for one in chosen))
 
@@ -181,11 +253,36 @@ def common_loudness(chosen: Sequence[Stimulus], *, wanted: float = -23.0) -> flo
 def export(
     out: Path, chosen: Sequence[Stimulus], dataset: Dataset, models: Sequence[Path], *, loudness: float
 ) -> list[dict[str, Any]]:
-    """Write the stimuli into a new folder that appears only when whole; returns the rows of its table.
+    """Write the stimuli into a new folder, which appears only when it is complete.
 
-    `<number>_<emotion>.wav`: mono, 16 bit, at the file's own rate, all at `loudness` LUFS, or below if peaks
-    ask for it. `stimuli.csv`: what each is, where it is from, SHA-256 of both files. `provenance.json`: data
-    set and models, with the hash of their weights. Raises StorageError.
+    `<number>_<emotion>.wav` are mono, 16 bit, at the sample rate of the source. `stimuli.csv` describes each
+    clip and its source, with the SHA-256 of both files. `provenance.json` names the data set and the models,
+    with hashes of their weights.
+
+    Parameters
+    ----------
+    out
+        The folder.
+    chosen
+        The stimuli.
+    dataset
+        The data set that they come from.
+    models
+        Folders of the checkpoints.
+    loudness
+        Loudness in LUFS, -100 to 0. It is lowered for all clips if a peak would exceed -1 dBFS.
+
+    Returns
+    -------
+    list of dict
+        The rows of `stimuli.csv`.
+
+    Raises
+    ------
+    ConfigError
+        If `loudness` is out of range.
+    StorageError
+        If the folder cannot be written.
     """
     out, models = as_path(out, "out"), [as_path(model, "model") for model in models]
     level = common_loudness(chosen, wanted=loudness)
@@ -198,7 +295,7 @@ def export(
 
 
 def _write(folder: Path, number: int, one: Stimulus, level: float) -> dict[str, Any]:
-    """One sound file, and its row."""
+    """Write one sound file, and return its row."""
     audio, gain = decode(one.clip.path), level - one.loudness
     path = folder / f"{number:03d}_{re.sub(r'[^0-9A-Za-z]+', '-', one.emotion).strip('-') or 'class'}.wav"
     soundfile.write(path, audio.waveform * 10 ** (gain / 20), audio.rate, subtype="PCM_16")
@@ -228,7 +325,7 @@ def _provenance(dataset: Dataset, models: Sequence[Path]) -> dict[str, Any]:
 
 
 def _weights_hash(folder: Path) -> str:
-    """Hash of a checkpoint's weights; of an ensemble's, of its members' in order."""
+    """SHA-256 of a checkpoint's weights; for an ensemble, of the weights of its members in order."""
     files = [part / WEIGHTS for part in member_folders(folder, load_card(folder)) or [folder]]
     return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 

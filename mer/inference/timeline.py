@@ -1,7 +1,7 @@
-"""Emotion over time at a fixed rate, to be aligned with other signals: EEG, fMRI, ratings.
+"""Emotion over time at a fixed rate, for alignment with other signals such as EEG, fMRI or ratings.
 
-A value belongs to the middle of the window that it was worked out from, and so to what is heard for half a
-window before and after. Near the ends of the sound, where no whole window fits, there are no values.
+The time of a value is the middle of its window: the value describes the sound from half a window before to
+half a window after. Near the ends of the sound, where no whole window fits, there are no values.
 """
 
 import math
@@ -22,14 +22,33 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_RATE", "timeline", "write_timeline"]
 
-MAX_RATE = 10.0  # values per second; windows that begin closer to each other hear the same
+MAX_RATE = 10.0  # values per second; closer windows would be almost identical
 
 
 def timeline(predictor: "Listener", source: Source, *, rate: float) -> Iterator[dict[str, Any]]:
-    """Rows {time, start, end, emotion, p_<class> for each class}, `1 / rate` s apart; times in s.
+    """Predict windows at a fixed rate. Nothing is computed or raised before the first row is requested.
 
-    `rate` is in values per second, at most 10. Raises ConfigError for another, AudioError for a file that
-    cannot be used or is shorter than a window.
+    Parameters
+    ----------
+    predictor
+        A loaded checkpoint.
+    source
+        Path of an audio file, or its bytes.
+    rate
+        Values per second, from one per window to 10.
+
+    Yields
+    ------
+    dict
+        `time`, `start` and `end` of the window in seconds, `emotion`, and `p_<class>` for each class. For an
+        ensemble whose windows differ in length, `start` and `end` are those of the longest.
+
+    Raises
+    ------
+    ConfigError
+        If `rate` is out of range.
+    AudioError
+        If the file cannot be used or is shorter than a window.
     """
     audio = predictor.card.config.audio
     spans = [network.card.config.audio.window_seconds for network in predictor.networks]
@@ -43,8 +62,8 @@ def timeline(predictor: "Listener", source: Source, *, rate: float) -> Iterator[
         raise AudioError(f"{name}: {seconds:.1f} s, shorter than the model's window of {longest:g} s")
     count = math.floor((seconds - longest) * rate + 1e-6) + 1
     times = [longest / 2 + number / rate for number in range(count)]
-    courses = [
-        network.windows(waveform, [round((time - span / 2) * hertz) for time in times])  # no drift
+    courses = [  # each start is rounded from its own time, so rounding errors do not add up
+        network.windows(waveform, [round((time - span / 2) * hertz) for time in times])
         for network, span in zip(predictor.networks, spans, strict=True)
     ]
     for time, *windows in zip(times, *courses, strict=True):
@@ -59,7 +78,22 @@ def timeline(predictor: "Listener", source: Source, *, rate: float) -> Iterator[
 
 
 def write_timeline(predictor: "Listener", source: Source, out: str | PathLike, *, rate: float) -> int:
-    """Write the rows as CSV, all or nothing; returns their number. Raises StorageError besides."""
+    """Write the rows of `timeline` as a CSV file, and return their number.
+
+    Parameters
+    ----------
+    predictor, source, rate
+        See `timeline`.
+    out
+        The file. It is written whole or not at all.
+
+    Raises
+    ------
+    ConfigError, AudioError
+        See `timeline`.
+    StorageError
+        If the file cannot be written.
+    """
     out = as_path(out, "out")
     rows = list(timeline(predictor, source, rate=rate))
     write_atomic(out, as_csv(rows))

@@ -68,9 +68,7 @@ def show_pair(group: Tested) -> None:
     st.subheader("Two runs, clip by clip")
     names = group.names()
     if len(names) < 2:
-        st.info(
-            "Only one run was tested on these clips. Train another with the same data set, seed and split."
-        )
+        st.info("Only one run was tested on these clips. Train another with the same data, seed and split.")
         return
     both = []
     for column, key, number in zip(st.columns(2), ("a", "b"), (0, 1), strict=True):

@@ -44,8 +44,7 @@ def uploaded() -> list[tuple[str, bytes]]:
     )  # fmt: skip
     if len(files) > UPLOAD_FILES:
         st.warning(
-            f"{len(files)} files; only the first {UPLOAD_FILES} are used. For more, run `python -m mer "
-            "predict`."
+            f"{len(files)} files; only the first {UPLOAD_FILES} are used. See also `mer predict --help`."
         )
     return [(file.name, file.getvalue()) for file in files[:UPLOAD_FILES]]
 
@@ -58,9 +57,7 @@ def recorded() -> list[tuple[str, bytes]]:
     if address.scheme == "http" and address.hostname not in ("localhost", "127.0.0.1", "::1"):
         st.warning("Browsers allow the microphone only on https or localhost. Upload a file instead.")
     file = st.audio_input(f"Record up to {RECORD_SECONDS} s", sample_rate=48_000, key="recording")
-    st.caption(
-        "Browsers filter recordings for speech, which distorts music. If you have a file, upload it instead."
-    )
+    st.caption("Browsers filter recordings for speech, which distorts music. Upload a file if you have one.")
     return [("recording.wav", beginning(file.getvalue(), RECORD_SECONDS))] if file else []
 
 

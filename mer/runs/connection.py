@@ -132,7 +132,7 @@ def open_local(root: Path) -> Opened:
             return _open_to_read(root)
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / ".mlflow.lock"):
-            if not database.exists():
+            if not database.exists() or not database.stat().st_size:
                 _make(database)
             with closing(sqlite3.connect(database)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")

@@ -48,7 +48,7 @@ def test_a_control_run_that_guesses_has_passed_on_compare_and_on_confusion(contr
     runs = [control(kind, GUESSED) for kind in CONTROLS]
     app = opened("compare", on="of silence")
     assert errors(app) == []
-    assert "3 control runs, and none scores above guessing" in app.success[0].value
+    assert "3 control runs, none of which scores above guessing" in app.success[0].value
     (table,) = [frame.value for frame in app.dataframe if "verdict" in frame.value]
     assert sorted(table["verdict"]) == [
         f"Passed: learns nothing from {learned}." for learned in sorted(CONTROLS.values())
@@ -69,7 +69,7 @@ def test_the_checks_stand_beside_ordinary_runs_on_the_same_data(control, recorde
     control("noise", GUESSED)
     recorded(RIGHT)
     app = opened("compare", on="made up")
-    assert "1 control run, and none scores above guessing" in app.success[0].value
+    assert "1 control run, none of which scores above guessing" in app.success[0].value
     assert "No finished leak check on this data set yet" in words(app)
 
 

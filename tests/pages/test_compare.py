@@ -106,7 +106,7 @@ def test_the_other_clips_can_be_chosen(lab):
     ]  # fmt: skip
     choice.select(key_of(lab.runs.get(lab.elsewhere))).run()
     assert lab.elsewhere[:8] in " ".join(board(app)["run"])
-    assert any("only one run on these clips" in info.value for info in app.info)
+    assert any("Only one run was tested on these clips" in info.value for info in app.info)
 
 
 def test_the_better_of_two_is_named_in_a_sentence(lab, pair):

@@ -95,7 +95,7 @@ def test_a_clip_whose_file_has_gone_is_named_and_the_others_can_be_heard(lab, re
     app = opened("confusion", run=run_id[:8])
     (error,) = errors(app)
     assert error.startswith("Sad/99.wav is no longer in ")
-    assert "bring the data back" in error
+    assert "restore the data set to that place" in error
     assert len(app.get("audio")) == 1
 
 
@@ -132,7 +132,7 @@ def test_a_run_without_a_matrix_says_so(lab):
     lab.runs.finish(run_id, "finished")
     app = opened("confusion", run=run_id[:8])
     lab.runs.delete(run_id)
-    assert any("kept no confusion matrix; train it again" in warning.value for warning in app.warning)
+    assert any("has no saved confusion matrix. Train it again" in warning.value for warning in app.warning)
     assert errors(app) == []
 
 

@@ -46,7 +46,7 @@ def add_folder(path):
 def test_a_folder_is_added_and_shown(own_home, tmp_path, checked):
     app = add_folder(write_songs(tmp_path / "songs"))
     assert errors(app) == []
-    assert figures(app) == {"Clips": "16", "Classes": "2", "Songs": "8", "Total": "19 s", "Left out": "0"}
+    assert figures(app) == {"Clips": "16", "Classes": "2", "Songs": "8", "Duration": "19 s", "Left out": "0"}
     (entry,) = known()
     assert app.query_params["data"] == entry.key
     assert "train" in links(app)
@@ -197,7 +197,7 @@ def test_classes_and_words_filter_the_clips(corpus):
     app.text_input(key="search").set_value("SAD 3").run()
     assert clips(app) == ["Sad/3a.wav", "Sad/3b.wav"]
     app.text_input(key="search").set_value("jazz").run()
-    assert any("No clip fits" in info.value for info in app.info)
+    assert any("No clip matches" in info.value for info in app.info)
     assert errors(app) == []
 
 
@@ -222,7 +222,7 @@ def test_a_clip_that_has_gone_since_is_named(corpus):
     app = page_at("data").run()
     (corpus / "Sad" / "2a.wav").unlink()
     app.selectbox(key="clip").select("Sad/2a.wav").run()
-    assert errors(app) == ["Sad/2a.wav can no longer be read; press Check again"]
+    assert errors(app) == ["Sad/2a.wav can no longer be read; press Check again to update the list"]
 
 
 def test_what_is_left_out_is_listed_with_the_reason(corpus):
@@ -231,8 +231,8 @@ def test_what_is_left_out_is_listed_with_the_reason(corpus):
     app = opened("data")
     assert figures(app)["Left out"] == "2"
     table = app.dataframe[0].value
-    assert "not audio that can be decoded" in table["why it is left out"][0]
-    assert "same audio as Sad/" in table["why it is left out"][1]
+    assert "not audio that can be decoded" in table["reason"][0]
+    assert "same audio as Sad/" in table["reason"][1]
 
 
 def test_the_check_is_run_once_and_again_on_request(corpus, monkeypatch):

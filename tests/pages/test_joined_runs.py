@@ -49,7 +49,7 @@ def test_the_button_makes_an_ensemble_and_says_where_it_stands(cleared):
     assert errors(app) == []
     (made,) = [run for run in cleared.runs.runs() if run.members]
     assert set(made.members) == {cleared.first, cleared.second}
-    assert "place" in app.success[0].value
+    assert "rank 1 of" in app.success[0].value
     assert made.id[:8] in app.success[0].value
     board = app.dataframe[0].value
     row = board[board["run"].str.contains(made.id[:8])].iloc[0]
@@ -104,7 +104,7 @@ def test_of_joined_cross_validations_a_member_is_to_be_asked_for_an_explanation(
         app = opened("confusion", run=[made[:8]])
         next(toggle for toggle in app.toggle if toggle.label == "Explain").set_value(True).run()
         (error,) = errors(app)
-        assert f"explain it in one of the runs {outcomes[0].run_id[:8]}, {outcomes[1].run_id[:8]}" in error
+        assert f"explain it in one of its members {outcomes[0].run_id[:8]}, {outcomes[1].run_id[:8]}" in error
     finally:
         for outcome in outcomes:
             for part in (*outcome.folds, outcome):
@@ -113,7 +113,7 @@ def test_of_joined_cross_validations_a_member_is_to_be_asked_for_an_explanation(
 
 def test_home_counts_it_and_live_shows_it(both):
     own = sum(not run.parent and run.status == "finished" for run in both.runs.runs())
-    assert f"{own} own" in said(opened("home"))
+    assert f"{own} trained here" in said(opened("home"))
     app = opened("live", run=[both.both[:8]])
     assert errors(app) == []
     assert "an ensemble of" in said(app)

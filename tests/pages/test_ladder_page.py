@@ -94,7 +94,7 @@ def test_each_rung_has_its_score_and_its_change(ladder):
     assert bottom["by song"].startswith("50% (")
     assert bottom["change"] == ""
     assert outputs["by song"].startswith("100% (")
-    assert outputs["change"].startswith("+50 (")
+    assert outputs["change"].startswith("+50 points (")
     assert "p = " in outputs["change"]
     assert "outputs: imagenet → classes" in outputs["what it is"].replace("\\", "")
     assert (aside[""], aside["change"]) == ("–", "other test clips")

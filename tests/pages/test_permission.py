@@ -141,7 +141,7 @@ def test_only_editors_may_change_where_they_are_named(lab, checked, monkeypatch)
     assert buttons(visited("train", teacher(**verified)))["Launch"] is False
     app = visited("train", teacher(email="a@school.in"))
     assert buttons(app)["Launch"] is True
-    assert "ask whoever runs this dashboard" in said(app)
+    assert "ask the operator to add you as an editor" in said(app)
 
 
 def typed(path):

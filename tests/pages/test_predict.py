@@ -104,9 +104,9 @@ def test_before_a_file_is_given_the_page_says_how():
 
 def test_a_close_call_is_said(network, song):
     network.shares = SPLIT
-    assert any("Not sure" in info.value for info in uploaded(("a.wav", song)).info)
+    assert any("Unsure" in info.value for info in uploaded(("a.wav", song)).info)
     network.shares = SURE
-    assert not any("Not sure" in info.value for info in uploaded(("b.wav", song)).info)
+    assert not any("Unsure" in info.value for info in uploaded(("b.wav", song)).info)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_broken_file_is_one_message_however_many_networks_listen(song):
 
 def test_of_many_files_the_first_twenty_are_taken(network, song):
     app = uploaded(*((f"{n}.wav", song) for n in range(21)))
-    assert any("21 files; the first 20 are taken" in text for text in warnings(app))
+    assert any("21 files; only the first 20 are used" in text for text in warnings(app))
     assert len(app.selectbox(key="clip").options) == 20
 
 
@@ -243,7 +243,7 @@ def test_without_a_model_chosen_one_is_asked_for():
 def test_without_any_model_there_is_a_way_to_get_one(monkeypatch, tmp_path):
     monkeypatch.setattr("pages._ui.cached.models.SHIPPED", tmp_path)
     app = opened("predict")
-    assert any("no model yet" in info.value for info in app.info)
+    assert any("No models yet" in info.value for info in app.info)
     assert [link.proto.page for link in app.main.page_link] == ["train"]
 
 
@@ -256,8 +256,8 @@ def test_own_models_are_offered_after_the_shipped_ones(lab):
 
 
 def test_a_model_says_on_what_it_was_measured_and_under_which_licence():
-    right = f"this model is right in {CARD.metrics['song_accuracy']:.0%} ("
-    assert right in said(opened("predict", model=MODEL))
+    right = f"{CARD.metrics['song_accuracy']:.0%} ("
+    assert f"Accuracy on test songs: {right}" in said(opened("predict", model=MODEL))
     assert "model trained on synthetic music" in said(opened("predict", model=MODEL))
     assert "trained on music under" in said(opened("predict", model=OTHER))
 

@@ -67,7 +67,7 @@ def test_one_click_launches_a_run_with_songs_kept_apart_and_one_without(launched
 
 def test_without_data_the_way_to_some_is_shown():
     app = opened("train")
-    assert any("no data set yet" in info.value for info in app.info)
+    assert any("No data sets yet" in info.value for info in app.info)
     assert links(app) == ["data"]
     assert not app.main.button
 

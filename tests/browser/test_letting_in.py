@@ -128,5 +128,5 @@ def test_one_who_is_not_named_may_look_only(guarded_server, provider, page):
     page.get_by_text("Asha Rao").wait_for()
     page.goto(f"{guarded_server.url}/data")
     settle(page)
-    assert "ask whoever runs this dashboard" in text_of(page)
+    assert "ask the operator to add you as an editor" in text_of(page)
     assert "Make the demo corpus" not in text_of(page)

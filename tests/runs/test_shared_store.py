@@ -260,7 +260,8 @@ def test_a_run_whose_server_stays_away_ends_with_one_line_and_can_go_on(
     finally:
         shared_server.start()
     run = runs.runs()[0]
-    monkeypatch.setattr("mer.runs.run._alive", lambda owner: False)  # that process has ended
+    gone = json.loads(run.tags["mer.owner"]) | {"pid": 2**22 + 1}  # a process that has ended
+    runs.tag(run.id, {"mer.owner": json.dumps(gone)})
     assert runs.get(run.id).status == "interrupted"
     outcome = Experiment().resume(run.id)
     assert (outcome.status, outcome.metrics["epochs"]) == ("finished", 6.0)

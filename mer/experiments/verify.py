@@ -6,10 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from mer.data.windows import pool
 from mer.experiments.prepared import PreparedData
 from mer.inference.predictor import Predictor
-from mer.models.outputs import within
 from mer.utils.errors import RunError
 
 __all__ = ["require_same_answers"]
@@ -66,4 +64,4 @@ def _answer(predictor: Predictor, data: PreparedData, clip: int) -> np.ndarray:
     if content is not None:
         return np.array(list(predictor.predict(content).probabilities.values()))
     windows = data.windows([clip])
-    return within(pool(*predictor.answers(windows.images(np.arange(len(windows))))), windows.classes)[0]
+    return predictor.respond(predictor.inputs(windows.images(np.arange(len(windows)))))[0]

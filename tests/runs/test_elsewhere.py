@@ -128,8 +128,7 @@ def test_a_run_shows_on_which_machine_it_is(of_elsewhere, capsys):
     assert "machine" in capsys.readouterr().out
 
 
-def test_a_run_at_work_elsewhere_does_not_hold_up_this_machines_store(own_home, song_corpus, capsys):
-    runs = RunStore.open()
+def test_a_run_at_work_elsewhere_does_not_hold_up_this_machines_store(runs, capsys):
     run_id = runs.create("one", {})
     runs.start(run_id)
     assert main(["store", "prune", "--all"]) == 2

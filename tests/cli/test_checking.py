@@ -6,10 +6,14 @@ import pytest
 
 from mer.cli import main
 from mer.experiments import verdicts
+from mer.experiments.experiment import Experiment
+from mer.runs.outcomes import Outcome
 from mer.runs.store import RunStore
 from tests.run_helpers import TINY
+from tests.tiny_backbone import tiny_zoo
 
-OPTIONS = [f"--{key.replace('_', '-')}={value}" for key, value in (TINY | {"epochs": 1}).items()]
+SETTINGS = TINY | {"backbone": "tiny", "epochs": 1}
+OPTIONS = [f"--{key.replace('_', '-')}={value}" for key, value in SETTINGS.items()]
 
 
 @pytest.fixture
@@ -17,7 +21,8 @@ def mer(capsys, runs_home, song_corpus):
     """Run a check on the clips of the session; returns exit status and what it printed."""
 
     def run(command, *words):
-        status = main([command, "--data", str(song_corpus), *OPTIONS, *words])
+        with tiny_zoo():
+            status = main([command, "--data", str(song_corpus), *OPTIONS, *words])
         return status, capsys.readouterr().out
 
     return run
@@ -44,9 +49,6 @@ def test_a_score_above_guessing_is_told_and_is_the_exit_status(mer, monkeypatch)
 
 
 def test_a_check_that_is_stopped_says_nothing(mer, monkeypatch):
-    from mer.experiments.experiment import Experiment
-    from mer.runs.outcomes import Outcome
-
     monkeypatch.setattr(Experiment, "train", lambda self, spec: Outcome("abc", "stopped"))
     assert mer("controls") == (130, "")
 

@@ -1,11 +1,13 @@
 """The command-line contract: names, JSON keys, exit status, and what goes to which stream."""
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
+from contextlib import redirect_stdout
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,8 +15,16 @@ from mer.cli import main
 from mer.cli.parser import build_parser
 from mer.runs.store import RunStore
 from tests.run_helpers import TINY, write_songs
+from tests.tiny_backbone import tiny_zoo
 
-OPTIONS = [*(f"--{key.replace('_', '-')}={value}" for key, value in TINY.items()), "--no-baseline"]
+
+def options(**changes):
+    settings = TINY | changes
+    return [*(f"--{key.replace('_', '-')}={value}" for key, value in settings.items()), "--no-baseline"]
+
+
+OPTIONS = options()
+QUICK = options(backbone="tiny", epochs=1)  # for commands in this process
 
 
 @pytest.fixture
@@ -22,7 +32,8 @@ def mer(capsys, runs_home):
     """Run a command; returns exit status, what it printed, and what it said on standard error."""
 
     def run(*words):
-        status = main([str(word) for word in words])
+        with tiny_zoo():
+            status = main([str(word) for word in words])
         out, err = capsys.readouterr()
         return status, out, err
 
@@ -41,11 +52,18 @@ def mer_json(mer):
 
 
 @pytest.fixture(scope="module")
-def trained(module_home, song_corpus):
-    with pytest.MonkeyPatch.context() as patch:
+def train_says(module_home, song_corpus):
+    """The JSON object that `mer train` writes about the run that most tests here share."""
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as out:
         patch.setenv("MER_HOME", str(module_home))
-        assert main(["train", "--data", str(song_corpus), *OPTIONS]) == 0
-        return RunStore.open().runs()[0]
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        assert main(["train", "--data", str(song_corpus), *OPTIONS, "--json"]) == 0
+    return json.loads(out.getvalue())
+
+
+@pytest.fixture
+def trained(train_says, runs_home, module_home):
+    return RunStore.open().get(train_says["run_id"])
 
 
 @pytest.fixture
@@ -53,16 +71,36 @@ def checkpoint(trained, runs_home):
     return RunStore.open().folder(trained.id, "checkpoint")
 
 
-def test_train_gives_run_status_metrics_and_checkpoint(mer_json, song_corpus):
-    result = mer_json("train", "--data", song_corpus, *OPTIONS)
-    assert set(result) == {"run_id", "status", "metrics", "checkpoint"}
-    assert result["status"] == "finished"
-    assert {"test_accuracy", "test_macro_f1", "test_song_accuracy"} <= set(result["metrics"])
-    assert sorted(os.listdir(result["checkpoint"])) == ["card.json", "card.md", "model.safetensors"]
+def test_train_gives_run_status_metrics_and_checkpoint(train_says):
+    assert set(train_says) == {"run_id", "status", "metrics", "checkpoint"}
+    assert train_says["status"] == "finished"
+    assert {"test_accuracy", "test_macro_f1", "test_song_accuracy"} <= set(train_says["metrics"])
+    assert sorted(os.listdir(train_says["checkpoint"])) == ["card.json", "card.md", "model.safetensors"]
 
 
-def test_a_setting_given_on_the_command_line_beats_the_preset(mer_json, song_corpus):
-    run = mer_json("train", "--data", song_corpus, "--preset", "paper", *OPTIONS, "--loss", "ce")
+@pytest.fixture
+def launched(monkeypatch):
+    """Commands of `mer` that would be started as processes; none is started."""
+    commands = []
+
+    def start_mer(*words, **options):
+        commands.append(words)
+        return SimpleNamespace(pid=os.getpid(), wait=lambda: None)
+
+    monkeypatch.setattr("mer.jobs.queue.start_mer", start_mer)
+    return commands
+
+
+def test_a_detached_run_is_queued_and_started_as_a_process(mer_json, song_corpus, launched):
+    run = mer_json("train", "--data", song_corpus, *OPTIONS, "--detach")
+    assert (run["status"], run["metrics"], run["checkpoint"]) == ("queued", {}, None)
+    assert launched == [("runs", "work", run["run_id"])]
+    assert mer_json("runs", "show", run["run_id"])["status"] == "queued"
+
+
+def test_a_setting_given_on_the_command_line_beats_the_preset(mer_json, song_corpus, launched):
+    words = ["train", "--data", song_corpus, "--preset", "paper", *OPTIONS, "--loss", "ce", "--detach"]
+    run = mer_json(*words)
     train = mer_json("runs", "show", run["run_id"])["spec"]["config"]["train"]
     assert (train["loss"], train["freeze"], train["optimizer"]) == ("ce", "head", "adam")
 
@@ -217,7 +255,7 @@ def test_export_copies_the_checkpoint(mer_json, trained, tmp_path):
 
 
 def test_an_exported_fold_says_what_all_folds_scored_together(mer_json, song_corpus, tmp_path):
-    run = mer_json("train", "--data", song_corpus, *OPTIONS, "--epochs", "1", "--folds", "2")
+    run = mer_json("train", "--data", song_corpus, *QUICK, "--folds", "2")
     assert [fold["status"] for fold in run["folds"]] == ["finished", "finished"]
     assert run["metrics"]["n_songs"] == 8
     mer_json("export", run["run_id"], "--out", tmp_path / "model")
@@ -240,24 +278,30 @@ def test_runs_are_listed_and_shown(mer_json, trained):
     assert (shown["status"], shown["spec"]["data"]) == ("finished", trained.spec["data"])
 
 
-def test_a_deleted_run_is_gone(mer, mer_json, song_corpus):
-    run = mer_json("train", "--data", song_corpus, *OPTIONS, "--epochs", "1")["run_id"]
+def test_a_deleted_run_is_gone(mer, mer_json, runs_home):
+    run = RunStore.open().create("one", {})
     assert mer_json("runs", "delete", run) == {"run_id": run, "deleted": True}
     assert mer("runs", "show", run)[0] == 2
 
 
+def test_a_cancelled_run_is_stopping(mer_json, runs_home):
+    runs = RunStore.open()
+    run = runs.create("one", {})
+    runs.start(run)
+    assert mer_json("runs", "cancel", run) == {"run_id": run, "status": "stopping"}
+    assert runs.stop_requested(run)
+
+
 def test_a_sweep_runs_every_combination_and_survives_a_failure(mer_json, song_corpus):
-    settings = [
-        o for o in OPTIONS if not o.startswith(("--backbone", "--batch-size", "--weights", "--epochs"))
-    ]
+    settings = [word for word in QUICK if not word.startswith(("--backbone", "--batch-size"))]
     result = mer_json(
-        *("sweep", "--data", song_corpus, *settings, "--epochs", "1", "--weights", "none"),
+        *("sweep", "--data", song_corpus, *settings),
         *("--head", "avg", "--depth", "full"),
-        *("--backbones", "mobilenet_v3_small,vit_b_16", "--batch-sizes", "4,8"),
+        *("--backbones", "tiny,vit_b_16", "--batch-sizes", "4,8"),
     )
     assert [(run["backbone"], run["batch_size"]) for run in result["runs"]] == [
-        ("mobilenet_v3_small", 4),
-        ("mobilenet_v3_small", 8),
+        ("tiny", 4),
+        ("tiny", 8),
     ]
     assert {run["backbone"] for run in result["failed"]} == {"vit_b_16"}
     assert "vit_b_16 does not accept images of image_size=" in result["failed"][0]["error"]
@@ -352,51 +396,32 @@ def start(*words):
     )
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_a_run_that_can_then_be_resumed(mer_json, song_corpus, how):
-    before = {run["run_id"] for run in mer_json("runs", "list")["runs"]}
-    process = start("train", "--data", song_corpus, *OPTIONS, "--epochs", "1000", "--json")
+def train_one_epoch(corpus, epochs):
+    """Start `mer train` as a process and wait for its first epoch."""
+    process = start("train", "--data", corpus, *OPTIONS, "--epochs", epochs, "--json")
     while "epoch 1:" not in process.stderr.readline():
         assert process.poll() is None
+    return process
+
+
+@pytest.mark.parametrize("how", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
+def test_a_signal_stops_a_run_that_can_then_be_resumed(mer_json, song_corpus, how):
+    process = train_one_epoch(song_corpus, 1000)
     process.send_signal(how)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=200)
     result = json.loads(out)
     assert (process.returncode, result["status"]) == (130, "stopped")
-    assert result["run_id"] not in before
-    assert mer_json("runs", "show", result["run_id"])["status"] == "stopped"
+    (run,) = mer_json("runs", "list")["runs"]
+    assert (run["run_id"], run["status"]) == (result["run_id"], "stopped")
 
 
 def test_a_killed_run_is_interrupted_and_resumes_to_the_end(mer_json, song_corpus):
-    process = start("train", "--data", song_corpus, *OPTIONS, "--epochs", "60", "--json")
-    while "epoch 1:" not in process.stderr.readline():
-        assert process.poll() is None
+    process = train_one_epoch(song_corpus, 15)
     process.kill()
     process.communicate()
-    newest = mer_json("runs", "list")["runs"][0]
-    assert newest["status"] == "interrupted"
-    assert mer_json("runs", "resume", newest["run_id"])["status"] == "finished"
-
-
-def test_a_run_is_cancelled_from_another_process(mer_json, song_corpus):
-    process = start("train", "--data", song_corpus, *OPTIONS, "--epochs", "1000", "--json")
-    while "epoch 1:" not in process.stderr.readline():
-        assert process.poll() is None
-    newest = mer_json("runs", "list")["runs"][0]["run_id"]
-    assert mer_json("runs", "cancel", newest) == {"run_id": newest, "status": "stopping"}
-    deadline = time.monotonic() + 60
-    out, _ = process.communicate(timeout=60)
-    assert time.monotonic() < deadline
-    assert json.loads(out)["status"] == "stopped"
-
-
-def test_a_detached_run_returns_at_once_and_ends_by_itself(mer_json, song_corpus):
-    run = mer_json("train", "--data", song_corpus, *OPTIONS, "--detach")
-    assert (run["status"], run["metrics"], run["checkpoint"]) == ("queued", {}, None)
-    deadline = time.monotonic() + 60
-    while (shown := mer_json("runs", "show", run["run_id"]))["status"] != "finished":
-        assert time.monotonic() < deadline, shown
-        time.sleep(0.2)
-    assert "test_accuracy" in shown["metrics"]
+    (run,) = mer_json("runs", "list")["runs"]
+    assert run["status"] == "interrupted"
+    assert mer_json("runs", "resume", run["run_id"])["status"] == "finished"
 
 
 def test_help_needs_no_torch():

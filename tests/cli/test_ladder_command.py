@@ -1,6 +1,8 @@
 """`mer ladder`: every rung is trained, compared with the one before, and shown."""
 
+import io
 import json
+from contextlib import redirect_stdout
 
 import pytest
 
@@ -27,11 +29,15 @@ def mer(capsys, runs_home):
     return run
 
 
-@pytest.fixture
-def climbed(mer, song_corpus):
-    status, out, err = mer("ladder", "--data", song_corpus, *OPTIONS, "--json")
-    assert status == 0, err
-    return json.loads(out)
+@pytest.fixture(scope="module")
+def climbed(module_home, song_corpus):
+    """The JSON object that `mer ladder` writes about a ladder of the tiny network."""
+    words = ["ladder", "--data", str(song_corpus), *OPTIONS, "--json"]
+    with pytest.MonkeyPatch.context() as patch, tiny_zoo(), redirect_stdout(io.StringIO()) as out:
+        patch.setenv("MER_HOME", str(module_home))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        assert main(words) == 0
+    return json.loads(out.getvalue())
 
 
 def test_every_rung_is_a_run_with_scores_and_its_change(climbed):
@@ -51,7 +57,9 @@ def test_every_rung_is_a_run_with_scores_and_its_change(climbed):
     assert len(climbed["published"]) == 6
 
 
-def test_the_runs_belong_to_one_ladder_and_are_named_after_their_rungs(climbed, song_corpus):
+def test_the_runs_belong_to_one_ladder_and_are_named_after_their_rungs(
+    climbed, song_corpus, runs_home, module_home
+):
     found = {run.id: run for run in RunStore.open().runs()}
     for row in climbed["rungs"]:
         run = found[row["run_id"]]

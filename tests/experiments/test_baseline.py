@@ -1,5 +1,6 @@
 """The SVM beside a network: it learns, never from test clips, and is worked out once for all runs."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mer.experiments import baseline
-from mer.experiments.baseline import USUAL, baseline_rows, with_baseline
+from mer.experiments.baseline import GRID, USUAL, baseline_rows, fitted, with_baseline
 from mer.experiments.prepared import PreparedClips, Spec, prepare
 from mer.metrics.predictions import score_rows
 from tests.run_helpers import tiny_config
@@ -33,10 +34,10 @@ def split(material):
 
 @pytest.fixture
 def spoiled(monkeypatch):
-    """From now on nothing can be worked out."""
+    """`spoiled()`: from now on, fitting an SVM is a TypeError."""
 
     def spoil():
-        monkeypatch.setattr(baseline, "_probabilities", None)
+        monkeypatch.setattr(baseline, "fitted", None)
 
     return spoil
 
@@ -121,26 +122,47 @@ def test_its_scores_stand_beside_those_of_the_network(material, split):
     assert with_baseline({"accuracy": 0.3}, [], material.classes) == {"accuracy": 0.3}
 
 
+@contextmanager
+def choices():
+    """The (labels, folds) of each setting that is scored; the second is scored best, and no SVM is fitted."""
+    seen = []
+
+    def score(model, sound, labels, cv):
+        seen.append((labels, cv))
+        return np.array([float(len(seen) == 2)])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sklearn.model_selection.cross_val_score", score)
+        patch.setattr("sklearn.pipeline.Pipeline.fit", lambda model, sound, labels: model)
+        yield seen
+
+
+def has(model, setting):
+    return setting.items() <= model.get_params().items()
+
+
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9)), min_size=1, max_size=60))
-def test_no_song_is_on_both_sides_where_its_setting_is_chosen(clips):
+def test_no_song_is_on_both_sides_where_the_setting_is_chosen(clips):
     labels, songs = (np.array(column) for column in zip(*clips, strict=True))
-    for known, tested in baseline._folds(labels, [str(song) for song in songs]):
-        assert not set(songs[known]) & set(songs[tested])
-        assert set(labels[known]) == set(labels)
-        assert len(known) + len(tested) == len(labels)
+    with choices() as seen:
+        model = fitted(np.zeros((len(clips), 3)), labels, [str(song) for song in songs], silent)
+    assert has(model, GRID[1] if seen else USUAL)
+    for scored, folds in seen:
+        assert np.array_equal(scored, labels)
+        for known, tested in folds:
+            assert not set(songs[known]) & set(songs[tested])
+            assert set(labels[known]) == set(labels)
+            assert len(known) + len(tested) == len(labels)
 
 
 def test_with_too_few_songs_to_choose_by_the_usual_setting_is_taken():
     labels, sound = np.array([0, 0, 1, 1]), np.zeros((4, 3))
-    assert baseline._chosen(sound, labels, ["a", "a", "b", "b"], silent) == USUAL
+    assert has(fitted(sound, labels, ["a", "a", "b", "b"], silent), USUAL)
 
 
 def test_of_many_clips_some_songs_are_enough_to_choose_by(monkeypatch):
-    rng = np.random.default_rng(0)
     labels = np.arange(120) % 2
-    sound, sizes = rng.normal(labels[:, None], 0.1, (120, 3)), []
     monkeypatch.setattr(baseline, "ENOUGH", 40)
-    monkeypatch.setattr(baseline, "_folds", lambda labels, songs: sizes.append((len(labels), len(songs))))
-    with pytest.raises(TypeError):
-        baseline._chosen(sound, labels, [str(n // 4) for n in range(120)], silent)
-    assert sizes == [(40, 40)]
+    with choices() as seen:
+        fitted(np.zeros((120, 3)), labels, [str(n // 4) for n in range(120)], silent)
+    assert [len(scored) for scored, _ in seen] == [40] * len(GRID)

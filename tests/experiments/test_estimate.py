@@ -179,4 +179,4 @@ def test_the_estimate_is_of_the_right_size(runs_home, tmp_path):
     expected = estimate(config, [1.2] * 64).total
     started = time.perf_counter()
     Experiment().train(Spec(str(data), config))
-    assert expected / 8 < time.perf_counter() - started < 8 * expected
+    assert expected / 20 < time.perf_counter() - started < 20 * expected

@@ -19,6 +19,13 @@ from mer.runs.store import RunStore
 from mer.training.loop import Callback
 from mer.utils.errors import BackboneError, DataError, RunError, WeightsError
 from tests.run_helpers import tiny_config, write_songs
+from tests.tiny_backbone import tiny_zoo
+
+
+@pytest.fixture(autouse=True)
+def tiny_in_the_zoo():
+    with tiny_zoo():
+        yield
 
 
 @pytest.fixture
@@ -27,7 +34,11 @@ def runs(runs_home):
 
 
 def spec_of(path, **changes):
-    return Spec(data=str(path), config=tiny_config(**changes), command="mer train ...")
+    return Spec(data=str(path), config=config_of(**changes), command="mer train ...")
+
+
+def config_of(**changes):
+    return tiny_config(**{"backbone": "tiny"} | changes)
 
 
 class StopAt(Callback):
@@ -55,9 +66,10 @@ class AskToStop(Callback):
 
 @pytest.fixture(scope="module")
 def finished(module_home, song_corpus):
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, tiny_zoo():
         patch.setenv("MER_HOME", str(module_home))
-        yield Experiment().train(spec_of(song_corpus))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        return Experiment().train(spec_of(song_corpus))
 
 
 def test_a_finished_run_has_scores_with_intervals_beside_majority_and_chance(finished, runs):
@@ -102,16 +114,11 @@ def test_the_checkpoint_predicts_what_the_run_predicted(finished, runs, song_cor
         assert found == pytest.approx(row["probabilities"], abs=1e-4)
 
 
-def test_a_network_is_tempered_by_the_songs_of_its_validation_part(runs, song_corpus):
-    outcome = Experiment().train(spec_of(song_corpus, epochs=1))
-    predictor = Predictor(runs.folder(outcome.run_id, "checkpoint"))
-    found = predictor.card.calibration
+def test_a_network_is_tempered_by_the_songs_of_its_validation_part(finished, runs):
+    found = load_card(runs.folder(finished.run_id, "checkpoint")).calibration
     assert (found["songs"], found["clips"]) == (2, 4)
     assert 0.5 < found["temperature"] < 2
     assert found["temperature"] != 1
-    for row in read_predictions(runs, outcome.run_id):
-        probabilities = predictor.predict(song_corpus / row["clip"]).probabilities
-        assert probabilities == pytest.approx(row["probabilities"], abs=1e-4)
 
 
 def test_without_a_validation_part_nothing_is_tempered(runs, song_corpus):
@@ -132,7 +139,7 @@ def test_windows_are_counted_beside_clips_and_songs(finished, runs):
 def test_the_card_tells_what_the_network_was_trained_on(finished, runs):
     card = load_card(runs.folder(finished.run_id, "checkpoint"))
     assert card.classes == ("Happy", "Sad")
-    assert card.config == tiny_config()
+    assert card.config == config_of()
     assert (card.data["clips"], card.data["songs"], card.data["grouping"]) == (16, 8, "by hand")
     assert card.split["clips"] == {"train": 8, "validation": 4, "test": 4}
     assert card.command == "mer train ..."
@@ -154,7 +161,7 @@ def test_a_run_stopped_mid_epoch_resumes_to_the_same_weights(finished, runs, son
 
 
 def test_a_stop_asked_for_through_the_run_store_is_obeyed(runs, song_corpus):
-    outcome = Experiment(callbacks=[AskToStop(runs)]).train(spec_of(song_corpus, epochs=500))
+    outcome = Experiment(callbacks=[AskToStop(runs)]).train(spec_of(song_corpus, epochs=1000))
     assert outcome.status == "stopped"
     assert "on request" in runs.get(outcome.run_id).reason
 
@@ -190,7 +197,7 @@ def test_folds_test_every_clip_once_and_pool_the_scores(runs, song_corpus):
     assert [run.status for run in runs.children(outcome.run_id)] == ["finished", "finished"]
     assert load_card(runs.folder(outcome.folds[0].run_id, "checkpoint")).config.split.fold == 0
     assert outcome.checkpoint in [fold.checkpoint for fold in outcome.folds]
-    assert outcome.metrics["parameters"] == outcome.folds[0].metrics["parameters"] > 1e6
+    assert outcome.metrics["parameters"] == outcome.folds[0].metrics["parameters"] > 100
     means = [fold.metrics["test_accuracy"] for fold in outcome.folds]
     assert outcome.metrics["test_accuracy_fold_mean"] == pytest.approx(sum(means) / 2)
 

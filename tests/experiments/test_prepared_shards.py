@@ -25,6 +25,7 @@ from mer.training.loop import Callback
 from mer.utils.errors import ConfigError, DataError, Stop
 from tests.run_helpers import tiny_config, write_songs
 from tests.shard_helpers import as_parquet, make_set
+from tests.tiny_backbone import tiny_zoo
 from tests.training.test_distributed import outcome, train
 
 KINDS = {
@@ -35,6 +36,12 @@ MORE = {
     "a head on a frozen body": {"freeze": "head", "standardize": "window"},
     "attention over windows": {"freeze": "head", "pool": "attention", "standardize": "window"},
 }
+
+
+@pytest.fixture(autouse=True)
+def tiny_in_the_zoo():
+    with tiny_zoo():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +59,12 @@ def twins(tmp_path_factory):
     return corpus / "manifest.csv", out
 
 
+def config_of(**changes):
+    return tiny_config(backbone="tiny", **changes)
+
+
 def run(data, callbacks=(), **changes):
-    return Experiment(callbacks=callbacks).train(Spec(data=str(data), config=tiny_config(**changes)))
+    return Experiment(callbacks=callbacks).train(Spec(data=str(data), config=config_of(**changes)))
 
 
 def weights(outcome):
@@ -79,7 +90,7 @@ def test_weights_and_answers_are_those_of_the_ordinary_way(kind, twins, runs_hom
 
 
 def test_many_shards_are_trained_on_and_the_checkpoint_predicts(sharded, song_parquet, runs_home):
-    config = tiny_config(validation=0.3, seed=1)
+    config = config_of(validation=0.3, seed=1)
     outcome = Experiment().train(Spec(data=str(sharded), config=config))
     assert ShardSet.open(sharded).summary["shards"] > 4
     assert outcome.status == "finished"
@@ -91,8 +102,8 @@ def test_many_shards_are_trained_on_and_the_checkpoint_predicts(sharded, song_pa
 def test_statistics_of_the_training_part_are_those_of_the_ordinary_way(twins):
     found = []
     for data in twins:
-        material = prepare(Spec(data=str(data), config=tiny_config()))
-        windows = material.windows(material.split(tiny_config()).train)
+        material = prepare(Spec(data=str(data), config=config_of()))
+        windows = material.windows(material.split(config_of()).train)
         found.append(Standardizer.fit(windows.batches(4)))
     assert found[0] == found[1]
 
@@ -123,7 +134,7 @@ def test_folds_test_each_clip_once(sharded, runs_home):
 
 
 def setup(data, **changes):
-    config = tiny_config(freeze="head", standardize="window", **changes)
+    config = config_of(freeze="head", standardize="window", **changes)
     return Setup.of(PreparedRun.checked(Spec(data=str(data), config=config)))
 
 
@@ -183,7 +194,7 @@ def test_what_features_alone_cannot_give_is_refused(changes, message, sharded, r
     with pytest.raises((ConfigError, DataError), match=message):
         run(sharded, **changes)
     with pytest.raises((ConfigError, DataError), match=message):
-        launch(RunStore.open(), Spec(data=str(sharded), config=tiny_config(**changes)))
+        launch(RunStore.open(), Spec(data=str(sharded), config=config_of(**changes)))
 
 
 def test_a_damaged_shard_ends_a_run_with_the_remedy(sharded, tmp_path, runs_home):
@@ -204,10 +215,10 @@ def test_a_set_is_no_data_set_of_clips(sharded):
 
 
 def test_a_set_tells_what_a_card_needs(sharded, song_parquet):
-    material = PreparedShards.open(sharded, tiny_config())
-    ordinary = prepare(Spec(data=str(song_parquet.with_suffix(".csv")), config=tiny_config()))
+    material = PreparedShards.open(sharded, config_of())
+    ordinary = prepare(Spec(data=str(song_parquet.with_suffix(".csv")), config=config_of()))
     assert material.about == ordinary.about | {"name": song_parquet.parent.name}
-    assert replace(material, config=tiny_config(epochs=1)).notes == ordinary.notes == ""
+    assert replace(material, config=config_of(epochs=1)).notes == ordinary.notes == ""
 
 
 @pytest.mark.slow

@@ -13,10 +13,21 @@ from mer.models import checkpoint
 from mer.runs.store import RunStore
 from mer.utils.errors import RunError
 from tests.run_helpers import tiny_config
+from tests.tiny_backbone import tiny_zoo
+
+
+@pytest.fixture(autouse=True)
+def tiny_in_the_zoo():
+    with tiny_zoo():
+        yield
+
+
+def spec_of(corpus, **changes):
+    return Spec(str(corpus), tiny_config(**{"backbone": "tiny", "epochs": 1} | changes))
 
 
 def train(corpus, **changes):
-    return Experiment().train(Spec(str(corpus), tiny_config(**{"epochs": 1} | changes)))
+    return Experiment().train(spec_of(corpus, **changes))
 
 
 @pytest.fixture
@@ -78,5 +89,4 @@ def test_clips_that_are_gone_or_changed_since_are_checked_by_their_images(runs_h
                 path.unlink() if number % 2 else path.write_bytes(b"no sound")
 
     corpus = Path(shutil.copytree(song_corpus, tmp_path / "copy"))
-    spec = Spec(str(corpus), tiny_config(epochs=1))
-    assert Experiment(callbacks=[Removes(corpus)]).train(spec).status == "finished"
+    assert Experiment(callbacks=[Removes(corpus)]).train(spec_of(corpus)).status == "finished"

@@ -209,10 +209,8 @@ def test_runs_are_cancelled_at_work_and_while_they_wait(mer, corpus):
     wait_for(lambda: "waiting for the cluster: 2 workers with 1 CPUs each" in
              RunStore.open().get(waiting.id).tags.get("mer.stage", ""))  # fmt: skip
     assert len(workers()) == 2  # those of the first
-    began = time.monotonic()
     assert cancel(RunStore.open(), waiting.id).status == "stopped"
     assert told(second, status=130)["status"] == "stopped"
-    assert time.monotonic() - began < 60
     assert RunStore.open().get(working.id).status == "running"
     assert cancel(RunStore.open(), working.id).status == "stopping"
     assert told(first, status=130)["status"] == "stopped"

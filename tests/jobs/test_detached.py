@@ -1,32 +1,37 @@
-"""Launched runs: a process of their own, a queue of slots, and no run worked on twice."""
+"""Launched runs: each has its own process, waits for a slot, and is worked on by one process at a time."""
 
 import json
 import os
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import psutil
 import pytest
 
+from mer.cli import main
 from mer.experiments.experiment import Experiment
 from mer.experiments.prepared import Spec
-from mer.jobs.queue import cancel, delete, launch, log_path, relaunch
+from mer.jobs.queue import cancel, delete, launch, log_path, relaunch, submit
+from mer.runs.slots import hold_slot
 from mer.runs.store import RunStore
 from mer.utils.errors import BackboneError, DataError, RunError
 from tests.run_helpers import tiny_config, write_songs
 
 LONG = {"epochs": 1000}
+PATIENCE = 150  # s
 
 
 @pytest.fixture
-def runs(runs_home):
+def runs(runs_home, monkeypatch):
+    monkeypatch.setenv("MER_SLOTS", "1")
     return RunStore.open()
 
 
 @pytest.fixture
 def launched(runs):
-    """Launch runs that are cancelled at the end of the test, whatever became of it."""
+    """Launch runs. Those that have not ended are cancelled after the test."""
     started = []
 
     def go(corpus, **changes):
@@ -34,97 +39,105 @@ def launched(runs):
         return started[-1]
 
     yield go
-    for run_id in started:
-        if runs.get(run_id).status in ("queued", "running", "interrupted"):
-            cancel(runs, run_id)
-    for run_id in started:
+    left = [run.id for run in runs.active() if run.id in started]
+    for run_id in left:
+        cancel(runs, run_id)
+    for run_id in left:
         wait_for(runs, run_id, "finished", "failed", "stopped")
 
 
-def wait_for(runs, run_id, *statuses, seconds=150):
-    deadline = time.monotonic() + seconds
-    while (status := runs.get(run_id).status) not in statuses:
-        assert time.monotonic() < deadline, f"{status}: {log_path(run_id).read_text()}"
+def wait_until(run_id, condition):
+    """Wait for a condition; if it takes too long, show the log of that run."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, log_path(run_id).read_text()
         time.sleep(0.1)
+
+
+def wait_for(runs, run_id, *statuses):
+    wait_until(run_id, lambda: runs.get(run_id).status in statuses)
     return runs.get(run_id)
 
 
 def training(runs, run_id):
-    """Wait for the first epoch."""
-    deadline = time.monotonic() + 150
-    while not runs.history(run_id, "train_loss"):
-        assert time.monotonic() < deadline, log_path(run_id).read_text()
-        time.sleep(0.1)
+    """Wait for the end of the first epoch."""
+    wait_until(run_id, lambda: runs.history(run_id, "train_loss"))
 
 
 def process_of(runs, run_id):
     return psutil.Process(json.loads(runs.get(run_id).tags["mer.owner"])["pid"])
 
 
-def test_a_launched_run_ends_like_one_from_the_command_line(runs, launched, song_corpus):
-    run = wait_for(runs, launched(song_corpus), "finished", "failed")
+@contextmanager
+def slot_taken(runs):
+    """Hold this machine's only slot, as a running run does."""
+    holder = runs.create("holds the slot", {})
+    with hold_slot(runs, holder, waiting=lambda: None):
+        runs.start(holder)
+        yield
+    runs.finish(holder, "stopped")
+
+
+def test_a_launched_run_waits_for_a_slot_ends_like_one_in_the_foreground_and_is_deleted(
+    runs, launched, song_corpus
+):
+    with slot_taken(runs):
+        run_id = launched(song_corpus, epochs=2)
+        wait_until(run_id, lambda: "waiting for a free slot" in runs.get(run_id).tags.get("mer.stage", ""))
+        with pytest.raises(RunError, match="is queued; only an unfinished, idle run can be resumed"):
+            Experiment().resume(run_id)
+        assert runs.get(run_id).status == "queued"
+    run = wait_for(runs, run_id, "finished", "failed")
     assert (run.status, run.reason) == ("finished", None)
-    same = Experiment().train(Spec(data=str(song_corpus), config=tiny_config()))
+    same = Experiment().train(Spec(data=str(song_corpus), config=tiny_config(epochs=2)))
     assert run.metrics["test_accuracy"] == same.metrics["test_accuracy"]
     assert run.metrics["train_loss"] == runs.get(same.run_id).metrics["train_loss"]
     assert run.data_hash == runs.get(same.run_id).data_hash
     assert "epoch 1: loss" in log_path(run.id).read_text()
+    delete(runs, run.id)
+    assert not log_path(run.id).exists()
 
 
-def test_a_second_run_waits_for_the_slot_of_the_first(runs, launched, song_corpus):
-    first, second = launched(song_corpus, **LONG), launched(song_corpus)
-    training(runs, first)
-    assert runs.get(second).status == "queued"
-    cancel(runs, first)
-    assert wait_for(runs, second, "finished", "failed").status == "finished"
-
-
-def test_a_run_that_waits_its_turn_cannot_be_taken_over(runs, launched, song_corpus):
-    first, second = launched(song_corpus, **LONG), launched(song_corpus)
-    training(runs, first)
-    with pytest.raises(RunError, match="is queued; only an unfinished, idle run can be resumed"):
-        Experiment().resume(second)
-    assert runs.get(second).status == "queued"
-
-
-def test_a_queued_run_can_be_cancelled_and_its_process_leaves(runs, launched, song_corpus):
-    first, second = launched(song_corpus, **LONG), launched(song_corpus)
-    training(runs, first)
-    process = process_of(runs, second)
-    assert cancel(runs, second).status == "stopped"
-    process.wait(20)
-    assert runs.get(second).status == "stopped"
-
-
-def test_a_killed_run_is_interrupted_frees_its_slot_and_can_go_on(runs, launched, song_corpus):
-    run_id = launched(song_corpus, **LONG)
-    training(runs, run_id)
-    process_of(runs, run_id).kill()
-    assert wait_for(runs, run_id, "interrupted")
-    assert wait_for(runs, launched(song_corpus), "finished")
-    epochs = len(runs.history(run_id, "train_loss"))
-    relaunch(runs, run_id)
-    wait_for(runs, run_id, "running")
-    deadline = time.monotonic() + 150
-    while len(runs.history(run_id, "train_loss")) <= epochs:
-        assert time.monotonic() < deadline
-
-
-def test_a_run_that_cannot_begin_has_failed_with_the_reason(runs, launched, tmp_path):
-    corpus = write_songs(tmp_path / "songs", songs=4)
-    for path in (corpus / "Sad").glob("*.wav"):
-        path.write_bytes(b"no sound")
-    run = wait_for(runs, launched(corpus), "failed")
-    assert "1 class with usable clips" in run.reason
-
-
-def test_a_run_that_is_worked_on_is_not_worked_on_again(runs, launched, song_corpus):
+def test_a_running_run_is_worked_on_once_and_goes_on_after_it_was_killed(runs, launched, song_corpus):
     run_id = launched(song_corpus, **LONG)
     training(runs, run_id)
     with pytest.raises(RunError, match="is worked on by another process"):
         Experiment().work(run_id)
     with pytest.raises(RunError, match="is running; only an unfinished, idle run can be resumed"):
         relaunch(runs, run_id)
+    process_of(runs, run_id).kill()
+    wait_for(runs, run_id, "interrupted")
+    epochs = len(runs.history(run_id, "train_loss"))
+    relaunch(runs, run_id)  # which needs the slot that the killed process held
+    wait_for(runs, run_id, "running")
+    wait_until(run_id, lambda: len(runs.history(run_id, "train_loss")) > epochs)
+    process = process_of(runs, run_id)
+    assert cancel(runs, run_id).status == "stopping"
+    wait_for(runs, run_id, "stopped")
+    process.wait(PATIENCE)
+
+
+def test_a_cancelled_run_leaves_the_queue(runs, song_corpus):
+    run_id = submit(runs, Spec(data=str(song_corpus), config=tiny_config()))
+
+    def cancel_it(title, done, total):
+        assert title == "waiting for a free slot"
+        assert cancel(runs, run_id).status == "stopped"
+
+    with slot_taken(runs):
+        assert Experiment(notify=cancel_it).work(run_id).status == "stopped"
+    assert (runs.get(run_id).status, runs.get(run_id).reason) == ("stopped", "cancelled")
+
+
+def test_a_run_that_cannot_begin_has_failed_with_the_reason(runs, tmp_path, capsys):
+    corpus = write_songs(tmp_path / "songs")
+    for path in (corpus / "Sad").glob("*.wav"):
+        path.write_bytes(b"no sound")
+    run_id = submit(runs, Spec(data=str(corpus), config=tiny_config()))
+    assert main(["runs", "work", run_id]) == 2
+    assert runs.get(run_id).status == "failed"
+    assert "1 class with usable clips" in runs.get(run_id).reason
+    assert "1 class with usable clips" in capsys.readouterr().err
 
 
 def test_bad_requests_are_refused_before_a_run_is_recorded(runs, song_corpus, tmp_path):
@@ -134,13 +147,6 @@ def test_bad_requests_are_refused_before_a_run_is_recorded(runs, song_corpus, tm
     with pytest.raises(BackboneError, match="unknown backbone 'resnet19'"):
         launch(runs, Spec(data=str(song_corpus), config=tiny_config(backbone="resnet19")))
     assert len(runs.runs()) == before
-
-
-def test_a_deleted_run_leaves_no_log(runs, launched, song_corpus):
-    run_id = launch(runs, Spec(data=str(song_corpus), config=tiny_config(epochs=1)))
-    wait_for(runs, run_id, "finished")
-    delete(runs, run_id)
-    assert not log_path(run_id).exists()
 
 
 def test_jobs_are_known_without_torch():

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mer.experiments.experiment import Experiment
 from mer.experiments.prepared import Spec
+from mer.experiments.setup import Setup
 from mer.jobs import ray_cluster as cluster
 from mer.jobs.queue import requeue, submit
 from mer.jobs.ray_cluster import GB, Needs, require
@@ -153,7 +154,7 @@ def test_a_run_that_lost_a_worker_stays_as_it_is_for_who_tries_again(runs, spec,
     def lose(*arguments):
         raise end
 
-    monkeypatch.setattr(Experiment, "_fold", lose)
+    monkeypatch.setattr(Setup, "of", lose)
     for driven, status in ((True, "running"), (False, "failed")):
         run_id = submit(runs, spec)
         with pytest.raises(type(end)):

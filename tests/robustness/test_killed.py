@@ -20,12 +20,19 @@ from mer.utils.errors import StorageError
 from mer.utils.files import leftovers, new_folder, write_atomic
 from tests.jobs.test_detached import wait_for
 from tests.run_helpers import tiny_config
+from tests.tiny_backbone import tiny_zoo
 
 ROOT = Path(__file__).parents[2]
 
 
 class Killed(BaseException):
     """Stands for SIGKILL where the process that is killed is this one."""
+
+
+@pytest.fixture(autouse=True)
+def tiny_in_the_zoo():
+    with tiny_zoo():
+        yield
 
 
 @pytest.fixture
@@ -48,7 +55,8 @@ def kill_at(monkeypatch, place, name):
 
 
 def spec_of(corpus, **changes):
-    return Spec(data=str(corpus), config=tiny_config(freeze="head", standardize="window", **changes))
+    config = tiny_config(backbone="tiny", freeze="head", standardize="window", **changes)
+    return Spec(data=str(corpus), config=config)
 
 
 # --- no run is lost or stuck ------------------------------------------------------------------------

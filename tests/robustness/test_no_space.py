@@ -19,7 +19,7 @@ from mer.models.checkpoint import load_checkpoint
 from mer.runs.store import RunStore
 from mer.utils.errors import StorageError
 from tests.killing import fill
-from tests.run_helpers import tiny_config
+from tests.run_helpers import copy_home, tiny_config
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "checkpoints" / "demo_mobilenet_v3_small"
@@ -38,12 +38,11 @@ def mer(capsys):
 
 
 @pytest.fixture
-def home(small_disk, monkeypatch):
+def home(small_disk, empty_home, monkeypatch):
     """A home with a database on a disk of 64 MiB; `home.parent / "ballast"` can take room in it."""
-    home = small_disk("64m") / "home"
+    home = copy_home(empty_home, small_disk("64m") / "home")
     monkeypatch.setenv("MER_HOME", str(home))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    RunStore.open()
     return home
 
 
@@ -67,7 +66,7 @@ def same_weights(left, right):
 def test_a_run_that_fills_the_disk_has_failed_with_the_reason_and_goes_on_when_there_is_room(
     home, mer, song_corpus
 ):
-    spec = Spec(data=str(song_corpus), config=tiny_config(freeze="head", standardize="window"))
+    spec = Spec(data=str(song_corpus), config=tiny_config(freeze="head", standardize="window", epochs=1))
     runs, before = RunStore.open(), Experiment().train(spec)
     leave(home, 1_500_000)  # enough for the state of a head, too little for a checkpoint
     with pytest.raises(StorageError, match=r"cannot write .*; free some space or choose a writable place"):
@@ -107,9 +106,9 @@ def test_what_only_reads_needs_no_room_or_says_that_it_does(home, mer, song_corp
 
 
 @pytest.fixture
-def read_only(small_disk, monkeypatch, tmp_path):
+def read_only(small_disk, empty_home, monkeypatch, tmp_path):
     """A home that knows a run, on a file system that cannot be written."""
-    made = tmp_path / "made" / "home"
+    made = copy_home(empty_home, tmp_path / "made" / "home")
     monkeypatch.setenv("MER_HOME", str(made))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     RunStore.open().create("one", {})

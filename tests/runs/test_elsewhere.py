@@ -12,8 +12,15 @@ from mer.runs.store import RunStore
 from mer.training.loop import Callback
 from mer.utils.errors import DataError, RunError
 from tests.run_helpers import tiny_config
+from tests.tiny_backbone import tiny_zoo
 
 ELSEWHERE = json.dumps({"host": "elsewhere", "pid": 1, "born": 0})
+
+
+@pytest.fixture(autouse=True)
+def tiny_in_the_zoo():
+    with tiny_zoo():
+        yield
 
 
 @pytest.fixture
@@ -26,7 +33,9 @@ def of_elsewhere(runs, song_corpus):
     """A run that another machine recorded; `of_elsewhere(status, data=...)`."""
 
     def make(status, data=song_corpus):
-        run_id = runs.create("one", Spec(data=str(data), config=tiny_config(epochs=2)).to_dict())
+        run_id = runs.create(
+            "one", Spec(data=str(data), config=tiny_config(backbone="tiny", epochs=2)).to_dict()
+        )
         runs.start(run_id)
         runs.tag(run_id, {"mer.owner": ELSEWHERE, "mer.maker": ELSEWHERE})
         if status == "queued":
@@ -93,7 +102,7 @@ def test_a_run_that_was_taken_away_ends_here_and_says_nothing_of_itself(runs, so
     def take():
         runs.tag(runs.active()[0].id, {"mer.owner": ELSEWHERE, "mer.reason": "as the other says"})
 
-    spec = Spec(data=str(song_corpus), config=tiny_config(epochs=500, patience=0))
+    spec = Spec(data=str(song_corpus), config=tiny_config(backbone="tiny", epochs=500, patience=0))
     with pytest.raises(TakenError, match="was taken on by elsewhere; it goes on there alone"):
         Experiment(callbacks=[At(2, take)]).train(spec)
     run = runs.runs()[0]
@@ -104,7 +113,7 @@ def test_a_run_that_was_taken_away_ends_here_and_says_nothing_of_itself(runs, so
 def test_a_stopped_run_sends_its_newest_state_and_a_local_store_is_sent_none(runs, song_corpus, monkeypatch):
     sent = []
     monkeypatch.setattr(RunStore, "send_state", lambda self, run_id, path, epoch: sent.append(epoch))
-    spec = Spec(data=str(song_corpus), config=tiny_config(epochs=9))
+    spec = Spec(data=str(song_corpus), config=tiny_config(backbone="tiny", epochs=9))
     Experiment(callbacks=[At(3, stop)]).train(spec)
     assert sent == []
     monkeypatch.setattr(RunStore, "shared", True)
@@ -119,8 +128,7 @@ def test_a_run_shows_on_which_machine_it_is(of_elsewhere, capsys):
     assert "machine" in capsys.readouterr().out
 
 
-def test_a_run_at_work_elsewhere_does_not_hold_up_this_machines_store(own_home, song_corpus, capsys):
-    runs = RunStore.open()
+def test_a_run_at_work_elsewhere_does_not_hold_up_this_machines_store(runs, capsys):
     run_id = runs.create("one", {})
     runs.start(run_id)
     assert main(["store", "prune", "--all"]) == 2

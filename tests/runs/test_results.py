@@ -31,7 +31,8 @@ MISSING = object()
 
 
 @pytest.fixture
-def runs(runs_home):
+def runs(runs_home, module_home):
+    """One run store for all tests here, which each make runs of their own."""
     return RunStore.open()
 
 

@@ -58,8 +58,24 @@ def test_where_the_c_library_cannot_nothing_happens(monkeypatch):
     assert keep_memory() is False
 
 
-DASHBOARD = "import streamlit_app, torch"
-COMMAND = "from mer.cli import main; main(['runs', 'list', '--json']); import torch"
+# Loads the OpenMP library that torch brings along, as `import torch` does, which takes seconds.
+OPENMP = """
+import ctypes, importlib.util, pathlib, sys
+for folder in importlib.util.find_spec("torch").submodule_search_locations:
+    places = pathlib.Path(folder), pathlib.Path(folder).parent / "torch.libs"
+    for path in (path for place in places for path in place.rglob("libgomp*")):
+        ctypes.CDLL(str(path))
+"""
+DASHBOARD = "import streamlit_app" + OPENMP
+COMMAND = (
+    """
+import contextlib
+from mer.cli import main
+with contextlib.suppress(SystemExit):
+    main(["--help"])
+"""
+    + OPENMP
+)
 
 
 @pytest.mark.parametrize(

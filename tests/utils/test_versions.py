@@ -17,7 +17,7 @@ from mer.data.library import known
 from mer.experiments.prepared import Spec
 from mer.models.card import WEIGHTS, load_card
 from mer.models.tensors import load_tensors, save_tensors
-from mer.runs import schema
+from mer.runs.schema import SCHEMA
 from mer.runs.store import RunStore
 from mer.training.state import load_state, save_state
 from mer.utils.errors import CheckpointError, RunError, StorageError
@@ -187,8 +187,8 @@ def schema_of(path):
         return connection.execute("SELECT version_num FROM alembic_version").fetchone()[0]
 
 
-def test_the_known_schema_is_that_of_the_mlflow_that_is_pinned():
-    assert schema._known()[0] == schema.SCHEMA
+def test_a_new_database_has_the_schema_that_mer_expects(runs_home):
+    assert schema_of(runs_home / "mlflow.db") == SCHEMA
 
 
 def test_an_older_database_is_copied_and_brought_up_to_date(older_home):
@@ -198,17 +198,18 @@ def test_an_older_database_is_copied_and_brought_up_to_date(older_home):
     config = Spec.from_dict(run.spec).config
     assert (config.mel.n_fft, config.audio.resampler) == (2048, "sinc")
     assert config.split.validation_from == "rest"
-    assert schema_of(older_home / "mlflow.db") == schema.SCHEMA
+    assert schema_of(older_home / "mlflow.db") == SCHEMA
     assert schema_of(older_home / "mlflow.db.before-acf3f17fdcc7") == "acf3f17fdcc7"
 
 
 def test_a_database_that_cannot_be_brought_up_to_date_is_left_as_it_was(older_home, monkeypatch):
-    def fail(database):
+    def fail(*words, **options):
+        database = older_home / "mlflow.db"
         with closing(sqlite3.connect(database)) as connection:
             connection.execute("DROP TABLE runs")
         raise RuntimeError("in the middle\nof it")
 
-    monkeypatch.setattr(schema, "_upgrade", fail)
+    monkeypatch.setattr("mlflow.db.upgrade.main", fail)
     with closing(sqlite3.connect(older_home / "mlflow.db")) as connection:
         before = list(connection.iterdump())
     message = r"is of an older MLflow and cannot be brought up to date \(in the middle\); set MER_HOME"

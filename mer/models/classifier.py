@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import torch
 from torch import nn
@@ -47,7 +48,12 @@ class Classifier(nn.Module):
         width, left_out = output.in_features, backbone.last if config.depth == "short" else ()
         _cut(body, left_out)
         if HEADS[config.head].sees != "embeddings":
-            width = _map_width(backbone, left_out, config.head)
+            if backbone.feature_map is None:
+                raise BackboneError(
+                    f"head {config.head!r} needs a feature map, which is unknown for {backbone.name!r}; "
+                    "use --head avg --depth full"
+                )
+            width = _map_width(backbone, left_out)
             setattr(body, backbone.output.partition(".")[0], nn.Identity())  # its own pooling is not used
         self.head = self._head(output, own_dropout, width, classes, config)
         self.weigh = WindowAttention(self.head.linear.in_features) if config.pool == "attention" else None
@@ -152,13 +158,9 @@ def _cut(body: nn.Module, paths: tuple[str, ...]) -> None:
         body.set_submodule(path, nn.Identity())
 
 
-def _map_width(backbone: Backbone, left_out: tuple[str, ...], head: str) -> int:
-    """Channels of the feature map, found without computing it. Raises BackboneError if it is unknown."""
-    if backbone.feature_map is None:
-        raise BackboneError(
-            f"head {head!r} needs a feature map, which is unknown for {backbone.name!r}; "
-            "use --head avg --depth full"
-        )
+@cache
+def _map_width(backbone: Backbone, left_out: tuple[str, ...]) -> int:
+    """Channels of the feature map, found without computing it."""
     with torch.device("meta"):
         body = backbone.build()
         _cut(body, left_out)

@@ -2,7 +2,6 @@
 
 import json
 import math
-import time
 from pathlib import Path
 
 import numpy as np
@@ -337,13 +336,11 @@ def test_a_table_of_absurd_size_is_not_even_read(write, monkeypatch):
         read_manifest(path)
 
 
-def test_a_million_lines_are_refused_before_a_file_is_looked_for(write, monkeypatch):
-    monkeypatch.setattr(manifest, "_spelt", None)
+def test_a_million_lines_are_refused_before_a_file_is_looked_for(write):
+    """Were files looked for first, the error would be that a.wav is missing."""
     path = write("path,label\n" + "a.wav,Sad\n" * 1_000_000)
-    started = time.perf_counter()
     with pytest.raises(DataError, match=r"list.csv has more than 200000 lines; split it"):
         read_manifest(path)
-    assert time.perf_counter() - started < 5
 
 
 @pytest.mark.parametrize("line", ["b.wav,{}\n", 'b.wav,Sad,"{}"\n'])

@@ -47,15 +47,18 @@ def test_health_says_what_is_served(served, listener):
     assert found["classes"] == list(listener.card.classes)
 
 
-def test_answers_on_a_kept_line_come_in_one_go(served):
+def test_an_answer_on_a_kept_connection_is_sent_in_one_piece(served):
     with closing(HTTPConnection("127.0.0.1", served.port, timeout=60)) as line:
-        took = []
-        for _ in range(10):
+
+        def seconds():
             began = time.monotonic()
             line.request("GET", "/health")
             line.getresponse().read()
-            took.append(time.monotonic() - began)
-    assert min(took[1:]) < 0.03  # what two systems wait for one another's acknowledgement is 0.04
+            return time.monotonic() - began
+
+        seconds()
+        # An answer sent in two pieces never comes within the 0.04 s of a delayed acknowledgement.
+        assert any(seconds() < 0.03 for _ in range(500))
 
 
 def test_the_description_names_the_file_and_the_answer(served):
@@ -134,19 +137,18 @@ def test_a_body_that_hides_its_size_is_measured_while_it_comes(listener):
 def test_a_body_that_comes_too_slowly_is_given_up_on(listener):
     with serving(listener, patience=0.5) as server:
         assert chunked(server, 20, wait=0.1) == 408
-        assert float(server.figures()["mer_requests_inside"]) == 0
+        server.wait_for(0)
 
 
-def test_past_its_limit_it_says_so_at_once_and_what_is_inside_is_answered(listener, sound):
+def test_requests_over_the_limit_are_refused_at_once_and_those_inside_are_answered(listener, sound):
     slow, content = Slow(listener), wav(sound)
     with serving(slow, inside=4) as server, ThreadPoolExecutor(4) as pool:
         inside = [pool.submit(server.predict, content) for _ in range(4)]
-        while json.loads(server.ask("GET", "/health")[2])["inside"] < 4:
-            time.sleep(0.01)
+        server.wait_for(4)
         for _ in range(20):
             began = time.monotonic()
             status, headers, found = server.predict(content)
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 20  # those inside would be waited for a minute
             assert (status, headers["retry-after"]) == (429, "1")
             assert "4 requests are being worked on" in found["error"]
         slow.go.set()
@@ -160,18 +162,14 @@ def test_a_client_that_leaves_makes_room(listener, sound):
     with serving(slow, inside=1) as server:
         connection = HTTPConnection("127.0.0.1", server.port)
         connection.request("POST", "/predict", body, headers)
-        while json.loads(server.ask("GET", "/health")[2])["inside"] < 1:
-            time.sleep(0.01)
+        server.wait_for(1)
         connection.close()
         slow.go.set()
-        for _ in range(500):
-            if server.predict(wav(sound))[0] == 200:
-                return
-            time.sleep(0.02)
-    raise AssertionError("the place of a client that left was never free again")
+        server.wait_for(0)
+        assert server.predict(wav(sound))[0] == 200
 
 
-def test_what_is_asked_at_once_is_looked_at_together_to_the_same_answers(sound):
+def test_concurrent_requests_are_batched_and_get_the_same_answers(sound):
     listener = open_predictor(SHIPPED, device="cpu")
     contents = [wav(sound, hertz=150.0 + 40 * number) for number in range(8)]
     alone = [listener.predict(content).probabilities for content in contents]
@@ -185,7 +183,7 @@ def test_what_is_asked_at_once_is_looked_at_together_to_the_same_answers(sound):
         assert answer["probabilities"] == pytest.approx(own, abs=1e-4)
 
 
-def test_other_errors_are_not_told_to_the_outside(listener, sound, monkeypatch):
+def test_clients_see_no_details_of_unexpected_errors(listener, sound, monkeypatch):
     def fail(waveform):
         raise RuntimeError("/secret/path")
 
@@ -217,7 +215,7 @@ def test_the_command_says_where_it_listens_and_ends_cleanly(command, sound):
     assert about["url"].startswith("http://127.0.0.1:")
     assert server.predict(wav(sound))[0] == 200
     process.terminate()
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=120)
     assert (process.returncode, said) == (0, "")
 
 

@@ -215,6 +215,7 @@ def test_the_error_is_at_least_the_gap_of_all_clips_together(case):
 
 
 @given(labelled())
+@settings(max_examples=25)  # each computes twelve of scikit-learn's losses
 def test_no_temperature_has_less_of_scikit_learn_s_log_loss_and_the_prior_s_than_the_fitted_one(case):
     truth, rows = case
     found = fitted(truth, rows)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mer.metrics.comparison import compare, overlapping, verdict
@@ -136,6 +136,7 @@ def test_a_difference_without_spread_still_has_an_interval(first, second, gain):
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=12))
+@settings(max_examples=15)  # each makes two bootstraps
 def test_exchanging_the_runs_turns_the_difference_and_keeps_the_p_value(pairs):
     first, second = zip(*pairs, strict=True)
     found, turned = compared(first, second), compared(second, first)

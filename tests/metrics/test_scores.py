@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import sklearn.metrics
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.dummy import DummyClassifier
 
@@ -149,6 +149,7 @@ def test_mean_recall_of_the_classes_there_are_is_scikit_learn_s_balanced_accurac
 
 
 @given(judged(), st.randoms(use_true_random=False))
+@settings(max_examples=25)
 def test_clips_in_another_order_score_the_same(case, random):
     truth, rows, songs = case
     order = np.array(random.sample(range(len(truth)), len(truth)))
@@ -157,6 +158,7 @@ def test_clips_in_another_order_score_the_same(case, random):
 
 
 @given(judged(), st.permutations(range(CLASSES)))
+@settings(max_examples=25)
 def test_classes_in_another_order_score_the_same_in_that_order(case, order):
     """Where nothing is tied: of equals the first class wins."""
     truth, rows, songs = case
@@ -173,6 +175,7 @@ def test_classes_in_another_order_score_the_same_in_that_order(case, order):
 
 
 @given(judged())
+@settings(max_examples=25)
 def test_clips_twice_over_score_the_same(case):
     truth, rows, songs = case
     twice = quick(np.tile(truth, 2), np.tile(rows, (2, 1)), songs * 2)
@@ -367,6 +370,7 @@ def test_all_scores_are_plain_data_and_say_what_they_are_of():
 
 
 @given(answers())
+@settings(max_examples=20)  # each draws 200 resamples
 def test_every_score_lies_within_its_interval_and_0_to_1(pair):
     truth, predicted = pair
     songs = [str(k // 2) for k in range(len(truth))]

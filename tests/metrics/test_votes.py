@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial.distance import jensenshannon
@@ -59,6 +59,7 @@ def test_figures_are_shares_and_do_not_mind_who_comes_first(rows):
 
 
 @given(pairs())
+@settings(max_examples=5)  # each draws thousands of bootstrap samples
 def test_nobody_wins_more_votes_than_the_top_class_has(rows):
     votes, said = rows
     found = agreement(votes, said, [str(n % 3) for n in range(len(votes))])

@@ -10,6 +10,7 @@ from mer.models.gradcam import grad_cam
 from mer.models.heads import HEADS
 from mer.models.zoo import ZOO
 from mer.utils.errors import BackboneError
+from tests.real_networks import real_classifier
 from tests.tiny_backbone import TINY, one_thread
 
 
@@ -26,22 +27,17 @@ def network(name="tiny", **options):
 
 
 @pytest.mark.parametrize("name", ZOO)
-@pytest.mark.parametrize("head", HEADS)
-def test_every_network_has_a_map_of_bands_and_moments_with_every_head(name, head):
-    with torch.device("meta"):
-        model = network(name, head=head)
-        images = torch.empty(2, 3, 64, 128)
-        features = model.backbone.feature_map(network(name, head="attention").body, images)
-        assert grad_cam(model, images, 1).shape == (2, *features.shape[2:])
-
-
-@pytest.mark.parametrize("name", ZOO)
-def test_every_network_can_say_where_it_sees_something(name):
-    model, images = network(name), torch.rand(2, 3, 96, 96)
-    maps = torch.stack([grad_cam(model, images, target) for target in range(3)])
-    assert maps.isfinite().all()
-    assert (maps >= 0).all()
-    assert maps.any()
+def test_every_network_has_a_map_of_bands_and_moments_with_every_head(name):
+    images = torch.rand(2, 3, 64, 96)
+    for head in HEADS:
+        model = real_classifier(name, classes=3, head=head).eval()
+        with torch.inference_mode():
+            features = model.backbone.feature_map(model.body, images)
+        maps = torch.stack([grad_cam(model, images, target) for target in range(3 if head == "avg" else 1)])
+        assert maps.shape[1:] == (2, *features.shape[2:]), head
+        assert maps.isfinite().all(), head
+        assert (maps >= 0).all(), head
+        assert maps.any() or head != "avg"
 
 
 def test_before_a_mean_and_a_linear_layer_the_map_is_that_of_the_layers_weights():

@@ -109,15 +109,13 @@ def test_labels_of_noise_are_not_told_apart_on_held_out_clips():
     assert state.history[-1]["validation_accuracy"] < 0.75
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
-def test_both_optimizers_learn_and_differ_in_weight_decay(optimizer):
-    plain = tiny_fit(tiny_config(optimizer=optimizer))[0]
-    decayed = tiny_fit(tiny_config(optimizer=optimizer, weight_decay=0.5))[0]
-    assert decayed.head.linear.weight.norm() < plain.head.linear.weight.norm()
-    assert not same_weights(
-        decayed,
-        tiny_fit(tiny_config(optimizer="adam" if optimizer == "adamw" else "adamw", weight_decay=0.5))[0],
-    )
+def test_both_optimizers_shrink_weights_and_differ_in_how():
+    decayed = {}
+    for optimizer in ("adam", "adamw"):
+        plain = tiny_fit(tiny_config(optimizer=optimizer))[0]
+        decayed[optimizer] = tiny_fit(tiny_config(optimizer=optimizer, weight_decay=0.5))[0]
+        assert decayed[optimizer].head.linear.weight.norm() < plain.head.linear.weight.norm()
+    assert not same_weights(decayed["adam"], decayed["adamw"])
 
 
 def test_what_is_frozen_does_not_move():
@@ -424,13 +422,13 @@ RUNS = {
 }
 
 
+STOPS = {"between epochs": {"stop_after": 2}, "within an epoch": {"stop_at": 8}}
+
+
 @pytest.mark.parametrize("run", RUNS)
-@pytest.mark.parametrize(
-    "stop", [{"stop_after": 2}, {"stop_at": 8}], ids=["between epochs", "within an epoch"]
-)
-def test_stopped_and_resumed_equals_never_stopped_to_the_last_bit(run, stop, tmp_path):
+def test_stopped_and_resumed_equals_never_stopped_to_the_last_bit(run, tmp_path):
     changes, augment, channels_last = RUNS[run]
-    config = tiny_config(**{"epochs": 5} | changes)
+    config = tiny_config(**{"epochs": 4} | changes)
     held_out = flipped(tones_or_beats(6, seed=1)) if config.patience else tones_or_beats(6, seed=1, noise=20)
 
     def run_it(**options):
@@ -439,14 +437,16 @@ def test_stopped_and_resumed_equals_never_stopped_to_the_last_bit(run, stop, tmp
 
     whole, undisturbed = run_it()
     assert undisturbed.epoch > 2
-    with pytest.raises(Stop):
-        run_it(callbacks=[Recorder(path=tmp_path / "state", **stop)])
-    kept = load_state(tmp_path / "state")
-    assert kept.epoch == 2
-    resumed, state = run_it(resume=kept)
-    assert figures(state) == figures(undisturbed)
-    assert (state.epoch, state.best_epoch) == (undisturbed.epoch, undisturbed.best_epoch)
-    assert same_weights(resumed, whole)
+    for when, stop in STOPS.items():
+        path = tmp_path / when
+        with pytest.raises(Stop):
+            run_it(callbacks=[Recorder(path=path, **stop)])
+        kept = load_state(path)
+        assert kept.epoch == 2, when
+        resumed, state = run_it(resume=kept)
+        assert figures(state) == figures(undisturbed), when
+        assert (state.epoch, state.best_epoch) == (undisturbed.epoch, undisturbed.best_epoch), when
+        assert same_weights(resumed, whole), when
 
 
 def test_a_run_stopped_again_and_again_is_still_the_same_run(tmp_path):

@@ -23,6 +23,7 @@ from mer.config.sections import AudioConfig, Config, MelConfig
 from mer.data.cache import stamps as stamps_module
 from mer.data.cache import store as store_module
 from mer.data.cache.arrays import Shelf
+from mer.data.cache.controls import entry
 from mer.data.cache.store import VERSION, Facts, FeatureStore
 from mer.utils import machine
 from mer.utils.errors import StorageError
@@ -120,7 +121,8 @@ def test_the_default_store_is_in_mer_home(own_home):
 def key(config=DEFAULT, control="none", content=b"clip"):
     """Where the images of a file of this content are, or would be."""
     file_hash = sha256(content).hexdigest()[:40]
-    return FeatureStore(Path("store"))._place(file_hash, (config.audio, config.mel, control))
+    shelf = FeatureStore(Path("store")).images(config.audio, config.mel)
+    return shelf.path(entry(control, file_hash))
 
 
 @pytest.mark.parametrize(("name", "value"), OTHER.items())
@@ -255,10 +257,10 @@ def test_a_new_version_of_the_code_makes_everything_anew(store, clips, work, mon
 def test_an_unchanged_file_is_not_even_read(store, clips, stamped_at_once, monkeypatch):
     before = store.prepare(clips, **SETTINGS)
 
-    def refuse(*arguments):
+    def refuse(content):
         raise AssertionError("a file was read")
 
-    monkeypatch.setattr(store_module, "_make", refuse)
+    monkeypatch.setattr(store_module, "hash_file", refuse)
     assert store.prepare(clips, **SETTINGS) == before
 
 

@@ -4,7 +4,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from mer.cli.cluster import asked_needs, sweep_on_cluster, train_on_cluster
-from mer.cli.output import Bars, emit, table
+from mer.cli.output import STOPPED, Bars, emit, table
 from mer.cli.specs import asked_config, make_spec
 from mer.metrics.score import Score
 from mer.utils.errors import ConfigError, MerError
@@ -55,7 +55,7 @@ def _launch(spec: "Spec", needs: str, *, as_json: bool) -> int:
 def show_outcome(outcome: "Outcome", *, as_json: bool) -> int:
     """Print the outcome of a run; the exit status is 130 if it was stopped."""
     emit(outcome.to_dict(), as_json=as_json, text=_outcome_text(outcome))
-    return 0 if outcome.status == "finished" else 130
+    return 0 if outcome.status == "finished" else STOPPED
 
 
 def _outcome_text(outcome: "Outcome") -> str:
@@ -111,8 +111,10 @@ def sweep(arguments: Namespace) -> int:
             done.append(setting | outcome.to_dict())
     emit({"runs": done, "failed": failed}, as_json=arguments.json, text=_sweep_text(done, failed))
     if not done:
-        raise MerError(failed[0]["error"])
-    return 0
+        raise MerError(
+            failed[0]["error"] if failed else "no run was started; name networks: --backbones"
+        )
+    return 0 if all(run["status"] == "finished" for run in done) else STOPPED
 
 
 def _one_by_one(specs: "list[Spec]") -> "Iterator[Outcome | MerError]":

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from mer.cli.output import error_line
+from mer.cli.output import STOPPED, error_line
 from mer.cli.parser import build_parser
 from mer.utils.errors import MerError, Stop
 from mer.utils.machine import wait_briefly
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except (KeyboardInterrupt, Stop):
         print("stopped", file=sys.stderr)
-        return 130
+        return STOPPED
 
 
 def _stop_cleanly_on_signals() -> None:

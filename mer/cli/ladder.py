@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from mer.cli.output import Bars, emit, table
+from mer.cli.output import STOPPED, Bars, emit, table
 from mer.cli.specs import command_for, given_settings, make_spec
 from mer.metrics.score import Score
 from mer.utils.errors import MerError
@@ -41,7 +41,7 @@ def ladder(arguments: Namespace) -> int:
         as_json=arguments.json,
         text=_text(steps, failed),
     )
-    return 130 if stopped else 0
+    return STOPPED if stopped else 0
 
 
 def _specs(arguments: Namespace) -> list["Spec"]:

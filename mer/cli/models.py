@@ -115,7 +115,7 @@ def stimuli(arguments: Namespace) -> int:
     text = table([[row[name] for name in columns] for row in rows], columns)
     text += f"\n{len(rows)} of {len(found)} candidates: {arguments.out}"
     if missing:
-        text += f"\nThere is no clip that all call {' or '.join(missing)}."
+        text += f"\nLeft out, since no clip is given this emotion by all models: {', '.join(missing)}."
     emit(data, as_json=arguments.json, text=text)
     return 0
 

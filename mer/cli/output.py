@@ -12,8 +12,9 @@ from tqdm import tqdm
 from mer.utils.progress import ProgressMeter
 from mer.utils.text import visible
 
-__all__ = ["Bars", "emit", "error_line", "table"]
+__all__ = ["STOPPED", "Bars", "emit", "error_line", "table"]
 
+STOPPED = 130  # exit status of a command that was stopped
 BETWEEN_LINES = 0.5  # s, where standard error is no terminal
 
 

@@ -16,7 +16,7 @@ def serve(arguments: Namespace) -> None:
     listener = open_predictor(arguments.checkpoint)
     limits = Limits(
         inside=arguments.max_inside,
-        workers=arguments.workers or cores(),
+        workers=cores() if arguments.workers is None else arguments.workers,
         batch_window=arguments.batch_window / 1000,
     )
     web = server(application(listener, limits), limits)

@@ -4,7 +4,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from mer.cli.cluster import asked_needs, sweep_on_cluster, train_on_cluster
-from mer.cli.output import Bars, emit, table
+from mer.cli.output import STOPPED, Bars, emit, table
 from mer.cli.specs import asked_config, make_spec
 from mer.metrics.score import Score
 from mer.utils.errors import ConfigError, MerError
@@ -55,7 +55,7 @@ def _launch(spec: "Spec", needs: str, *, as_json: bool) -> int:
 def show_outcome(outcome: "Outcome", *, as_json: bool) -> int:
     """Print the outcome of a run; the exit status is 130 if it was stopped."""
     emit(outcome.to_dict(), as_json=as_json, text=_outcome_text(outcome))
-    return 0 if outcome.status == "finished" else 130
+    return 0 if outcome.status == "finished" else STOPPED
 
 
 def _outcome_text(outcome: "Outcome") -> str:
@@ -63,7 +63,7 @@ def _outcome_text(outcome: "Outcome") -> str:
         return f"run {outcome.run_id[:8]} {outcome.status}; to go on: mer runs resume {outcome.run_id[:8]}"
     m = outcome.metrics
     rows = [
-        (label, f"{m[key]:.0%}", f"{m[f'{key}_low']:.0%} to {m[f'{key}_high']:.0%}")
+        (label, str(Score.from_metrics(m, key)))
         for label, key in (
             ("by song", "test_song_accuracy"),
             ("by clip", "test_accuracy"),
@@ -75,16 +75,15 @@ def _outcome_text(outcome: "Outcome") -> str:
         if key in m
     ]
     if "test_kappa" in m:
-        rows += [("Cohen's kappa", f"{m['test_kappa']:.2f}", "")]
-        rows += [("calibration error", f"{m['test_calibration_error']:.0%}", "")]
+        rows += [("Cohen's kappa", f"{m['test_kappa']:.2f}")]
+        rows += [("calibration error", f"{m['test_calibration_error']:.0%}")]
     if "svm_song_accuracy" in m:
-        low, high = m["svm_song_accuracy_low"], m["svm_song_accuracy_high"]
-        rows += [("an SVM, by song", f"{m['svm_song_accuracy']:.0%}", f"{low:.0%} to {high:.0%}")]
-    rows += [("majority class", f"{m['majority']:.0%}", ""), ("chance", f"{m['chance']:.0%}", "")]
+        rows += [("an SVM, by song", str(Score.from_metrics(m, "svm_song_accuracy")))]
+    rows += [("majority class", f"{m['majority']:.0%}"), ("chance", f"{m['chance']:.0%}")]
     tested = f"{m['n_clips']:.0f} test clips of {m['n_songs']:.0f} songs"
     return "\n".join(
         [
-            table(rows, (tested, "score", "95% interval")),
+            table(rows, (tested, "score (95% interval)")),
             f"run {outcome.run_id[:8]}, checkpoint: {outcome.checkpoint}",
         ]
     )
@@ -111,8 +110,8 @@ def sweep(arguments: Namespace) -> int:
             done.append(setting | outcome.to_dict())
     emit({"runs": done, "failed": failed}, as_json=arguments.json, text=_sweep_text(done, failed))
     if not done:
-        raise MerError(failed[0]["error"])
-    return 0
+        raise MerError(failed[0]["error"] if failed else "no run was started; name networks: --backbones")
+    return 0 if all(run["status"] == "finished" for run in done) else STOPPED
 
 
 def _one_by_one(specs: "list[Spec]") -> "Iterator[Outcome | MerError]":

@@ -30,12 +30,12 @@ class AudioConfig(Section):
     """Audio: sample rate and windows."""
 
     sample_rate: int = setting(16000, "Samples per second after resampling, Hz.", low=4000, high=48000)
-    window_seconds: float = setting(10.0, "Length of the excerpt the network sees, s.", low=0.5, high=60)
+    window_seconds: float = setting(10.0, "Length of a window, s.", low=0.5, high=60)
     hop_seconds: float = setting(5.0, "Step from one window to the next, s.", low=0.1, high=60)
-    pad: Literal["zero", "repeat"] = setting("zero", "How a clip shorter than a window is filled up.")
-    only_first: bool = setting(False, "Use the first window of each clip alone; the rest is never heard.")
+    pad: Literal["zero", "repeat"] = setting("zero", "How a clip shorter than a window is padded.")
+    only_first: bool = setting(False, "Use only the first window of each clip.")
     resampler: Literal["soxr", "sinc"] = setting(
-        "soxr", "How the sample rate is changed: soxr, or sinc as in older runs, which lets aliases through."
+        "soxr", "Resampling method: soxr, or sinc as in older runs, which lets aliasing through."
     )
 
     def __post_init__(self) -> None:
@@ -63,9 +63,11 @@ class AudioConfig(Section):
 class MelConfig(Section):
     """Log-mel images of windows."""
 
-    n_fft: int = setting(1024, "Samples per Fourier transform: longer is finer in pitch.", low=128, high=8192)
+    n_fft: int = setting(
+        1024, "Samples per Fourier transform: more give finer frequency resolution.", low=128, high=8192
+    )
     hop_length: int = setting(
-        256, "Samples from one spectrum to the next: shorter is finer in time.", low=32, high=8192
+        256, "Samples from one spectrum to the next: fewer give finer time resolution.", low=32, high=8192
     )
     n_mels: int = setting(128, "Number of mel bands.", low=16, high=256)
     f_min: float = setting(20.0, "Lowest frequency, Hz.", low=0)
@@ -85,20 +87,22 @@ class MelConfig(Section):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitConfig(Section):
-    """Training, validation and test parts, and what the scores are compared with."""
+    """Training, validation and test parts, and the baseline."""
 
     test: float = setting(0.2, "Share of all clips held out for the final test.", low=0.05, high=0.5)
-    validation: float = setting(0.15, "Share of the rest that picks the epoch; 0 for none.", low=0, high=0.5)
+    validation: float = setting(
+        0.15, "Share of the rest that is the validation part; 0 for none.", low=0, high=0.5
+    )
     group_by_song: bool = setting(True, "Keep all clips of a song in one part.")
     folds: int = setting(0, "Number of cross-validation folds; 0 for one hold-out.", low=0, high=20)
     fold: int = setting(0, "Which of the folds is the test part.", low=0, high=19)
     validation_from: Literal["next", "rest"] = setting(
         "next",
-        "With folds, take the validation part from the songs that the next fold tests, so that folds share "
-        "none of it where their shares allow that; or from all the rest, as runs of before did.",
+        "With folds, take the validation part from the test songs of the next fold, so that the validation "
+        "parts of folds do not overlap if their shares allow it, or from all the rest, as in older runs.",
     )
-    seed: int = setting(0, "The same seed gives the same split for ever.", low=0, high=MAX_SEED)
-    baseline: bool = setting(True, "Test an SVM on statistics of the sound beside the network.")
+    seed: int = setting(0, "Seed of the split.", low=0, high=MAX_SEED)
+    baseline: bool = setting(True, "Also test an SVM on statistics of the sound.")
     control: Literal["none", "labels", "silence", "noise"] = setting(
         "none", "A control run: labels shuffled over songs, or silence or noise for each clip."
     )
@@ -115,10 +119,10 @@ class SplitConfig(Section):
 class AugmentConfig(Section):
     """Augmentation: random changes to training images only."""
 
-    time_masks: int = setting(0, "SpecAugment: how many stretches of time are blanked.", low=0, high=8)
-    time_mask_share: float = setting(0.15, "Longest blanked stretch, share of the window.", low=0, high=0.5)
-    frequency_masks: int = setting(0, "SpecAugment: how many bands are blanked.", low=0, high=8)
-    frequency_mask_share: float = setting(0.15, "Widest blanked band, share of all.", low=0, high=0.5)
+    time_masks: int = setting(0, "SpecAugment: number of time masks.", low=0, high=8)
+    time_mask_share: float = setting(0.15, "Longest time mask, share of the window.", low=0, high=0.5)
+    frequency_masks: int = setting(0, "SpecAugment: number of frequency masks.", low=0, high=8)
+    frequency_mask_share: float = setting(0.15, "Widest frequency mask, share of all bands.", low=0, high=0.5)
     time_shift: float = setting(0.0, "Largest circular shift, share of the window.", low=0, high=1)
     mixup: float = setting(0.0, "Mixup's alpha; 0 for none.", low=0, high=2)
 
@@ -131,42 +135,42 @@ class TrainConfig(Section):
     weights: str = setting("imagenet", "imagenet, none (random start), or a file of weights.")
     head: Literal["avg", "bands", "attention", "gru"] = setting(
         "avg",
-        "How the feature map becomes one answer: by the network's own pooling, by the mean over time of "
-        "each of its rows (bands of frequency), or by attention or a GRU over time.",
+        "How the feature map is reduced: by the network's own pooling, by the mean over time of each row "
+        "(frequency band), or by attention or a GRU over time.",
     )
     depth: Literal["full", "short"] = setting(
-        "full", "The whole network, or without its last stage, which knows most of objects, least of sound."
+        "full", "The whole network, or without its last stage, which is the most specific to photographs."
     )
     outputs: Literal["classes", "imagenet"] = setting(
         "classes",
-        "One output for each class, or ImageNet's output layer, kept with its dropout: of its 1000 outputs "
-        "the first are taken for the classes.",
+        "One output for each class, or ImageNet's output layer with its dropout; the first of its 1000 "
+        "outputs then stand for the classes.",
     )
     pool: Literal["mean", "attention"] = setting(
-        "mean", "How a clip's windows become one answer: their mean, or weighed as was learned."
+        "mean", "How a clip's windows become one answer: their mean, or a mean with learned weights."
     )
     freeze: Literal["head", "classifier", "last", "none"] = setting(
         "none",
-        "What trains: the head alone, with the linear layers before it, with the last stage, or everything.",
+        "Trained part: the head alone, with the linear layers before it, with the last stage, or everything.",
     )
     always_training: bool = setting(
         False,
-        "Never switch to evaluation mode: in frozen parts and at the test too, dropout drops, and batch-norm "
-        "goes by the batch at hand.",
+        "Never switch to evaluation mode: dropout is active and batch-norm uses the statistics of the batch, "
+        "also in frozen parts and in tests.",
     )
     standardize: Literal["training", "window", "none"] = setting(
         "training",
-        "Zero mean, unit variance: by the statistics of the training part, of each window, or not at all.",
+        "Standardise images by the statistics of the training part, of each window, or not at all.",
     )
     dropout: float = setting(0.2, "Share of features dropped before the last layer.", low=0, high=0.9)
     loss: Literal["ce", "bce"] = setting("ce", "Cross-entropy, or binary cross-entropy on one-hot labels.")
     label_smoothing: float = setting(0.0, "Share of each label spread over all classes.", low=0, high=0.5)
-    class_weights: bool = setting(False, "Weigh rare classes up by the inverse of their frequency.")
+    class_weights: bool = setting(False, "Weight classes by the inverse of their frequency.")
     optimizer: Literal["adam", "adamw"] = setting("adamw", "Optimizer.")
     lr: float = setting(1e-3, "Learning rate of the head.", low=1e-7, high=1)
     backbone_lr: float = setting(1.0, "Learning rate of the backbone, as a factor of lr.", low=0, high=1)
     weight_decay: float = setting(0.0, "Weight decay.", low=0, high=100)
-    schedule: Literal["constant", "cosine"] = setting("constant", "How the learning rate moves over steps.")
+    schedule: Literal["constant", "cosine"] = setting("constant", "Learning rate over the steps.")
     warmup: float = setting(0.0, "Share of all steps over which the rate rises from zero.", low=0, high=0.9)
     batch_size: int = setting(64, "Windows per step.", low=1, high=4096)
     epochs: int = setting(5, "Passes over the training part.", low=1, high=1000)

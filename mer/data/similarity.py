@@ -39,21 +39,24 @@ from mer.utils.errors import AudioError, DataError
 __all__ = ["SAME_AUDIO", "SOUNDS_ALIKE", "Groups", "Link", "fingerprint", "group"]
 
 SAME_AUDIO = 0.4
-"""Least correlation of shared audio, 0 to 1, over 1.2 s or more; discounted where it spans less than 3 s.
+"""Lowest correlation for the evidence "same audio", 0 to 1.
 
-Pieces of 6 to 8 s that share 20 to 80 %, one of them degraded: recall 0.986 to 0.996, nearly always at the
-right offset (0.1 s). Of some 400,000 pairs of pieces of different songs in a half, 0 or 1 is linked (below
-3e-6), except where two electronic songs with loops in common (228 and 230, no constant offset, perhaps
-two mixes) fall into one half: then 10 or 11 (3e-5). Synthetic music of a few bare notes does worse.
+The clips must overlap by at least 1.2 s; the correlation is reduced if they overlap by less than 3 s.
+
+Excerpts of 6 to 8 s that share 20 to 80 %, one of them degraded: recall 0.986 to 0.996, and the offset is
+nearly always right within 0.1 s. Of about 400,000 pairs of excerpts of different songs in one half of the
+data, 0 or 1 is linked (below 3e-6). If the half contains the electronic songs 228 and 230, 10 or 11 pairs
+are linked (3e-5): these songs share loops without a constant offset and may be two mixes. Results are worse
+on synthetic music of a few single notes.
 """
 
 SOUNDS_ALIKE = 3.0
-"""Least score, in standard deviations, of other excerpts of one song.
+"""Lowest score for the evidence "sounds alike" (other excerpts of one song), in standard deviations.
 
-Pairs of clips that end up in one group, both kinds of evidence together, in halves of some 450 clips:
-precision 0.87 to 0.94, recall 0.75 to 0.85, so up to a quarter of the pairs is missed. One genre at a time:
-precision 0.88 (pop) to 0.97, recall 0.59 (classical) to 0.82. More clips bring more chances to be wrong: of
-all 896 at once, 0.82 of the "sounds alike" links are right. The largest group was of 7 clips.
+Pairs of clips in one group, with both kinds of evidence, in halves of about 450 clips: precision 0.87 to
+0.94, recall 0.75 to 0.85, so up to a quarter of the pairs is missed. Within one genre: precision 0.88 (pop)
+to 0.97, recall 0.59 (classical) to 0.82. More clips give more wrong links: with all 896 clips at once, 0.82
+of the "sounds alike" links are right. The largest group had 7 clips.
 """
 
 # Confidence of "same audio": two correlations and the confidence at each, interpolated. They are set by hand,

@@ -1,4 +1,4 @@
-"""The classical baseline of every network: a support vector machine (SVM) on statistics of each clip's sound.
+"""The baseline of every network: a support vector machine (SVM) on statistics of each clip's sound.
 
 A network that is not better has learned nothing beyond mel, MFCC, chroma and onset statistics. The SVM learns
 from the same clips as the network (training and validation part) and is tested on the same clips. Runs with
@@ -29,20 +29,30 @@ __all__ = ["ENOUGH", "GRID", "TITLE", "baseline_rows", "fitted", "with_baseline"
 
 VERSION = 1  # of the method, and part of its key
 TITLE = "the SVM beside it"
-# C and the kernel's width, of which the best by cross-validation over songs is taken.
+# C and kernel width; cross-validation over songs chooses the best pair.
 GRID = [{"svc__C": c, "svc__gamma": g / SIZE} for c in (1.0, 3.0, 10.0, 30.0) for g in (0.1, 0.3, 1.0)]
-USUAL = {"svc__C": 3.0, "svc__gamma": 0.3 / SIZE}  # where there are too few songs to choose by
+USUAL = {"svc__C": 3.0, "svc__gamma": 0.3 / SIZE}  # if there are too few songs to choose
 INNER = 4  # folds
-ENOUGH = 2000  # clips to choose by; the time of an SVM grows with their square
+ENOUGH = 2000  # clips used to choose settings; the time of an SVM grows with their square
 
 Rows = list[dict[str, Any]]
 
 
 def baseline_rows(data: PreparedClips, split: Split, notify: Notify) -> Rows:
-    """The SVM's prediction for each test clip, as rows like those of `PreparedClips.rows`.
+    """Predict the test clips with an SVM.
 
-    `notify(title, done, total)` is called now and then, and may raise to stop. The "probabilities" are a
-    softmax over the margins: fit for averaging over a song's clips, not calibrated.
+    Parameters
+    ----------
+    data, split
+        The prepared clips and their split.
+    notify
+        Called with the progress. It may raise an exception to stop.
+
+    Returns
+    -------
+    list of dict
+        One row per test clip, as from `PreparedClips.rows`. The probabilities are a softmax over the margins.
+        They can be averaged over a song's clips, but are not calibrated.
     """
     place = home() / "baselines" / f"{_key(data, split)}.json"
     with data.store.alone(f"baseline-{place.stem}", lambda: notify(TITLE, 0, 1)):
@@ -64,7 +74,7 @@ def with_baseline(scores: dict[str, Any], rows: Rows, classes: Sequence[str]) ->
 
 
 def _key(data: PreparedClips, split: Split) -> str:
-    """Hash of all that the SVM's answers depend on: what is heard, labels, songs and parts."""
+    """Hash of all that the SVM's answers depend on: sound, labels, songs and parts."""
     clips, facts = data.report.dataset.clips, data.report.facts
     heard = [entry(data.control, fact.file_hash) for fact in facts]
     tested, learned = set(split.test), {*split.train, *split.validation}
@@ -76,12 +86,12 @@ def _key(data: PreparedClips, split: Split) -> str:
 
 
 def _kept(place: Path, clips: list[str]) -> Rows | None:
-    """Rows that were worked out before, if they are of these clips."""
+    """Stored rows, if they are of these clips; else None."""
     try:
         rows = json.loads(place.read_text("utf-8"))
         return rows if [row["clip"] for row in rows] == clips else None
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # absent or damaged: worked out again
+        return None  # absent or damaged: computed again
 
 
 def _probabilities(data: PreparedClips, split: Split, notify: Notify) -> np.ndarray:
@@ -105,9 +115,18 @@ def _probabilities(data: PreparedClips, split: Split, notify: Notify) -> np.ndar
 
 
 def fitted(sound: np.ndarray, labels: np.ndarray, songs: Sequence[str], notify: Notify) -> "Pipeline":
-    """The SVM that has learned from descriptors (clips, 229), with the settings that serve them best.
+    """Fit an SVM with the settings that are best in a cross-validation over songs.
 
-    `labels` (clips,) are class numbers; `notify` as for `baseline_rows`.
+    Parameters
+    ----------
+    sound
+        Descriptors, shape (clips, 229).
+    labels
+        Class numbers, shape (clips,).
+    songs
+        Song of each clip.
+    notify
+        Called with the progress.
     """
     return _svm().set_params(**_chosen(sound, labels, songs, notify)).fit(sound, labels)
 

@@ -15,7 +15,7 @@ __all__ = ["LogMetrics", "Reporter", "SaveState", "SendState", "newest_state"]
 
 
 class Reporter(Callback):
-    """Reports the progress of one run, sends its heartbeat, and stops it if someone asked for that.
+    """Reports the progress of one run, sends its heartbeat, and stops it on request.
 
     It is a `Notify` for work outside the training loop, and a callback inside it.
 
@@ -28,7 +28,7 @@ class Reporter(Callback):
     notify
         Is called with every report too, for a terminal.
     every
-        Least time in s between two writes to the store, and between two looks for a request to stop.
+        Minimum time in s between two writes to the store, and between two checks for a request to stop.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Reporter(Callback):
         self("computing features", done, total)
 
     def on_step(self, step: Step) -> None:
-        """Look for a request to stop."""
+        """Check for a request to stop."""
         if self._due():
             self._look(f"stopped on request in epoch {step.epoch}")
 

@@ -1,4 +1,4 @@
-"""Finished runs combined into an ensemble, which is a run and a checkpoint like any other.
+"""Combines finished runs into an ensemble, which is itself a run with a checkpoint.
 
 Its scores are computed from its members' predictions for their test clips; nothing is trained.
 """
@@ -34,9 +34,22 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A new ensemble: its run, the runs it joins with their weights, its figures, and its checkpoint.
+    """A new ensemble.
 
-    `diversity` is what `mer.metrics.predictions.agreement` says of the members, in their order.
+    Parameters
+    ----------
+    run_id
+        Its run.
+    members
+        The runs that it combines.
+    weights
+        Weight of each member, 0 to 1; their sum is 1.
+    metrics
+        Its test scores, as logged with the run.
+    diversity
+        Agreement of each pair of members, as `mer.metrics.predictions.agreement` returns it.
+    checkpoint
+        Folder of its checkpoint.
     """
 
     run_id: str
@@ -57,12 +70,25 @@ class Joined:
 
 
 def join(runs: RunStore, names: Sequence[str], *, weights: str = "equal", command: str = "") -> Joined:
-    """Make an ensemble of the runs whose ids start with `names`, and record it as a finished run.
+    """Combine finished runs into an ensemble, and record it as a finished run.
 
-    `weights` is "equal", or "validation": those that serve the validation part best. Raises RunError for
-    fewer than 2 runs, one given twice, one that is unfinished or an ensemble itself, runs with other classes
-    or test clips than the first, and, to weigh them, runs that kept no answers to their validation part;
-    nothing is recorded then.
+    Parameters
+    ----------
+    runs
+        The run store.
+    names
+        Ids of the runs, or their beginnings; 2 to 16.
+    weights
+        "equal", or "validation" for the most probable weights by the labels of the validation part.
+    command
+        The command line, for the card.
+
+    Raises
+    ------
+    RunError
+        For too few or too many runs, a run given twice, an unfinished run, an ensemble, or runs that differ
+        in classes, test clips, sample rate or resampler; with "validation" also for runs without stored
+        predictions of the same validation part. Nothing is recorded then.
     """
     members = tuple(map(runs.get, names))
     _require_joinable(members)
@@ -114,7 +140,7 @@ def _require_joinable(members: Sequence[Run]) -> None:
 
 
 def _require_alike(members: Sequence[Run], cards: Sequence[Card]) -> None:
-    """Raise RunError unless all runs know the same classes, were tested on the same clips and hear alike."""
+    """Raise RunError unless all runs have the same classes, test clips, sample rate and resampler."""
     first, card = members[0], cards[0]
     remedy = "join runs of the same data, seed and split"
     for run, own in zip(members, cards, strict=True):
@@ -139,7 +165,7 @@ def _answers(runs: RunStore, run: Run) -> list[Row]:
 
 
 def _fitted(runs: RunStore, members: Sequence[Run], classes: Sequence[str]) -> list[float]:
-    """The weights that serve the validation part best."""
+    """The most probable weights by the labels of the validation part."""
     seen = [_validation(runs, run) for run in members]
     try:
         return fit_weights(likelihoods(seen, classes), [row["song"] for row in seen[0]]).tolist()
@@ -150,9 +176,10 @@ def _fitted(runs: RunStore, members: Sequence[Run], classes: Sequence[str]) -> l
 
 
 def _validation(runs: RunStore, run: Run) -> list[Row]:
-    """The run's answers to its validation part, or to those of its folds, in which a clip may come again.
+    """Predictions for the validation part of a run, or for those of all its folds.
 
-    Then it has another name in each, but one song. A clip without a song is one by itself.
+    A clip may be in several folds: its name gets the number of the fold as a prefix, its song stays the same.
+    A clip without a song counts as a song.
     """
     parts = [run] if run.checkpoint_run == run.id else runs.children(run.id)
     found = [(number, row) for number, part in enumerate(parts) for row in read_validation(runs, part.id)]
@@ -167,12 +194,12 @@ def _validation(runs: RunStore, run: Run) -> list[Row]:
 
 
 def _pooled(members: Sequence[Run]) -> bool:
-    """True if the runs are cross-validations, whose answers are those of several networks."""
+    """True if a run is a cross-validation, whose predictions come from several networks."""
     return any(run.checkpoint_run != run.id for run in members)
 
 
 def _notes(members: Sequence[Run], card: Card, how: str) -> str:
-    """Where weights and scores come from, then what is to be said of the data."""
+    """The origin of weights and scores, then the notes on the data."""
     found = f"{how} The scores are those of the members' answers to their test clips, averaged."
     if _pooled(members):
         found += (
@@ -185,7 +212,7 @@ def _notes(members: Sequence[Run], card: Card, how: str) -> str:
 def _record(
     runs: RunStore, members: Sequence[Run], card: Card, evaluation: dict[str, Any], folders: Sequence[Path]
 ) -> Run:
-    """A finished run with evaluation and checkpoint, or none at all."""
+    """Record a finished run with evaluation and checkpoint; delete it if anything fails."""
     first = members[0]
     spec = {key: first.spec[key] for key in ("data", "label_column", "song_column") if key in first.spec}
     spec |= {"command": card.command, "config": {"split": first.spec["config"]["split"]}}

@@ -1,6 +1,7 @@
-"""How long a training will take on this machine: a few of its steps are timed, and the rest is counted.
+"""Estimates how long a run will take on this machine, from the measured time of a few training steps.
 
-What was timed is kept in MER_HOME/speed.json under all that it depends on, so the next estimate is instant.
+Measurements are kept in MER_HOME/speed.json. Their keys name everything that they depend on, so the next
+estimate with the same settings is instant.
 """
 
 import io
@@ -39,19 +40,29 @@ from mer.utils.parallel import SMALL
 __all__ = ["Estimate", "estimate"]
 
 CLASSES = 5
-CPU_BATCH = 8  # on a CPU a step of more takes as much longer
-STEPS = 4  # timed, after one that warms up; the fastest counts, being the least disturbed
+CPU_BATCH = 8  # on a CPU, time per window is constant from this size on
+STEPS = 4  # timed after a warm-up step; the fastest counts, since it is the least disturbed
 EXAMPLE = (44_100, 2, 10.0)  # the clip whose preparation is timed: Hz, channels, s
 POOL_SECONDS = 4.0  # to start worker processes, which import torch
 SVM_SECONDS = 3.0  # to import what the SVM needs
-SVM_CLIPS = 60, 240  # of which an SVM's fit is timed
+SVM_CLIPS = 60, 240  # numbers of clips for which fitting an SVM is timed
 RUN_SECONDS = 4.0  # to open the run store, build the network, score, and write the checkpoint
 STANDARDIZER = Standardizer(-40.0, 20.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Seconds to get the clips ready, to train and test, and for the SVM; with folds, for all of them."""
+    """Estimated duration of a run in seconds; for a cross-validation, of all its folds together.
+
+    Parameters
+    ----------
+    preparing
+        To decode the clips and compute their images.
+    training
+        To train and test the network.
+    baseline
+        To compute the descriptors for the SVM and to fit it; 0 without an SVM.
+    """
 
     preparing: float
     training: float
@@ -59,7 +70,7 @@ class Estimate:
 
     @property
     def total(self) -> float:
-        """Seconds in all."""
+        """The sum, in seconds."""
         return self.preparing + self.training + self.baseline
 
 
@@ -70,16 +81,28 @@ def estimate(
     unprepared: Sequence[float] | None = None,
     undescribed: Sequence[float] | None = None,
 ) -> Estimate:
-    """Time that a run over clips of these lengths (s) takes.
+    """Estimate the duration of a run.
 
-    `unprepared` are the lengths of those clips whose images are not in the store yet, `undescribed` of those
-    whose descriptors for the SVM are not; by default all.
+    The estimate is right within a factor of 1.7 if the machine is otherwise idle, both when it is measured
+    and during the run. The first estimate for a network times 10 of its training steps (1 to 14 s on two
+    cores); the very first also times an SVM (5 s). A run is shorter if patience ends it early, or if its
+    embeddings or its SVM are stored already. Grouping clips by sound and downloading weights are not counted.
 
-    Within a factor of 1.7 if the machine is otherwise idle, then and now; the first estimate for a network
-    times 10 steps of its training (1 to 14 s on two cores), the first of all an SVM too (5 s). Patience may
-    end a run sooner, and what is kept of a frozen body's embeddings, or of an SVM on the same split, saves
-    its time. Grouping clips by sound and fetching weights are not counted. Raises BackboneError for an
-    unknown network or an image size it does not take.
+    Parameters
+    ----------
+    config
+        Settings of the run.
+    clip_seconds
+        Length of each clip, s.
+    unprepared
+        Lengths of the clips whose images are not in the store yet, s. Default: all clips.
+    undescribed
+        Lengths of the clips whose descriptors for the SVM are not in the store yet, s. Default: all clips.
+
+    Raises
+    ------
+    BackboneError
+        For an unknown network, or an image size that it does not accept.
     """
     preparing = _preparing(config, clip_seconds if unprepared is None else unprepared)
     training = _training(config, _windows(config, clip_seconds))
@@ -106,12 +129,12 @@ def _describing(audio: AudioConfig, clip_seconds: Sequence[float]) -> float:
 
 
 def _shared(seconds: float, clips: int) -> float:
-    """Work on clips of so many seconds in all, once all cores take part if they are many."""
+    """Duration of `seconds` of work on so many clips; many clips are divided between all cores."""
     return POOL_SECONDS + seconds / cores() if clips > SMALL and cores() > 1 else seconds
 
 
 def _fitting(config: Config, clips: int) -> float:
-    """Seconds to choose the settings of the SVM and fit it: the least, and what grows with clips squared."""
+    """Seconds to choose settings of the SVM and fit it; grows with the square of the clips."""
     split = config.split
     least, more = _kept(["svm"], _time_svm)
     learning = min(clips * (1 - (1 / split.folds if split.folds else split.test)), ENOUGH)
@@ -120,7 +143,7 @@ def _fitting(config: Config, clips: int) -> float:
 
 
 def _training(config: Config, windows: int) -> float:
-    """Seconds over all folds: steps, saved states, and windows that only pass through."""
+    """Seconds for all folds: training steps, saved states, and forward passes without training."""
     train, split = config.train, config.split
     test = 1 / split.folds if split.folds else split.test
     learning = windows * (1 - test) * (1 - split.validation)
@@ -152,7 +175,7 @@ def _network_key(config: Config) -> list:
 
 
 def _kept(key: list, measure: Callable[[], Sequence[float]]) -> Sequence[float]:
-    """What was measured under this key on this machine before, else now."""
+    """The stored measurement for this key on this machine; measured now if there is none."""
     name = json.dumps([*key, cores(), torch.get_num_threads(), torch.__version__], sort_keys=True)
     path = home() / "speed.json"
     known = {}
@@ -167,7 +190,7 @@ def _kept(key: list, measure: Callable[[], Sequence[float]]) -> Sequence[float]:
 
 
 def _time_clip(config: Config) -> tuple[float, float]:
-    """Seconds that decoding takes per second of sound, and the image of one window."""
+    """Seconds to decode one second of sound, and to compute the image of one window."""
     content = _example()
     waveform = load(content, config.audio)
     count = len(window_starts(len(waveform), config.audio))
@@ -176,7 +199,7 @@ def _time_clip(config: Config) -> tuple[float, float]:
 
 
 def _example() -> bytes:
-    """A clip of noise whose work-up is timed."""
+    """A file of noise for timing."""
     rate, channels, seconds = EXAMPLE
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, (round(seconds * rate), channels))
     file = io.BytesIO()
@@ -185,13 +208,13 @@ def _example() -> bytes:
 
 
 def _time_description(audio: AudioConfig) -> tuple[float]:
-    """Seconds that a clip's descriptors take per second of sound, with decoding."""
+    """Seconds to decode one second of sound and compute its descriptors."""
     content, heard = _example(), audio.replace(sample_rate=RATE)
     return (_seconds(lambda: descriptors(load(content, heard))) / EXAMPLE[2],)
 
 
 def _time_svm() -> tuple[float, float]:
-    """Seconds for the SVM of a few clips, and by how much longer more clips take."""
+    """Seconds to fit an SVM to the smaller number of clips, and the additional seconds for the larger."""
     rng = np.random.default_rng(0)
 
     def fit_one(clips: int) -> None:
@@ -209,7 +232,7 @@ def _time_svm() -> tuple[float, float]:
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    """Least time of a few calls, after one that warms up."""
+    """Shortest duration of a few calls, after a warm-up call."""
     times = []
     for _ in range(STEPS + 1):
         started = time.perf_counter()
@@ -219,9 +242,9 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _time_network(config: Config) -> tuple[float, float, float, float]:
-    """Seconds per step, more per window of a step, per window that passes through, and per saved state.
+    """Seconds per step, per window of a step, per window of a pass without training, and per saved state.
 
-    The weights are random and the images noise, which take as long as any.
+    Weights are random and images are noise; the time does not depend on them.
     """
     train = config.train.replace(weights="none", batch_size=max(config.train.batch_size, 2))
     with torch.random.fork_rng(devices=[]):  # `fit` seeds the generator that others may be using
@@ -241,7 +264,7 @@ def _time_network(config: Config) -> tuple[float, float, float, float]:
 
 
 def _time_steps(model: Classifier, config: Config, size: int) -> "_Clock":
-    """The clock of an epoch of a few steps of `size` windows."""
+    """Time a few steps of `size` windows each."""
     clock = _Clock()
     train = config.train.replace(batch_size=size, epochs=1, warmup=0.0, keep="last", lr=1e-6)
     fit(
@@ -263,7 +286,7 @@ def _noise(windows: int, config: Config) -> WindowSet:
 
 
 class _Clock(Callback):
-    """Times steps, and the saving of a state, without leaving it behind."""
+    """Times steps, and the saving of a state to a temporary folder."""
 
     def __init__(self) -> None:
         self.ticks: list[float] = []
@@ -271,15 +294,15 @@ class _Clock(Callback):
 
     @property
     def step(self) -> float:
-        """Least seconds of the steps after the first."""
+        """Duration of the fastest step after the first, s."""
         return float(np.diff(self.ticks).min())
 
     def on_step(self, step: Step) -> None:  # noqa: ARG002 - the hook's signature
-        """Note the time."""
+        """Record the time."""
         self.ticks.append(time.perf_counter())
 
     def on_epoch(self, state: State) -> None:
-        """Save the state as a run would, to a folder that is thrown away."""
+        """Time the saving of the state, as a run would save it."""
         started = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             save_state(Path(folder) / "state", state)

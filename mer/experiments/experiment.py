@@ -1,4 +1,4 @@
-"""From a request to a finished run: clips to test scores and a checkpoint; k of them for a cross-validation.
+"""From a request to a finished run: clips to test scores and a checkpoint, or k of them with k folds.
 
 Every way to a run ends in `Experiment.work`: the run is recorded as queued, waits for a slot, trains, and its
 end is recorded. The request is stored with the run, so that the run can be resumed, or repeated elsewhere.

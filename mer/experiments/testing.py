@@ -1,4 +1,4 @@
-"""A trained network is judged: its temperature by the validation part, its scores by the test part."""
+"""Tests a trained network: the validation part gives its temperature, the test part its scores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,11 +22,18 @@ __all__ = ["Judged", "judge"]
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What a network's test found out.
+    """Result of a network's test.
 
-    `scores` are those of `mer.metrics.evaluate`; `rows` has one row of plain data a test clip, `validation`
-    one a validation clip; `calibration` says how its probabilities are to be tempered: {temperature, songs,
-    clips}, the last two being the numbers of songs and clips that the first was fitted on.
+    Parameters
+    ----------
+    scores
+        Scores of the test part, as `mer.metrics.evaluate` returns them.
+    rows
+        Predictions for the test part, one row of plain data per clip.
+    validation
+        Predictions for the validation part, one row per clip; empty if there is none.
+    calibration
+        `temperature`, and `songs` and `clips`: the numbers of validation songs and clips it was fitted on.
     """
 
     scores: dict[str, Any]
@@ -42,7 +49,21 @@ def judge(
     transform: EvalTransform,
     kept: KeptEmbeddings | None,
 ) -> Judged:
-    """Test a network on the test part, with probabilities tempered as the validation part says."""
+    """Fit the temperature on the validation part, and score the network on the test part.
+
+    Parameters
+    ----------
+    model
+        The trained network.
+    material
+        The prepared data.
+    split
+        Training, validation and test clips. Without validation clips the temperature is 1.
+    transform
+        Makes the network's input from images.
+    kept
+        Stored embeddings of a frozen network, or None.
+    """
 
     def answers(part: Sequence[int]) -> tuple[Windows, np.ndarray, np.ndarray]:
         windows = material.windows(part)

@@ -8,6 +8,7 @@ import numpy as np
 from mer.data.cache.controls import CONTROLS
 from mer.metrics.score import Score
 from mer.metrics.scores import majority_accuracy, pool_by
+from mer.utils.errors import RunError
 
 __all__ = ["Control", "control_of", "guess_of"]
 
@@ -57,7 +58,12 @@ def control_of(control: str, run_id: str, metrics: dict[str, float], rows: Rows)
 
 
 def guess_of(rows: Rows) -> float:
-    """The most that guessing can score by song: chance, or always naming the largest class."""
+    """The most that guessing can score by song: chance, or always naming the largest class.
+
+    Raises RunError if there are no predictions.
+    """
+    if not rows:
+        raise RunError("this run saved no predictions; train it again")
     classes = sorted(rows[0]["probabilities"])
     truth = np.array([classes.index(row["label"]) for row in rows])
     songs, _, _ = pool_by([row["song"] or row["clip"] for row in rows], truth, np.eye(len(classes))[truth])

@@ -43,11 +43,11 @@ class Limits:
     inside
         Requests admitted at once, running or waiting; at least 1.
     megabytes
-        Largest file, in MB of 2**20 bytes.
+        Largest file, in MB of 2**20 bytes; above 0.
     seconds
-        Longest clip, in seconds.
+        Longest clip, in seconds; above 0.
     patience
-        Seconds within which the whole body of a request must arrive.
+        Seconds within which the whole body of a request must arrive; above 0.
     workers
         Threads that predict, each with one torch thread; at least 1.
     batch_window
@@ -56,7 +56,7 @@ class Limits:
     Raises
     ------
     ConfigError
-        If `inside`, `workers` or `batch_window` is out of range.
+        If a limit is out of range.
     """
 
     inside: int = 32
@@ -70,6 +70,9 @@ class Limits:
         for name in ("inside", "workers"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)} is out of range: use 1 or more")
+        for name in ("megabytes", "seconds", "patience"):
+            if not getattr(self, name) > 0:  # NaN fails too
+                raise ConfigError(f"{name}={getattr(self, name):g} is out of range: use more than 0")
         if not 0 <= self.batch_window <= 10:
             raise ConfigError(f"batch_window={self.batch_window:g} s is out of range: use 0 to 10")
 
@@ -207,6 +210,7 @@ class Admission:
         whole = False
 
         async def measured() -> dict:
+            """Receive the next message. Raises HTTPException (408 or 413) if it breaks a limit."""
             nonlocal size, whole
             if whole:
                 return await receive()  # returns when the client disconnects

@@ -1,9 +1,9 @@
 """Exports a checkpoint as one file for other programs: samples of windows to probabilities.
 
 The file includes the spectrogram, so running it needs no code of this project. Its input is mono samples at
-the card's sample rate, in windows of the card's length. A shorter clip is padded as the card says (`pad`:
-with zeros or by repetition). The answer to a clip is the mean over its windows, weighted by the softmax of
-their scores.
+`sample_rate`, in windows of `window_seconds`. Its metadata hold the settings for cutting a clip into windows:
+`hop_seconds`, `pad` (a shorter clip is padded with zeros or by repetition) and `only_first`. The answer to a
+clip is the mean over its windows, weighted by the softmax of their scores.
 """
 
 import json
@@ -31,6 +31,7 @@ __all__ = ["TOLERANCE", "Portable", "convert"]
 
 TOLERANCE = 1e-3  # largest difference between a probability of the file and of the checkpoint
 OUTPUTS = ("probabilities", "scores")
+AUDIO = ("sample_rate", "resampler", "window_seconds", "hop_seconds", "pad", "only_first")  # in the metadata
 MOST = 1024  # windows in one batch
 
 
@@ -62,8 +63,9 @@ def convert(checkpoint: str | PathLike, out: str | PathLike) -> dict[str, Any]:
     Returns
     -------
     dict
-        `file`, `size` in bytes, `classes`, `sample_rate` in Hz, `resampler`, `window_seconds`, and
-        `difference`: the largest difference of a probability from the checkpoint's, on windows of noise.
+        `file`, `size` in bytes, `classes`, `sample_rate` in Hz, `resampler`, `window_seconds`, `hop_seconds`,
+        `pad`, `only_first`, and `difference`: the largest difference of a probability from the checkpoint's,
+        on windows of noise.
 
     Raises
     ------
@@ -81,12 +83,8 @@ def convert(checkpoint: str | PathLike, out: str | PathLike) -> dict[str, Any]:
     portable = Portable(model, standardizer, card).eval()
     noises, network = _noises(card), Predictor(checkpoint, device="cpu")
     own = [list(network.predict_waveform(noise).probabilities.values()) for noise in noises.numpy()]
-    about = {
-        "classes": list(card.classes),
-        "sample_rate": card.config.audio.sample_rate,
-        "resampler": card.config.audio.resampler,
-        "window_seconds": card.config.audio.window_seconds,
-    }
+    about = {"classes": list(card.classes)}
+    about |= {name: getattr(card.config.audio, name) for name in AUDIO}
     with atomic_path(out) as temporary:
         run = writers[out.suffix](portable, noises, temporary, about | {"title": card.title})
         difference = float(np.abs(run(noises) - np.array(own)).max())

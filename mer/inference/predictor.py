@@ -23,7 +23,7 @@ from mer.data.clips import AUDIO_SUFFIXES
 from mer.data.windows import pool, window_weights
 from mer.models.card import Card
 from mer.models.checkpoint import load_checkpoint
-from mer.models.forward import choose_device, pass_size
+from mer.models.forward import choose_device
 from mer.models.gradcam import grad_cam
 from mer.models.outputs import to_probabilities, within
 from mer.utils.errors import AudioError, DataError
@@ -316,9 +316,10 @@ class Predictor(Listener):
 
     def evidence(self, inputs: torch.Tensor, target: int) -> torch.Tensor:
         """Grad-CAM maps (n, rows, columns) of inputs for class number `target`; see `mer.models.gradcam`."""
-        with self._turn:
-            parts = inputs.split(pass_size(self.device))
-            return torch.cat([grad_cam(self.model, part, target) for part in parts])
+        train, size = self.card.config.train, len(inputs)
+        with self._turn, self.model.testing(train.seed), torch.inference_mode(False):  # gradients are needed
+            parts = self.model.test_batches(size, train.batch_size)
+            return torch.cat([grad_cam(self.model, inputs[part], target) for part in parts])[:size]
 
 
 def _side_by_side(

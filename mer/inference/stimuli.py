@@ -206,7 +206,8 @@ def match(found: Sequence[Stimulus], *, per_class: int) -> list[Stimulus]:
     ConfigError
         If `per_class` is less than 1.
     DataError
-        If there are no candidates, or too few for an emotion. An emotion without any candidate is left out.
+        If there are no candidates, or too few for an emotion. An emotion without any candidate is left out;
+        `mer stimuli` names it.
 
     References
     ----------

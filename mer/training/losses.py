@@ -29,6 +29,7 @@ def loss_function(config: TrainConfig, weights: torch.Tensor) -> Callable[..., t
     """
 
     def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Mean loss of logits against target distributions, both (n, classes)."""
         smooth = config.label_smoothing
         targets = (1 - smooth) * targets + smooth / targets.shape[1]
         if config.loss == "bce":

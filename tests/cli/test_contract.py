@@ -15,6 +15,7 @@ from mer.cli import main
 from mer.cli.parser import build_parser
 from mer.runs.store import RunStore
 from tests.run_helpers import TINY, write_songs
+from tests.serve_helpers import SHIPPED
 from tests.tiny_backbone import tiny_zoo
 
 
@@ -307,6 +308,26 @@ def test_a_sweep_runs_every_combination_and_survives_a_failure(mer_json, song_co
     assert "vit_b_16 does not accept images of image_size=" in result["failed"][0]["error"]
 
 
+def test_a_sweep_that_is_stopped_has_the_status_of_a_stop(mer, song_corpus, monkeypatch):
+    from mer.experiments.experiment import Experiment
+    from mer.runs.outcomes import Outcome
+
+    monkeypatch.setattr(Experiment, "train", lambda self, spec: Outcome("abcdefghij", "stopped"))
+    status, out, _ = mer("sweep", "--data", song_corpus, "--backbones", "alexnet,vgg16", "--json")
+    found = json.loads(out)
+    assert status == 130
+    assert [(run["backbone"], run["status"]) for run in found["runs"]] == [("alexnet", "stopped")]
+
+
+def test_a_sweep_without_any_outcome_is_an_error_in_one_line(mer, song_corpus, monkeypatch):
+    from mer.cli import train
+
+    monkeypatch.setattr(train, "_one_by_one", lambda specs: iter(()))
+    status, _, err = mer("sweep", "--data", song_corpus, "--backbones", "alexnet")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "no run" in err
+
+
 def test_the_zoo_lists_every_network_of_the_study(mer_json):
     zoo = {row["name"]: row for row in mer_json("zoo")["backbones"]}
     assert set(zoo) - {"tiny"} == {
@@ -356,6 +377,7 @@ def test_other_columns_can_be_named(mer_json, tmp_path):
         (["train", "--data", ".", "--workers", "2"], "--workers needs --executor ray"),
         (["train", "--data", "nowhere", "--detach"], "nowhere: no such file or folder"),
         (["sweep", "--data", ".", "--backbones", "resnet19"], "unknown backbone 'resnet19'"),
+        (["serve", SHIPPED, "--workers", "0"], "workers=0 is out of range"),
         (["sweep", "--data", ".", "--batch-sizes", "many"], "--batch-sizes 'many' should be whole numbers"),
         (["ensemble", "xy", "b", "--out", "c"], "run 'xy': there is no such run; 'mer runs list' shows them"),
         (["explain", "a", "b.wav", "--out", "c"], "a: not a checkpoint"),

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import re
 import threading
 import time
@@ -248,7 +249,17 @@ def test_when_it_stops_what_is_inside_is_answered_first(listener, sound):
     assert answers[0][0] == 200
 
 
-@pytest.mark.parametrize("wrong", [{"inside": 0}, {"workers": -1}, {"batch_window": float("nan")}])
-def test_limits_out_of_range_are_refused(wrong):
-    with pytest.raises(ConfigError, match="out of range"):
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({name: value} for name in ("inside", "workers") for value in (0, -1)),
+        *({name: value} for name in ("megabytes", "seconds", "patience") for value in (0, -1.0, math.nan)),
+        *({"batch_window": value} for value in (-0.1, 11.0, math.nan)),
+    ],
+    ids=str,
+)
+def test_limits_out_of_range_are_refused_in_one_line(wrong):
+    (name,) = wrong
+    with pytest.raises(ConfigError, match=f"^{name}=.* is out of range: use ") as caught:
         Limits(**wrong)
+    assert "\n" not in str(caught.value)

@@ -110,6 +110,8 @@ def test_an_onnx_file_is_compared_and_described_and_runs_without_this_project(tm
     about = session.get_modelmeta().custom_metadata_map
     assert json.loads(about["classes"]) == ["Happy", "Sad"]
     assert json.loads(about["sample_rate"]) == 4000
+    windowing = {name: json.loads(about[name]) for name in ("hop_seconds", "pad", "only_first")}
+    assert windowing == {"hop_seconds": 0.5, "pad": "zero", "only_first": False}
     for count in (1, 2, 7):
         windows = noise().repeat(count, 1)
         rows, scores = session.run(None, {"windows": windows.numpy()})

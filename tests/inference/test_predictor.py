@@ -198,6 +198,19 @@ def test_more_windows_than_a_batch_give_the_same_as_one_by_one(predictor):
     assert together.sum(axis=1) == pytest.approx(np.ones(19))
 
 
+@pytest.mark.parametrize("count", [1, 9])
+def test_evidence_of_a_network_that_draws_at_random_repeats_itself(make, count):
+    predictor = make(always_training=True, freeze="none")
+    generator = torch.Generator().manual_seed(1)
+    inputs = predictor.inputs(torch.randn(count, 32, 32, generator=generator).numpy() * 10 - 35)
+    torch.manual_seed(7)
+    state = torch.get_rng_state()
+    first, second = (predictor.evidence(inputs, 0) for _ in range(2))
+    assert len(first) == count
+    assert torch.equal(first, second)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 @pytest.mark.parametrize("rate", [8000, 22_050])
 def test_another_sample_rate_changes_next_to_nothing(predictor, clip, rate):
     own, other = predictor.predict(clip(3.0, "a.wav")), predictor.predict(clip(3.0, "b.wav", rate=rate))

@@ -193,12 +193,14 @@ class _Remover:
     dry_run: bool
 
     def file(self, path: Path) -> Freed:
+        """Remove a file, if it exists."""
         freed = Freed(1, _size(path))
         if not self.dry_run:
             path.unlink(missing_ok=True)
         return freed
 
     def tree(self, folder: Path) -> Freed:
+        """Remove a folder with all its files, if it exists."""
         files = [path for path in folder.rglob("*") if path.is_file()]
         freed = Freed(len(files), sum(map(_size, files)))
         if not self.dry_run and folder.is_dir():

@@ -1,4 +1,4 @@
-"""The study of 2022: its published results, and the steps from its released code to the default."""
+"""The 2022 study: its published results, and the steps from its released code to preset `default`."""
 
 import lazy_loader
 

@@ -1,8 +1,8 @@
-"""The ladder: from what the released code of 2022 did to preset `default`, one switch at a time.
+"""The ladder: from the released code of 2022 to preset `default`, one change at a time.
 
-Each rung keeps what the rungs below it changed. All are trained and tested on the same division of the clips,
-which keeps songs apart, so that each can be held against the one before; what a division that parts songs
-would have scored is shown beside them, on other test clips. Needs no torch.
+Each rung keeps the changes of the rungs below it. All rungs use the same split, which keeps songs apart, so
+each can be compared with the one before. Two further runs use a split with songs on both sides, and so have
+other test clips. Needs no torch.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -22,7 +22,7 @@ START, END = "as-released", "default"
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """What one rung changes: the settings that take their value of preset END; none: all that are left."""
+    """The change of one rung: `settings` get the values of preset END; if empty, all other settings do."""
 
     key: str
     title: str
@@ -34,75 +34,76 @@ SWITCHES = (
     Switch(
         "outputs",
         "an output for each class",
-        "ImageNet's output layer names 1000 things on photographs; only its first few outputs were taught to "
-        "mean emotions. Now there is a new one for each class, and no other answer can be given.",
+        "ImageNet's output layer has 1000 outputs for objects on photographs, and only the first few were "
+        "trained to mean emotions. Now there is one output for each class, so no other answer is possible.",
         ("outputs", "dropout"),
     ),
     Switch(
         "evaluation",
         "evaluation mode",
-        "Dropout no longer blanks features at random at the test, and a clip's answer no longer depends on "
-        "which other clips are in its batch.",
+        "Dropout no longer removes features at random in the test, and a clip's answer no longer depends on "
+        "the other clips in its batch.",
         ("always_training",),
     ),
     Switch(
         "normalised",
         "normalised images",
-        "Pictures come with zero mean and unit variance, near what the network saw when it learned from "
-        "photographs, instead of decibels from -80 to 0.",
+        "Images have zero mean and unit variance, close to the photographs of the pretraining, instead of "
+        "decibels from -80 to 0.",
         ("standardize",),
     ),
     Switch(
         "whole",
         "the whole clip",
-        "Not only the first 5.2 seconds are heard: windows slide over the clip, their answers are pooled.",
+        "The network gets the whole clip, not only its first 5.2 seconds: windows slide over the clip, and "
+        "their answers are pooled.",
         ("only_first", "window_seconds", "hop_seconds", "pad"),
     ),
     Switch(
         "rate",
         "our sample rate",
-        "Decoded at the rate of preset default instead of the audio loader's own 22.05 kHz.",
+        "Clips are decoded at the sample rate of preset default, not at the audio loader's own 22.05 kHz.",
         ("sample_rate",),
     ),
     Switch(
         "spectrogram",
         "our spectrogram",
-        "Other lengths and steps of its spectra, and another number of bands.",
+        "The spectrogram has another window length, hop and number of mel bands.",
         tuple(setting.name for setting in fields(Config().mel)),
     ),
     Switch(
         "body",
         "bands, and no last stage",
-        "The answer is read from the map before the network's last stage, which knows most of objects and "
-        "least of sound, and each band of frequency counts for itself: a pattern means one thing low and "
-        "another high.",
+        "The head uses the feature map before the network's last stage, since that stage is the most "
+        "specific to objects in photographs. Each frequency band is separate: a pattern at low frequency "
+        "can mean something other than the same pattern at high frequency.",
         ("head", "depth", "freeze"),
     ),
     Switch(
         "validation",
         "a validation part",
-        "Some training clips are held out to watch the training and to calibrate the answers: fewer to learn "
-        "from, and no choice is made by the test.",
+        "Some training clips are held out to monitor the training and to calibrate the probabilities. There "
+        "are fewer clips to learn from, and the test part decides nothing.",
         ("validation", "keep", "patience"),
     ),
     Switch(
         "recipe",
         "the rest of preset default",
-        "How long and how fast it learns, in which batches, and how small its weights are kept.",
+        "Number of epochs, learning rate, batch size and weight decay.",
     ),
 )
 BOTTOM = (
     "as released, songs kept apart",
-    "All that the released code did, but for its division of the clips: here no song is in two parts.",
+    "As the released code, but with another split: no song is in two parts.",
 )
 ASIDE = {
     "released-shuffled": (
         "as released, songs parted",
-        "All that the released code did: one shuffle puts clips of a song on both sides of the test.",
+        "As the released code: clips are shuffled, so clips of one song are in both training and test.",
     ),
     "ours-shuffled": (
         "preset default, songs parted",
-        "The last rung with that shuffle: what it scores more, it may owe to songs that it has heard.",
+        "The last rung with shuffled clips: a higher score may come from songs that it was trained on.",
     ),
 }
 WORDS = {switch.key: (switch.title, switch.text) for switch in SWITCHES} | {START: BOTTOM} | ASIDE
@@ -110,7 +111,7 @@ WORDS = {switch.key: (switch.title, switch.text) for switch in SWITCHES} | {STAR
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One run of a ladder: `preset` is the one that its settings are nearest to."""
+    """One run of a ladder; `preset` is the preset that its command line starts from."""
 
     key: str
     config: Config
@@ -118,15 +119,24 @@ class Rung:
 
     @property
     def title(self) -> str:
-        """What it changes, in a few words."""
+        """Its change, in a few words."""
         return WORDS[self.key][0]
 
 
 def rungs(**held: Any) -> list[Rung]:
-    """The rungs from bottom to top, then the two with songs parted, all with the settings `held` as given.
+    """The rungs from bottom to top, then the two with songs on both sides of the split.
 
-    A switch that changes nothing, since both ends agree or a held setting forbids it, is left out. Raises
-    ConfigError for settings that do not go together.
+    A rung that would change nothing is left out.
+
+    Parameters
+    ----------
+    **held
+        Settings that every rung uses. With `group_by_song` among them, the two further runs are left out.
+
+    Raises
+    ------
+    ConfigError
+        For settings that do not fit together.
     """
     end = preset(END).updated(**held)
     config = preset(START).updated(**{"group_by_song": end.split.group_by_song} | held)
@@ -146,17 +156,30 @@ def rungs(**held: Any) -> list[Rung]:
 
 
 def _values(config: Config) -> dict[str, Any]:
-    """Each setting by its bare name; of the two seeds the training's."""
+    """The value of each setting by its name without section; `seed` is that of the training."""
     return {name: value for part in config.to_dict().values() for name, value in part.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What became of one rung.
+    """Result of one rung.
 
-    `changed` has (before, now) of each setting that differs from those of the rung `against`, the one before;
-    `scores` are those of `mer.metrics.evaluate` once its run has finished; `comparison` is with the run of
-    that rung, where both were tested on the same clips, and `note` says why there is none.
+    Parameters
+    ----------
+    key
+        Key of the rung.
+    run
+        Its run.
+    against
+        Title of the rung that it is compared with; empty for the first.
+    changed
+        (before, now) of each setting that differs between the two rungs.
+    scores
+        Scores from `mer.metrics.evaluate`; None until the run has finished.
+    comparison
+        Comparison of the two runs; None if they were not tested on the same clips.
+    note
+        The reason why there is no comparison.
     """
 
     key: str
@@ -169,24 +192,24 @@ class Step:
 
     @property
     def title(self) -> str:
-        """What the rung changes, in a few words."""
+        """The change of the rung, in a few words."""
         return WORDS.get(self.key, (self.key, ""))[0]
 
     @property
     def text(self) -> str:
-        """The same in a sentence or two for students."""
+        """The change of the rung, in a sentence or two."""
         return WORDS.get(self.key, (self.key, ""))[1]
 
     @property
     def aside(self) -> bool:
-        """True if it stands beside the ladder, tested on other clips."""
+        """True if it is one of the two further runs, which have other test clips."""
         return self.key in ASIDE
 
 
 def ladders(runs: Iterable[Run]) -> dict[str, list[Run]]:
-    """The runs of each ladder, from its bottom to its top; the newest ladder first.
+    """The runs of each ladder by its id: the newest ladder first, each from bottom to top.
 
-    `runs` come newest first, as the store gives them.
+    `runs` must be sorted newest first, as the store returns them.
     """
     found: dict[str, list[Run]] = {}
     for run in runs:
@@ -201,9 +224,19 @@ def climbed(
     scores: Callable[[Run], dict[str, Any] | None],
     predictions: Callable[[Run], list[dict[str, Any]]],
 ) -> list[Step]:
-    """What became of each run of a ladder, from `ladders`; the functions read what a finished run keeps.
+    """Results of the rungs of a ladder.
 
-    Raises RunError where that is damaged.
+    Parameters
+    ----------
+    runs
+        Runs of one ladder, from `ladders`.
+    scores, predictions
+        Read the scores and the predictions of a finished run, such as `read_scores` of `mer.runs.results`.
+
+    Raises
+    ------
+    RunError
+        If these files are damaged.
     """
     steps: list[Step] = []
     for run in runs:
@@ -219,7 +252,7 @@ def climbed(
 
 
 def _before(key: str, steps: list[Step]) -> Step | None:
-    """The rung that one is held against: the one below it, or its twin with songs kept apart."""
+    """The rung to compare with: the one below, or the same settings with songs kept apart."""
     ladder = [step for step in steps if not step.aside]
     return (ladder[0] if key == "released-shuffled" else ladder[-1]) if ladder else None
 

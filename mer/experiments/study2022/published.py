@@ -1,4 +1,4 @@
-"""The study of 2022 on MER500 as data: six confusion matrices, and how its code departed from its report.
+"""Results of the 2022 study on MER500: six confusion matrices, and how its code differs from its report.
 
 Needs no torch.
 """
@@ -20,11 +20,20 @@ SOURCE = (
 
 @dataclass(frozen=True, slots=True)
 class PublishedResult:
-    """One network's confusion matrix on the 98 test clips.
+    """Published result of one network on the 98 test clips.
 
-    `confusion` has a row for each true class, in the order of CLASSES, and 5 to 8 columns of counts:
-    the first five are the classes; those past them are classes of ImageNet, since the network kept its
-    1000 outputs. `name` is that of mer's zoo.
+    Parameters
+    ----------
+    name
+        Name of the network in the zoo.
+    confusion
+        Counts of clips. One row for each true class, in the order of CLASSES. The first five columns are the
+        same classes; up to three further columns are ImageNet classes, since the network kept its 1000
+        outputs.
+
+    References
+    ----------
+    See `SOURCE`.
     """
 
     name: str
@@ -32,12 +41,12 @@ class PublishedResult:
 
     @property
     def accuracy(self) -> float:
-        """Share of the test clips named rightly, 0 to 1."""
+        """Share of test clips that were classified correctly, 0 to 1."""
         return sum(row[k] for k, row in enumerate(self.confusion)) / TEST_CLIPS
 
     @property
     def columns(self) -> list[str]:
-        """The answers that the columns stand for."""
+        """Titles of the columns of `confusion`."""
         width = len(self.confusion[0])
         return [*CLASSES, *(f"ImageNet {number}" for number in range(len(CLASSES), width))]
 
@@ -51,7 +60,7 @@ class PublishedResult:
 
     @property
     def outside(self) -> int:
-        """Clips that were answered with none of the five classes."""
+        """Number of clips that were given none of the five classes."""
         return sum(sum(row[len(CLASSES) :]) for row in self.confusion)
 
 
@@ -101,7 +110,7 @@ DEVIATIONS: tuple[tuple[str, str, str], ...] = (
     (
         "length of a clip",
         "short clips padded, then windows that slide",
-        "the first 5.2 s (224 frames of 512 samples) of 10 to 22 s; the rest was never heard",
+        "the first 5.2 s (224 frames of 512 samples) of 10 to 22 s; the rest was not used",
     ),
     (
         "spectrogram",
@@ -113,7 +122,7 @@ DEVIATIONS: tuple[tuple[str, str, str], ...] = (
     (
         "output layer",
         "five classes",
-        "ImageNet's 1000, so that some clips were answered with a sixth class or higher",
+        "ImageNet's 1000, so some clips were given a sixth or higher output",
     ),
     ("what was trained", "the network, fine-tuned", "the linear layers at its end alone"),
     (
@@ -126,5 +135,5 @@ DEVIATIONS: tuple[tuple[str, str, str], ...] = (
 
 
 def majority() -> float:
-    """Accuracy of always naming the class with most test clips, Sad; 0 to 1."""
+    """Accuracy of always answering with the largest test class, Sad; 0 to 1."""
     return max(sum(row) for row in RESULTS[0].confusion) / TEST_CLIPS

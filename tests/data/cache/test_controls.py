@@ -17,6 +17,7 @@ from mer.models.card import load_card, page
 from mer.runs.results import read_predictions
 from mer.runs.results import test_key as key_of
 from mer.runs.store import RunStore
+from mer.utils.errors import RunError
 from tests.run_helpers import tiny_config
 
 HASH = "0123456789abcdef0123456789abcdef01234567"
@@ -156,6 +157,11 @@ def test_guessing_reaches_the_largest_class_of_the_songs_or_chance():
     assert guess_of([row("1", "A"), row("2", "A"), row("2", "A"), row("3", "B")]) == pytest.approx(2 / 3)
     assert guess_of([row(str(n), "ABCD"[n], "ABCDEF") for n in range(4)]) == 1 / 4
     assert guess_of([row("1", "A"), row("2", "B"), row("2", "B"), row("2", "B")]) == 1 / 2
+
+
+def test_guessing_without_predictions_is_refused():
+    with pytest.raises(RunError, match="no predictions; train it again"):
+        guess_of([])
 
 
 def test_only_a_whole_interval_above_guessing_counts():

@@ -11,7 +11,6 @@ import shutil
 import sys
 import urllib.error
 from dataclasses import dataclass
-from hashlib import file_digest
 from pathlib import Path
 
 import torch
@@ -20,7 +19,7 @@ from torch import nn
 
 from mer.models.tensors import load_tensors
 from mer.utils.errors import WeightsError
-from mer.utils.files import atomic_path
+from mer.utils.files import atomic_path, hash_of_file
 
 __all__ = ["LITE0", "PackagedWeights", "TorchvisionWeights", "fetch", "fill", "load_weights_file"]
 
@@ -84,8 +83,7 @@ class TorchvisionWeights:
     def verify(self) -> None:
         """Raise WeightsError unless the file's SHA-256 starts with the digits in its name."""
         expected = self.path().stem.rpartition("-")[2]
-        with self.path().open("rb") as file:
-            found = file_digest(file, "sha256").hexdigest()
+        found = hash_of_file(self.path())
         if not found.startswith(expected):
             raise WeightsError(
                 f"{self.path()}: SHA-256 starts with {found[: len(expected)]}, not {expected}; "

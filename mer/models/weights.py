@@ -18,7 +18,7 @@ import torchvision.models
 from torch import nn
 
 from mer.models.tensors import load_tensors
-from mer.utils.errors import WeightsError
+from mer.utils.errors import WeightsError, reason_of
 from mer.utils.files import atomic_path, hash_of_file
 
 __all__ = ["LITE0", "PackagedWeights", "TorchvisionWeights", "fetch", "fill", "load_weights_file"]
@@ -179,7 +179,7 @@ def load_weights_file(path: Path, device: torch.device | str = "cpu") -> StateDi
             return {name: tensor.to(device) for name, tensor in load_tensors(path)[0].items()}
         tensors = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # on a damaged file, torch.load can raise almost anything
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        reason = reason_of(error, 120)
         raise WeightsError(f"{path} is not a complete weights file ({reason}); fetch it again") from error
     if not isinstance(tensors, dict) or not all(
         isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in tensors.items()

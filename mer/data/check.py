@@ -13,7 +13,7 @@ from mer.config.sections import AudioConfig
 from mer.data.cache.store import Facts, FeatureStore
 from mer.data.clips import Clip, Dataset
 from mer.utils.errors import DataError
-from mer.utils.files import home, write_atomic
+from mer.utils.files import home, read_kept, write_atomic
 from mer.utils.parallel import process_map
 from mer.utils.progress import Notify
 
@@ -225,7 +225,8 @@ def group_by_sound(report: Report, *, workers: int | None = None, progress: Noti
         The same report with songs filled in and `grouping` set.
     """
     place = home() / "groups" / f"{report.content_hash()}.json"
-    found = _read_groups(place, {facts.content_hash for facts in report.facts})
+    contents = {facts.content_hash for facts in report.facts}
+    found = read_kept(place, lambda found: found if _is_whole(found, contents) else None)
     if found is None:
         found = _find_groups(report, workers, progress)
         write_atomic(place, json.dumps(found))
@@ -274,14 +275,6 @@ def _find_groups(report: Report, workers: int | None, progress: Notify | None) -
             str(number): float(value) for number, value in enumerate(groups.confidence) if sizes[number] > 1
         },
     }
-
-
-def _read_groups(place: Path, contents: set[str]) -> dict[str, Any] | None:
-    try:
-        found = json.loads(place.read_text())
-        return found if _is_whole(found, contents) else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None  # absent, damaged or edited: group again
 
 
 def _is_whole(found: dict[str, Any], contents: set[str]) -> bool:

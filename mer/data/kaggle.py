@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from mer.data.folders import read_tree
-from mer.utils.errors import DataError
+from mer.utils.errors import DataError, reason_of
 from mer.utils.files import new_folder
 
 __all__ = ["KAGGLE_NAMES", "fetch"]
@@ -33,7 +33,7 @@ def _download(handle: str, out: Path) -> str:
     try:
         return kagglehub.dataset_download(handle)
     except Exception as error:  # kagglehub raises errors of requests, urllib3 and its own
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        reason = reason_of(error, 120)
         raise DataError(
             f"cannot fetch {handle} from Kaggle ({reason}); download archive.zip from "
             f"kaggle.com/datasets/{handle} by hand and give it as --data archive.zip, or unpack it to {out}"

@@ -5,12 +5,11 @@ import shutil
 import struct
 import zipfile
 import zlib
-from hashlib import file_digest
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from mer.data.clips import AUDIO_SUFFIXES, is_hidden
 from mer.utils.errors import DataError, StorageError
-from mer.utils.files import home, new_folder
+from mer.utils.files import hash_of_file, home, new_folder
 from mer.utils.text import fitting
 
 __all__ = ["unpack_zip"]
@@ -58,9 +57,7 @@ def unpack_zip(path: Path) -> Path:
     StorageError
         If there is no room.
     """
-    with path.open("rb") as file:
-        key = file_digest(file, "sha256").hexdigest()[:20]
-    target = home() / "datasets" / key / path.stem
+    target = home() / "datasets" / hash_of_file(path)[:20] / path.stem
     if target.is_dir():
         return target
     try:

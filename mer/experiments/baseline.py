@@ -8,7 +8,6 @@ the same clips, labels, songs and split share one SVM, which is computed once an
 import json
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from mer.data.splits import Split, partition
 from mer.experiments.prepared import PreparedClips
 from mer.metrics.predictions import score_rows
 from mer.metrics.probabilities import softmax
-from mer.utils.files import home, write_atomic
+from mer.utils.files import home, read_kept, write_atomic
 from mer.utils.progress import Notify
 
 if TYPE_CHECKING:
@@ -56,7 +55,8 @@ def baseline_rows(data: PreparedClips, split: Split, notify: Notify) -> Rows:
     """
     place = home() / "baselines" / f"{_key(data, split)}.json"
     with data.store.alone(f"baseline-{place.stem}", lambda: notify(TITLE, 0, 1)):
-        rows = _kept(place, [data.report.dataset.clips[i].id for i in split.test])
+        clips = [data.report.dataset.clips[i].id for i in split.test]
+        rows = read_kept(place, lambda rows: rows if [row["clip"] for row in rows] == clips else None)
         if rows is None:
             rows = data.rows(split.test, _probabilities(data, split, notify))
             write_atomic(place, json.dumps(rows))
@@ -83,15 +83,6 @@ def _key(data: PreparedClips, split: Split) -> str:
     return blake2b(
         json.dumps([VERSION, settings(data.config.audio), rows]).encode(), digest_size=12
     ).hexdigest()
-
-
-def _kept(place: Path, clips: list[str]) -> Rows | None:
-    """Stored rows, if they are of these clips; else None."""
-    try:
-        rows = json.loads(place.read_text("utf-8"))
-        return rows if [row["clip"] for row in rows] == clips else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # absent or damaged: computed again
 
 
 def _probabilities(data: PreparedClips, split: Split, notify: Notify) -> np.ndarray:

@@ -33,7 +33,7 @@ from mer.training.loop import Callback, State, Step, fit
 from mer.training.predict import window_probabilities
 from mer.training.state import save_state
 from mer.utils.errors import StorageError
-from mer.utils.files import home, write_atomic
+from mer.utils.files import home, read_kept, write_atomic
 from mer.utils.machine import cores
 from mer.utils.parallel import SMALL
 
@@ -178,14 +178,12 @@ def _kept(key: list, measure: Callable[[], Sequence[float]]) -> Sequence[float]:
     """The stored measurement for this key on this machine; measured now if there is none."""
     name = json.dumps([*key, cores(), torch.get_num_threads(), torch.__version__], sort_keys=True)
     path = home() / "speed.json"
-    known = {}
-    with suppress(OSError, ValueError):  # absent or damaged: measured again
-        known = json.loads(path.read_text("utf-8"))
-    found = known.get(name) if isinstance(known, dict) else None
+    known = read_kept(path, lambda found: found if isinstance(found, dict) else None) or {}
+    found = known.get(name)
     if not isinstance(found, list) or not all(isinstance(value, float) for value in found):
         found = list(map(float, measure()))
         with suppress(StorageError):  # an estimate needs no disk
-            write_atomic(path, json.dumps((known if isinstance(known, dict) else {}) | {name: found}))
+            write_atomic(path, json.dumps(known | {name: found}))
     return found
 
 

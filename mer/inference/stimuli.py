@@ -31,7 +31,7 @@ from mer.data.clips import Clip, Dataset
 from mer.models.card import WEIGHTS, load_card, member_folders
 from mer.utils.csv import as_csv
 from mer.utils.errors import AudioError, ConfigError, DataError
-from mer.utils.files import as_path, new_folder
+from mer.utils.files import as_path, hash_of_file, new_folder
 from mer.utils.parallel import Progress, process_map
 
 if TYPE_CHECKING:
@@ -311,8 +311,8 @@ def _write(folder: Path, number: int, one: Stimulus, level: float) -> dict[str, 
         "source": one.clip.id,
         "song": one.clip.song or "",
         "label": one.clip.label,
-        "sha256": _hash(path),
-        "source_sha256": _hash(one.clip.path),
+        "sha256": hash_of_file(path),
+        "source_sha256": hash_of_file(one.clip.path),
     }
 
 
@@ -329,7 +329,3 @@ def _weights_hash(folder: Path) -> str:
     """SHA-256 of a checkpoint's weights; for an ensemble, of the weights of its members in order."""
     files = [part / WEIGHTS for part in member_folders(folder, load_card(folder)) or [folder]]
     return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-
-
-def _hash(path: Path) -> str:
-    return sha256(path.read_bytes()).hexdigest()

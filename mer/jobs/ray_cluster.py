@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from mer.utils.errors import ConfigError
+from mer.utils.errors import ConfigError, reason_of
 
 __all__ = ["Needs", "connect", "hosts", "nodes", "require"]
 
@@ -97,11 +97,10 @@ class Needs:
             )
 
     def __str__(self) -> str:
-        parts = [f"{self.cpus:g} CPUs", f"{self.gpus:g} GPU", f"{self.memory:g} GB"]
-        given = [
-            part for part, value in zip(parts, (self.cpus, self.gpus, self.memory), strict=True) if value
-        ]
-        return f"{self.workers} workers with {', '.join(given)} each"
+        """Text such as "2 workers with 4 CPUs, 1 GPU, 8 GB each", without zeros."""
+        amounts = ((self.cpus, "CPU" if self.cpus == 1 else "CPUs"), (self.gpus, "GPU"), (self.memory, "GB"))
+        given = ", ".join(f"{value:g} {unit}" for value, unit in amounts if value)
+        return f"1 worker with {given}" if self.workers == 1 else f"{self.workers} workers with {given} each"
 
 
 @contextmanager
@@ -127,7 +126,7 @@ def connect() -> Iterator[str]:
             ray.init(**place, logging_level="ERROR", log_to_driver=True)
     except Exception as error:
         raise ConfigError(
-            f"no Ray at {address or 'this machine'} ({str(error).splitlines()[0][:160]}); "
+            f"no Ray at {address or 'this machine'} ({reason_of(error)}); "
             "see RAY_ADDRESS, RAY_AUTH_MODE, and 'ray status'"
         ) from error
     here = "a Ray of this machine alone"

@@ -25,7 +25,7 @@ from mer.runs.outcomes import Outcome, finished
 from mer.runs.run import ENDED, Run, owner, state_path
 from mer.runs.store import RunStore
 from mer.training.loop import Callback
-from mer.utils.errors import ConfigError, RunError, StorageError
+from mer.utils.errors import ConfigError, RunError, StorageError, reason_of
 from mer.utils.files import home, write_atomic
 from mer.utils.progress import ProgressReport
 
@@ -174,7 +174,7 @@ def _result(call: Any) -> dict[str, Any]:
     try:
         return ray.get(call)
     except ray.exceptions.RayTaskError as error:
-        return {"error": str(error.cause).splitlines()[0]}
+        return {"error": reason_of(error.cause, 4000)}
     except ray.exceptions.RayError as error:
         first, *_, last = [*str(error).splitlines(), ""]
         return {"error": f"{type(error).__name__}: {first[:160]} {last.strip()[:160]}".strip(), "lost": True}

@@ -11,7 +11,6 @@ import shutil
 import sys
 import urllib.error
 from dataclasses import dataclass
-from hashlib import file_digest
 from pathlib import Path
 
 import torch
@@ -19,8 +18,8 @@ import torchvision.models
 from torch import nn
 
 from mer.models.tensors import load_tensors
-from mer.utils.errors import WeightsError
-from mer.utils.files import atomic_path
+from mer.utils.errors import WeightsError, reason_of
+from mer.utils.files import atomic_path, hash_of_file
 
 __all__ = ["LITE0", "PackagedWeights", "TorchvisionWeights", "fetch", "fill", "load_weights_file"]
 
@@ -84,8 +83,7 @@ class TorchvisionWeights:
     def verify(self) -> None:
         """Raise WeightsError unless the file's SHA-256 starts with the digits in its name."""
         expected = self.path().stem.rpartition("-")[2]
-        with self.path().open("rb") as file:
-            found = file_digest(file, "sha256").hexdigest()
+        found = hash_of_file(self.path())
         if not found.startswith(expected):
             raise WeightsError(
                 f"{self.path()}: SHA-256 starts with {found[: len(expected)]}, not {expected}; "
@@ -181,7 +179,7 @@ def load_weights_file(path: Path, device: torch.device | str = "cpu") -> StateDi
             return {name: tensor.to(device) for name, tensor in load_tensors(path)[0].items()}
         tensors = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # on a damaged file, torch.load can raise almost anything
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        reason = reason_of(error, 120)
         raise WeightsError(f"{path} is not a complete weights file ({reason}); fetch it again") from error
     if not isinstance(tensors, dict) or not all(
         isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in tensors.items()

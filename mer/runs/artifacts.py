@@ -10,7 +10,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
@@ -21,7 +21,7 @@ from mer.runs.moving import home_of_run, run_folder
 from mer.runs.run import HOME
 from mer.runs.server import delete_artifacts
 from mer.utils.errors import StorageError
-from mer.utils.files import atomic_path, home, leftovers, new_folder, writing
+from mer.utils.files import atomic_path, hash_of_file, home, leftovers, new_folder, writing
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -172,7 +172,7 @@ class Artifacts:
         before = _state(self.client.get_run(run_id).data.tags)
         slot = "state-b" if before.get("slot") == "state-a" else "state-a"
         self.client.log_artifact(run_id, str(path), slot)
-        known = {"epoch": epoch, "slot": slot, "sha256": _digest(path)}
+        known = {"epoch": epoch, "slot": slot, "sha256": hash_of_file(path)}
         self.client.set_tag(run_id, STATE, json.dumps(known))
 
     def fetch_state(self, run_id: str, path: Path, epoch: int) -> bool:
@@ -185,7 +185,7 @@ class Artifacts:
             return False
         with tempfile.TemporaryDirectory(dir=_made(path.parent), prefix=".") as draft:
             found = self.client.download_artifacts(run_id, f"{known['slot']}/{path.name}", draft)
-            if _digest(Path(found)) != known["sha256"]:
+            if hash_of_file(Path(found)) != known["sha256"]:
                 raise StorageError(f"the state of run {run_id[:8]} came damaged from the server; try again")
             with atomic_path(path) as temporary:
                 Path(found).replace(temporary)
@@ -235,13 +235,8 @@ def _hash(folder: Path) -> str:
     """SHA-256 over names and content of all files of a folder."""
     total = sha256()
     for path in sorted(_files(folder)):
-        total.update(f"{path.relative_to(folder).as_posix()}\0{_digest(path)}\n".encode())
+        total.update(f"{path.relative_to(folder).as_posix()}\0{hash_of_file(path)}\n".encode())
     return total.hexdigest()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -16,8 +16,8 @@ from filelock import FileLock
 
 from mer.runs.moving import EXPERIMENT, Place, settle
 from mer.runs.schema import bring_up_to_date, database_uri, quieten, require_current
-from mer.runs.server import Server, is_away, is_server, shown
-from mer.utils.errors import StorageError
+from mer.runs.server import Server, is_away, is_server, shown, status_of
+from mer.utils.errors import StorageError, reason_of
 from mer.utils.files import atomic_path, leftovers, writing
 
 if TYPE_CHECKING:
@@ -78,19 +78,19 @@ def _failed(error: Exception) -> StorageError:
             f"the MLflow server at {place} gives no answer; start it, or check MLFLOW_TRACKING_URI; "
             "a run that ends so goes on with: mer runs resume"
         )
-    reason = str(error).splitlines()[0][:160]
-    if "Invalid Host header" in str(error):
+    if "Invalid Host header" in str(error):  # its status, 403, is also that of a visitor without permission
         return StorageError(
             f"the MLflow server at {place} does not answer to that name; start it with the name among its "
             "--allowed-hosts"
         )
-    if "error code 401" in reason or "error code 403" in reason:
+    if status_of(error) in (401, 403):
         return StorageError(
             f"the MLflow server at {place} lets nobody in without a name; set MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD"
         )
     return StorageError(
-        f"the run store failed ({reason}); free some space, or check MER_HOME and MLFLOW_TRACKING_URI"
+        f"the run store failed ({reason_of(error)}); free some space, "
+        "or check MER_HOME and MLFLOW_TRACKING_URI"
     )
 
 

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-from mer.utils.errors import StorageError
+from mer.utils.errors import StorageError, reason_of
 
 __all__ = ["SCHEMA", "bring_up_to_date", "database_uri", "quieten", "require_current"]
 
@@ -61,10 +61,9 @@ def bring_up_to_date(database: Path) -> None:
         _upgrade(database)
     except Exception as error:  # a migration meets damage with whatever its next step raises
         _put_back(copy, database)
-        reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
         raise StorageError(
-            f"{database} is of an older MLflow and cannot be brought up to date ({reason}); set MER_HOME to "
-            "another folder, or move it away"
+            f"{database} is of an older MLflow and cannot be brought up to date ({reason_of(error)}); "
+            "set MER_HOME to another folder, or move it away"
         ) from error
 
 

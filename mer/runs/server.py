@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from mer.utils.errors import StorageError
 
-__all__ = ["Server", "delete_artifacts", "is_away", "is_server", "shown"]
+__all__ = ["Server", "delete_artifacts", "is_away", "is_server", "shown", "status_of"]
 
 TIMEOUT = 5.0  # s for an answer before a command or a page says that there is none
 FRESH = 600.0  # s for which the difference between two clocks is believed
@@ -77,15 +77,31 @@ class Server:
 
 
 def is_away(error: Exception) -> bool:
-    """True if a request failed because there was no answer, or none from the database behind the server."""
+    """True if a request failed because the server, or the database behind it, did not answer.
+
+    MLflow passes some errors of requests on and raises an MlflowException for others, with or without
+    `from`. An invalid address (a ValueError) is not an absent server.
+    """
     from requests import RequestException
 
-    text = str(error)
-    unsent = "failed with exception" in text or "failed with timeout" in text
-    status = getattr(getattr(error, "response", None), "status_code", 0)
-    return (text.startswith("API request to") and unsent) or (
-        isinstance(error, RequestException) and (not status or status >= 500)
-    )
+    found = next((one for one in _chain(error) if isinstance(one, RequestException)), None)
+    if found is None or isinstance(found, ValueError):
+        return False
+    return found.response is None or found.response.status_code >= 500
+
+
+def _chain(error: Exception) -> tuple[BaseException | None, ...]:
+    """An error and the one that it was raised for."""
+    return error, error.__cause__ or error.__context__
+
+
+def status_of(error: Exception) -> int | None:
+    """HTTP status of a request that the server refused; None if the error has none."""
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, MlflowException):
+        return error.get_http_status_code()
+    return getattr(getattr(error, "response", None), "status_code", None)
 
 
 def delete_artifacts(root: str, name: str) -> None:

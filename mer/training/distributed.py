@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from mer.utils.errors import ConfigError, LostError
+from mer.utils.errors import ConfigError, LostError, reason_of
 
 __all__ = ["ALONE", "Ranks", "together"]
 
@@ -94,6 +94,7 @@ class Ranks:
         try:
             yield
         except RuntimeError as error:
+            # Gloo raises plain RuntimeErrors. Only their text, which names its source file, tells them apart.
             between = isinstance(error, dist.DistError) or "/gloo/" in str(error)
             if isinstance(error, LostError) or not between:
                 raise
@@ -128,9 +129,9 @@ def _met() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).splitlines()[0][:100]
         raise LostError(
-            f"another process of this training is gone ({reason}); see its message, then: mer runs resume"
+            f"another process of this training is gone ({reason_of(error, 100)}); "
+            "see its message, then: mer runs resume"
         ) from error
 
 
@@ -143,7 +144,8 @@ def _small_talk() -> Any:
 def together() -> Iterator[Ranks]:
     """Connect the processes that torchrun started. Without torchrun, this process is the only one.
 
-    Raises ConfigError if there are more processes than GPUs on this machine.
+    Raises ConfigError if there are more processes than GPUs on this machine, if torchrun's environment
+    variables are incomplete, or if the processes cannot connect.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -157,9 +159,15 @@ def together() -> Iterator[Ranks]:
                 f"rank {local} has no GPU of its own; use --nproc-per-node up to the GPUs' number"
             )
         torch.cuda.set_device(local)
-    dist.init_process_group("nccl" if on_gpus else "gloo", timeout=PATIENCE)
-    if on_gpus:
-        _groups.append(dist.new_group(backend="gloo", timeout=PATIENCE))
+    try:
+        dist.init_process_group("nccl" if on_gpus else "gloo", timeout=PATIENCE)
+        if on_gpus:
+            _groups.append(dist.new_group(backend="gloo", timeout=PATIENCE))
+    except (ValueError, RuntimeError) as error:  # a missing or wrong variable; no connection
+        raise ConfigError(
+            f"the {size} processes of this training cannot connect ({reason_of(error)}); start them with "
+            "torchrun, and check MASTER_ADDR and MASTER_PORT"
+        ) from error
     try:
         yield Ranks(dist.get_rank(), size)
     finally:

@@ -7,6 +7,11 @@ someone who has never read this code. Any other exception is a bug.
 from mer.utils.text import visible
 
 
+def reason_of(error: BaseException, longest: int = 160) -> str:
+    """First line of an error's text, cut to `longest` characters; its class's name if it has no text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:longest]
+
+
 class MerError(Exception):
     """Base of all errors that a user can act on. Its text is always one line, whatever it quotes."""
 

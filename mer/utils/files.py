@@ -1,18 +1,24 @@
 """The home folder, and atomic writes: after a crash a file is either the old or the new one."""
 
+import json
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from glob import escape
+from hashlib import file_digest
 from pathlib import Path, PurePath
+from typing import Any, TypeVar
 
 from mer.utils.errors import ConfigError, MerError, StorageError
 
 __all__ = [
-    "as_path", "atomic_path", "home", "leftovers", "moved_path", "new_folder", "write_atomic", "writing",
+    "as_path", "atomic_path", "hash_of_file", "home", "leftovers", "moved_path", "new_folder", "read_kept",
+    "write_atomic", "writing",
 ]  # fmt: skip
+
+Kept = TypeVar("Kept")
 
 
 def home() -> Path:
@@ -93,6 +99,35 @@ def write_atomic(path: Path, content: bytes | str, *, durable: bool = True) -> N
     """Write a small file atomically; see `atomic_path`."""
     with atomic_path(path, durable=durable) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def read_kept(path: Path, use: Callable[[Any], Kept | None]) -> Kept | None:
+    """Read a JSON file that can be made again.
+
+    Parameters
+    ----------
+    path
+        The file, in UTF-8.
+    use
+        Checks the content and returns what is wanted of it; None if it does not fit.
+
+    Returns
+    -------
+    object or None
+        What `use` returns. None if the file is missing, unreadable or damaged, or if `use` raises one of the
+        errors that content of another form causes: ValueError, KeyError, IndexError, TypeError or
+        AttributeError.
+    """
+    try:
+        return use(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def hash_of_file(path: Path) -> str:
+    """SHA-256 of a file's content, 64 hexadecimal digits. Raises OSError if it cannot be read."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def leftovers(path: Path) -> list[Path]:

@@ -41,7 +41,7 @@ def test_room_is_counted_node_by_node(workers, cpus, nodes):
             fitting += 1
     assert needs.room(room) == fitting
     if fitting < workers:
-        with pytest.raises(ConfigError, match=f"has room for {fitting} of {workers} workers with "):
+        with pytest.raises(ConfigError, match=f"has room for {fitting} of {workers} workers? with "):
             needs.require_room(room)
     else:
         needs.require_room(room)
@@ -59,6 +59,7 @@ def test_only_what_is_asked_for_is_reserved():
     assert Needs().bundle == {"CPU": 1.0}
     assert Needs(2, 0, 1, 1.5).bundle == {"GPU": 1.0, "memory": int(1.5 * GB)}
     assert str(Needs(2, 4, 1, 8)) == "2 workers with 4 CPUs, 1 GPU, 8 GB each"
+    assert str(Needs(1, 1, 0, 0.5)) == "1 worker with 1 CPU, 0.5 GB"
 
 
 @pytest.mark.parametrize(

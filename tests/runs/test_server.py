@@ -8,7 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
+import requests
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import CUSTOMER_UNAUTHORIZED, PERMISSION_DENIED, UNAUTHENTICATED
 from requests import HTTPError, Response
 
 from mer.cli import main
@@ -99,7 +101,18 @@ def failing(error, times):
     return Store()
 
 
-GONE = MlflowException("API request to http://lab.in/api failed with exception HTTPConnectionPool(refused)")
+def unanswered(cause):
+    """The error that MLflow raises for one of requests."""
+    try:
+        try:
+            raise cause
+        except Exception as error:  # noqa: BLE001 - as MLflow does
+            raise MlflowException(f"API request failed with exception {error}")  # noqa: B904 - as MLflow does
+    except MlflowException as error:
+        return error
+
+
+GONE = unanswered(requests.ConnectionError("refused"))
 
 
 def test_who_works_on_a_run_waits_for_a_server_that_is_away(monkeypatch):
@@ -135,8 +148,9 @@ def test_what_no_waiting_mends_is_said_at_once():
         store.ask()
 
 
-def test_a_server_that_wants_a_name_is_said_so():
-    store = failing(MlflowException("API request to endpoint /api failed with error code 401 != 200."), 1)
+@pytest.mark.parametrize("code", [UNAUTHENTICATED, CUSTOMER_UNAUTHORIZED, PERMISSION_DENIED])
+def test_a_server_that_wants_a_name_is_said_so(code):
+    store = failing(MlflowException("it says no", error_code=code), 1)
     with pytest.raises(StorageError, match="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"):
         store.ask()
 
@@ -146,3 +160,34 @@ def test_an_upload_is_tried_again_only_if_the_server_is_at_fault(status, away):
     answer = Response()
     answer.status_code = status
     assert is_away(HTTPError(response=answer)) is away
+
+
+@pytest.mark.parametrize(
+    ("cause", "away"),
+    [
+        (requests.ConnectionError("refused"), True), (requests.Timeout(), True),
+        (requests.exceptions.RetryError("too many 503"), True),
+        (requests.exceptions.InvalidURL("http://"), False),
+        (OSError("no such certificate"), False),
+    ],
+)  # fmt: skip
+def test_the_error_behind_mlflows_tells_whether_the_server_answered(cause, away):
+    assert is_away(unanswered(cause)) is away
+
+
+def test_the_text_of_an_error_does_not_tell_that_the_server_is_away():
+    assert not is_away(MlflowException("API request to http://lab.in/api failed with exception refused"))
+
+
+def test_mlflow_s_own_request_to_a_closed_port_counts_as_unanswered(monkeypatch):
+    from mlflow import MlflowClient
+
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(MlflowException) as raised:
+        MlflowClient("http://127.0.0.1:9").get_run("0" * 32)
+    assert is_away(raised.value)
+
+
+def test_an_error_without_a_text_is_named_by_its_class():
+    with pytest.raises(StorageError, match=r"the run store failed \(MlflowException\)"):
+        failing(MlflowException(""), 1).ask()

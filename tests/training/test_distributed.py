@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from mer.models.checkpoint import load_checkpoint
 from mer.runs.store import RunStore
 from mer.training.distributed import ALONE, Ranks, together
+from mer.utils.errors import ConfigError
 from tests.run_helpers import TINY
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +55,21 @@ def test_one_process_alone_shares_with_nobody():
     assert share == 1
     with together() as ranks:
         assert ranks is ALONE
+
+
+@pytest.mark.parametrize("variables", [{}, {"RANK": "first", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "9"}])
+def test_processes_that_cannot_connect_are_an_error_of_one_line(monkeypatch, variables):
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"WORLD_SIZE": "2", **variables}.items():
+        monkeypatch.setenv(name, value)
+    with (
+        pytest.raises(
+            ConfigError, match=r"2 processes of this training cannot connect \(.+\); start them with torchrun"
+        ),
+        together(),
+    ):
+        pass
 
 
 def environment(**more):

@@ -1,13 +1,14 @@
 """Writing: all of a file or none of it, and a StorageError wherever a place cannot be written."""
 
 import pickle
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from mer.utils import errors
 from mer.utils.errors import MerError, StorageError, WeightsError
-from mer.utils.files import atomic_path, home, new_folder, write_atomic, writing
+from mer.utils.files import atomic_path, hash_of_file, home, new_folder, read_kept, write_atomic, writing
 
 REMEDY = r"; free some space or choose a writable place \(MER_HOME, --out\)"
 ERRORS = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, MerError)]
@@ -185,3 +186,29 @@ def test_a_file_is_readable_as_the_umask_says(tmp_path):
     (tmp_path / "theirs.json").write_text("{}")
     modes = {path.stat().st_mode for path in tmp_path.iterdir()}
     assert len(modes) == 1
+
+
+# Reading what can be made again
+
+
+def test_a_kept_file_gives_what_is_wanted_of_it(tmp_path):
+    path = tmp_path / "kept.json"
+    path.write_text('{"version": 1, "rows": [2, 3]}', "utf-8")
+    assert read_kept(path, lambda found: found["rows"]) == [2, 3]
+    assert read_kept(path, lambda found: found if found["version"] == 2 else None) is None
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"", b"{", b"\xff", b"[" * 100_000, b"3", b"null", b"[]", b'"text"', b'{"rows": []}']
+)
+def test_a_kept_file_that_is_missing_damaged_or_of_another_form_gives_none(tmp_path, content):
+    path = tmp_path / "kept.json"
+    if content is not None:
+        path.write_bytes(content)
+    assert read_kept(path, lambda found: found["rows"][0].upper()) is None
+
+
+def test_the_hash_of_a_file_is_the_sha_256_of_its_content(tmp_path):
+    path = tmp_path / "clip.wav"
+    path.write_bytes(b"sound" * 100_000)
+    assert hash_of_file(path) == sha256(b"sound" * 100_000).hexdigest()

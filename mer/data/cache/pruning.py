@@ -1,6 +1,5 @@
 """Size of the feature store, and removal of entries. Everything in the store can be computed again."""
 
-import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from mer.config.sections import AudioConfig
 from mer.data.cache.arrays import ABOUT, is_whole
 from mer.data.cache.descriptors import settings
 from mer.data.cache.store import VERSION, FeatureStore
-from mer.utils.files import writing
+from mer.utils.files import read_kept, writing
 
 __all__ = ["Freed", "Part", "parts", "prune", "size"]
 
@@ -96,15 +95,14 @@ def _part(kind: str, folder: Path) -> Part:
 
 def _settings(kind: str, about: Path) -> dict[str, Any] | None:
     """The settings noted in a shelf, or None if this version of mer cannot use it."""
-    try:
-        found = json.loads(about.read_text("utf-8"))
+
+    def usable(found: Any) -> bool:
         if kind == "descriptors":
-            ways = (AudioConfig(resampler=way) for way in ("soxr", "sinc"))
-            return found if found in map(settings, ways) else None
+            return found in (settings(AudioConfig(resampler=way)) for way in ("soxr", "sinc"))
         needed = ("audio", "mel", *(("backbone", "sees", "structure") if kind == "embeddings" else ()))
-        return found if found["version"] == VERSION and all(found[name] for name in needed) else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return found["version"] == VERSION and all(found[name] for name in needed)
+
+    return read_kept(about, lambda found: found if usable(found) else None)
 
 
 def _entries(folder: Path) -> Iterator[Path]:
@@ -180,10 +178,7 @@ def _is_sound(path: Path) -> bool:
     """True if an entry is undamaged and, if it holds facts, of this version."""
     if path.suffix == ".npy":
         return is_whole(path)
-    try:
-        return json.loads(path.read_text("utf-8"))["version"] == VERSION
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    return read_kept(path, lambda found: found["version"] == VERSION) is True
 
 
 @dataclass(frozen=True, slots=True)

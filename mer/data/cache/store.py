@@ -31,7 +31,7 @@ from mer.data.cache.arrays import ArrayFile, Shelf, is_whole, write_array
 from mer.data.cache.controls import entry, stand_in
 from mer.data.cache.stamps import Stamp, Stamps, stamp
 from mer.utils.errors import AudioError
-from mer.utils.files import home, write_atomic, writing
+from mer.utils.files import home, read_kept, write_atomic, writing
 from mer.utils.parallel import Progress, process_map
 
 __all__ = ["VERSION", "Facts", "FeatureStore", "hash_file"]
@@ -182,11 +182,11 @@ class FeatureStore:
         return self.root / "facts" / file_hash[:2] / f"{file_hash}.json"
 
     def _read_facts(self, file_hash: str) -> Facts | None:
-        try:
-            data = json.loads(self._facts_path(file_hash).read_text())
-            return _facts_from(data["facts"], file_hash) if data["version"] == VERSION else None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return None  # missing, damaged or edited: decode again
+        """The facts of a file; None if they must be computed again."""
+        return read_kept(
+            self._facts_path(file_hash),
+            lambda data: _facts_from(data["facts"], file_hash) if data["version"] == VERSION else None,
+        )
 
     def _write_facts(self, facts: Facts) -> None:
         content = json.dumps({"version": VERSION, "facts": asdict(facts)})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mer.utils.errors import DataError
+from mer.utils.errors import DataError, reason_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,7 +72,7 @@ def open_names(root: Path, *, full: bool = False) -> "pa.Table":
         return table
     except (pa.ArrowException, OSError) as error:
         raise DataError(
-            f"{root / 'clips.arrow'} cannot be read ({str(error).splitlines()[0]}); "
+            f"{root / 'clips.arrow'} cannot be read ({reason_of(error)}); "
             "prepare the set again in a new folder"
         ) from error
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mer.data.manifest import line_fault, require_columns, split_of
 from mer.data.shards.sources import Sources, is_url
-from mer.utils.errors import DataError
+from mer.utils.errors import DataError, reason_of
 from mer.utils.text import composed
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def read_lines(path: Path, sources: Sources, *, label_column: str, song_column: 
                 yield _lines(path, sources, batch, first, label_column, song_column)
                 first += batch.num_rows
     except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0][:200]
+        reason = reason_of(error, 200)
         raise DataError(
             f"{path} cannot be read as Parquet ({reason}); write it anew, as pandas' to_parquet does"
         ) from error

@@ -6,7 +6,6 @@ The manifest is read once, some thousand lines at a time, and written to disk as
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from mer.data.shards.layout import crc_of, open_names, read_json, record
 from mer.data.shards.manifest import Lines, read_lines
 from mer.data.shards.sources import Sources
 from mer.utils.errors import AudioError, DataError
-from mer.utils.files import atomic_path, write_atomic
+from mer.utils.files import atomic_path, hash_of_file, write_atomic
 
 __all__ = ["PLANNED", "SHARD_BYTES", "left_out_table", "make_plan"]
 
@@ -87,14 +86,10 @@ def _strangers(out: Path) -> Iterator[Path]:
 
 
 def _file_hash(path: Path) -> str:
-    found = sha256()
     try:
-        with path.open("rb") as file:
-            while content := file.read(2**20):
-                found.update(content)
+        return hash_of_file(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}; check the path") from error
-    return found.hexdigest()
 
 
 def _write_lines(out: Path, batches: Iterator[Lines]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import unquote
 
-from mer.utils.errors import AudioError, DataError
+from mer.utils.errors import AudioError, DataError, reason_of
 from mer.utils.text import spellings
 
 __all__ = ["Sources", "is_url"]
@@ -113,5 +113,5 @@ def _checked(url: str) -> str:
     try:
         get_filesystem_class(found[1])
     except (ImportError, ValueError) as error:
-        raise DataError(f"--from {url!r}: {str(error).splitlines()[0]}") from error
+        raise DataError(f"--from {url!r}: {reason_of(error)}") from error
     return f"{url.rstrip('/')}/"

@@ -16,8 +16,8 @@ from tests.run_helpers import tiny_config
 
 
 @pytest.fixture
-def launched(lab, monkeypatch, checked):
-    """The specs that were launched; nothing is started, and nothing measured."""
+def launched(lab, monkeypatch, checked, unmeasured):
+    """The specs that were launched; no run is started."""
     specs = []
 
     def launch(store, spec):
@@ -25,7 +25,6 @@ def launched(lab, monkeypatch, checked):
         return lab.first
 
     monkeypatch.setattr(launching, "launch", launch)
-    monkeypatch.setattr(launching, "time_needed", lambda entry, specs: 100.0 * len(specs))
     return specs
 
 

@@ -140,7 +140,13 @@ def _encoding(names: Sequence[str], what: str, by: str) -> dict:
     scale = {"domain": list(names), "range": list(RUN_COLOURS[: len(names)])}
     legend = {"orient": "bottom", "columns": 1, "title": None, "labelLimit": 400, "labelFontSize": 12}
     return {
-        "x": {"field": "x", "type": "quantitative", "title": by, "scale": {"padding": 10, "nice": False}},
+        "x": {
+            "field": "x",
+            "type": "quantitative",
+            "title": by,
+            "axis": {"tickMinStep": 1},
+            "scale": {"padding": 10, "nice": False},
+        },
         "y": {"field": "y", "type": "quantitative", "title": what} | (share if what == "accuracy" else {}),
         "color": {"field": "run", "type": "nominal", "scale": scale, "legend": legend},
         "tooltip": [{"field": field, "type": kind} for field, kind in TOOLTIP],

@@ -67,7 +67,7 @@ def origin(run: Run) -> str:
 
 
 def beside(found: dict) -> str:
-    """What the SVM scores, where there was one."""
+    """The score of the SVM, if there is one."""
     return f", SVM {percent(found['svm']['song_accuracy'])}" if "svm" in found else ""
 
 

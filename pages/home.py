@@ -51,7 +51,12 @@ def show_counts() -> None:
     done = sum(run.status == "finished" for run in runs)
     own = sum(model.own for model in found)
     rows = (
-        ("Data", str(len(sets)), "data sets" if sets else "none yet: add one", "data"),
+        (
+            "Data",
+            str(len(sets)),
+            ("data set" if len(sets) == 1 else "data sets") if sets else "none yet: add one",
+            "data",
+        ),
         ("Runs", str(len(runs)), f"{active} active, {done} finished" if runs else "none yet", "live"),
         ("Models", str(len(found)), f"{len(found) - own} shipped, {own} trained here", "predict"),
     )

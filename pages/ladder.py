@@ -31,7 +31,7 @@ def title(runs: list[Run]) -> str:
 
 
 def show_ladder(name: str, moved: bool) -> None:
-    """One ladder: what is at work, what each switch is worth, and the study's matrices beside it."""
+    """One ladder: running rungs, the effect of each change, and a matrix of the study for comparison."""
     with guarded():
         runs = ladders(all_runs()).get(name, [])
         if acted() or moved != moving(runs):

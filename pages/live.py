@@ -19,7 +19,10 @@ POLL = 1.0  # s
 
 
 def watch(picked: list[str], by: str, known: set[str], ended: Callable[[str], Run | None]) -> None:
-    """Redrawn every second; reruns the whole page when the set of active runs changes."""
+    """Show active and selected runs; rerun the whole page if the set of active runs changed.
+
+    Called every second while a run is moving.
+    """
     active = active_runs()
     if acted() or {run.id for run in active} != known:
         st.rerun()
@@ -72,7 +75,7 @@ with page("Live"):
         st.page_link(page_file("train"), label="Train a network", icon=":material/fitness_center:")
     else:
         names = {run.id: f"{titled(run)} · {run.status}" for run in runs}
-        # From the same read as the names: with an older one, a run could end between the two reads unnoticed.
+        # From the same read as the names; between two reads a run could end unnoticed.
         active = [run.id for run in runs if run.status in ACTIVE]
         left, right = st.columns([4, 1])
         with left:

@@ -34,7 +34,7 @@ def pick_runs(groups: list[Tested]) -> list[Run]:
 
 
 def show_map(runs: list[Run]) -> None:
-    """The map, and the clip that was clicked."""
+    """The map, and the clicked clip."""
     choices = COLOUR_BY if len(runs) > 1 else COLOUR_BY[:-1]
     chosen("colour", choices)
     by = st.segmented_control(

@@ -36,7 +36,7 @@ def pick_models() -> list[Model]:
 
 
 def uploaded() -> list[tuple[str, bytes]]:
-    """Files from the visitor's disk."""
+    """Uploaded files."""
     files = st.file_uploader(
         f"Audio files: WAV, FLAC, Ogg, MP3, AIFF or AU, up to {UPLOAD_MB} MB each, {UPLOAD_FILES} at once",
         type=sorted(suffix[1:] for suffix in AUDIO_SUFFIXES),

@@ -25,7 +25,7 @@ def score_of(result: PublishedResult) -> Score:
 
 
 def show_result(result: PublishedResult, shares: bool) -> None:
-    """One matrix, with the answers that are no emotion at all."""
+    """One matrix; its caption counts the clips that were assigned no emotion."""
     st.plotly_chart(
         matrix(result.confusion, CLASSES, result.columns, shares=shares, title=result.name),
         key=f"study {result.name} {shares}", config={"displayModeBar": False},

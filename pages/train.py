@@ -25,7 +25,7 @@ WORDS = {
 
 
 def pick_backbones() -> Sequence[str]:
-    """Networks of the zoo, with their size and whether their weights are here."""
+    """Select networks, listed with their size and whether their weights are on this machine."""
     from mer.models.zoo import ZOO  # torch
 
     here = {name: entry.source.available() for name, entry in ZOO.items()}
@@ -52,7 +52,7 @@ def pick_backbones() -> Sequence[str]:
 
 
 def pick_config() -> tuple[str, Config]:
-    """A preset, and what is changed of it. Raises ConfigError for settings that do not fit together."""
+    """Choose a preset and change its settings. Raises ConfigError for invalid combinations."""
     chosen("preset", list(PRESETS), default=["quick"])
     name = st.radio(
         "Preset", list(PRESETS), key="preset", horizontal=True, captions=[WORDS[name] for name in PRESETS]
@@ -91,7 +91,7 @@ def main() -> None:
         with right:
             if button("Launch", type="primary", icon=":material/rocket_launch:", width="stretch"):
                 launch_and_watch(specs)
-        st.caption("The same as this command:")
+        st.caption(f"The same as {'this command' if len(specs) == 1 else 'these commands'}:")
         st.code("\n".join(shown(spec.command) for spec in specs), language="bash", wrap_lines=True)
     if not refusal():
         offer_checks(entry, [spec.config for spec in specs], preset_name)

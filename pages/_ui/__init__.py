@@ -1,1 +1,1 @@
-"""What the pages share: the frame, colours and words, charts, and cached looks at the core."""
+"""Code that the pages share: the frame, parts, charts, and cached reads of the core."""

@@ -41,8 +41,8 @@ PAGES = {
 
 
 def navigation() -> st.Page:
-    """Put up the menu; returns the page that was asked for."""
-    st.set_page_config(page_icon="🎵")  # before the menu, or each page's icon would be fetched from Google
+    """Show the menu; returns the requested page."""
+    st.set_page_config(page_icon="🎵")  # before the menu; otherwise browsers fetch page icons from Google
     groups = {
         group: [
             st.Page(page_file(name), title=title, icon=icon, default=name == "home")
@@ -56,24 +56,24 @@ def navigation() -> st.Page:
 
 @contextmanager
 def page(title: str) -> Iterator[None]:
-    """Everything around a page's own content."""
+    """Show navigation and the state of the machine around a page; turn its errors into messages."""
     state = st.session_state
     if not state.pop("framed", False):
         navigation()
         state.pop("framed")
-        if not state.get("sent to the entry point"):  # from there on widgets keep what is put into them
+        if not state.get("sent to the entry point"):  # after one rerun, widgets keep their values
             state["sent to the entry point"] = True
             st.rerun()
     st.set_page_config(page_title=f"{title} · mer", page_icon="🎵", layout="wide")
     with guarded():
         yield
-    with st.sidebar, guarded():  # last: with runs to list it imports MLflow, which takes seconds once
+    with st.sidebar, guarded():  # last: listing runs imports MLflow, which takes seconds the first time
         identity()
         _machine()
 
 
 def _machine() -> None:
-    """One line of state: where it computes, how many at once, and what is active."""
+    """One line with the device and the runs at a time, then a link to each active run."""
     from mer.utils.machine import gpus, processors, slots
     from pages._ui.cached.runs import active_runs
 

@@ -1,15 +1,17 @@
-"""Homes for the dashboard to look at: one with runs, one with a run that is being worked on, damaged ones.
+"""Homes for the tests of the dashboard.
 
-own_home (tests/conftest.py)  an empty one, the default
+own_home (tests/conftest.py)  an empty home, the default
 lab                           a home with a data set and runs, shared by the session; a test that changes it
-                              puts it back
-busy                          the same while a run is running
+                              undoes the change
+busy                          the lab while a run is running
+spoiled, broken_database      homes with damaged files
 """
 
 import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,24 +29,25 @@ from mer.metrics.predictions import score_rows
 from mer.runs.store import RunStore
 from mer.training.loop import Callback
 from pages._ui.cached import datasets
-from tests.run_helpers import tiny_config, write_songs
+from pages._ui.parts import launch
+from tests.run_helpers import copy_home, tiny_config, write_songs
 
 
 @pytest.fixture(autouse=True)
 def no_search(monkeypatch):
-    """AppTest searches all installed packages for components each time, 0.15 s; there are none of ours."""
+    """Skip the search of all installed packages for components: 0.15 s a page, and mer has none."""
     monkeypatch.setattr(BidiComponentManager, "discover_and_register_components", lambda self, **how: None)
 
 
 @pytest.fixture(autouse=True)
 def own_main(monkeypatch):
-    """Streamlit puts each page in the place of `__main__`, which new processes would look for in vain."""
+    """Restore `__main__`, which Streamlit replaces by the page; new processes need the original."""
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 @pytest.fixture(autouse=True)
 def forgetful():
-    """Streamlit's caches belong to the process; here they end with the test."""
+    """Clear Streamlit's caches after each test; they belong to the process."""
     yield
     st.cache_data.clear()
     st.cache_resource.clear()
@@ -71,17 +74,18 @@ def _fill(home: Path, corpus: Path) -> SimpleNamespace:
         return Experiment(callbacks=list(callbacks)).train(spec).run_id
 
     lab = SimpleNamespace(home=home, corpus=corpus, entry=add(corpus))
-    lab.first, lab.second, lab.elsewhere = train(), train(epochs=1, lr=0.1), train(test=0.5)
-    lab.stopped = train([Stop()])
+    lab.first, lab.second, lab.elsewhere = train(), train(epochs=1, lr=0.1), train(epochs=1, test=0.5)
+    lab.stopped = train([Stop()], epochs=2)
     with pytest.raises(ZeroDivisionError):
-        train([Fail()])
+        train([Fail()], epochs=1)
     lab.failed = RunStore.open().runs()[0].id
     return lab
 
 
 @pytest.fixture(scope="session")
-def _lab(tmp_path_factory):
+def _lab(tmp_path_factory, empty_home):
     root = tmp_path_factory.mktemp("lab")
+    copy_home(empty_home, root / "home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MER_HOME", str(root / "home"))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -101,13 +105,19 @@ def lab(_lab, monkeypatch):
 
 @pytest.fixture
 def checked(monkeypatch):
-    """The check of a data set by a command of its own, which takes seconds, is skipped."""
+    """Skip the command that checks a data set; it takes seconds. The report is still computed."""
     monkeypatch.setattr(datasets, "run_mer", lambda *words, title: {})
+
+
+@pytest.fixture
+def unmeasured(monkeypatch):
+    """Skip measuring how fast this machine trains."""
+    monkeypatch.setattr(launch, "time_needed", lambda entry, specs: 100.0 * len(specs))
 
 
 @contextmanager
 def running(runs: RunStore, corpus: Path, **changes) -> Iterator[str]:
-    """A run that this process seems to work on: 40 of 120 steps done, one epoch of three."""
+    """A run that this process appears to work on: 40 of 120 steps, 1 of 3 epochs done."""
     config = tiny_config(**changes)
     run_id = runs.create("a run under way", Spec(data=str(corpus), config=config).to_dict())
     runs.start(run_id)
@@ -131,7 +141,7 @@ def busy(lab):
 
 @pytest.fixture
 def damage():
-    """damage(path, content) puts garbage into a file until the end of the test."""
+    """`damage(path, content)` overwrites a file with garbage until the end of the test."""
     kept = {}
 
     def spoil(path: Path, content: bytes = b"\x00garbage, not JSON") -> None:
@@ -156,46 +166,60 @@ def spoiled(lab, damage):
 
 @pytest.fixture
 def broken_database(own_home):
-    """A home whose database is none."""
+    """A home whose database file is not a database."""
     own_home.mkdir()
     (own_home / "mlflow.db").write_bytes(b"not a database, but long enough a text for a header " * 40)
     return own_home
 
 
+def _answers(rows, classes):
+    """Predictions for rows of (clip, song, label, predicted); earlier rows have higher probabilities."""
+    sure = np.linspace(0.9, 0.7, len(rows))[:, None]
+    own = np.array([[said == label for label in classes] for *_, said in rows])
+    shares = np.where(own, sure, (1 - sure) / (len(classes) - 1))
+    return [
+        {"clip": clip, "song": song, "label": label, "predicted": said,
+         "probabilities": dict(zip(classes, map(float, part), strict=True))}
+        for (clip, song, label, said), part in zip(rows, shares, strict=True)
+    ]  # fmt: skip
+
+
+@lru_cache
+def _evaluation(rows, svm):
+    """The files of a run's evaluation by name, as JSON; the intervals take most of the time."""
+    classes = sorted({row[2] for row in rows} | {row[3] for row in rows})
+    found, beside = _answers(rows, classes), _answers(svm, classes) if svm else []
+    scores = with_baseline(score_rows(found, classes), beside, classes)
+    content = {"scores": scores, "predictions": found, "svm": beside}
+    return {name: json.dumps(part) for name, part in content.items() if part}
+
+
 @pytest.fixture
 def recorded(lab):
-    """recorded(rows, name=..., key=..., svm=...) keeps a finished run; rows of (clip, song, label, said).
+    """`recorded(rows, name=..., key=..., svm=...)` stores a finished run; nothing is trained.
 
-    `clips` stands for the clips it worked on (default: `key`); `svm` is what an SVM answered beside it, if
-    there was one; `config` and further words are what its spec has of them.
+    rows     tuples of (clip, song, label, predicted)
+    key      names the test clips; runs with the same key are ranked together
+    clips    names the clips before labels or sounds were exchanged (default: `key`)
+    svm      rows predicted by an SVM on the same clips
+    config   and further words go to the spec
+    tags     further tags
     """
     made = []
 
-    def answers(rows, classes):
-        sure = np.linspace(0.9, 0.7, len(rows))[:, None]  # the earlier, the surer
-        own = np.array([[said == label for label in classes] for *_, said in rows])
-        shares = np.where(own, sure, (1 - sure) / (len(classes) - 1))
-        return [
-            {"clip": clip, "song": song, "label": label, "predicted": said,
-             "probabilities": dict(zip(classes, map(float, part), strict=True))}
-            for (clip, song, label, said), part in zip(rows, shares, strict=True)
-        ]  # fmt: skip
-
-    def record(rows, *, name="made up", key="made up", clips=None, svm=(), config=None, **asked):
-        classes = sorted({row[2] for row in rows} | {row[3] for row in rows})
-        found, beside = answers(rows, classes), answers(svm, classes) if svm else []
-        scores = with_baseline(score_rows(found, classes), beside, classes)
+    def record(rows, *, name="made up", key="made up", clips=None, svm=(), config=None, tags=None, **asked):
+        files = _evaluation(tuple(rows), tuple(svm))
 
         def write(folder):
-            for part, content in (("scores", scores), ("predictions", found), ("svm", beside)):
-                if content:
-                    (folder / f"{part}.json").write_text(json.dumps(content), "utf-8")
+            for part, content in files.items():
+                (folder / f"{part}.json").write_text(content, "utf-8")
 
         run_id = lab.runs.create(name, Spec(str(lab.corpus), config or tiny_config(), **asked).to_dict())
         made.append(run_id)
         lab.runs.save_folder(run_id, "evaluation", write)
-        lab.runs.log(run_id, [(1, headline(scores))])
-        lab.runs.tag(run_id, {"mer.test_hash": key, "mer.data_hash": clips or key, "mer.data_name": "songs"})
+        lab.runs.log(run_id, [(1, headline(json.loads(files["scores"])))])
+        own = {"mer.test_hash": key, "mer.data_hash": clips or key, "mer.data_name": "songs"}
+        lab.runs.tag(run_id, own | (tags or {}))
         lab.runs.finish(run_id, "finished")
         return run_id
 

@@ -77,7 +77,7 @@ def test_the_refusal_does_not_tell_whether_the_path_exists(roots):
 def test_without_data_roots_any_path_will_do_for_one_alone_and_none_for_others(tmp_path, monkeypatch):
     monkeypatch.delenv("MER_DATA_ROOTS", raising=False)
     assert confined(str(tmp_path), shared=False) == tmp_path
-    with pytest.raises(AccessError, match="takes no paths; upload"):
+    with pytest.raises(AccessError, match="accepts no paths; upload"):
         confined(str(tmp_path), shared=True)
 
 
@@ -129,7 +129,7 @@ def test_a_sign_in_lasts_for_a_working_day():
 def test_the_queue_is_bounded(monkeypatch):
     monkeypatch.setenv("MER_MAX_QUEUE", "3")
     require_room(2)
-    with pytest.raises(AccessError, match="3 runs are waiting, and at most 3 may"):
+    with pytest.raises(AccessError, match="runs already waiting: 3, allowed: 3"):
         require_room(3)
     with pytest.raises(AccessError):
         require_room(1, 3)
@@ -153,7 +153,7 @@ def test_an_allowance_never_gives_more_in_its_time(waits):
             try:
                 allowance.take()
             except AccessError as error:
-                assert "5 predictions in 1 minutes are allowed; wait" in str(error)  # noqa: PT017
+                assert "limit of 5 predictions in 1 min reached; wait" in str(error)  # noqa: PT017
                 assert sum(clock[0] - then < 60 for then in given_at) == 5
             else:
                 given_at.append(clock[0])

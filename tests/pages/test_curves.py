@@ -1,12 +1,16 @@
-"""Learning curves: at the right place, thinned without losing the newest, in a chart that keeps its zoom."""
+"""Learning curves: where points lie, how they are thinned, and a chart that keeps its zoom."""
 
 import pytest
+from streamlit.delta_generator import DeltaGenerator
 
 from mer.runs.run import Run
 from pages._ui.cached import runs as cached_runs
 from pages._ui.cached.runs import history
-from pages._ui.charts import curves
-from pages._ui.charts.curves import POINTS, best_and_last, read_curves
+from pages._ui.charts.curves import POINTS, best_and_last, read_curves, show_curves
+
+NOTHING = {
+    f"{part}_{what}": [] for part in ("train", "step", "validation") for what in ("loss", "accuracy")
+}  # no points
 
 
 def run_of(status="finished", *, steps="120", epochs=3, **metrics):
@@ -17,19 +21,22 @@ def run_of(status="finished", *, steps="120", epochs=3, **metrics):
 
 @pytest.fixture
 def kept(monkeypatch):
-    """What the store holds of each metric; what is asked of it is kept in `kept.asked`."""
+    """The metrics of a fake store; `kept.asked` lists what was read from it."""
 
     class Kept(dict):
-        """Metrics, and what was asked of them."""
+        """Points by metric, and the reads."""
 
     found = Kept()
     found.asked = []
 
-    def read(home, run_id, metric, changed):
-        found.asked.append((metric, changed))
-        return found.get(metric, [])
+    class Store:
+        """Stands for the run store."""
 
-    monkeypatch.setattr(cached_runs, "_history", read)
+        def history(self, run_id, metric):
+            found.asked.append(metric)
+            return found.get(metric, [])
+
+    monkeypatch.setattr(cached_runs.RunStore, "open", Store)
     return found
 
 
@@ -72,13 +79,14 @@ def test_a_long_curve_is_thinned_and_keeps_the_newest_point_and_the_order(kept, 
 def test_figures_of_an_ended_run_are_read_once(kept):
     for _ in range(3):
         history(run_of("finished"), "step_loss")
-    assert set(kept.asked) == {("step_loss", 9.0)}
+    assert kept.asked == ["step_loss"]
 
 
 def test_a_metric_of_an_active_run_is_read_again_when_its_newest_value_changes(kept):
     history(run_of("running", validation_loss=0.5), "validation_loss")
     history(run_of("running", validation_loss=0.4), "validation_loss")
-    assert kept.asked == [("validation_loss", 0.5), ("validation_loss", 0.4)]
+    history(run_of("running", validation_loss=0.4), "validation_loss")
+    assert kept.asked == ["validation_loss"] * 2
 
 
 def test_the_newest_step_of_an_active_run_is_added_to_what_was_read_before(kept):
@@ -95,13 +103,28 @@ def test_the_best_epoch_stands_beside_the_last():
     assert best_and_last(run_of(best_epoch=1.0), []) == ""
 
 
-def points_of(run, read, what="loss", by="epoch"):
-    return curves._table([run], {run.id: read}, what, by).to_pylist()
+@pytest.fixture
+def drawn():
+    """`drawn(runs, read)` shows the curves; returns the points and the chart of loss and of accuracy."""
+
+    def draw(runs, read, by="epoch"):
+        found, real = {}, DeltaGenerator.vega_lite_chart
+        with pytest.MonkeyPatch.context() as patch:
+
+            def keep(column, table, spec, **options):
+                found[spec["encoding"]["y"]["title"]] = (table.to_pylist(), spec)
+                return real(column, table, spec, **options)
+
+            patch.setattr(DeltaGenerator, "vega_lite_chart", keep)
+            show_curves(runs, {run.id: NOTHING | read for run in runs}, by, key="test")
+        return found
+
+    return draw
 
 
-def test_the_table_has_training_validation_and_a_ring_at_the_best_epoch():
+def test_the_points_are_training_validation_and_a_ring_at_the_best_epoch(drawn):
     read = {"train_loss": [(1.0, 0.9)], "validation_loss": [(1.0, 0.8), (2.0, 0.7)]}
-    rows = points_of(run_of(best_epoch=2.0), read)
+    rows, _ = drawn([run_of(best_epoch=2.0)], read)["loss"]
     name = "a run · abcdef01"
     assert rows == [
         {"x": 1.0, "y": 0.9, "run": name, "part": "training"},
@@ -111,15 +134,16 @@ def test_the_table_has_training_validation_and_a_ring_at_the_best_epoch():
     ]
 
 
-def test_the_chart_stays_the_same_while_only_its_data_change():
-    early = curves._spec([run_of("running", progress=0.1, step_loss=0.9)], "loss", "step")
-    late = curves._spec([run_of("finished", progress=1.0, step_loss=0.1, best_epoch=3.0)], "loss", "step")
-    assert early == late
+def test_the_chart_stays_the_same_while_only_its_data_change(drawn):
+    early = drawn([run_of("running", progress=0.1, step_loss=0.9)], {}, "step")
+    read = {"step_loss": [(1.0, 0.5)], "validation_loss": [(1.0, 0.5)]}
+    late = drawn([run_of("finished", progress=1.0, step_loss=0.1, best_epoch=1.0)], read, "step")
+    assert [early[what][1] for what in early] == [late[what][1] for what in late]
 
 
-def test_runs_of_a_chart_have_different_colours_and_shapes():
+def test_runs_of_a_chart_have_different_colours_and_shapes(drawn):
     runs = [Run(f"{n}" * 8, f"run {n}", "finished", 0, 1, {}, {}) for n in range(7)]
-    spec = curves._spec(runs, "accuracy", "epoch")
+    _, spec = drawn(runs, {})["accuracy"]
     scale = spec["encoding"]["color"]["scale"]
     assert len(set(scale["range"])) == len(set(scale["domain"])) == 7
     assert len(set(spec["layer"][1]["encoding"]["shape"]["scale"]["range"])) == 7

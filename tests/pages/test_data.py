@@ -1,8 +1,7 @@
-"""Data: adding sets, seeing what is in them and what is not, and taking a clip apart."""
+"""Data: adding data sets, reading their report, and following a clip to the input of the network."""
 
 import io
 import zipfile
-from types import SimpleNamespace
 
 import pytest
 
@@ -280,14 +279,12 @@ def test_sliders_change_the_picture_and_what_does_not_fit_is_said(corpus):
     assert errors(app) == warnings(app) == []
 
 
-def test_settings_that_do_not_fit_together_are_said(monkeypatch):
-    shown = []
-    picked = iter((128, 1024, 10**6))
-    column = SimpleNamespace(select_slider=lambda *words, **more: next(picked))
-    monkeypatch.setattr(steps.st, "columns", lambda count: [column] * count)
-    monkeypatch.setattr(steps.st, "warning", shown.append)
-    assert steps._sliders().mel.hop_length == 256
-    assert "hop_length=1000000 is out of range" in as_read(shown[0])
+def test_an_invalid_setting_gives_a_warning_and_the_default(corpus, monkeypatch):
+    monkeypatch.setattr(steps, "HOPS", (256, 10**6))
+    app = page_at("data").run()
+    app.select_slider(key="hop").set_value(10**6).run()
+    assert "hop_length=1000000 is out of range" in as_read(warnings(app)[0])
+    assert "hop 256" in said(app)
 
 
 def test_a_long_clip_has_a_slider_for_its_windows(corpus, write_audio, sound):

@@ -1,4 +1,4 @@
-"""Why a network answers as it does: on Predict and on Confusion, when asked and not before."""
+"""Explanations on Predict and Confusion; nothing is computed before it is asked for."""
 
 import io
 import json
@@ -20,16 +20,14 @@ from pages._ui.cached.results import tested_by as by_whom
 from pages._ui.charts.sound import deletion_curves, explained
 from pages._ui.parts import explanation as explaining
 from tests.page_helpers import by_label, errors, opened, page_at, said
-from tests.run_helpers import tiny_config
+from tests.run_helpers import RATE, tiny_config
 
-MODEL = "demo_mobilenet_v3_small"
-RATE = 16_000
 CURVES = Deletion((0.0, 0.5, 1.0), (0.9, 0.2, 0.1), ((0.9, 0.7, 0.1), (0.9, 0.5, 0.1)))
 
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Whatever is explained, as (emotion, window), in order."""
+    """The explanations that were computed, as (emotion, window)."""
     found, real = [], core.explain
 
     def listen(network, content, **how):
@@ -42,13 +40,13 @@ def asked(monkeypatch):
 
 @pytest.fixture
 def everywhere(monkeypatch):
-    """Networks that look at everything that is there."""
+    """Replace Grad-CAM by a map that marks everything."""
     monkeypatch.setattr("mer.inference.predictor.grad_cam", lambda model, inputs, target: inputs[:, 0].abs())
 
 
 @pytest.fixture
 def players(monkeypatch):
-    """What the players of an explanation are given, as samples."""
+    """The samples that the players of an explanation get."""
     found, real = [], explaining.st.audio
 
     def listen(content, **how):
@@ -61,10 +59,10 @@ def players(monkeypatch):
 
 @pytest.fixture
 def song(sound):
-    """song(seconds) is a WAV file, and its samples."""
+    """`song(seconds)` returns a WAV file and its samples."""
 
     def make(seconds):
-        wave = sound.chirp(200, 4000, seconds) + sound.noise(seconds, level=0.1)
+        wave = sound.chirp(200, 1500, seconds, rate=RATE) + sound.noise(seconds, rate=RATE, level=0.1)
         file = io.BytesIO()
         soundfile.write(file, wave, RATE, format="WAV", subtype="FLOAT")
         return file.getvalue(), wave
@@ -72,10 +70,16 @@ def song(sound):
     return make
 
 
-def uploaded(content):
-    app = page_at("predict", source="Upload", model=MODEL).run()
-    app.file_uploader[0].set_value([("दिल_1.wav", content, "audio/wav")])
-    return app.run()
+@pytest.fixture
+def uploaded(lab):
+    """`uploaded(content)` opens Predict with a file and a small network: windows of 1 s, a hop of 0.5 s."""
+
+    def open_page(content):
+        app = page_at("predict", source="Upload", model=lab.first[:8]).run()
+        app.file_uploader[0].set_value([("दिल_1.wav", content, "audio/wav")])
+        return app.run()
+
+    return open_page
 
 
 def switched_on(app):
@@ -86,8 +90,8 @@ def charts(app):
     return len(app.get("plotly_chart"))
 
 
-def test_nothing_is_computed_before_it_is_asked_for(asked, everywhere, song):
-    app = uploaded(song(2.0)[0])
+def test_nothing_is_computed_before_it_is_asked_for(asked, everywhere, song, uploaded):
+    app = uploaded(song(1.0)[0])
     before = charts(app)
     assert asked == []
     switched_on(app)
@@ -97,7 +101,7 @@ def test_nothing_is_computed_before_it_is_asked_for(asked, everywhere, song):
     assert errors(app) == []
 
 
-def test_the_two_sounds_add_up_to_the_clip(players, everywhere, song):
+def test_the_two_sounds_add_up_to_the_clip(players, everywhere, song, uploaded):
     content, wave = song(2.0)
     app = uploaded(content)
     players.clear()
@@ -108,35 +112,37 @@ def test_the_two_sounds_add_up_to_the_clip(players, everywhere, song):
     assert "area under the curve" in said(app)
 
 
-def test_the_answer_is_explained_first_and_another_emotion_or_window_on_request(asked, everywhere, song):
-    app = switched_on(uploaded(song(20.0)[0]))
+def test_the_answer_is_explained_first_and_another_emotion_or_window_on_request(
+    asked, everywhere, song, uploaded
+):
+    app = switched_on(uploaded(song(2.0)[0]))
     answer = app.subheader[0].value.split()[0]
     other = "Sad" if answer == "Happy" else "Happy"
     assert by_label(app.selectbox, "Evidence for").value == answer
     by_label(app.selectbox, "Evidence for").set_value(other).run()
     part = by_label(app.selectbox, "in")
-    assert part.options == ["the whole clip", "0 to 10 s", "5 to 15 s", "10 to 20 s"]
+    assert part.options == ["the whole clip", "0 to 1 s", "0.5 to 1.5 s", "1 to 2 s"]
     part.set_value(1).run()
     assert errors(app) == []
     assert asked == [(answer, None), (other, None), (other, 1)]
 
 
-def test_of_a_long_clip_only_windows_are_explained(asked, everywhere, song):
-    app = switched_on(uploaded(song(71.0)[0]))
+def test_a_long_clip_is_explained_window_by_window_only(asked, everywhere, song, uploaded):
+    app = switched_on(uploaded(song(7.5)[0]))
     assert errors(app) == []
     part = by_label(app.selectbox, "in")
-    assert (len(part.options), part.options[0]) == (14, "0 to 10 s")
+    assert (len(part.options), part.options[0]) == (14, "0 to 1 s")
     assert asked[0][1] == 0
 
 
-def test_where_nothing_speaks_for_an_emotion_it_is_said(monkeypatch, song):
+def test_without_evidence_for_an_emotion_the_page_says_so(monkeypatch, song, uploaded):
     monkeypatch.setattr("mer.inference.predictor.grad_cam", lambda model, inputs, target: 0 * inputs[:, 0])
     app = switched_on(uploaded(song(1.0)[0]))
     assert any("There is no evidence for" in info.value for info in app.info)
     assert errors(app) == []
 
 
-def test_a_network_that_cannot_be_explained_is_one_message(monkeypatch, song):
+def test_a_network_that_cannot_be_explained_gives_one_message(monkeypatch, song, uploaded):
     def refuse(*_):
         raise BackboneError("backbone 'vit_b_16' cannot be explained; these can: alexnet")
 
@@ -146,7 +152,7 @@ def test_a_network_that_cannot_be_explained_is_one_message(monkeypatch, song):
     assert app.get("download_button")
 
 
-def test_a_clip_of_a_cell_is_explained_by_the_network_that_answered(lab, asked, everywhere):
+def test_a_clip_of_a_cell_is_explained_by_the_network_that_predicted_it(lab, asked, everywhere):
     app = opened("confusion", run=lab.first[:8])
     assert asked == []
     next(toggle for toggle in app.toggle if toggle.label == "Explain").set_value(True).run()
@@ -155,7 +161,7 @@ def test_a_clip_of_a_cell_is_explained_by_the_network_that_answered(lab, asked, 
     assert "Marked region" in said(app)
 
 
-def test_of_a_cross_validation_each_clip_is_explained_by_the_network_of_its_fold(lab):
+def test_a_clip_of_a_cross_validation_is_explained_by_the_network_of_its_fold(lab):
     spec = Spec(data=str(lab.corpus), config=tiny_config(epochs=1, folds=2))
     outcome = Experiment().train(spec)
     run = lab.runs.get(outcome.run_id)
@@ -182,7 +188,7 @@ def test_the_map_lies_over_the_spectrogram_at_its_seconds_and_bands():
     assert (line.contours.start, line.contours.end) == (50, 50)
 
 
-def test_the_curve_stands_beside_that_of_shifted_maps():
+def test_the_deletion_curve_is_drawn_with_the_curves_of_shifted_maps():
     low, high, mean, own = deletion_curves(CURVES, "Sad").data
     assert list(own.y) == [0.9, 0.2, 0.1]
     assert list(mean.y) == pytest.approx([0.9, 0.6, 0.1])

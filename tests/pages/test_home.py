@@ -1,4 +1,4 @@
-"""The front door: one click to try a clip, and what there is."""
+"""Home: one click tries a clip; data sets, runs and models are counted."""
 
 import os
 import subprocess
@@ -9,33 +9,25 @@ import pytest
 from tests.page_helpers import ROOT, errors, links, opened, page_at, said
 
 LOOK = """
-import sys
+import os, sys
 from streamlit.testing.v1 import AppTest
-app = AppTest.from_file({page!r}, default_timeout=60).run()
-assert not app.exception and not app.error, [*app.exception, *app.error]
-print(app.metric[1].value, "torch" in sys.modules)
+for home in sys.argv[2:]:
+    os.environ["MER_HOME"] = home
+    app = AppTest.from_file(sys.argv[1], default_timeout=60).run()
+    assert not app.exception and not app.error, [*app.exception, *app.error]
+    print(app.metric[1].value, "torch" in sys.modules)
 """
-
-
-def look():
-    """Runs and whether torch was imported, of a home page in a process of its own."""
-    code = LOOK.format(page=str(ROOT / "pages" / "home.py"))
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
 
 
 def figures(app):
     return {metric.label: metric.value for metric in app.metric}
 
 
-def test_an_empty_home_is_shown_without_torch(own_home):
-    assert look() == ["0", "False"]
-
-
-def test_runs_and_their_models_are_shown_without_torch(busy):
-    assert look() == ["6", "False"]
+def test_an_empty_home_and_one_with_runs_and_models_open_without_importing_torch(busy, own_home):
+    command = [sys.executable, "-c", LOOK, ROOT / "pages" / "home.py", own_home, busy.home]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["0 False", "6 False"]
 
 
 def test_an_empty_home_says_what_to_do_first(own_home):
@@ -49,6 +41,7 @@ def test_data_runs_and_models_are_counted_and_linked(busy):
     app = opened("home")
     assert figures(app) == {"Data": "1", "Runs": "6", "Models": "5"}
     assert "1 active, 3 finished" in said(app)
+    assert "data set" in said(app).splitlines(), "one data set is not called sets"
     assert "2 shipped, 3 trained here" in said(app)
     assert {"data", "live", "predict", "train", "confusion"} <= set(links(app))
 

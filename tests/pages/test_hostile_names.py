@@ -1,4 +1,4 @@
-"""Names that try to be Markdown, HTML or commands are shown on every page, and do nothing else there."""
+"""Names that contain Markdown, HTML or control characters appear on every page as plain text."""
 
 import json
 import re
@@ -14,12 +14,12 @@ from mer.experiments.experiment import Experiment
 from mer.experiments.prepared import Spec
 from mer.runs.store import RunStore
 from tests.page_helpers import TITLES, opened
-from tests.run_helpers import tiny_config, write_songs
+from tests.run_helpers import copy_home, tiny_config, write_songs
 
 TRICKS = "<b>{0}</b> <img src=x onerror=alert(1)> [a](javascript:1) **{0}** $x^2$ :material/bomb: :red[x]"
 MARKUP = ("<img", "<b>", "[a](", "$x^2$", ":material/bomb:", ":red[", "\u202e", "\x1b")
 LABELS = {"Happy": TRICKS.format("खुश") + "\u202e\x1b[31m", "Sad": TRICKS.format("दुःख")}
-# What shows text as it is, no Markdown, no HTML. Vega draws on a canvas, and escapes what it says of points.
+# Elements that show text as it is, without Markdown or HTML. Vega draws on a canvas and escapes tooltips.
 TEXT = {
     ("selectbox", "options"), ("selectbox", "raw_value"), ("multiselect", "options"), ("code", "code_text"),
     ("multiselect", "raw_values"), ("vega_lite_chart", "spec"),
@@ -27,8 +27,9 @@ TEXT = {
 
 
 @pytest.fixture(scope="module")
-def _hostile(tmp_path_factory):
+def _hostile(tmp_path_factory, empty_home):
     root = tmp_path_factory.mktemp("hostile")
+    copy_home(empty_home, root / "home")
     corpus = write_songs(root / "songs")
     rows = ["path,label,song"]
     for label, name in LABELS.items():
@@ -82,17 +83,17 @@ def shown(app) -> Iterator[tuple[str, str, str]]:
 
 
 def does_something(kind: str, field: str, text: str) -> bool:
-    """True if a hostile name in it would be taken for markup."""
+    """True if a browser would treat part of the text as markup."""
     if field == "id" or (kind, field) in TEXT:
         return False
-    if (kind, field) == ("plotly_chart", "spec"):  # knows some HTML, and no Markdown
+    if (kind, field) == ("plotly_chart", "spec"):  # Plotly interprets some HTML, no Markdown
         text = json.dumps(json.loads(text), ensure_ascii=False)  # Plotly writes \u003c for <
         return "<img" in text or "<b>" in text
     return any(re.search(rf"(?<!\\){re.escape(mark)}", text) for mark in MARKUP)
 
 
 @pytest.mark.parametrize("name", [name for name in TITLES if name != "train"])
-def test_no_page_takes_a_name_for_markup(name, hostile):
+def test_a_page_shows_names_as_plain_text(name, hostile):
     app = opened(name, **({"model": hostile.runs[0][:8]} if name == "predict" else {}))
     assert not app.exception
     found = list(shown(app))

@@ -116,11 +116,15 @@ def test_the_published_matrix_stands_beside_that_of_the_lowest_rung(ladder):
     assert links(app) == ["study"]
 
 
-def test_the_published_classes_stand_in_the_order_of_those_beside_them():
-    last_first = CLASSES[::-1]
-    assert [CLASSES[i] for i in parts._order({"classes": last_first})] == list(last_first)
-    assert [CLASSES[i] for i in parts._order({"classes": ["calm", "tense"]})] == list(CLASSES)
-    assert [CLASSES[i] for i in parts._order(None)] == list(CLASSES)
+def test_the_published_matrix_has_the_order_of_classes_of_the_lowest_rung(recorded):
+    rows = [(f"{label}.wav", label, label, label) for label in CLASSES]
+    recorded(rows, config=CONFIGS[START], ladder=NAME, rung=START)
+    lowest, published = (chart["data"][0]["y"] for chart in charts(opened("ladder", ladder=NAME))[1:])
+    assert lowest == published == sorted(CLASSES)
+
+
+def test_the_published_matrix_keeps_its_order_beside_other_classes(ladder):
+    assert charts(opened("ladder", ladder=NAME))[2]["data"][0]["y"] == list(CLASSES)
 
 
 def test_a_ladder_under_way_says_how_far_it_is(under_way):

@@ -7,7 +7,6 @@ from streamlit.testing.v1 import AppTest
 
 from mer.runs.results import test_key as key_of
 from pages._ui.frame import PAGES
-from pages._ui.parts import launch as launching
 from tests.page_helpers import ENTRY, ROOT, SECONDS, TITLES, as_read, errors, links, opened, said
 
 MODULES = [*sorted((ROOT / "pages").glob("*.py")), ENTRY]
@@ -20,10 +19,7 @@ WAY_OUT = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def quick(checked, monkeypatch):
-    """Nothing is measured here."""
-    monkeypatch.setattr(launching, "time_needed", lambda entry, specs: 30.0)
+pytestmark = pytest.mark.usefixtures("checked", "unmeasured")
 
 
 def whole(app, name):

@@ -66,7 +66,7 @@ def test_the_door_is_shut_before_anything_is_done(name, read_only, own_home):
 
 
 @pytest.mark.parametrize("page", sorted(TITLES))
-def test_a_read_only_page_offers_no_change_and_shows_no_path(page, lab, checked, read_only):
+def test_a_read_only_page_offers_no_change_and_shows_no_path(page, lab, checked, unmeasured, read_only):
     app = opened(page)
     assert errors(app) == []
     labels = buttons(app)
@@ -79,7 +79,7 @@ def test_a_read_only_page_offers_no_change_and_shows_no_path(page, lab, checked,
     assert str(Path.cwd()) not in said(app)
 
 
-def test_a_read_only_train_page_says_so_and_still_shows_the_command(lab, checked, read_only):
+def test_a_read_only_train_page_says_so_and_still_shows_the_command(lab, checked, unmeasured, read_only):
     app = opened("train")
     assert SAYS in said(app)
     assert "python -m mer train --data" in app.code[0].value
@@ -100,7 +100,7 @@ def test_a_button_that_was_drawn_before_the_door_was_shut_does_nothing(lab, monk
     assert {run.id: run.status for run in RunStore.open().runs()} == before
 
 
-def test_without_sign_in_set_up_all_may_change(lab, checked):
+def test_without_sign_in_set_up_all_may_change(lab, checked, unmeasured):
     labels = buttons(opened("train"))
     assert labels["Launch"] is False
     assert "Sign in" not in labels
@@ -112,7 +112,7 @@ def visited(page, user):
     return app.run()
 
 
-def test_a_stranger_may_look_and_is_asked_to_sign_in(lab, checked):
+def test_a_stranger_may_look_and_is_asked_to_sign_in(lab, checked, unmeasured):
     app = visited("train", STRANGER)
     assert "Sign in to change anything here" in said(app)
     assert buttons(app)["Launch"] is True
@@ -120,7 +120,7 @@ def test_a_stranger_may_look_and_is_asked_to_sign_in(lab, checked):
     assert "Delete for good" not in buttons(visited("live", STRANGER))
 
 
-def test_who_is_signed_in_may_change(lab, checked):
+def test_who_is_signed_in_may_change(lab, checked, unmeasured):
     app = visited("train", teacher())
     assert buttons(app)["Launch"] is False
     assert "A Teacher" in said(app)
@@ -131,11 +131,11 @@ def test_a_name_from_a_provider_is_shown_and_does_nothing_else(lab):
     assert r"\<b\>A\*\*" in said(visited("home", teacher(name="<b>A**")))
 
 
-def test_a_sign_in_of_yesterday_is_none(lab, checked):
+def test_a_sign_in_of_yesterday_is_none(lab, checked, unmeasured):
     assert buttons(visited("train", teacher(iat=time.time() - 86_400)))["Launch"] is True
 
 
-def test_only_editors_may_change_where_they_are_named(lab, checked, monkeypatch):
+def test_only_editors_may_change_where_they_are_named(lab, checked, unmeasured, monkeypatch):
     monkeypatch.setenv("MER_EDITORS", "@school.in")
     verified = {"email": "a@school.in", "email_verified": True}
     assert buttons(visited("train", teacher(**verified)))["Launch"] is False
@@ -150,7 +150,9 @@ def typed(path):
     return by_label(app.button, "Add").click().run()
 
 
-def test_a_typed_path_outside_the_data_roots_is_refused(own_home, monkeypatch, tmp_path, tiny_corpus):
+def test_a_typed_path_outside_the_data_roots_is_refused(
+    own_home, checked, monkeypatch, tmp_path, tiny_corpus
+):
     (tmp_path / "music").mkdir()
     monkeypatch.setenv("MER_DATA_ROOTS", str(tmp_path / "music"))
     app = typed(tiny_corpus)
@@ -165,11 +167,11 @@ def test_a_typed_path_outside_the_data_roots_is_refused(own_home, monkeypatch, t
 def test_a_server_that_others_can_reach_takes_no_paths_unless_told_which(address, own_home, monkeypatch):
     option = st.get_option
     monkeypatch.setattr(st, "get_option", lambda key: address if key == "server.address" else option(key))
-    with pytest.raises(AccessError, match="takes no paths"):
+    with pytest.raises(AccessError, match="accepts no paths"):
         permission.confined("/srv/music")
 
 
-def test_a_file_of_weights_is_confined_too(lab, checked, monkeypatch, tmp_path):
+def test_a_file_of_weights_is_confined_too(lab, checked, unmeasured, monkeypatch, tmp_path):
     monkeypatch.setenv("MER_DATA_ROOTS", str(tmp_path))
     app = opened("train")
     next(box for box in app.text_input if box.label == "weights").set_value("/etc/passwd").run()
@@ -183,7 +185,7 @@ def test_the_queue_has_an_end(lab, monkeypatch):
     assert changes.launch(RunStore.open(), None) == "run"
     waiting = RunStore.open().create("waits", {})
     try:
-        with pytest.raises(AccessError, match="1 runs are waiting"):
+        with pytest.raises(AccessError, match="runs already waiting: 1"):
             changes.launch(RunStore.open(), None)
     finally:
         RunStore.open().delete(waiting)
@@ -194,7 +196,7 @@ def test_a_session_has_an_end_of_its_patience(monkeypatch):
     monkeypatch.setitem(permission.ALLOWANCES, "predictions", (2, 600.0))
     permission.spend("predictions")
     permission.spend("predictions")
-    with pytest.raises(AccessError, match="2 predictions in 10 minutes are allowed; wait"):
+    with pytest.raises(AccessError, match="limit of 2 predictions in 10 min reached; wait"):
         permission.spend("predictions")
     monkeypatch.setattr(st, "session_state", {})  # another visitor
     permission.spend("predictions")

@@ -162,12 +162,19 @@ def test_a_longer_clip_shows_its_emotion_over_time(sound):
     assert len(uploaded(("short.wav", wav(sound.chirp(seconds=5)))).get("plotly_chart")) == 2
 
 
-def test_a_click_on_a_window_starts_the_player_there():
-    found = Prediction("Sad", SURE, tuple(Window(5.0 * n, 5.0 * n + 10, SURE) for n in range(3)))
-    chosen = {"selection": {"points": [{"point_index": 2}]}}
-    assert clip._start_of(chosen, found) == 10
-    assert clip._start_of({"selection": {"points": []}}, found) == 0
-    assert clip._start_of({"selection": {"points": [{"point_index": 7}]}}, found) == 0
+@pytest.mark.parametrize(
+    ("points", "start"), [([{"point_index": 2}], 10), ([], 0), ([{"point_index": 7}], 0)]
+)
+def test_a_click_on_a_window_starts_the_player_there(points, start, monkeypatch, sound):
+    real = clip.st.plotly_chart
+
+    def click(chart, **options):
+        shown = real(chart, **options)
+        return {"selection": {"points": points}} if options["key"].endswith(" time") else shown
+
+    monkeypatch.setattr(clip.st, "plotly_chart", click)
+    app = uploaded(("long.wav", wav(sound.chirp(seconds=25))))
+    assert app.get("audio")[0].proto.start_time == start
 
 
 def test_the_csv_has_a_row_for_the_clip_and_one_a_window(taken, sound):

@@ -1,4 +1,4 @@
-"""The dashboard on a home that cannot be written: each page opens."""
+"""Each page opens on a home that cannot be written."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def read_only(lab, small_disk, monkeypatch):
 
 
 @pytest.mark.parametrize("name", TITLES)
-def test_a_page_of_a_read_only_home_opens(name, read_only):
+def test_a_page_of_a_read_only_home_opens(name, read_only, unmeasured):
     app = opened(name)
     assert not app.exception
     assert app.title[0].value == TITLES[name]

@@ -2,8 +2,13 @@
 does anything to a page.
 """
 
+import math
 import re
+import tomllib
+from itertools import combinations
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -25,6 +30,7 @@ from pages._ui.shell.style import (
     song_score,
 )
 
+ROOT = Path(__file__).parents[2]
 FIGURES = {
     "test_song_accuracy": 0.456, "test_song_accuracy_low": 0.361, "test_song_accuracy_high": 0.557,
     "n_songs": 100.0,
@@ -42,10 +48,45 @@ def test_each_emotion_keeps_its_colour_whatever_stands_beside_it():
     assert (some["Sad"], some["Party"]) == (everything["Sad"], everything["Party"])
 
 
-def test_labels_that_are_no_emotion_of_ours_have_different_colours_too():
-    found = colours(f"label {n}" for n in range(8))
-    assert len(set(found.values())) == 8
+def linear(colour):
+    """Linear RGB of a colour such as "#56B4E9"."""
+    share = np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)]) / 255
+    return np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+
+
+def oklab(colour):
+    """Perceptual coordinates in which distances are differences that people see (Ottosson, 2020)."""
+    cones = np.array([
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ])  # fmt: skip
+    axes = np.array([
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ])  # fmt: skip
+    return axes @ np.cbrt(cones @ linear(colour))
+
+
+def contrast(colour, background):
+    """Contrast ratio of WCAG 2."""
+    dark, bright = sorted(linear(one) @ (0.2126, 0.7152, 0.0722) for one in (colour, background))
+    return (bright + 0.05) / (dark + 0.05)
+
+
+def test_other_labels_have_colours_unlike_each_other_and_unlike_the_emotions():
+    found = colours([*MER500_CLASSES, *(f"label {n}" for n in range(8))])
+    assert min(math.dist(oklab(a), oklab(b)) for a, b in combinations(found.values(), 2)) > 0.11
     assert len(colours(f"label {n}" for n in range(300))) == 300
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_colours_of_labels_stand_out_from_the_background(theme):
+    settings = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text("utf-8"))
+    background = settings["theme"][theme]["backgroundColor"]
+    found = colours([*MER500_CLASSES, *(f"label {n}" for n in range(8))])
+    assert min(contrast(colour, background) for colour in found.values()) > 1.9
 
 
 def test_runs_do_not_look_like_emotions():

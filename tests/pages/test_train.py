@@ -1,4 +1,4 @@
-"""Train: from choices to runs that the command line would launch in the same way."""
+"""Train: choices become runs, and the command shown launches the same."""
 
 import shlex
 
@@ -16,8 +16,8 @@ from tests.run_helpers import tiny_config
 
 
 @pytest.fixture
-def launched(lab, monkeypatch, checked):
-    """The specs that were launched; nothing is started, and nothing measured."""
+def launched(lab, monkeypatch, checked, unmeasured):
+    """The specs that were launched; no run is started."""
     specs = []
 
     def launch(store, spec):
@@ -25,7 +25,6 @@ def launched(lab, monkeypatch, checked):
         return lab.first
 
     monkeypatch.setattr(launching, "launch", launch)
-    monkeypatch.setattr(launching, "time_needed", lambda entry, specs: 100.0 * len(specs))
     return specs
 
 
@@ -214,11 +213,11 @@ def test_several_networks_share_what_is_made_of_the_clips(lab, checked, monkeypa
 def test_what_is_in_the_store_is_not_counted_again(lab, checked, monkeypatch):
     counted = []
 
-    def estimate(config_text, *lengths):
-        counted.append([len(part) for part in lengths])
+    def estimate(config, seconds, *, unprepared, undescribed):
+        counted.append([len(seconds), len(unprepared), len(undescribed)])
         return Estimate(0.0, 0.0)
 
-    monkeypatch.setattr(launching, "_estimate", estimate)
+    monkeypatch.setattr("mer.experiments.estimate.estimate", estimate)
     (entry,) = known()
     for config in (tiny_config(), tiny_config(image_size=40)):
         launching.time_needed(entry, [launching.spec_of(entry, config, "default")])

@@ -1,4 +1,4 @@
-"""However many visitors ask at once, as much is worked on as there are cores."""
+"""However many visitors ask at once, no more work is done at once than there are cores."""
 
 import ast
 import threading
@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from mer.config.sections import Config
+from mer.data.library import add
 from mer.inference.predictor import Prediction, Window
 from pages._ui.cached import datasets
 from pages._ui.parts import clip
@@ -20,7 +21,7 @@ VISITORS = 8
 
 
 class Crowd:
-    """Counts how many are inside at once."""
+    """Counts calls, and how many run at once."""
 
     def __init__(self):
         self.inside, self.most, self.times, self.lock = 0, 0, 0, threading.Lock()
@@ -42,7 +43,7 @@ def two_cores(monkeypatch):
     turns._places.cache_clear()
 
 
-def test_no_more_clips_are_heard_at_once_than_there_are_cores(
+def test_no_more_clips_are_predicted_at_once_than_there_are_cores(
     two_cores, monkeypatch, sound, write_audio, tmp_path
 ):
     crowd, even = Crowd(), {"Happy": 0.5, "Sad": 0.5}
@@ -72,29 +73,17 @@ def test_a_place_is_free_again_after_an_error(two_cores):
         pass
 
 
-class Report:
-    """Stands for the cached report."""
-
-    def __call__(self, home, key):
-        return f"report of {key}"
-
-    def clear(self):
-        pass
-
-
-def test_a_data_set_that_all_open_at_once_is_checked_once(monkeypatch):
-    checks = Crowd()
+def test_a_data_set_that_all_open_at_once_is_checked_once(monkeypatch, tiny_corpus):
+    checks, entry = Crowd(), add(tiny_corpus)
     monkeypatch.setattr(datasets, "run_mer", checks)
-    monkeypatch.setattr(datasets, "_report", Report())
-    entry = SimpleNamespace(key="songs", name="songs", path="p", label_column="label", song_column="song")
     with ThreadPoolExecutor(VISITORS) as pool:
         found = list(pool.map(lambda _: datasets.report(entry), range(VISITORS)))
-    assert found == ["report of songs"] * VISITORS
+    assert [len(report.facts) for report in found] == [6] * VISITORS
     assert checks.times == 1
 
 
 def caches():
-    """Every function of the dashboard that remembers, with how it is told to: (place, name, words)."""
+    """Each cached function of the dashboard with the options of its cache."""
     for path in [*(ROOT / "pages").rglob("*.py"), ROOT / "streamlit_app.py"]:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             for decorator in getattr(node, "decorator_list", []):
@@ -103,7 +92,7 @@ def caches():
                     yield f"{path.name} {node.name}", {word.arg for word in call.keywords}
 
 
-def test_whatever_the_dashboard_remembers_has_an_end():
+def test_every_cache_is_bounded():
     found = dict(caches())
     assert len(found) > 10
     endless = {name for name, words in found.items() if not words & {"max_entries", "maxsize"}}

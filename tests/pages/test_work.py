@@ -125,7 +125,7 @@ def test_leaving_the_page_ends_the_process(bar, program):
     assert bar.gone
 
 
-def test_the_real_command_finds_its_modules_wherever_it_starts(bar, tmp_path, monkeypatch):
+def test_the_real_command_runs_in_any_working_directory(bar, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(MerError, match="nowhere: no such file or folder"):
         run_mer("data", "check", str(tmp_path / "nowhere"), title="Checking")

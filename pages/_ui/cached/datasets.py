@@ -1,4 +1,4 @@
-"""The data sets of the library, checked once and remembered."""
+"""The data sets of the library. Each is checked once, and the report is cached."""
 
 from pathlib import Path
 
@@ -22,14 +22,14 @@ def title(entry: Entry) -> str:
 
 
 def report(entry: Entry, *, again: bool = False) -> Report:
-    """The check of a data set. The first time its clips are decoded, with progress; then it is remembered.
+    """The report of a data set. The first time, its clips are decoded, with progress; then it is cached.
 
-    Raises DataError for data that cannot be used at all.
+    Raises DataError if no clip can be used.
     """
     place, checked = str(mer_home()), _checked()
     if again or (place, entry.key) not in checked:
         with alone(f"Checking {entry.name}"):
-            if again or (place, entry.key) not in checked:  # nobody has, meanwhile
+            if again or (place, entry.key) not in checked:  # no other visitor has meanwhile
                 columns = (f"--label-column={entry.label_column}", f"--song-column={entry.song_column}")
                 run_mer("data", "check", entry.path, *columns, title=f"Checking {entry.name}")
                 _report.clear()
@@ -39,7 +39,7 @@ def report(entry: Entry, *, again: bool = False) -> Report:
 
 @st.cache_resource
 def _checked() -> set[tuple[str, str]]:
-    """What this server has checked; a few words an entry."""
+    """The data sets that this server has checked; entries are small."""
     return set()
 
 
@@ -51,7 +51,7 @@ def _report(home: str, key: str) -> Report:
 
 
 def pick_data() -> Entry | None:
-    """One of the data sets that are there."""
+    """Select one of the data sets whose files exist; without any, a link to Data."""
     sets = {entry.key: entry for entry in known() if entry.exists}
     if not sets:
         st.info("No data sets yet. The demo corpus takes one click.", icon=":material/library_music:")

@@ -24,7 +24,7 @@ SHIPPED = Path(__file__).parents[3] / "checkpoints"
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A checkpoint to predict with, `at` a folder or with a server's run. `key` names it in links."""
+    """A checkpoint to predict with: `at` is its folder, or its run on a server. `key` names it in links."""
 
     key: str
     at: Path | Run
@@ -33,38 +33,38 @@ class Model:
 
     @property
     def folder(self) -> Path:
-        """Where it is on this machine, fetched if need be. Raises RunError if it is gone, or StorageError."""
+        """Its folder on this machine, fetched if needed. Raises RunError if it is gone, or StorageError."""
         return kept_folder(RunStore.open(), self.at, "checkpoint") if isinstance(self.at, Run) else self.at
 
     @property
     def title(self) -> str:
-        """Backbone and data, and for an own one the run."""
+        """Backbone and data; for a model trained here also the run."""
         return f"{self.card.title} · run {self.key}" if self.own else self.card.title
 
     def changed(self) -> int:
-        """When it was last written, so that a cache notices new weights."""
+        """Time of the last write in ns, so that a cache notices new weights."""
         return (self.folder / CARD).stat().st_mtime_ns
 
 
 def models() -> list[Model]:
-    """Shipped checkpoints, then those of own finished runs, newest first."""
+    """Shipped checkpoints, then those of finished runs, newest first."""
     shipped = [Model(folder.name, folder, card, own=False) for folder, card in find_checkpoints(SHIPPED)]
     return shipped + [model for model in _own() if isinstance(model, Model)]
 
 
 def damaged_models() -> list[str]:
-    """What is wrong with those checkpoints of own runs that cannot be used, each with its remedy."""
+    """An error message, with the remedy, for each checkpoint of a run that cannot be used."""
     return [str(problem) for problem in _own() if isinstance(problem, CheckpointError)]
 
 
 def _own() -> Iterator[Model | CheckpointError]:
-    """The checkpoint of each finished run, or why it cannot be used."""
+    """The checkpoint of each finished run, or the error that prevents its use."""
     known = {run.id: run for run in all_runs()}
     for run in known.values():
         if run.status != "finished" or run.parent:
             continue
         store, keeper = RunStore.open(), known.get(run.checkpoint_run, run)
-        folder = store.folder(keeper, "checkpoint", only=CARD)  # weights when they are needed
+        folder = store.folder(keeper, "checkpoint", only=CARD)  # the weights are fetched when needed
         try:
             if folder:
                 card = _card(str(folder), run.ended)
@@ -79,7 +79,7 @@ def _card(folder: str, ended: float | None) -> Card:
 
 
 def predictor(model: Model) -> "Listener":
-    """The loaded checkpoint; a few are kept."""
+    """The loaded checkpoint; the last four are cached."""
     return _predictor(str(model.folder), model.changed())
 
 

@@ -1,4 +1,4 @@
-"""Finished runs with their scores and predictions, and the clips that they were tested on."""
+"""Cached scores and predictions of finished runs, and their test clips."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,14 +36,14 @@ SVM, SVM_TITLE = "svm", "SVM on audio statistics"
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """Runs that were tested on the same clips, and so may be ranked; best first."""
+    """Runs that were tested on the same clips and can be ranked, best first."""
 
     key: str
     runs: tuple[Run, ...]
 
     @property
     def title(self) -> str:
-        """The data and how much of it."""
+        """The data set and the size of its test part."""
         run = self.runs[0]
         name = run.tags.get("mer.data_name", "unknown data set") + (" (synthetic)" if run.synthetic else "")
         name += f" (control: {run.control})" if run.control else ""
@@ -55,15 +55,15 @@ class Tested:
 
     @property
     def svm(self) -> Run | None:
-        """A run that an SVM was tested beside, if there is one; it scores the same beside all of them."""
+        """A run with scores of the SVM, if there is one; the SVM's scores are the same for all runs."""
         return next((run for run in self.runs if "svm_song_accuracy" in run.metrics), None)
 
     def names(self) -> dict[str, str]:
-        """Keys and titles of all whose answers to these clips are kept: the runs, and the SVM."""
+        """Keys and titles of the runs, and of the SVM if its predictions are stored."""
         return {run.id: titled(run) for run in self.runs} | ({SVM: SVM_TITLE} if self.svm else {})
 
     def answers(self, key: str) -> list[dict[str, Any]]:
-        """A row per test clip of one of them. Raises RunError if they are damaged."""
+        """The predictions of a run or of the SVM, a row per clip. Raises RunError if they are damaged."""
         if key == SVM:
             return beside(self.svm)
         return predictions(next(run for run in self.runs if run.id == key))
@@ -78,7 +78,7 @@ def finished_runs() -> list[Run]:
 
 
 def tested_on(runs: list[Run]) -> list[Tested]:
-    """Runs in groups tested on the same clips, control runs last; a run alone where that is not known."""
+    """Group runs by their test clips, control runs last; a run with unknown test clips is a group alone."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(results.test_key(run) or run.id, []).append(run)
@@ -105,7 +105,7 @@ def predictions(run: Run) -> list[dict[str, Any]]:
 
 
 def beside(run: Run) -> list[dict[str, Any]]:
-    """The same of the SVM beside it; empty where there was none. Raises RunError if they are damaged."""
+    """The predictions of the SVM of a run; empty without one. Raises RunError if they are damaged."""
     return _predictions(str(mer_home()), run.id, run.ended, svm=True)
 
 
@@ -116,7 +116,7 @@ def _predictions(home: str, run_id: str, ended: float | None, *, svm: bool = Fal
 
 
 def clip_path(run: Run, clip: str) -> Path:
-    """Where a test clip is. Raises DataError if the data has moved."""
+    """The path of a test clip. Raises DataError if the data set has moved."""
     spec = run.spec
     paths = _paths(spec["data"], spec.get("label_column", "label"), spec.get("song_column", "song"))
     if clip not in paths:
@@ -125,7 +125,7 @@ def clip_path(run: Run, clip: str) -> Path:
 
 
 def clip_bytes(run: Run, clip: str) -> bytes:
-    """The audio file of a test clip. Raises DataError if the data has moved."""
+    """The bytes of a test clip's audio file. Raises DataError if the data set has moved."""
     try:
         return clip_path(run, clip).read_bytes()
     except OSError as error:
@@ -137,11 +137,11 @@ def _moved(run: Run, clip: str) -> DataError:
 
 
 def tested_by(run: Run, clip: str) -> Model:
-    """The network that was tested on a clip: of a cross-validation that of its fold. Raises RunError."""
+    """The network that was tested on a clip; in a cross-validation, that of its fold. Raises RunError."""
     if run.members and run.spec["config"]["split"]["folds"]:
         raise RunError(
-            f"run {run.id[:8]} is an ensemble of cross-validations, in which each clip was tested by the "
-            f"networks of its fold; explain it in one of its members {members_of(run)}"
+            f"run {run.id[:8]} is an ensemble of cross-validations and has no single network for a clip; "
+            f"explain it in one of its members {members_of(run)}"
         )
     store = RunStore.open()
     for part in [*store.children(run.id), run]:

@@ -1,7 +1,7 @@
 """Cached lists of runs, and their metrics over time.
 
-Every cache is bounded, and its key holds all that its result depends on, MER_HOME included. Callers never
-change a cached object.
+Every cache is bounded. Its key includes everything that the result depends on, such as MER_HOME. Callers must
+not change a cached object.
 """
 
 import time
@@ -18,7 +18,7 @@ REREAD = 10.0  # s between two reads of metrics of single steps
 
 
 def all_runs() -> list[Run]:
-    """All runs, newest first; none where there is no store yet."""
+    """All runs, newest first; none if there is no store yet."""
     if not RunStore.exists():
         return []
     store = RunStore.open()
@@ -40,15 +40,15 @@ def active_runs() -> list[Run]:
 
 @st.cache_data(ttl=1, max_entries=8, show_spinner=False)
 def _active_runs(home: str, version: int) -> list[Run]:
-    """For all who watch: whether a process is still there is looked at once a second."""
+    """Shared by all visitors, so that processes are checked once a second."""
     return RunStore.open().active()
 
 
 def history(run: Run, metric: str) -> list[tuple[int, float]]:
     """All (step, value) of a metric.
 
-    Read again only when it has a new value; figures of single steps, which always have, every few seconds
-    while the run is active, with the newest value put at the end in between.
+    It is read again when its newest value changes. Metrics of single steps change all the time: while the run
+    is active they are read every 10 s, and in between the newest value is appended.
     """
     if run.status not in ACTIVE:
         return _history(str(mer_home()), run.id, metric, run.ended)

@@ -1,4 +1,4 @@
-"""What all charts have in common: a small title, no background, narrow margins, names that are only names."""
+"""The common look of charts: small title, no background, narrow margins, escaped names."""
 
 from collections.abc import Iterable, Sequence
 
@@ -14,7 +14,7 @@ LINE, DOT = "#D55E00", "#4477AA"
 
 
 def figure(traces: Iterable, *, title: str, height: int, left: int = 8, **more: object) -> go.Figure:
-    """A figure of some traces; `left` is the margin in pixels where the axis does not make its own."""
+    """A figure of some traces; `left` is the left margin in pixels, unless the axis sets its own."""
     shared = {
         "title": {"text": inert(title), "font": {"size": 14}},
         "height": height,
@@ -26,7 +26,7 @@ def figure(traces: Iterable, *, title: str, height: int, left: int = 8, **more: 
 
 
 def _inert(trace: BaseTraceType) -> BaseTraceType:
-    """The trace with what is text in it shown as it is, tags and all."""
+    """Escape all texts of a trace, so that Plotly shows tags literally."""
     for part in ("x", "y", "text", "customdata"):
         values = getattr(trace, part, None)
         if values is not None and len(values) and isinstance(values[0], str):
@@ -67,7 +67,7 @@ def forest(
     for place, words, dash, side in lines:
         if place is not None:
             if place > 0.85 * highest:
-                side = side.replace("right", "left")  # else it would leave the chart
+                side = side.replace("right", "left")  # otherwise it would leave the chart
             chart.add_vline(
                 x=place, line_dash=dash, line_color=LINE, annotation_text=words, annotation_position=side
             )

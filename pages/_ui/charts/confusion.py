@@ -22,9 +22,9 @@ def matrix(
     title: str,
     height: int = 380,
 ) -> go.Figure:
-    """Counts, or shares of each row; rows true, columns predicted.
+    """A confusion matrix of counts, or of shares of each row; rows are true, columns predicted.
 
-    Clicks on a heatmap do not reach Streamlit, those on points do: an unseen point lies on each cell.
+    Streamlit gets clicks on points, but not on a heatmap, so an invisible point lies on each cell.
     """
     counts = np.array(confusion)
     part = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -52,7 +52,7 @@ def matrix(
 
 
 def cell_of(picked: dict) -> tuple[str, str] | None:
-    """The clicked cell as (true, predicted), from what a chart gives back."""
+    """The clicked cell as (true, predicted), from a chart's selection; None without a click."""
     points = picked["selection"]["points"]
     return (unescape(points[0]["y"]), unescape(points[0]["x"])) if points else None
 
@@ -67,7 +67,7 @@ def worst_cell(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> tu
 
 
 def most_confused(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
-    """That cell in words: "Most confused: Devotional as Sad, 9 of 24."."""
+    """The worst cell in words: "Most confused: Devotional as Sad, 9 of 24."."""
     cell = worst_cell(confusion, classes)
     if cell is None:
         return "No clip was misclassified."
@@ -76,7 +76,7 @@ def most_confused(confusion: Sequence[Sequence[int]], classes: Sequence[str]) ->
 
 
 def reliability(calibration: dict[str, Any], *, title: str, height: int = 380) -> go.Figure:
-    """A dot for each range of confidence, as large as it has clips; on the dashed line words are kept."""
+    """A reliability diagram: a dot for each range of confidence, its area by clips; dashed: calibrated."""
     bins = calibration["bins"]
     most = max(row["count"] for row in bins)
     about = [
@@ -98,7 +98,7 @@ def reliability(calibration: dict[str, Any], *, title: str, height: int = 380) -
 
 
 def in_words(calibration: dict[str, Any]) -> str:
-    """Whether it is too sure of itself, in a sentence."""
+    """Calibration error and tendency (over- or underconfident) in a sentence."""
     bins, error = calibration["bins"], calibration["error"]
     clips = sum(row["count"] for row in bins)
     lead = sum(row["count"] * (row["confidence"] - row["accuracy"]) for row in bins) / clips

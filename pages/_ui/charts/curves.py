@@ -1,7 +1,7 @@
 """Learning curves of one or several runs: loss and accuracy, training dashed, validation solid.
 
-Drawn with Vega-Lite: `st.plotly_chart` names a chart by its data, and so puts up a new one, without its zoom,
-whenever they change; this one is given new data and stays.
+Drawn with Vega-Lite, whose chart keeps its zoom when its data change. `st.plotly_chart` would make a new
+chart.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from pages._ui.shell.style import RUN_COLOURS, percent, titled
 
 __all__ = ["CURVES", "best_and_last", "has_curves", "read_curves", "show_curves"]
 
-CURVES = len(RUN_COLOURS)  # as many runs as can be told apart
+CURVES = len(RUN_COLOURS)  # runs in one chart, each with its own colour
 METRICS = {
     "epoch": ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy"),
     "step": ("step_loss", "validation_loss", "step_accuracy", "validation_accuracy"),
@@ -25,7 +25,7 @@ METRICS = {
 SHAPES = ["circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "triangle-left"]
 TOOLTIP = (("run", "nominal"), ("part", "nominal"), ("x", "quantitative"), ("y", "quantitative"))
 POINTS = 400  # a curve on a screen needs no more
-SMOOTH = 0.9  # share of the past in the running mean of single steps
+SMOOTH = 0.9  # weight of the previous mean in the running mean of single steps
 
 Points = list[tuple[float, float]]
 
@@ -36,7 +36,7 @@ def has_curves(run: Run) -> bool:
 
 
 def read_curves(run: Run, by: str) -> dict[str, Points]:
-    """The points of each curve by "epoch" or "step"; validation is put at the step that ended its epoch."""
+    """The points of each curve by "epoch" or "step"; validation lies at the last step of its epoch."""
     found = {metric: history(run, metric) for metric in METRICS[by]}
     found = {metric: [(float(x), y) for x, y in points if x > 0] for metric, points in found.items()}
     if by == "step":
@@ -51,7 +51,7 @@ def read_curves(run: Run, by: str) -> dict[str, Points]:
 
 
 def _smooth(points: Points) -> Points:
-    """A running mean, since single batches jump; thinned to what a screen shows, the newest kept."""
+    """A running mean, since single batches vary; thinned to what a screen shows, with the newest point."""
     smoothed, mean = [], None
     for x, y in points:
         mean = y if mean is None else SMOOTH * mean + (1 - SMOOTH) * y
@@ -61,7 +61,7 @@ def _smooth(points: Points) -> Points:
 
 
 def best_and_last(run: Run, points: Points) -> str:
-    """The best epoch (lowest validation loss) beside the last, by their validation accuracy with interval."""
+    """Validation accuracy, with interval, of the best epoch (lowest validation loss) and the last."""
     best = int(run.metrics.get("best_epoch", 0))
     if not points:
         return ""
@@ -70,27 +70,27 @@ def best_and_last(run: Run, points: Points) -> str:
 
 
 def _share(run: Run, accuracy: float) -> str:
-    """With Wilson's interval, which takes clips as independent: the true one is wider."""
+    """Accuracy with Wilson's interval; it assumes independent clips, so the true interval is wider."""
     if not run.validation_clips:
         return percent(accuracy)
     return str(Score(accuracy, *wilson_interval(accuracy, run.validation_clips)))
 
 
 def show_curves(runs: Sequence[Run], read: dict[str, dict[str, Points]], by: str, *, key: str) -> None:
-    """Loss and accuracy side by side; `read` holds what `read_curves` gave for each run's id."""
+    """Loss and accuracy side by side; `read` holds the result of `read_curves` by run id."""
     for column, what in zip(st.columns(2), ("loss", "accuracy"), strict=True):
         column.vega_lite_chart(
             _table(runs, read, what, by),
             _spec(runs, what, by),
             key=f"{key} {what} {by}",
             height=350 + 26 * len(runs),
-            on_select="rerun",  # a zoom that is not reported is undone when the data change
+            on_select="rerun",  # without it, new data would reset the zoom
             selection_mode="zoom",
         )
 
 
 def _table(runs: Sequence[Run], read: dict[str, dict[str, Points]], what: str, by: str) -> pa.Table:
-    """All points, one a row."""
+    """All points, one per row."""
     train = f"{'train' if by == 'epoch' else 'step'}_{what}"
     rows = []
     for run in runs:
@@ -103,7 +103,7 @@ def _table(runs: Sequence[Run], read: dict[str, dict[str, Points]], what: str, b
 
 
 def _spec(runs: Sequence[Run], what: str, by: str) -> dict:
-    """The Vega-Lite chart, which stays the same while only the data change, so that zoom stays too."""
+    """The Vega-Lite chart without data; it must not depend on them, or zoom would be lost."""
     names = [titled(run) for run in runs]
     classes = next((run.classes for run in runs if run.classes), None)
     dash = {"field": "part", "type": "nominal", "legend": None}
@@ -135,12 +135,18 @@ def _spec(runs: Sequence[Run], what: str, by: str) -> dict:
 
 
 def _encoding(names: Sequence[str], what: str, by: str) -> dict:
-    """What all layers share: the axes, a colour per run, and what is said of a point."""
+    """The encoding of all layers: axes, a colour per run, tooltip."""
     share = {"scale": {"domain": [0, 1], "padding": 10, "nice": False}, "axis": {"format": ".0%"}}
     scale = {"domain": list(names), "range": list(RUN_COLOURS[: len(names)])}
     legend = {"orient": "bottom", "columns": 1, "title": None, "labelLimit": 400, "labelFontSize": 12}
     return {
-        "x": {"field": "x", "type": "quantitative", "title": by, "scale": {"padding": 10, "nice": False}},
+        "x": {
+            "field": "x",
+            "type": "quantitative",
+            "title": by,
+            "axis": {"tickMinStep": 1},
+            "scale": {"padding": 10, "nice": False},
+        },
         "y": {"field": "y", "type": "quantitative", "title": what} | (share if what == "accuracy" else {}),
         "color": {"field": "run", "type": "nominal", "scale": scale, "legend": legend},
         "tooltip": [{"field": field, "type": kind} for field, kind in TOOLTIP],
@@ -148,7 +154,7 @@ def _encoding(names: Sequence[str], what: str, by: str) -> dict:
 
 
 def _chance(classes: int) -> dict:
-    """A dotted line at what chance would score."""
+    """A dotted line at the accuracy of chance."""
     return {
         "data": {"values": [{"y": 1 / classes}]},
         "mark": {"type": "rule", "strokeDash": [2, 3], "color": "#D55E00"},

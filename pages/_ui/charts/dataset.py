@@ -1,4 +1,4 @@
-"""Charts of a data set: how many clips a class has, and how long they are."""
+"""Charts of a data set: clips per class, and durations."""
 
 from collections.abc import Mapping, Sequence
 
@@ -23,7 +23,7 @@ def balance(counts: Mapping[str, int]) -> go.Figure:
 
 
 def lengths(seconds: Sequence[float]) -> go.Figure:
-    """How long the clips are."""
+    """Histogram of the clips' durations in s."""
     bars = go.Histogram(
         x=list(seconds), nbinsx=30, marker_color="#6B7C93",
         hovertemplate="%{x} s: %{y} clips<extra></extra>",

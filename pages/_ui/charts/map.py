@@ -21,14 +21,14 @@ from pages._ui.shell.turns import in_turn
 __all__ = ["COLOUR_BY", "alignments", "map_of", "places", "tints"]
 
 COLOUR_BY = ("emotion", "taken for", "right or wrong", "network")
-LEAST = 1e-3  # of a probability: differences below it are not worth a place of their own
+LEAST = 1e-3  # smaller probabilities are raised to it, so that tiny differences do not matter
 RIGHT, WRONG = "#4477AA", "#EE6677"
 SHAPES = ("circle", "square", "diamond", "triangle-up", "star", "triangle-down", "pentagon", "hexagon")
 Point = tuple[Run, dict[str, Any]]
 
 
 def features(run: Run) -> np.ndarray:
-    """What the run's network makes of its test clips, (clips, features). Raises RunError and DataError."""
+    """Embeddings of a run's test clips, shape (clips, features). Raises RunError and DataError."""
     return _features(str(mer_home()), run.id)
 
 
@@ -44,13 +44,13 @@ def _features(home: str, run_id: str) -> np.ndarray:
 
 
 def places(runs: Sequence[Run]) -> np.ndarray:
-    """Where each test clip of each run lies, (runs * clips, 2)."""
+    """Position of each test clip of each run on the map, shape (runs * clips, 2)."""
     return _places(str(mer_home()), tuple(run.id for run in runs))
 
 
 @st.cache_data(max_entries=16, show_spinner="Drawing the map …")
 def _places(home: str, run_ids: tuple[str, ...]) -> np.ndarray:
-    """Of one run by what its network sees; of several by what they answer, which they have in common."""
+    """For one run from its embeddings; for several from their predictions, which have the same dimensions."""
     from mer.inference.embedding_map import on_a_map
 
     runs = [run for run_id in run_ids for run in all_runs() if run.id == run_id]
@@ -73,7 +73,7 @@ def tints(points: Sequence[Point], by: str) -> tuple[list[str], dict[str, str]]:
 
 
 def map_of(spots: np.ndarray, points: Sequence[Point], by: str) -> go.Figure:
-    """The map: a colour and a shape for each category, put out by a click on its name; hollow is wrong."""
+    """The map: a colour and a shape for each category; hollow points are wrong predictions."""
     names, palette = tints(points, by)
     traces = []
     for (name, colour), shape in zip(palette.items(), cycle(SHAPES), strict=False):
@@ -91,7 +91,7 @@ def map_of(spots: np.ndarray, points: Sequence[Point], by: str) -> go.Figure:
                 hovertemplate="%{text}<extra></extra>", showlegend=False,
                 unselected={"marker": {"opacity": 0.5}}, **shared,
             ),
-            # a legend looks like the first point, which may be hollow; this one is not
+            # A legend copies the first point, which may be hollow; this one is filled.
             go.Scatter(x=[None], y=[None], customdata=[], marker=marker | {"symbol": [shape]}, **shared),
         ]  # fmt: skip
     chart = figure(traces, title="", height=520, clickmode="event+select")
@@ -102,7 +102,7 @@ def map_of(spots: np.ndarray, points: Sequence[Point], by: str) -> go.Figure:
 
 
 def alignments(runs: Sequence[Run]) -> go.Figure:
-    """How alike each two networks see the clips, as a grid."""
+    """Similarity of the embeddings of each pair of networks (linear CKA, 0 to 1)."""
     from mer.inference.embedding_map import alignment
 
     names, seen = [titled(run) for run in runs], [features(run) for run in runs]

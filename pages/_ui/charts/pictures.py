@@ -1,4 +1,4 @@
-"""Small drawings for the front page, made of a few shapes each."""
+"""Small SVG drawings for the home page."""
 
 from pages._ui.shell.style import EMOTIONS
 

@@ -34,9 +34,9 @@ __all__ = [
 ]
 
 COLUMNS = 900  # more than a projector shows
-# Magma; its first colour is a shade lighter, since Streamlit's theme takes "#000004" for a placeholder.
+# Magma with a slightly lighter first colour: Streamlit's theme replaces "#000004".
 MAGMA = ["#020109", *plotly.colors.sequential.Magma[1:]]
-# From nothing at all to a warm colour that what is below still shows through.
+# From transparent to a warm, still translucent colour.
 WARMER = [
     [place / 4, f"rgba({red}, {green}, 20, {0.7 * place / 4:.3f})"]
     for place, (red, green) in enumerate(((120, 20), (180, 40), (220, 80), (240, 140), (250, 220)))
@@ -44,7 +44,7 @@ WARMER = [
 
 
 class Envelope(NamedTuple):
-    """Least and greatest sample of each stretch of time, shape (stretches,) each; `length` in s."""
+    """Minimum and maximum of each stretch of samples, shape (stretches,) each; `length` in s."""
 
     seconds: np.ndarray
     low: np.ndarray
@@ -53,7 +53,7 @@ class Envelope(NamedTuple):
 
 
 def envelope(samples: np.ndarray, rate: int) -> Envelope:
-    """What can be seen of a waveform of shape (samples,)."""
+    """The envelope of a waveform of shape (samples,), at the resolution of a screen."""
     size = max(1, len(samples) // COLUMNS)
     rows = samples[: len(samples) // size * size].reshape(-1, size)
     seconds = (np.arange(len(rows)) * size / rate).round(4)
@@ -71,7 +71,7 @@ def waveform(shown: Envelope, *, title: str = "Waveform", height: int = 140) -> 
 
 
 def thin(level: np.ndarray) -> np.ndarray:
-    """A spectrogram as it is shown: whole dB, and no more frames than a screen has columns."""
+    """Reduce a spectrogram to whole dB, and to as many frames as a screen has columns."""
     return np.round(level[:, :: max(1, -(-level.shape[1] // COLUMNS))]).astype(np.int8)
 
 
@@ -85,7 +85,7 @@ def spectrogram(
     start: float = 0.0,
     colorscale: list[str] | str = MAGMA,
 ) -> go.Figure:
-    """A log-mel spectrogram of shape (n_mels, frames) in dB, low bands below, from `start` seconds on."""
+    """A log-mel spectrogram of shape (n_mels, frames) in dB, low bands at the bottom, from `start` s on."""
     shown = thin(level)
     times = (start + np.linspace(0, seconds, shown.shape[1])).round(3)
     hertz = mel_frequencies(config)
@@ -112,7 +112,7 @@ def spectrogram(
 
 
 def _apart(places: Sequence[float], names: Sequence[str], *, room: float) -> dict[float, str]:
-    """The names that do not overlap the next one up: low frequencies lie close together."""
+    """The tick labels that do not overlap the next one; low frequencies lie close together."""
     above = [*places[1:], np.inf]
     return {
         place: name
@@ -124,9 +124,9 @@ def _apart(places: Sequence[float], names: Sequence[str], *, room: float) -> dic
 def explained(
     level: np.ndarray, relevance: np.ndarray, *, span: tuple[float, float], config: MelConfig, title: str
 ) -> go.Figure:
-    """A spectrogram in grey, and over it in colour how much each place speaks for an emotion.
+    """A grey spectrogram with the evidence for an emotion in colour.
 
-    `level` in dB and `relevance` in percent are (n_mels, frames), `span` is from where to where in seconds.
+    `level` in dB and `relevance` in percent have shape (n_mels, frames); `span` is start and end in s.
     """
     start, end = span
     chart = spectrogram(
@@ -143,14 +143,14 @@ def explained(
         hovertemplate="%{x:.2f} s, %{y}: %{z}% of the maximum<extra></extra>",
     )
     half = {"start": 50, "end": 50, "size": 1, "coloring": "none"}
-    line = {"width": 2, "color": "#56D0FF"}  # neither grey nor warm
+    line = {"width": 2, "color": "#56D0FF"}  # visible on grey and on warm colours
     return chart.add_traces(
         [over, go.Contour(**place, contours=half, line=line, showscale=False, hoverinfo="skip")]
     )
 
 
 def deletion_curves(checked: "Deletion", emotion: str, *, height: int = 270) -> go.Figure:
-    """Belief in an emotion as more and more is taken away: by the map, and by the same map shifted."""
+    """Probability of an emotion as more is removed: in the order of the map, and of shifted maps."""
     shifted = np.array(checked.random)
     edge = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
     traces = [
@@ -168,13 +168,15 @@ def deletion_curves(checked: "Deletion", emotion: str, *, height: int = 270) -> 
     chart = figure(traces, title="Deletion test", height=height, left=56)
     legend = {"orientation": "h", "x": 0, "y": 1.04, "yanchor": "bottom"}
     above = {"y": 0.98, "yanchor": "top"}
-    chart.update_layout(legend=legend, title=above, margin_t=84)  # narrow, the legend takes two lines
+    chart.update_layout(
+        legend=legend, title=above, margin_t=84
+    )  # the legend takes two lines on a narrow screen
     chart.update_xaxes(title="removed, most relevant first", tickformat=".0%")
     return chart.update_yaxes(title=f"probability of {inert(emotion)}", tickformat=".0%", range=[0, 1])
 
 
 def image(pixels: np.ndarray, *, unit: str, title: str, height: int = 300) -> go.Figure:
-    """What the network sees: an image of shape (size, size), row 0 below."""
+    """The input of a network: an image of shape (size, size), row 0 at the bottom."""
     pixel = "column %{x}, row %{y}: %{z:.1f} " + unit + "<extra></extra>"
     shown = go.Heatmap(
         z=pixels.astype(np.float32).round(2),
@@ -190,7 +192,7 @@ def image(pixels: np.ndarray, *, unit: str, title: str, height: int = 300) -> go
 def probability_bars(
     probabilities: Mapping[str, float], *, title: str = "Probability of each emotion", height: int = 260
 ) -> go.Figure:
-    """One bar per emotion, labelled with its percent; a line where all would be equally likely."""
+    """One bar per emotion, labelled in percent; a dotted line at chance."""
     names, tints = list(probabilities)[::-1], colours(probabilities)
     values = [probabilities[name] for name in names]
     bars = go.Bar(
@@ -211,7 +213,7 @@ def probability_bars(
 
 
 def attention(windows: Sequence, *, length: float, window_seconds: float, height: int = 120) -> go.Figure:
-    """How much each moment counts, 1 on average; where windows overlap, the mean of theirs."""
+    """Attention weight over time, 1 on average; where windows overlap, their mean."""
     seconds = np.arange(0, length, max(length / COLUMNS, 0.05))
     total, seen = np.zeros(len(seconds)), np.zeros(len(seconds))
     for window in windows:
@@ -231,7 +233,7 @@ def attention(windows: Sequence, *, length: float, window_seconds: float, height
 
 
 def timeline(windows: Sequence, *, height: int = 220) -> go.Figure:
-    """Probabilities window by window as a stacked area over time, one point at the middle of each."""
+    """Probabilities over time as a stacked area, one point at the middle of each window."""
     middles = [round((window.start + window.end) / 2, 2) for window in windows]
     names = list(windows[0].probabilities)
     tints = colours(names)

@@ -16,7 +16,7 @@ ZIP_MB, CLIP_MB = 200, 50
 
 
 def adding() -> Entry | None:
-    """Four ways, one tab each; returns the data set added in this rerun, if any."""
+    """Four tabs that add data; returns the data set added in this rerun, if any."""
     tabs = st.tabs(
         [
             ":material/auto_awesome: Demo corpus", ":material/folder: Folder",
@@ -43,7 +43,7 @@ def _demo() -> Entry | None:
         try:
             compose(str(folder), DEMO_CLIPS)
         except MerError:
-            if not folder.is_dir():  # else another tab was faster
+            if not folder.is_dir():  # otherwise another visitor made it meanwhile
                 raise
     return add_demo(DEMO_CLIPS, 0)
 

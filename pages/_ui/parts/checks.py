@@ -1,4 +1,4 @@
-"""Whether scores can be believed: leak checks and control runs of the same data, once they are finished."""
+"""Results of finished leak checks and control runs, which show whether scores can be believed."""
 
 from collections.abc import Sequence
 
@@ -40,12 +40,12 @@ def verdict_of(run: Run) -> Control | None:
 
 
 def _data(run: Run) -> list[str | None]:
-    """What a run learned from and was tested on, before labels or sounds were exchanged."""
+    """The data set of a run; a control run has the same as the run it checks."""
     return [run.spec.get(name) for name in ("data", "label_column", "song_column")]
 
 
 def _show_leak(leaks: Sequence[tuple[Run, Run]]) -> None:
-    """The same run with songs kept apart and with songs on both sides of the split."""
+    """Compare a run with songs kept apart and the same with songs on both sides of the split."""
     titles = {kept.id: f"{titled(kept)} and {parted.id[:8]}" for kept, parted in leaks}
     chosen("leak", list(titles))
     key = st.selectbox("Leak check", list(titles), format_func=titles.__getitem__, key="leak")
@@ -74,7 +74,7 @@ def _show_leak(leaks: Sequence[tuple[Run, Run]]) -> None:
 
 @st.cache_data(max_entries=30, show_spinner="Comparing the two runs …")
 def _leaks(home: str, kept_id: str, parted_id: str, _kept: Run, _parted: Run) -> dict[str, Leak]:
-    """The leak of the network and, where one was tested beside both, of the SVM."""
+    """The leak of the network and, if both runs have one, of the SVM."""
     found = {}
     for name, read in ((NETWORK, predictions), (SVM, beside)):
         rows = [read(run) for run in (_kept, _parted)]
@@ -84,7 +84,7 @@ def _leaks(home: str, kept_id: str, parted_id: str, _kept: Run, _parted: Run) ->
 
 
 def _difference(leak: Leak) -> str:
-    """From which score to which, and how far apart they are."""
+    """Both scores and their difference in words."""
     return f"scores {leak.parted} instead of {leak.kept}, {leak.difference.points}"
 
 

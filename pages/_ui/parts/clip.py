@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Analysis", "analyse", "listen", "picture_of", "show_analysis", "show_model"]
 
-LONGEST = 900.0  # s; beyond it a few visitors at once would take the machine's memory
+LONGEST = 900.0  # s; longer clips of a few visitors at once could fill the memory
 
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """A prediction with what is drawn beside it; small, however long the clip."""
+    """A prediction and the data of its charts; small, however long the clip."""
 
     prediction: "Prediction"
     level: np.ndarray
@@ -61,12 +61,12 @@ def _analyse(content: bytes, name: str, key: str, _model: Model) -> Analysis:
 
 
 def analyse(content: bytes, name: str, model: Model) -> Analysis:
-    """Hear a clip with a model; remembered for the last clips. Raises AudioError and CheckpointError."""
+    """Predict a clip with a model; cached for the last clips. Raises AudioError and CheckpointError."""
     return _analyse(content, name, f"{model.folder} {model.changed()}", model)
 
 
 def listen(content: bytes, name: str, models: Sequence[Model]) -> list[tuple[Model, Analysis]]:
-    """What each model makes of a clip; what went wrong is said, and a clip that cannot be heard only once."""
+    """Predict a clip with each model and show errors; an unreadable clip gives one error for all models."""
     found = []
     for model in models:
         with guarded():
@@ -90,7 +90,7 @@ def picture_of(content: bytes, name: str) -> go.Figure:
 
 
 def show_model(model: Model) -> None:
-    """Badges of a model, and its test accuracy."""
+    """Badges of a model, members of an ensemble, and the test accuracy."""
     licence = model.card.data.get("licence")
     with st.container(horizontal=True):
         if model.card.control:
@@ -145,7 +145,7 @@ def show_analysis(content: bytes, analysis: Analysis, *, key: str, autoplay: boo
 
 
 def _start_of(picked: dict, found: "Prediction") -> float:
-    """Where the clicked window starts, in seconds; 0 without a click."""
+    """Start of the clicked window in s; 0 without a click."""
     points = picked["selection"]["points"]
     number = points[0].get("point_index", 0) if points else 0
     return found.windows[number].start if number < len(found.windows) else 0.0

@@ -1,4 +1,4 @@
-"""Results to take home, as CSV and JSON."""
+"""Downloads of predictions as CSV and JSON."""
 
 import json
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ __all__ = ["offer_predictions"]
 
 
 def offer_predictions(found: list[tuple[str, str, "Prediction"]]) -> None:
-    """Buttons for (file, model, prediction): one row per window in the CSV, everything in the JSON."""
+    """Download buttons for (file, model, prediction): a CSV with a row per window, a JSON with everything."""
     rows = [
         {"file": name, "model": model, "part": part, "start_s": start, "end_s": end}
         | {label: round(value, 4) for label, value in probabilities.items()}

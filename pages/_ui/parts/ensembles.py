@@ -1,4 +1,4 @@
-"""How alike runs answer, and ensembles of them: a small heatmap and a button."""
+"""Agreement between runs as a heatmap, and a button that makes an ensemble of them."""
 
 from collections.abc import Sequence
 
@@ -55,7 +55,7 @@ def show_joining(group: Tested) -> None:
 
 
 def alike(found: dict[str, list[list[float]]], names: Sequence[str]) -> go.Figure:
-    """What `mer.metrics.predictions.agreement` found, as a heatmap."""
+    """The result of `mer.metrics.predictions.agreement` as a heatmap."""
     shares, kappas = found["agreement"], found["kappa"]
     about = [
         [f"{one} and {other}: {percent(shares[i][j])} the same, kappa {kappas[i][j]:.2f}"
@@ -73,7 +73,7 @@ def alike(found: dict[str, list[list[float]]], names: Sequence[str]) -> go.Figur
 
 
 def _make(runs: Sequence[Run], weights: str) -> None:
-    """Join the runs, then draw the page again, with the ensemble among the others."""
+    """Make the ensemble, then rerun the page, which lists it."""
     with st.spinner("Making the ensemble …"):
         words = " ".join(run.id[:8] for run in runs)
         command = f"python -m mer ensemble {words} --weights {weights}"
@@ -83,7 +83,7 @@ def _make(runs: Sequence[Run], weights: str) -> None:
 
 
 def _show_made(group: Tested) -> None:
-    """Where the ensemble that was just made stands among the others."""
+    """Score and rank of the ensemble that was just made."""
     places = {run.id: place for place, run in enumerate(group.runs, start=1)}
     made = st.session_state.get(MADE)
     if made in places:

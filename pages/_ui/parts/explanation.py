@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 __all__ = ["offer_explanation", "show_explanation"]
 
 WHOLE = -1
-MOST_WINDOWS = 12  # explained at once: a minute or so
+MOST_WINDOWS = 12  # of a clip that is explained as a whole; that takes about a minute
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """An explanation as it is shown; the map in whole percent of its largest value."""
+    """The data of an explanation; the map is in whole percent of its maximum."""
 
     probability: float
     start: float
@@ -62,14 +62,14 @@ def _explain(content: bytes, name: str, key: str, emotion: str, window: int | No
 
 
 def offer_explanation(content: bytes, name: str, model: Model, *, key: str) -> None:
-    """A switch, and behind it the explanation; nothing is computed before."""
+    """A switch that shows the explanation; nothing is computed before."""
     if st.toggle("Explain", key=f"{key} explain"):
         with guarded():
             show_explanation(content, name, model, key=key)
 
 
 def show_explanation(content: bytes, name: str, model: Model, *, key: str) -> None:
-    """Why a model answers as it does; remembered for the last few questions.
+    """The evidence in a clip for an emotion, by a model; the last few explanations are cached.
 
     Raises AudioError, CheckpointError and BackboneError.
     """
@@ -95,7 +95,7 @@ def show_explanation(content: bytes, name: str, model: Model, *, key: str) -> No
 
 
 def _show(shown: Shown, emotion: str, *, key: str) -> None:
-    """Map, sounds, and the check of the map."""
+    """Map, sounds, and the deletion test of the map."""
     if shown.deletion is None:
         st.info(
             f"There is no evidence for {plain(emotion)} here; the network gives it "

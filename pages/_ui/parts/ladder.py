@@ -1,4 +1,4 @@
-"""Parts of the page Ladder: launch a ladder, watch it, and see what each change is worth."""
+"""Parts of the page Ladder: launch and watch a ladder, and show the effect of each change."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -32,7 +32,7 @@ STARTS = {"imagenet": "ImageNet weights", "none": "random weights"}
 
 
 def ask_ladder(entry: Entry) -> None:
-    """Network and start; on launch the address leads to the new ladder."""
+    """Choose network and start, and launch; then the address names the new ladder."""
     from mer.models.zoo import ZOO  # torch
 
     left, right = st.columns(2)
@@ -67,7 +67,7 @@ def _specs(entry: Entry, backbone: str, weights: str) -> list[Spec]:
 
 
 def show_work(runs: list[Run]) -> None:
-    """How far the ladder is; a row for each run that is at work, or that ended before it was done."""
+    """Progress of the ladder; a row for each run that is running, or that ended unfinished."""
     left = [run for run in runs if run.status in ACTIVE]
     done = sum(run.status == "finished" for run in runs)
     if left:
@@ -81,17 +81,17 @@ def show_work(runs: list[Run]) -> None:
 
 
 def _stop(runs: list[Run]) -> None:
-    """Cancel all runs that have not ended, the last first, so that none begins meanwhile."""
-    if refusal():  # since the button was drawn
+    """Cancel all runs that have not ended, the last first, so that no other run starts."""
+    if refusal():  # permission may have ended since the button was drawn
         return
     store = RunStore.open()
     for run in reversed(runs):
-        with suppress(RunError):  # it has ended, or was deleted, meanwhile
+        with suppress(RunError):  # it ended or was deleted meanwhile
             cancel(store, run.id)
 
 
 def show_steps(steps: list[Step]) -> None:
-    """The scores rung by rung, as a chart and as a table."""
+    """The score of each rung, as a chart and a table."""
     done = [step for step in steps if step.scores]
     numbers = {step.run.id: _number(place, step) for place, step in enumerate(steps)}
     first = done[0].scores
@@ -138,13 +138,13 @@ def _change(found: Comparison) -> str:
 
 
 def _order(found: dict | None) -> list[int]:
-    """The published classes in the order of the scores beside them, if they are the same."""
+    """Indices of the published classes in the order of `found`, if it has the same classes."""
     classes = found["classes"] if found else []
     return [CLASSES.index(name) for name in (classes if set(classes) == set(CLASSES) else CLASSES)]
 
 
 def show_published(steps: list[Step]) -> None:
-    """The lowest rung's matrix beside a published one, of the same network if there is one."""
+    """The matrix of the lowest rung next to a published one, of the same network if there is one."""
     st.subheader("Compared with the published results")
     best, second = RESULTS[:2]
     st.write(

@@ -1,4 +1,4 @@
-"""From what was chosen on the Train page to runs: the spec, its command, the time it takes, the launch."""
+"""Launching runs from a page: the spec with its command, the time needed, the launch."""
 
 import math
 import time
@@ -39,11 +39,11 @@ LOOK = {
     LEAK: "The same run twice. If the second scores higher by clip, the gain comes from clips of one song on "
     "both sides of the split. It is not skill.",
 }
-AGAIN = 5.0  # s within which the same launch is taken for a second click
+AGAIN = 5.0  # s within which the same launch counts as a second click
 
 
 def spec_of(entry: Entry, config: Config, preset_name: str) -> Spec:
-    """What a run is asked to do; it carries the command that would ask for the same."""
+    """The spec of a run, with the command that would launch the same."""
     spec = Spec(entry.path, config, entry.label_column, entry.song_column)
     return replace(spec, command=command_for(spec, preset_name=preset_name))
 
@@ -59,9 +59,9 @@ def _estimate(config_text: str, *lengths: tuple[float, ...]) -> "Estimate":
 
 
 def time_needed(entry: Entry, specs: list[Spec]) -> float:
-    """Seconds that specs of several networks take, one after another, by what was measured on this machine.
+    """Seconds that the specs take one after another, from measurements on this machine.
 
-    What is in the store is not worked out again, and the first run leaves there what the others need.
+    Clips that are already prepared in the store are not counted. The first run prepares the clips for all.
     """
     facts, store, config = report(entry).facts, FeatureStore.default(), specs[0].config
     hashes, control = [fact.file_hash for fact in facts], config.split.control
@@ -80,7 +80,7 @@ def launch_and_watch(specs: list[Spec]) -> None:
 
 
 def offer_checks(entry: Entry, configs: Sequence[Config], preset_name: str) -> None:
-    """A button for each check, which launches its runs."""
+    """A button for each check; it launches the runs of the check."""
     with st.expander("Can the scores be believed?", icon=":material/rule:"):
         for title, changes in CHECKS.items():
             st.caption(LOOK[title])
@@ -90,7 +90,7 @@ def offer_checks(entry: Entry, configs: Sequence[Config], preset_name: str) -> N
 
 
 def launch_all(specs: list[Spec]) -> list[str]:
-    """Launch each spec; ids of the runs. What was launched seconds ago is found: it was a second click."""
+    """Launch each spec; returns the run ids. A second click within 5 s returns the runs of the first."""
     launched = st.session_state.setdefault("launched", {})
     for spec in specs:
         _, at = launched.get(spec.command, ("", -math.inf))

@@ -1,4 +1,4 @@
-"""The leaderboard: a table with intervals drawn in its cells, a chart against chance and majority."""
+"""The leaderboard: a table with intervals drawn in its cells, and a chart with reference lines."""
 
 from typing import Any
 
@@ -17,11 +17,11 @@ from pages._ui.shell.style import colours, members_of, titled
 
 __all__ = ["differences", "show_forest", "show_leaderboard"]
 
-UNSCROLLED = 20  # rows; so few are shown at once, with what guessing scores at the end
+UNSCROLLED = 20  # rows; a table up to this length is shown without scrolling
 
 
 def leaderboard(group: Tested) -> list[dict[str, Any]]:
-    """A row per run, best first, then what an SVM, the largest class and chance score."""
+    """A row per run, best first, then the SVM, the largest class and chance."""
     best = Score.from_metrics(group.runs[0].metrics)
     rows = [_row(run, best) for run in group.runs]
     figures, svm = group.runs[0].metrics, group.svm
@@ -70,7 +70,7 @@ def _row(run: Run, best: Score) -> dict[str, Any]:
 
 
 def _bar(own: Score, majority: float) -> str:
-    """A tiny drawing of score and interval from 0 to 100%, with the majority class's score as a line."""
+    """A small SVG of score and interval from 0 to 100%, with a line at the largest class."""
     score, low, high = (round(100 * value) for value in own)
     svg = (
         '<svg xmlns="http://www.w3.org/2000/svg" width="108" height="24" viewBox="-4 -3 108 24">'
@@ -94,7 +94,7 @@ def show_leaderboard(group: Tested) -> list[dict[str, Any]]:
     shares["kappa"] = st.column_config.NumberColumn(
         format="%.2f", help="Cohen's kappa: agreement beyond chance; 0 is none, 1 is perfect"
     )
-    rounded = [  # the column itself would cut digits off: 66% for two thirds
+    rounded = [  # the column would truncate instead: 66% for two thirds
         {name: round(cell, 2) if name in shares and cell is not None else cell for name, cell in row.items()}
         for row in rows
     ]
@@ -108,7 +108,7 @@ def show_leaderboard(group: Tested) -> list[dict[str, Any]]:
 
 
 def show_forest(group: Tested) -> None:
-    """Scores with their intervals, against chance, the largest class and the SVM."""
+    """Scores with intervals, and lines at chance, the largest class and the SVM."""
     m = group.runs[0].metrics
     names = [titled(run) for run in group.runs]
     chart = forest(
@@ -120,7 +120,7 @@ def show_forest(group: Tested) -> None:
 
 
 def differences(found: Comparison) -> go.Figure:
-    """How much more of each class the second run recognises than the first."""
+    """Difference in recall of each class between the second run and the first."""
     classes = list(found.per_class)[::-1]
     tints = colours(found.per_class)
     gains = [second - first for first, second in (found.per_class[name] for name in classes)]

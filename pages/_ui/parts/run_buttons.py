@@ -1,4 +1,4 @@
-"""What can be done to a run, as buttons: stop, resume, delete after asking."""
+"""Buttons of a run: stop, resume, and delete after a confirmation."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ LOG_BYTES = 4000
 
 
 def run_buttons(run: Run) -> None:
-    """The buttons that fit the state of the run; none for those who may change nothing."""
+    """The buttons that fit the state of a run; none for visitors who may change nothing."""
     if refusal():
         return
     with st.container(horizontal=True, horizontal_alignment="right"):
@@ -39,7 +39,7 @@ def _button(label: str, icon: str, action: Callable[[RunStore, str], Run], run: 
 
 
 def _do(label: str, action: Callable[[RunStore, str], Run], run_id: str) -> None:
-    """Called before the page is drawn again; what went wrong is said there."""
+    """Run before the page is redrawn; an error is shown there."""
     try:
         action(RunStore.open(), run_id)
     except MerError as error:
@@ -53,14 +53,14 @@ def acted() -> bool:
 
 
 def show_outcome() -> None:
-    """Say what the last button could not do. Not for a fragment, which would soon draw over it."""
+    """Show the error of the last button. Not in a fragment, which would soon overwrite it."""
     st.session_state.pop("acted", None)
     if message := st.session_state.pop("action failed", None):
         st.error(plain(message), icon=":material/error:")
 
 
 def log_tail(run: Run) -> str:
-    """The end of what the run's process wrote."""
+    """The end of the log of a run's process."""
     try:
         with log_path(run.id).open("rb") as file:
             file.seek(max(0, log_path(run.id).stat().st_size - LOG_BYTES))

@@ -1,4 +1,4 @@
-"""The state of runs: whether any is at work; and in a row what one does, how far it is, what can be done."""
+"""The state of runs: one row per run with status, progress, scores and buttons."""
 
 from collections.abc import Iterable
 
@@ -15,18 +15,18 @@ __all__ = ["moving", "progress_of", "show_run"]
 
 
 def moving(runs: Iterable[Run]) -> bool:
-    """True while one of the runs has a process that works on it or waits."""
+    """True while one of the runs has a process that works or waits."""
     return any(run.status in ACTIVE and run.status != "interrupted" for run in runs)
 
 
 def stage_of(run: Run) -> str:
-    """What a run does before it trains, or while it waits, in words; empty if it reports nothing."""
+    """The stage of a run before training or while waiting, in words; empty if it reports none."""
     text = run.tags.get("mer.stage", "")
     return str(ProgressReport.read(text)) if text else ""
 
 
 def progress_of(run: Run) -> tuple[float, str]:
-    """Share that is done, and the rest in words; a cross-validation counts its folds."""
+    """Share done, 0 to 1, and the progress in words; a cross-validation counts its folds."""
     config = run.spec.get("config", {})
     folds = config.get("split", {}).get("folds", 0)
     if folds and not run.parent:

@@ -1,4 +1,4 @@
-"""All settings of a run as widgets, made from the config itself: its help, its range, the preset's value."""
+"""All settings of a run as widgets, generated from the config: help, range, the preset's value."""
 
 import dataclasses
 import typing
@@ -13,11 +13,11 @@ __all__ = ["ask_settings"]
 TITLES = {
     "audio": "Sound", "mel": "Spectrogram", "split": "Split", "augment": "Augmentation", "train": "Training",
 }  # fmt: skip
-ELSEWHERE = ("backbone", "fold")  # asked for above, or not to be asked
+ELSEWHERE = ("backbone", "fold")  # chosen elsewhere on the page, or set by the run itself
 
 
 def ask_settings(base: Config, key: str) -> dict[str, Any]:
-    """The settings that were changed from `base`, by their bare name; `key` tells presets apart."""
+    """The settings that differ from `base`, by name; `key` keeps the widgets of presets apart."""
     changes = {}
     parts = dataclasses.fields(base)
     for tab, part in zip(st.tabs([TITLES[part.name] for part in parts]), parts, strict=True):
@@ -25,7 +25,7 @@ def ask_settings(base: Config, key: str) -> dict[str, Any]:
         hints = typing.get_type_hints(type(section))
         columns = tab.columns(3)
         fields = [field for field in dataclasses.fields(section) if field.name not in ELSEWHERE]
-        if part.name == "train":  # one seed for split and training, asked for with the split
+        if part.name == "train":  # one seed for split and training; it is chosen with the split
             fields = [field for field in fields if field.name != "seed"]
         for number, field in enumerate(fields):
             with columns[number % 3]:
@@ -57,5 +57,5 @@ def _ask(field: dataclasses.Field, hint: Any, before: Any, key: str) -> Any:
 
 
 def _step(value: float) -> float:
-    """A step that fits the size of a value: a tenth of its first digit's place, and 0.05 from zero."""
+    """A step that fits the size of a value: about a tenth of it, to one digit; 0.05 for zero."""
     return 0.05 if not value else float(f"{abs(value) / 10:.0e}")

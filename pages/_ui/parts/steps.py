@@ -1,4 +1,4 @@
-"""From the raw clip to what the network sees, step by step, with sliders."""
+"""From the raw clip to the input of the network, step by step, with sliders."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from mer.audio.preview import Steps, steps
 from mer.config.sections import Config
 from mer.utils.errors import ConfigError
 from pages._ui.charts.sound import envelope, image, spectrogram, waveform
-from pages._ui.shell.style import plain
+from pages._ui.shell.style import counted, plain
 from pages._ui.shell.turns import in_turn
 
 __all__ = ["show_steps"]
@@ -22,7 +22,7 @@ BANDS, FFTS, HOPS = (
 
 
 def show_steps(content: bytes, name: str) -> None:
-    """Sliders, then six pictures side by side. Raises AudioError."""
+    """Sliders, then the six steps as charts in two rows. Raises AudioError."""
     config, state = _sliders(), st.session_state
     found = _steps(content, name, config.to_json(), state.get("window", 1) - 1)
     number = state["window"] = min(state.get("window", 1), found.n_windows)
@@ -37,13 +37,13 @@ def show_steps(content: bytes, name: str) -> None:
 
 
 def _waves(found: Steps, config: Config, number: int) -> Iterator[tuple[go.Figure, str]]:
-    """Raw, resampled, and cut to a window, each with what there is to see."""
+    """Waveforms: raw, resampled, and cut to a window, each with its caption."""
     rate, raw = config.audio.sample_rate, found.raw
     filled = f", {found.padding:.1f} s of it padding" if found.padding else ""
     cut = f"{found.start:g} to {found.start + config.audio.window_seconds:g} s{filled}"
     yield (
         waveform(envelope(raw.waveform, raw.rate), title="1 · Raw", height=220),
-        f"As in the file: {raw.seconds:.1f} s, {raw.rate} Hz, {raw.channels} channel(s).",
+        f"As in the file: {raw.seconds:.1f} s, {raw.rate} Hz, {counted(raw.channels, 'channel')}.",
     )
     yield (
         waveform(envelope(found.resampled, rate), title=f"2 · {rate // 1000} kHz, mono", height=220),
@@ -56,7 +56,7 @@ def _waves(found: Steps, config: Config, number: int) -> Iterator[tuple[go.Figur
 
 
 def _pictures(found: Steps, config: Config) -> Iterator[tuple[go.Figure, str]]:
-    """Log-mel, resized, and normalised, each with what there is to see."""
+    """Images: log-mel, resized, and normalised, each with its caption."""
     rate, seconds, mel = config.audio.sample_rate, config.audio.window_seconds, config.mel
     yield (
         spectrogram(found.level, seconds=seconds, config=mel, title="4 · Log-mel", height=280),
@@ -80,7 +80,7 @@ def _pictures(found: Steps, config: Config) -> Iterator[tuple[go.Figure, str]]:
 
 
 def _sliders() -> Config:
-    """Settings of the spectrogram; those that do not fit together are said and replaced by the default."""
+    """Settings of the spectrogram; invalid combinations give a warning and the defaults."""
     config = Config()
     columns = st.columns(3)
     bands = columns[0].select_slider(

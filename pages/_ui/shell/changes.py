@@ -1,6 +1,6 @@
-"""All that a page can change, behind one door: each first asks whether this visitor may.
+"""All actions that change something. Each first checks that this visitor may do it.
 
-No other page module imports what is wrapped here (tests/pages/test_permission.py).
+No other page module imports the wrapped functions (tests/pages/test_permission.py checks this).
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ __all__ = [
 
 
 def _asked(action: Callable[..., Any], *, spends: str = "") -> Callable[..., Any]:
-    """The same, for those who may. Raises AccessError for the others."""
+    """Wrap an action; it raises AccessError for visitors who may change nothing."""
 
     @wraps(action)
     def asked(*arguments: Any, **keywords: Any) -> Any:
@@ -45,12 +45,12 @@ add_kaggle = _asked(library.add_kaggle, spends="uploads")
 
 
 def launch(runs: RunStore, spec: "Spec") -> str:
-    """`mer.jobs.queue.launch`, where there is room in the queue."""
+    """`mer.jobs.queue.launch`. Raises AccessError if the queue is full."""
     return _in_queue(runs, queue.launch, spec)
 
 
 def relaunch(runs: RunStore, name: str) -> Any:
-    """`mer.jobs.queue.relaunch`, where there is room in the queue."""
+    """`mer.jobs.queue.relaunch`. Raises AccessError if the queue is full."""
     return _in_queue(runs, queue.relaunch, name)
 
 
@@ -62,13 +62,13 @@ def _in_queue(runs: RunStore, action: Callable[..., Any], what: Any) -> Any:
 
 
 def compose(folder: str, clips_per_class: int) -> None:
-    """Make the demo corpus in a process of its own."""
+    """Generate the demo corpus in a separate process."""
     require()
     run_mer("data", "demo", "--out", folder, f"--clips-per-class={clips_per_class}", title="Generating")
 
 
 def join(runs: RunStore, names: Sequence[str], *, weights: str, command: str) -> "Joined":
-    """`mer.experiments.ensembling.join`."""
+    """`mer.experiments.ensembling.join`, for visitors who may change things."""
     from mer.experiments.ensembling import join  # torch
 
     require()

@@ -1,7 +1,7 @@
-"""Longer work on behalf of a page: a command of mer in a process of its own, with its progress.
+"""Longer work for a page: a `mer` command in a separate process, with a progress bar.
 
-A page cannot start worker processes itself, since they would run the page's script again; the command can.
-Leaving the page ends the process, and what it wrote until then is complete or absent.
+Worker processes started from a page would run the page's script again; those of a command do not. Leaving the
+page ends the process. Each file that it wrote is complete or absent.
 """
 
 import json
@@ -21,7 +21,7 @@ __all__ = ["run_mer"]
 
 
 def run_mer(*words: str, title: str) -> Any:
-    """What `python -m mer WORDS --json` prints; raises MerError with its message if it fails."""
+    """Run `python -m mer WORDS --json`; returns the printed object. Raises MerError with its error."""
     bar = st.progress(0.0, text=f"{plain(title)} …")
     with tempfile.TemporaryFile("w+", encoding="utf-8") as out:
         streams = {"stdout": out, "stderr": subprocess.PIPE}
@@ -36,13 +36,13 @@ def run_mer(*words: str, title: str) -> Any:
         finally:
             if process.poll() is None:
                 process.terminate()
-                threading.Thread(target=process.wait, daemon=True).start()  # so that it leaves no zombie
+                threading.Thread(target=process.wait, daemon=True).start()  # or it would remain a zombie
             process.stderr.close()
             bar.empty()
 
 
 def _follow(process: subprocess.Popen, bar: Any, title: str) -> str:
-    """Move the bar by the progress that the process reports; returns its error, or else its last line."""
+    """Show the progress that the process reports; returns its error, or else its last line."""
     last = ""
     for line in filter(None, map(str.strip, process.stderr)):
         if report := ProgressReport.from_json(line):

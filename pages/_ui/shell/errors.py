@@ -17,7 +17,7 @@ __all__ = ["guarded"]
 def guarded(said: set[str] | None = None) -> Iterator[None]:
     """Show an error and its remedy; an unexpected exception also goes to the log.
 
-    Parts of a page that may meet the same error share `said`, so that it is shown once.
+    Parts of a page that may raise the same error share `said`, so that it is shown once.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Links to pages, and choices kept in the address, so that a link opens the same view."""
+"""Links to pages. Choices are kept in the address, so that a link opens the same view."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +11,22 @@ PAGES_FOLDER = Path(__file__).parents[2]
 
 
 def chosen(key: str, options: Sequence[str], *, default: Sequence[str] = (), many: int = 0) -> None:
-    """Give the widget `key` its value from the address, or what was last chosen in this session.
+    """Set the widget `key` to its value in the address, or to the last choice of this session.
 
-    Call it right before the widget, and `remember` right after. Values that are no option are dropped;
-    an option also counts if the address holds the beginning of it. `many` is how many the widget takes at
-    once, 0 for a widget of a single value; of many, all may be taken back.
+    Call it right before the widget, and `remember` right after. Values that are not options are dropped; the
+    beginning of an option stands for the option.
+
+    Parameters
+    ----------
+    key
+        The widget's key and the name in the address.
+    options
+        The possible values.
+    default
+        Values if nothing was chosen; the first option if none is given.
+    many
+        The most values that the widget takes; 0 for a widget with a single value. If above 0, the choice may
+        also be empty.
     """
     link, state = st.query_params.get_all(key), st.session_state
     in_use = key in state and link == state.get(f"link {key}", link)
@@ -41,7 +52,7 @@ def _match(value: str, options: Sequence[str]) -> str | None:
 
 
 def remember(key: str, value: str | Sequence[str] | None) -> None:
-    """Write what was chosen to the address."""
+    """Write a choice to the address."""
     values = [value] if isinstance(value, str) else list(value or ())
     st.session_state[f"last {key}"] = st.session_state[f"link {key}"] = values
     if st.query_params.get_all(key) != values:

@@ -1,6 +1,7 @@
-"""What this visitor may do here: the rules of `access` for one session, and sign-in where it is set up.
+"""Permissions of one visitor: the rules of `access`, and sign-in if it is configured.
 
-Sign-in is Streamlit's own OpenID Connect, set up in .streamlit/secrets.toml ([auth]); see docs/operations.md.
+Sign-in is Streamlit's own OpenID Connect, configured in .streamlit/secrets.toml ([auth]); see
+docs/operations.md.
 """
 
 from typing import Any
@@ -14,7 +15,7 @@ from pages._ui.shell.style import plain
 __all__ = ["button", "confined", "identity", "refusal", "require", "shown", "spend"]
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
-# What one session may ask for, and in how many seconds.
+# The most uses in one session, and in how many seconds.
 ALLOWANCES = {
     "launches": (60, 3600.0),
     "uploads": (30, 3600.0),
@@ -24,7 +25,7 @@ ALLOWANCES = {
 
 
 def identity() -> None:
-    """Who is signed in and a way out, or a way in; nothing where sign-in is not set up."""
+    """Show the visitor's name and *Sign out*, or *Sign in*; nothing without sign-in."""
     if access.read_only():
         st.badge("read-only", icon=":material/visibility:", color="gray")
     elif not _signs_in():
@@ -37,7 +38,7 @@ def identity() -> None:
 
 
 def refusal() -> str:
-    """Why this visitor may change nothing here; empty if that is allowed."""
+    """The reason why this visitor may change nothing; empty if changes are allowed."""
     if access.read_only():
         return "This dashboard is read-only: you can view and predict, but not change anything."
     if not _signs_in():
@@ -50,19 +51,19 @@ def refusal() -> str:
 
 
 def require() -> None:
-    """Raise AccessError if this visitor may change nothing here."""
+    """Raise AccessError if this visitor may change nothing."""
     if why := refusal():
         raise AccessError(why)
 
 
 def button(label: str, **options: Any) -> bool:
-    """`st.button` for what changes something; it says why where it cannot be pressed."""
+    """`st.button` for an action that changes something; if disabled, its help says why."""
     why = refusal()
     return st.button(label, **options | ({"disabled": True, "help": why} if why else {}))
 
 
 def spend(what: str) -> None:
-    """Use one of what a session may ask for. Raises AccessError where none is left for now."""
+    """Count one use of a limited action. Raises AccessError if the limit is reached."""
     kept = st.session_state.setdefault("allowances", {})
     if what not in kept:
         kept[what] = access.Allowance(what, *ALLOWANCES[what])
@@ -70,7 +71,7 @@ def spend(what: str) -> None:
 
 
 def confined(typed: str) -> str:
-    """A typed path, made absolute, that may be read from here. Raises AccessError."""
+    """The absolute path for a typed one. Raises AccessError if it may not be read."""
     alone = st.get_option("server.address") in LOCAL and not _signs_in()
     return str(access.confined(typed, shared=not alone))
 
@@ -81,7 +82,7 @@ def shown(text: str) -> str:
 
 
 def _signs_in() -> bool:
-    """True if sign-in is set up."""
+    """True if sign-in is configured."""
     return "is_logged_in" in st.user
 
 

@@ -1,8 +1,9 @@
-"""Colours and words: one colour per emotion everywhere, scores with their interval, times for people."""
+"""Colours and texts: one colour per emotion, scores with their intervals, escaped names."""
 
 import html
 import re
 from collections.abc import Iterable
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from mer.metrics.score import Score
@@ -36,8 +37,10 @@ EMOTIONS = {
     "Devotional": ("#009E73", "भक्ति"),
     "Party": ("#D55E00", "पार्टी"),
 }
-SPARE = ("#56B4E9", "#F0E442", "#999999", "#CC79A7", "#E69F00", "#0072B2", "#009E73", "#D55E00")
-# Paul Tol's "bright" scheme (2021): runs must not look like emotions.
+# For other labels: distinct from each other and from the emotions (Oklab distance 0.11 or more), with a
+# contrast of 1.9 or more on both backgrounds.
+SPARE = ("#56B4E9", "#888888", "#8F5FE8", "#A0C020", "#AA2255", "#8A5A1E", "#20D0C0", "#FF8FE0")
+# Paul Tol's "bright" scheme (2021), so that runs do not look like emotions.
 RUN_COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#999999")
 # Icon and badge colour of each state of a run.
 STATUS = {
@@ -52,18 +55,18 @@ STATUS = {
 
 
 def colours(classes: Iterable[str]) -> dict[str, str]:
-    """A colour for each label: the emotion's own, or the next of the palette."""
-    spare = iter(SPARE * 40)
+    """A colour for each label: the emotion's own, or the next spare colour; with many labels they repeat."""
+    spare = cycle(SPARE)
     return {name: EMOTIONS[name][0] if name in EMOTIONS else next(spare) for name in classes}
 
 
 def plain(text: str) -> str:
-    """Text from outside, such as a file name, so that Markdown shows it and does nothing else with it."""
+    """Escape text from outside, such as a file name, so that Markdown shows it literally."""
     return re.sub(r"([\\`*_{}\[\]()#+\-.!|~<>$:&])", r"\\\1", visible(" ".join(text.split())))
 
 
 def inert(text: str) -> str:
-    """The same for charts, where Plotly takes some HTML for what it says."""
+    """Escape text from outside for Plotly, which interprets some HTML."""
     return html.escape(visible(text), quote=False)
 
 
@@ -73,17 +76,17 @@ def bilingual(name: str) -> str:
 
 
 def titled(run: "Run") -> str:
-    """A run in a few words that tell it from others."""
+    """The name of a run with the beginning of its id."""
     return f"{run.name} · {run.id[:8]}"
 
 
 def members_of(run: "Run") -> str:
-    """The runs that an ensemble joins, by the beginnings of their ids; empty for any other run."""
+    """The beginnings of the ids of an ensemble's members; empty for any other run."""
     return ", ".join(run_id[:8] for run_id in run.members)
 
 
 def unbroken(text: str) -> str:
-    """The same on one line, also in a narrow column."""
+    """Replace spaces by non-breaking ones, so that the text stays on one line."""
     return text.replace(" ", "\u00a0")
 
 
@@ -93,7 +96,7 @@ def counted(number: int, thing: str) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Whole percent, the most that a hundred songs can tell apart."""
+    """A share in whole percent: a hundred songs allow no finer resolution."""
     return "–" if share is None else f"{share:.0%}"
 
 
@@ -106,7 +109,7 @@ def song_score(metrics: dict[str, float]) -> str:
 
 
 def card_score(scores: dict) -> str:
-    """The same from a checkpoint's card, beside chance, largest class and SVM; empty if not measured."""
+    """Accuracy by song from a card, with chance, largest class and SVM; empty if not measured."""
     needed = {"n_songs", "song_accuracy", "intervals", "chance", "majority"}
     if not needed <= scores.keys() or not scores["n_songs"]:
         return ""
@@ -116,5 +119,5 @@ def card_score(scores: dict) -> str:
         return (
             f"{found}; chance {percent(scores['chance'])}, largest class {percent(scores['majority'])}{svm}"
         )
-    except (ArithmeticError, KeyError, TypeError, ValueError):  # a card from elsewhere may say anything
+    except (ArithmeticError, KeyError, TypeError, ValueError):  # a card from elsewhere may hold anything
         return ""

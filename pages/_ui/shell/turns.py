@@ -1,7 +1,7 @@
-"""Heavy work in turn: as many clips are heard at once as there are cores, however many visitors ask.
+"""Limits on work at the same time: at most as many clips are processed at once as there are cores.
 
-More at once would not be done sooner, and each holds its clip, its windows and what a network makes of them
-in memory: twenty songs of five minutes at once took 3.5 GB.
+More would not finish sooner, and each holds its clip, windows and activations in memory: twenty songs of five
+minutes at once took 3.5 GB.
 """
 
 from collections.abc import Iterator
@@ -18,9 +18,9 @@ __all__ = ["alone", "in_turn"]
 
 @contextmanager
 def in_turn() -> Iterator[None]:
-    """Wait for one of as many places as there are cores; must not be entered twice by one thread.
+    """Wait until fewer pieces of work run than there are cores. One thread must not enter twice.
 
-    What was taken goes back to the system: the next visitor's thread has a memory of its own.
+    At the end, freed memory is returned to the system, because the next visitor's thread has its own arena.
     """
     with _places():
         try:
@@ -36,7 +36,7 @@ def _places() -> Semaphore:
 
 @contextmanager
 def alone(what: str) -> Iterator[None]:
-    """Only one visitor at a time is here for `what`; the others are told that they wait."""
+    """Let one visitor at a time do `what`; the others see that they wait."""
     lock = _locks().setdefault(what, Lock())
     if not lock.acquire(blocking=False):
         with st.spinner(f"{what}: waiting for another visitor …"):
@@ -49,5 +49,5 @@ def alone(what: str) -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def _locks() -> dict[str, Lock]:
-    """A lock for each piece of work; a few words an entry."""
+    """A lock for each piece of work; entries are small."""
     return {}

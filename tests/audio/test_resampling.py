@@ -81,6 +81,9 @@ def test_nothing_above_what_the_target_rate_holds_is_heard_as_something_else(her
     ],
 )
 @pytest.mark.parametrize("samples", [8000, 12_345, 50_007])
+@pytest.mark.promise(
+    "Older runs get the same samples and features as before.", measured="to 1e-6 of full scale"
+)
 def test_sinc_is_what_torchaudio_does(rate, target, samples):
     wave = noise(samples / rate, rate=rate)
     expected = by_torchaudio(wave, rate, target)
@@ -158,6 +161,9 @@ print(peak() - before)
 
 
 @WAYS
+@pytest.mark.promise(
+    "No sample rate takes much memory or time.", measured="see [below](#broken-and-hostile-audio)"
+)
 def test_no_rate_takes_much_memory(audio):
     """Before, half a second at 8001 Hz took 4 GB."""
     command = [sys.executable, "-c", MEMORY, audio.resampler, *map(str, ODD)]

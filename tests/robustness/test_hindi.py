@@ -50,6 +50,7 @@ def settings():
     return [word for key, value in TINY.items() for word in (f"--{key.replace('_', '-')}", str(value))]
 
 
+@pytest.mark.promise("Hindi names work from a zip to a prediction.")
 def test_hindi_names_work_from_a_zip_to_a_prediction(run, corpus, tmp_path):
     classes = [unicodedata.normalize("NFC", label) for label in LABELS]
     report = run("data", "check", corpus)

@@ -87,6 +87,7 @@ print(peak() - before)
 
 
 @pytest.mark.slow
+@pytest.mark.promise("A small file cannot fill the memory.", measured="0.67 GB for an hour of silence")
 def test_an_hour_of_silence_in_half_a_megabyte_takes_its_own_samples_and_little_more():
     done = subprocess.run([sys.executable, "-c", ONE_HOUR], cwd=ROOT, capture_output=True, text=True)
     said, megabytes = done.stdout.splitlines()
@@ -120,6 +121,7 @@ def tried(count, seed):
     return found
 
 
+@pytest.mark.promise("No sample rate takes much memory or time.")
 def test_broken_files_are_each_predicted_or_refused_in_little_memory():
     """A tenth of them are whole but of an odd sample rate, of which one filled the memory once."""
     found = tried(60, seed=99)
@@ -128,6 +130,9 @@ def test_broken_files_are_each_predicted_or_refused_in_little_memory():
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+@pytest.mark.promise(
+    "A broken sound file ends in a prediction or in an error of one line.", measured="10,000 files"
+)
 def test_ten_thousand_broken_files_are_each_predicted_or_refused():
     found = tried(10_000, seed=0)
     assert min(found["predicted"], found["refused"]) > 2000

@@ -1,13 +1,13 @@
-"""The algorithm of the study of 2022, as its released code had it, written anew to measure against.
+"""The algorithm of the released code of the study of 2022, rewritten as the baseline of the benchmarks.
 
     python -m benchmarks.baseline --data DIR --backbones alexnet,vgg16 --batch-sizes 64 --epochs 5
 
 trains each network on a folder per class of audio files and prints one JSON object: test score and seconds
 of each. Audio is decoded again in every epoch, by two processes, and every epoch steps through the whole
 network, of which only the classifier trains. The 1000-way head stays, and so does the training mode, even
-for the test. Weights are random, which takes as long as others. Where the study's code leaves something
-open, the faster way is taken: of each file only what is used is read, each worker keeps to one thread
-(with the default, of one a core for NumPy, they stand in each other's way), and nothing is kept on disk.
+for the test. Weights are random, which takes as long as pretrained ones. Where the study's code leaves a
+choice, the faster way is taken: only the used part of each file is read, each worker uses one thread (more
+slow each other down), and nothing is kept on disk.
 """
 
 import argparse
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 RATE, SIZE, HOP, N_FFT, F_MAX = 22_050, 224, 512, 2048, 8000
-SAMPLES = SIZE * HOP  # 5.2 s; the rest of a clip is not looked at
+SAMPLES = SIZE * HOP  # 5.2 s; the rest of a clip is not used
 BATCH, WORKERS, EPOCHS, SEED = 64, 2, 5, 42
 
 
@@ -63,12 +63,12 @@ def picture(wave: np.ndarray) -> torch.Tensor:
 
 
 def image(path: Path) -> torch.Tensor:
-    """A clip as the network sees it, float32 (3, 224, 224)."""
+    """A clip as input of the network, float32 (3, 224, 224)."""
     return picture(load(path))
 
 
 class Clips(Dataset):
-    """Images and labels of audio files; every look decodes the file again."""
+    """Images and labels of audio files; each access decodes the file again."""
 
     def __init__(self, paths: Sequence[Path], labels: Sequence[int]) -> None:
         self.paths, self.labels = list(paths), list(labels)
@@ -88,7 +88,7 @@ def _start_worker(_: int) -> None:
 def batches(
     clips: Dataset, *, size: int = BATCH, shuffle: bool = False, workers: int = WORKERS
 ) -> DataLoader:
-    """The clips in batches, made by worker processes that start anew for each pass."""
+    """The clips in batches, made by worker processes that start again for each pass."""
     return DataLoader(
         clips, batch_size=size, shuffle=shuffle, num_workers=workers, worker_init_fn=_start_worker
     )
@@ -108,7 +108,7 @@ def head(net: nn.Module) -> nn.Module:
 
 
 def network(name: str) -> nn.Module:
-    """A network of torchvision with its 1000 outputs; all but its head is frozen."""
+    """A torchvision network with its 1000 outputs, frozen except for the head."""
     net = torchvision.models.get_model(name, weights=None).requires_grad_(False)
     head(net).requires_grad_(True)
     return net

@@ -1,4 +1,4 @@
-"""A Streamlit server of its own and a Chromium that looks at it."""
+"""Starts a Streamlit server, and a Chromium to visit it."""
 
 import os
 import shutil
@@ -64,7 +64,7 @@ class Server:
 
 @contextmanager
 def chromium() -> "Iterator[Browser]":
-    """A headless browser; raises NotMeasuredError where there is none."""
+    """Start a headless browser; raises NotMeasuredError if there is none."""
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         raise NotMeasuredError("no Chromium")

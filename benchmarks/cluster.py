@@ -32,7 +32,7 @@ SETTINGS = [
 
 @contextmanager
 def cluster(cpus: int) -> Iterator[None]:
-    """A head that does no work and nodes of one CPU; RAY_ADDRESS is theirs."""
+    """Start a head without CPUs and nodes with one CPU each, and set RAY_ADDRESS."""
     from ray.cluster_utils import Cluster
 
     started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
@@ -47,7 +47,7 @@ def cluster(cpus: int) -> Iterator[None]:
 
 
 def mer(*words: str, through: tuple[str, ...] = ()) -> dict:
-    """What a command prints, maybe started by another module."""
+    """Run a command, directly or through another module; returns its JSON."""
     command = [sys.executable, "-m", *through, "mer", *words, "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
@@ -56,7 +56,7 @@ def mer(*words: str, through: tuple[str, ...] = ()) -> dict:
 
 
 def sweep(data: str, runs: int, epochs: int) -> dict:
-    """Seconds of a whole sweep, start and test included, by the CPUs of the cluster."""
+    """Seconds of a whole sweep, start and tests included, on one CPU and on two."""
     sizes = ",".join(str(8 + number) for number in range(runs))
     words = ["sweep", "--data", data, "--executor", "ray", "--backbones", "mobilenet_v3_small"]
     words += ["--batch-sizes", sizes, "--epochs", str(epochs), *SETTINGS]
@@ -73,7 +73,7 @@ def sweep(data: str, runs: int, epochs: int) -> dict:
 
 
 def data_parallel(data: str, epochs: int) -> dict:
-    """Median seconds of an epoch, the first left out, by one process of one thread and by two."""
+    """Median seconds of an epoch, without the first, for one process of one thread and for two."""
     words = ["train", "--data", data, "--backbone", "efficientnet_lite0", "--batch-size", "16"]
     words += ["--epochs", str(epochs), *SETTINGS, "--image-size", "224"]
 
@@ -93,7 +93,7 @@ def data_parallel(data: str, epochs: int) -> dict:
 
 
 def trainer() -> dict:
-    """TorchTrainer: memory of what a waiting run keeps, and seconds of a start with nothing to do."""
+    """TorchTrainer: memory that a waiting run holds, and seconds to start an empty run."""
     import ray
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer

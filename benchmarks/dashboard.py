@@ -1,4 +1,4 @@
-"""Rows about the dashboard: how soon its home page is there, and what a viewer costs."""
+"""Rows for the dashboard: time until the home page is shown, and CPU time per viewer."""
 
 import shutil
 import time
@@ -20,14 +20,14 @@ TIMES = 7
 
 
 class _Visits:
-    """Visits to one app: how long each took, by kind."""
+    """Visits to one app, with the seconds of each by kind."""
 
     def __init__(self, browser: "Browser", script: Path) -> None:
         self.browser, self.script = browser, script
         self.kinds: dict[str, list[float]] = {"with the start of the server": [], "a second visitor": []}
 
     def first(self, home: Path) -> float:
-        """Seconds from navigation to heading on a new server; notes the other times beside it."""
+        """Seconds from navigation to heading on a new server; also records the other times."""
         started = time.perf_counter()
         with Server(self.script, home) as server:
             waited = time.perf_counter() - started
@@ -37,7 +37,7 @@ class _Visits:
         return taken
 
     def _visit(self, server: Server) -> float:
-        """Seconds until a browser that has nothing in its cache shows a heading."""
+        """Seconds until a browser with an empty cache shows a heading."""
         with self.browser.new_context() as context:
             page = context.new_page()
             page.set_default_timeout(1000 * PATIENCE)
@@ -48,7 +48,7 @@ class _Visits:
 
 
 def start(bench: Bench) -> Measured:
-    """First visits to new servers, ours and one of a script with `st.title` alone, in turn."""
+    """First visits to new servers in turn, ours and a script with only `st.title`."""
     empty = bench.folder("empty") / "app.py"
     empty.write_text('import streamlit as st\n\nst.title("Empty")\n')
     shutil.copytree(ROOT / ".streamlit", empty.parent / ".streamlit")  # the same settings
@@ -68,7 +68,7 @@ def start(bench: Bench) -> Measured:
 
 
 def dashboard(bench: Bench) -> Measured:
-    """Share of a core, with one viewer of Live less without."""
+    """Share of a core with one viewer of Live, minus that without."""
     with chromium() as browser, bench.own_home() as home, Server(ROOT / "streamlit_app.py", home) as server:
         alone, watched = live.measure(server, browser.new_page())
     return Measured(watched - alone, details=[f"the server without a viewer: {alone:.1%}"])

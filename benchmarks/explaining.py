@@ -1,8 +1,8 @@
-"""Measure how often a checkpoint's explanations point at what matters: deletion curves of many clips.
+"""Measure how often explanations of a checkpoint pass the deletion check, on many clips.
 
-Clips are drawn by chance from the test part of the checkpoint's own split if `--data` is what it was trained
-on, else from all. A clip counts as won if taking away what its map points at leaves less belief, over the
-whole curve, than the mean of the same map shifted by chance (`mer.inference.deletion`).
+Clips are drawn from the test part of the checkpoint's split if `--data` is the data it was trained on,
+otherwise from all clips. A clip passes if the area under its map's deletion curve is smaller than the mean
+area for randomly shifted copies of the map (`mer.inference.deletion`).
 """
 
 import argparse
@@ -22,13 +22,13 @@ from mer.models.card import Card
 
 
 def say(text: str) -> None:
-    """One line of the report, at once."""
+    """Print one line of the report at once."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def unheard(clips: Sequence[Clip], card: Card) -> list[Clip]:
-    """The clips that a checkpoint was tested on; all of them if it comes from other data."""
+    """The test clips of a checkpoint, or all clips if it was trained on other data."""
     split = split_clips(clips, card.config.split)
     if split.to_hash(clips) == card.split.get("test_hash"):
         return [clips[index] for index in split.test]

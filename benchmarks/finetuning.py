@@ -1,4 +1,4 @@
-"""The row about training all of a network: what the loop adds to the arithmetic."""
+"""The row for training a whole network: the overhead of the training loop."""
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +33,7 @@ def _network(classes: int) -> nn.Module:
 
 
 def _bare(model: nn.Module, steps: int, classes: int) -> None:
-    """Forward and backward on one batch in memory, over and over."""
+    """Run forward and backward on one batch in memory, repeatedly."""
     inputs = torch.rand(TRAIN.batch_size, 3, 224, 224).contiguous(memory_format=torch.channels_last)
     labels = torch.arange(TRAIN.batch_size) % classes
     model.train()
@@ -43,7 +43,7 @@ def _bare(model: nn.Module, steps: int, classes: int) -> None:
 
 
 def full_fine_tune(bench: Bench) -> Measured:
-    """An epoch of whole batches by `fit` as a run calls it, against as many bare steps."""
+    """An epoch of full batches by `fit`, as in a run, against the same number of bare steps."""
     part, _ = baseline.split(len(bench.sample.paths))
     windows = training_windows(bench, part)
     steps = (min(len(windows), QUICK) if bench.quick else len(windows)) // TRAIN.batch_size
@@ -71,7 +71,7 @@ def full_fine_tune(bench: Bench) -> Measured:
     def bare(_: int) -> float:
         return seconds(lambda: _bare(other, steps, classes))
 
-    _bare(other, 2, classes)  # one for which memory is got, one for which kernels are chosen
+    _bare(other, 2, classes)  # the first allocates memory, the second chooses kernels
     first = 0 if bench.quick else 1
     with bench.own_home():
         runs = RunStore.open()

@@ -1,4 +1,4 @@
-"""The steps on their own, on one thread: what would be left if all around them cost nothing."""
+"""Times of single steps on one thread, without any overhead around them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,14 +23,14 @@ __all__ = ["baseline_steps", "batch_forward", "forward", "network", "steps", "wo
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Keep torch and NumPy to one thread."""
+    """Limit torch and NumPy to one thread."""
     with one_thread(), threadpool_limits(1):
         yield
 
 
 @lru_cache(maxsize=4)
 def steps(path: Path, config: Config) -> dict[str, float]:
-    """Milliseconds a clip: reading its samples by libsndfile alone, our resampling, our mel images."""
+    """Milliseconds per clip for reading with libsndfile, our resampling and our mel images."""
     clip = decode(path)
     heard = resample(clip.waveform, rate=clip.rate, audio=config.audio)
     with _alone():
@@ -43,7 +43,7 @@ def steps(path: Path, config: Config) -> dict[str, float]:
 
 @lru_cache(maxsize=4)
 def baseline_steps(path: Path) -> dict[str, float]:
-    """Milliseconds a clip of the baseline: librosa's decoding of 5.2 s, librosa's mel."""
+    """Milliseconds per clip of the baseline: librosa's decoding of 5.2 s and its mel-spectrogram."""
     heard = baseline.load(path)
     with _alone():
         return {
@@ -53,19 +53,19 @@ def baseline_steps(path: Path) -> dict[str, float]:
 
 
 def network(name: str) -> nn.Module:
-    """A network of torchvision as it comes, for inference, with random weights."""
+    """A torchvision network in evaluation mode, with random weights."""
     return baseline.network(name).eval()
 
 
 def forward(net: nn.Module) -> float:
-    """Milliseconds that one image takes through a network."""
+    """Milliseconds of a forward pass for one image."""
     image = torch.zeros(1, 3, 224, 224)
     with _alone(), torch.inference_mode():
         return in_ms(lambda: net(image))
 
 
 def batch_forward(name: str, size: int = 16) -> float:
-    """Seconds that an image takes through a network in a batch, on all threads."""
+    """Seconds per image of a forward pass in a batch, on all threads."""
     net = network(name).to(memory_format=torch.channels_last)
     images_ = torch.zeros(size, 3, 224, 224).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():

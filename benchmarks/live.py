@@ -1,4 +1,4 @@
-"""What a viewer of the Live page costs the server: CPU time with three active runs of 200 points.
+"""Measure the CPU time of the server for one viewer of Live, with three active runs of 200 points.
 
     python -m benchmarks.live
 
@@ -21,7 +21,7 @@ RUNS, POINTS, STEPS, SECONDS = 3, 200, 2000, 30.0
 
 
 def begin(store: RunStore, number: int) -> str:
-    """A run of this process with 200 steps and five epochs behind it."""
+    """Create a run of this process with 200 logged steps and five epochs."""
     run_id = store.create(f"net{number} songs", {"data": "songs", "config": preset("default").to_dict()})
     store.start(run_id)
     store.tag(run_id, {"mer.steps": str(STEPS), "mer.classes": "5", "mer.validation_clips": "40"})
@@ -32,13 +32,13 @@ def begin(store: RunStore, number: int) -> str:
 
 
 def figures(step: int) -> dict[str, float]:
-    """What a training logs after a step."""
+    """The metrics that training logs after a step."""
     loss = 1.5 * 0.995**step
     return {"step_loss": loss, "step_accuracy": 1 - loss / 2, "progress": step / STEPS, "seconds_left": 60.0}
 
 
 def epoch_figures(epoch: int) -> dict[str, float]:
-    """What a training logs after an epoch."""
+    """The metrics that training logs after an epoch."""
     loss = 1.5 * 0.8**epoch
     kinds = {"train": loss, "validation": 1.1 * loss}
     figures = {f"{kind}_loss": value for kind, value in kinds.items()}
@@ -47,7 +47,7 @@ def epoch_figures(epoch: int) -> dict[str, float]:
 
 
 def keep_logging(store: RunStore, runs: list[str], stop: threading.Event) -> None:
-    """Two steps a second for each run, as a fast training logs them."""
+    """Log two steps per second for each run, as fast training does."""
     for step in range(POINTS + 1, STEPS):
         if stop.wait(0.5):
             return
@@ -56,7 +56,7 @@ def keep_logging(store: RunStore, runs: list[str], stop: threading.Event) -> Non
 
 
 def share_of_a_core(process: psutil.Process, seconds: float) -> float:
-    """CPU time per second of a process that is looked at from now on."""
+    """CPU time per second of a process from now on."""
     before, began = process.cpu_times(), time.monotonic()
     time.sleep(seconds)
     after = process.cpu_times()
@@ -64,7 +64,7 @@ def share_of_a_core(process: psutil.Process, seconds: float) -> float:
 
 
 def measure(server: object, page: object, seconds: float = SECONDS) -> tuple[float, float]:
-    """Shares of a core without a viewer and with one; `page` is one of Playwright's, at no address yet.
+    """Shares of a core without a viewer and with one; `page` is a new Playwright page.
 
     The runs are kept in the home that MER_HOME names, which must be the server's.
     """

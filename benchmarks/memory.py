@@ -1,9 +1,9 @@
-"""Resident memory while many clips are prepared, trained on and predicted.
+"""Measure resident memory while many clips are prepared, trained on and predicted.
 
     python -m benchmarks.memory --clips 20000 --folder DIR
 
 writes that many clips of 10 s (16 kHz, mono; 320 kB each) with a manifest into DIR unless they are there,
-runs the commands on them in a home of its own in DIR, and prints the largest resident memory of any one of
+runs the commands on them in a separate home in DIR, and prints the largest resident memory of any one of
 their processes. Of full fine-tuning it watches the first minutes: each step is like the one before.
 """
 
@@ -25,7 +25,7 @@ NETWORK = ("--backbone", "mobilenet_v3_small", "--weights", "none", "--no-baseli
 
 
 def write_clips(folder: Path, count: int) -> Path:
-    """Noise, no two clips alike; returns a manifest of them that names a song for every two."""
+    """Write clips of noise, all different; returns their manifest, which names a song for every two clips."""
     manifest = folder / f"{count}.csv"
     if manifest.exists():
         return manifest
@@ -47,7 +47,7 @@ def write_clips(folder: Path, count: int) -> Path:
 
 
 def peaks(words: list[str], home: Path, limit: float) -> tuple[float, float, list[float]]:
-    """Run a command: seconds, largest memory of one process in MB, and that of each tenth of the time.
+    """Run a command; returns seconds, peak memory of one process (MB), and the peak of each tenth.
 
     After `limit` seconds it is ended.
     """
@@ -72,7 +72,7 @@ def peaks(words: list[str], home: Path, limit: float) -> tuple[float, float, lis
 
 
 def largest(pid: int) -> float:
-    """Memory of the process that has most among a process and those it started, MB."""
+    """Memory of the largest among a process and its children, MB."""
     found = 0.0
     try:
         parent = psutil.Process(pid)

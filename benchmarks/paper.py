@@ -1,9 +1,8 @@
-"""Rows about the study's own work: from audio files to the test scores of its networks.
+"""Rows for the work of the 2022 study: from audio files to the test scores of its networks.
 
 Both sides are commands, so starting Python and importing are part of it. Ours begins in an empty MER_HOME
 each time and keeps runs, checkpoints and predictions; the baseline keeps nothing. The baseline's networks
-come one half before our command and one half after it, so that a machine that grows slower or faster does
-so for both.
+come half before and half after our command, so that changes in the machine's speed affect both.
 """
 
 import json
@@ -34,7 +33,7 @@ def _backbones(bench: Bench) -> tuple[str, ...]:
 
 
 def sweep_words(data: str, backbones: Sequence[str], sizes: Sequence[int]) -> list[str]:
-    """Our command, after `python`."""
+    """The arguments of our command, after `python`."""
     options = ["--data", data, "--preset", "paper", "--weights", "none", "--backbones", ",".join(backbones)]
     options += ["--batch-sizes", ",".join(map(str, sizes)), "--no-group-by-song", "--no-baseline"]
     options += ["--device", "cpu", "--json"]
@@ -96,7 +95,7 @@ def _at_64(bench: Bench) -> list[tuple[float, float]]:
 
 
 def _limit(bench: Bench) -> str:
-    """What the arithmetic alone would take, once: features of each clip, each clip through each network."""
+    """The time for the bare computation: features of each clip, and one forward pass per clip and network."""
     steps = limits.steps(bench.sample.paths[0], preset("paper"))
     count = len(bench.sample.paths)
     features = count * sum(steps.values()) / 1000 / cores()

@@ -17,11 +17,11 @@ __all__ = ["predict"]
 
 CHECKPOINT = Path(__file__).parents[1] / "checkpoints" / "demo_mobilenet_v3_small"
 FILES = 10
-AT_A_TIME = 5  # predictions; alternating them one by one, each would wait for the threads of the other
+AT_A_TIME = 5  # predictions in a row; if they alternated one by one, each would wait for the other's threads
 
 
 def predict(bench: Bench) -> Measured:
-    """Warm predictions of generated files, a different one each time."""
+    """Predictions of generated files by a loaded model, a different file each time."""
     paths = generate(bench.folder("files"), FILES).paths
     predictor = Predictor(CHECKPOINT, device="cpu")
     net = limits.network(predictor.card.config.train.backbone)
@@ -32,7 +32,7 @@ def predict(bench: Bench) -> Measured:
             net(baseline.picture(wave)[None]).softmax(1)
 
     def each(work: Callable[[Path], object], number: int) -> float:
-        """Seconds for a file, of some in a row."""
+        """Seconds per file, for some in a row."""
         some = [paths[(number + offset) % FILES] for offset in range(AT_A_TIME)]
         return seconds(lambda: [work(path) for path in some]) / AT_A_TIME
 

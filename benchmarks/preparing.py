@@ -1,4 +1,4 @@
-"""Rows about data: the first pass over audio files, and every epoch after it."""
+"""Rows for data: the first pass over audio files, and later epochs."""
 
 import shutil
 import threading
@@ -26,9 +26,9 @@ FEATURES = 1024  # width of an embedding; MobileNetV3-Small's
 
 
 def _iterate(clips: Dataset, *, shuffle: bool = False) -> float:
-    """Seconds that the baseline takes to hand out all clips once."""
+    """Seconds that the baseline takes to load all clips once."""
     taken = seconds(lambda: deque(baseline.batches(clips, shuffle=shuffle), maxlen=0))
-    while threading.active_count() > 1:  # the loader's last thread: while it ends, we would not fork
+    while threading.active_count() > 1:  # no fork while the loader's last thread ends
         time.sleep(0.01)
     return taken
 

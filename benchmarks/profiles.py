@@ -1,4 +1,4 @@
-"""Where the time goes in the first pass over clips, and in training all of a network.
+"""Profile the first pass over clips, and training of a whole network.
 
     python -m benchmarks.profiles
 
@@ -30,7 +30,7 @@ __all__ = ["shares"]
 Steps = dict[str, list[tuple[str, str]]]
 
 CLIPS, STEPS = 120, 12
-# What a step is called, and the functions it consists of, as (end of the file's name, function).
+# Name of a step -> its functions, as (end of the file's path, function).
 FIRST_PASS: Steps = {
     "reading the file": [("pathlib.py", "read_bytes")],
     "hash of its bytes": [("~", "<built-in method _hashlib.openssl_sha256>")],
@@ -54,7 +54,7 @@ FINE_TUNE: Steps = {
 def shares(
     work: Callable[[], object], steps: dict[str, list[tuple[str, str]]]
 ) -> tuple[float, dict[str, float]]:
-    """Seconds that some work takes, and the share of each step; what is in none is "the rest"."""
+    """Profile some work; returns its seconds and the share of each step, the remainder as "the rest"."""
     profile = cProfile.Profile()
     profile.runcall(work)
     stats = pstats.Stats(profile)
@@ -101,7 +101,7 @@ def fine_tune(folder: Path) -> str:
 
 
 def words(title: str, found: dict[str, float]) -> str:
-    """A line for people, the largest share first."""
+    """One line of text, the largest share first."""
     parts = sorted(found.items(), key=lambda item: -item[1])
     return f"{title}: " + ", ".join(f"{name} {share:.0%}" for name, share in parts)
 

@@ -1,4 +1,4 @@
-"""What was measured, as a table for people and as a page of the docs."""
+"""Formats the results as a table and as a page of the docs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,25 +12,26 @@ __all__ = ["BY_HAND", "figure", "markdown", "ratio", "show", "target", "write"]
 BY_HAND = "<!-- written by hand below -->"
 HEADER = ("row", "ours", "baseline", "ratio", "target", "")
 METHOD = """\
-Every figure is a ratio of two things measured in one run of this script, on the same clips and the same
-processor (a GPU is not used), in turn: ours, the baseline, ours, the baseline. Shown are medians of at
-least three turns after one that warms up; the first pass has no such turn, and the clips are read once
-before, so that neither side waits for the disk. The paper run and the paper sweep take most of an hour and
+Each figure is a ratio of two things measured in one run of this script, on the same clips and the same
+processor (a GPU is not used), in turn: ours, the baseline, ours, the baseline. The table shows medians of at
+least three turns after a warm-up. The first pass has no warm-up; the clips are read once before, so
+that neither side waits for the disk. The paper run and the paper sweep take most of an hour and
 are measured once (`--repeats` for more): our command runs between two halves of the baseline's.
 
-The baseline is the algorithm of the released code of the study of 2022, written anew
-(`benchmarks/baseline.py`): librosa decodes the first 5.2 s of each clip, in every epoch again, in two worker
-processes; of torchvision's network only the classifier trains, but every epoch steps through all of it.
-Where the study's code leaves something open, the baseline takes the faster way: it reads no more of a file
-than it uses, gives each worker one thread (more stand in each other's way), computes no gradients of what is
-frozen, and keeps neither runs nor checkpoints. Ours keeps both, reads whole clips, and starts from an empty
-`MER_HOME`. Weights are random on both sides, which takes as long as any. For the paper run our command is
+The baseline is the algorithm of the released code of the study of 2022, rewritten
+(`benchmarks/baseline.py`). librosa decodes the first 5.2 s of each clip again in every epoch, in two worker
+processes. Only the classifier of torchvision's network trains, but every epoch computes the whole network.
+Where the study's code leaves a choice, the baseline takes the faster way: it reads no more of a file
+than it uses, gives each worker one thread (more slow each other down), computes no gradients of frozen
+layers, and stores neither runs nor checkpoints. Ours stores both, reads whole clips, and starts from an empty
+`MER_HOME`. Weights are random on both sides, which takes as long as pretrained ones. For the paper run our
+command is
 
     python -m mer sweep --data DIR --preset paper --weights none --backbones {backbones} --batch-sizes 64 \
 --no-group-by-song --no-baseline --device cpu --json
 
-`{device}` keeps a GPU out of it where there is one, `--no-baseline` the SVM that is else tested beside each
-network, which the study did not have. Scores mean nothing here: the clips need not be music.
+`{device}` avoids a GPU, and `--no-baseline` the SVM that is otherwise tested beside each network, which the
+study did not have. Scores mean nothing here: the clips need not be music.
 """
 
 
@@ -49,7 +50,7 @@ def _digits(value: float) -> str:
 
 
 def ratio(result: Result) -> str:
-    """The figure that the target is for."""
+    """The ratio, or the share of a core, as text."""
     if result.ratio is None:
         return ""
     if result.measured.baseline is None:
@@ -72,7 +73,7 @@ def _cells(result: Result) -> tuple[str, ...]:
 
 
 def show(results: Sequence[Result]) -> str:
-    """The table for a terminal, and what else was noted below it."""
+    """The table for a terminal, with the details below it."""
     notes = [
         f"{result.row.name}: {detail}"
         for result in results
@@ -82,7 +83,7 @@ def show(results: Sequence[Result]) -> str:
 
 
 def markdown(results: Sequence[Result], about: dict, *, data: str, backbones: Sequence[str]) -> str:
-    """The page, all but what is written by hand."""
+    """The page, without the part that is written by hand."""
     machine, versions = about["machine"], about["versions"]
     where = (
         f"Measured on {about['date']} at commit {about['commit']}, on {machine['processor']}, "
@@ -93,17 +94,17 @@ def markdown(results: Sequence[Result], about: dict, *, data: str, backbones: Se
     lines = [
         "# Benchmarks",
         "",
-        "How fast mer is, as ratios to the study of 2022 or to bare arithmetic. Written by",
-        "`python benchmarks/run.py`; `--data DIR` takes your own clips, a folder per class.",
+        "The speed of mer as ratios to the study of 2022 or to the bare computation. Written by",
+        "`python benchmarks/run.py`; `--data DIR` uses your own clips, a folder per class.",
         "",
         fill(where, 110, break_on_hyphens=False),
         "",
         *_markdown_table([_cells(result) for result in results]),
         "",
-        "## What the rows are, and what is left",
+        "## The rows",
         "",
-        'Ratios above 1 mean that ours is faster, but in rows with "at most" that it takes longer. Below',
-        "a row stand its steps on their own.",
+        'A ratio above 1 means that ours is faster, but in rows with "at most" that it takes longer. Each',
+        "row is followed by times of its single steps.",
         "",
     ]
     for result in results:
@@ -119,7 +120,7 @@ def _markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def write(path: Path, text: str) -> None:
-    """Replace the page, but keep what is written by hand below the mark."""
+    """Replace the page, but keep the part below the mark, which is written by hand."""
     kept = ""
     if path.is_file():
         _, mark, kept = path.read_text("utf-8").partition(BY_HAND)

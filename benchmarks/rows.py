@@ -1,4 +1,4 @@
-"""What is measured, against what, and how far it should be ahead."""
+"""The rows of the benchmark: what is measured, against what, and the target."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +20,7 @@ __all__ = ["ROWS", "Bench", "Measured", "NotMeasuredError", "Result", "Row", "ch
 
 
 class NotMeasuredError(MerError):
-    """A row that cannot be measured here; the text says why."""
+    """Raised if a row cannot be measured here; the text says why."""
 
 
 def _nothing(_: str) -> None:
@@ -29,7 +29,7 @@ def _nothing(_: str) -> None:
 
 @dataclass
 class Bench:
-    """What all rows share: the clips, a folder to throw away, and how much to measure."""
+    """What all rows share: clips, a temporary folder, and how much to measure."""
 
     sample: Sample
     scratch: Path
@@ -45,7 +45,7 @@ class Bench:
 
     @contextmanager
     def own_home(self) -> Iterator[Path]:
-        """A new MER_HOME for this process and those that it starts."""
+        """Set a new MER_HOME for this process and its children."""
         before, folder = os.environ.get("MER_HOME"), self.folder("home")
         os.environ["MER_HOME"] = str(folder)
         try:
@@ -67,7 +67,7 @@ class Bench:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Figures of both sides in the row's unit (no baseline where it is a share of its own), and remarks."""
+    """Both figures in the row's unit, and details. A share of a core has no baseline."""
 
     ours: float
     baseline: float | None = None
@@ -78,9 +78,9 @@ class Measured:
 class Row:
     """One line of the table. `target` is the least ratio, or with `at_most` the largest.
 
-    A ratio above 1 means that we are faster, but with `at_most` that we take longer. It is measured by the
-    function of `module` that has the row's name. With few short clips, as `--quick` has, fixed costs weigh
-    more: there `margin` takes the place of the target.
+    A ratio above 1 means that mer is faster, but with `at_most` that it takes longer. The function in
+    `module` with the row's name measures it. For the few short clips of `--quick` fixed costs weigh more,
+    so `margin` replaces the target there.
     """
 
     name: str
@@ -94,17 +94,17 @@ class Row:
 
     @property
     def key(self) -> str:
-        """The name as one word, as the command line has it."""
+        """The name as one word, for the command line."""
         return self.name.replace(" ", "-")
 
     def ratio(self, ours: float, baseline: float | None) -> float:
-        """How far ahead we are; where there is no baseline, our own figure."""
+        """The ratio, or our own figure if there is no baseline."""
         if baseline is None:
             return ours
         return ours / baseline if self.at_most or self.unit.endswith("/s") else baseline / ours
 
     def measure(self, bench: Bench) -> "Result":
-        """Measure; a row that fails says why, so that an hour of other rows is not lost with it."""
+        """Measure the row. A failure is returned as a result, so that other rows are not lost."""
         try:
             module = import_module(f"benchmarks.{self.module}")
             function = getattr(module, self.key.replace("-", "_"))
@@ -136,7 +136,7 @@ class Result:
 
     @property
     def within_margin(self) -> bool:
-        """False where a quick look is enough to tell that something is badly wrong."""
+        """False if the row failed or is beyond its margin."""
         return not self.failed and self._reaches(self.row.margin) is not False
 
     def _reaches(self, limit: float) -> bool | None:
@@ -172,7 +172,8 @@ class Result:
 ROWS = (
     Row(
         "first pass",
-        "from audio files to features, two processes each; the baseline reads 5.2 s of a clip, we all of it",
+        "from audio files to features, two processes each; the baseline reads 5.2 s of a clip, "
+        "ours all of it",
         module="preparing",
         unit="clips/s",
         target=2.5,
@@ -221,7 +222,7 @@ ROWS = (
     ),
     Row(
         "start",
-        "first visit to a new server until the heading is seen, against an app that has only a heading",
+        "first visit to a new server until the heading is shown, against an app with only a heading",
         module="dashboard",
         unit="s",
         target=1.5,
@@ -231,7 +232,7 @@ ROWS = (
     ),
     Row(
         "dashboard",
-        "CPU of the server per viewer of Live, three active runs of 200 points, a look a second",
+        "CPU of the server per viewer of Live, three active runs of 200 points, updated every second",
         module="dashboard",
         unit="of a core",
         target=0.05,
@@ -243,9 +244,9 @@ ROWS = (
 
 
 def chosen(text: str, *, quick: bool) -> list[Row]:
-    """The rows named in `text`, separated by commas, or all; quickly, those that need no browser.
+    """The rows named in `text`, separated by commas, or all; with `quick`, only those without a browser.
 
-    Raises ConfigError on a name that is none.
+    Raises ConfigError for an unknown name.
     """
     names = [name.strip().lower() for name in text.split(",") if name.strip()]
     known = [row.key for row in ROWS]

@@ -1,12 +1,12 @@
-"""How fast mer is: everything as a ratio, measured in one run on the same clips.
+"""Benchmarks: ratios to a baseline, measured in one run on the same clips.
 
     python benchmarks/run.py                        all rows, an hour and a half on two cores
-    python benchmarks/run.py --quick                a look in two minutes, for CI
+    python benchmarks/run.py --quick                a short form of two minutes, for CI
     python benchmarks/run.py --rows predict,start   some rows
-    python benchmarks/run.py --data DIR             clips of your own, a folder per class
+    python benchmarks/run.py --data DIR             your own clips, a folder per class
 
-Prints a table and, once all rows were measured, writes docs/benchmarks.md. Imports nothing heavy at the
-top: worker processes may import this file again.
+Prints a table and, once all rows were measured, writes docs/benchmarks.md. Nothing heavy is imported at the
+top, because worker processes may import this file again.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parents[1]
-if __package__ in (None, ""):  # run as a file: Python put this folder on the path, where the project belongs
+if __package__ in (None, ""):  # run as a file: Python put this folder on the path instead of the project
     sys.path[0] = str(ROOT)
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ FEWEST = 20  # clips that can be divided into training and test
 
 
 def say(text: str) -> None:
-    """Progress, kept off standard output."""
+    """Print progress on standard error."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
@@ -54,14 +54,14 @@ def options(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def prepare_environment() -> None:
-    """The same for both sides: the processor alone, all of it, and no run store but our own."""
+    """Set the same environment for both sides: all CPU cores, no GPU, and no other run store."""
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     for name in ("MLFLOW_TRACKING_URI", "MER_SLOTS"):
         os.environ.pop(name, None)
 
 
 def make_bench(arguments: argparse.Namespace, scratch: Path) -> "Bench":
-    """Get the clips ready and read each once, so that they come from memory for both sides."""
+    """Prepare the clips and read each once, so that both sides read them from memory."""
     from benchmarks.rows import Bench
     from benchmarks.sample import LIMIT, choose, generate
 
@@ -75,7 +75,7 @@ def make_bench(arguments: argparse.Namespace, scratch: Path) -> "Bench":
 
 
 def measure(rows: "Sequence[Row]", bench: "Bench") -> "list[Result]":
-    """All rows, one after the other."""
+    """Measure the rows one after the other."""
     from benchmarks.report import ratio
 
     results = []
@@ -103,7 +103,7 @@ def publish(arguments: argparse.Namespace, results: "Sequence[Result]", words: s
 
 
 def status(results: "Sequence[Result]", *, quick: bool) -> int:
-    """1 if a row failed, or in a quick run if one is far off its target; a line names each."""
+    """Return 1 if a row failed, or in a quick run missed its margin, and print a line for each."""
     bad = [result for result in results if result.failed or (quick and not result.within_margin)]
     for result in bad:
         if result.failed:

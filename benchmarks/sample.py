@@ -1,4 +1,4 @@
-"""The clips that a benchmark works on: given ones, or generated ones that anyone can make again."""
+"""The clips of a benchmark: given, or generated reproducibly."""
 
 import wave
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ RATE, SECONDS = 44_100, 10.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Clips in a folder per class, and what they are, in words."""
+    """Clips in a folder per class, and a description."""
 
     folder: Path
     paths: tuple[Path, ...]
@@ -33,7 +33,7 @@ class Sample:
 
 
 def sound(label: int, number: int) -> np.ndarray:
-    """Five tones over noise, int16 (samples, 2); each label and number has a sound of its own."""
+    """Five tones over noise, int16 (samples, 2); each label and number gives another sound."""
     rng = np.random.default_rng([label, number])
     time = np.arange(round(SECONDS * RATE), dtype=np.float32) / RATE
     pitches = 110.0 * 2 ** (label / 5 + rng.uniform(0, 3, 5))
@@ -47,7 +47,7 @@ def sound(label: int, number: int) -> np.ndarray:
 
 
 def generate(folder: Path, total: int = LIMIT) -> Sample:
-    """Fill an empty folder with `total` WAV files, evenly in the study's five classes."""
+    """Write `total` WAV files into an empty folder, evenly over the study's five classes."""
     for number in range(total):
         label = number % len(MER500_CLASSES)
         path = folder / MER500_CLASSES[label] / f"{number:04d}.wav"
@@ -62,7 +62,7 @@ def generate(folder: Path, total: int = LIMIT) -> Sample:
 
 
 def spread(names: Iterable[str], limit: int) -> dict[str, int]:
-    """How many clips of each class to take: as evenly as the classes' sizes allow, `limit` in all."""
+    """Number of clips to take from each class: `limit` in all, as even as the classes allow."""
     left: dict[str, int] = {}
     for name in names:
         left[name] = left.get(name, 0) + 1

@@ -1,7 +1,7 @@
-"""Measure `mer serve` under load: requests a second and their latency, beside the bare forward pass.
+"""Measure `mer serve` under load: requests per second and latency, beside the bare forward pass.
 
-So many clients ask one after the other, each anew as soon as it is answered; after a 429 a client waits as it
-was told to. Clients and server share this machine's cores: what the clients take is said.
+Each client sends its next request as soon as the last is answered; after a 429 it waits as told. Clients and
+server share the cores of this machine, and the CPU time of the clients is reported.
 """
 
 import argparse
@@ -33,13 +33,13 @@ EDGE = "a-line-that-no-clip-contains"
 
 @dataclass
 class Load:
-    """What clients saw: seconds of each answer, and how often each status came."""
+    """The clients' results: seconds of each answer, and counts of each status."""
 
     latencies: list[float] = field(default_factory=list)
     statuses: Counter = field(default_factory=Counter)
 
     def row(self, clients: int, seconds: float, own: float) -> dict:
-        """As it is reported."""
+        """The row as text."""
         found = [1000 * float(np.percentile(self.latencies, share)) for share in (50, 95, 99)]
         return {
             "clients": clients,
@@ -53,7 +53,7 @@ class Load:
 
 @contextmanager
 def served(checkpoint: Path, *options: str) -> Iterator[int]:
-    """`mer serve` on a free port, which is given."""
+    """Start `mer serve` on a free port; yields the port."""
     command = [sys.executable, "-m", "mer", "serve", str(checkpoint), "--port", "0", "--json", *options]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)  # noqa: S603
     try:
@@ -64,14 +64,14 @@ def served(checkpoint: Path, *options: str) -> Iterator[int]:
 
 
 def bodies() -> list[bytes]:
-    """Forms with a clip of 10 s each."""
+    """Request bodies, each a form with a clip of 10 s."""
     head = f'--{EDGE}\r\nContent-Disposition: form-data; name="file"; filename="clip.wav"\r\n\r\n'
     clips = [example_clip(label) for label in ("Happy", "Sad", "Party", "Romantic")]
     return [head.encode() + clip + f"\r\n--{EDGE}--\r\n".encode() for clip in clips]
 
 
 def client(port: int, forms: list[bytes], until: float, load: Load) -> None:
-    """Ask until the time is over."""
+    """Send requests until the time is over."""
     headers, number = {"Content-Type": f"multipart/form-data; boundary={EDGE}"}, 0
     with closing(HTTPConnection("127.0.0.1", port, timeout=60)) as line:
         while time.monotonic() < until:
@@ -88,7 +88,7 @@ def client(port: int, forms: list[bytes], until: float, load: Load) -> None:
 
 
 def measure(port: int, clients: int, seconds: float) -> dict:
-    """One row."""
+    """Measure one row."""
     forms, loads = bodies(), [Load() for _ in range(clients)]
     began, worked = time.monotonic(), os.times()
     with ThreadPoolExecutor(clients) as pool:

@@ -1,8 +1,8 @@
-"""A sharded set of generated entries: seconds and memory of each stage, at several numbers of clips.
+"""Measure time and memory of each stage of a sharded set, for several numbers of clips.
 
     python -m benchmarks.shards --clips 100000 --folder DIR
 
-generates manifests, and shards of small images of noise, in DIR, measures each stage in a process of its own,
+generates manifests, and shards of small images of noise, in DIR, measures each stage in its own process,
 and prints one JSON object. For `--plan-only` clips there are no images, and so no epoch.
 What grows with the clips is the difference between two rows; "idle" is a process that has imported everything
 and done nothing. With `--decode N`, N real WAV files of 10 s are prepared as well; with `--large`, shards of
@@ -46,17 +46,17 @@ def config(size: int = SIZE) -> Config:
 
 
 def shard_bytes(size: int = SIZE) -> int:
-    """Bytes of a shard with as many windows as one of 256 MB has of the default size."""
+    """Bytes of a shard with as many windows as a shard of 256 MB with default settings."""
     return SHARD * record(size).itemsize // record(FULL).itemsize
 
 
 def memory(name: str = "VmHWM") -> float:
-    """The most memory that this process held, or with VmRSS holds, in MB."""
+    """Peak memory of this process, MB; with VmRSS the current memory."""
     return int(re.search(rf"{name}:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
 
 def write_manifest(path: Path, clips: int) -> None:
-    """A manifest of clips that are not there, four to a song."""
+    """Write a manifest of clips that do not exist, four per song."""
     schema = pa.schema([("path", pa.string()), ("label", pa.string()), ("song", pa.string())])
     with parquet.ParquetWriter(path, schema) as writer:
         for start in range(0, clips, ROWS):
@@ -70,7 +70,7 @@ def write_manifest(path: Path, clips: int) -> None:
 
 
 def write_shards(out: Path, plan: dict, *, images: bool, size: int = SIZE) -> None:
-    """What decoding would have made of the clips: noise, no two clips alike."""
+    """Write shards as decoding would: noise, all clips different."""
     rng, order = np.random.default_rng(0), np.load(out / "order.npy")
     types = {"row": pa.int64(), "windows": pa.int32(), "content": pa.binary(), "reason": pa.string()}
     (out / "shards").mkdir(exist_ok=True)
@@ -88,7 +88,7 @@ def write_shards(out: Path, plan: dict, *, images: bool, size: int = SIZE) -> No
 
 
 def write_images(path: Path, count: int, size: int, rng: np.random.Generator) -> None:
-    """A shard of noise with its checksums."""
+    """Write a shard of noise with its checksums."""
     import zlib
 
     found = np.empty(count, record(size))
@@ -99,7 +99,7 @@ def write_images(path: Path, count: int, size: int, rng: np.random.Generator) ->
 
 
 def folder_of(folder: Path, clips: int) -> Path:
-    """Where the set of so many clips is."""
+    """The folder of the set with this many clips."""
     return folder / f"set-{clips}"
 
 
@@ -107,19 +107,19 @@ def folder_of(folder: Path, clips: int) -> Path:
 
 
 def idle(_: Path, __: int) -> dict:
-    """Nothing."""
+    """Do nothing."""
     return {}
 
 
 def plan(folder: Path, clips: int) -> dict:
-    """Read the manifest, and decide which clip is in which shard."""
+    """Read the manifest and assign each clip to a shard."""
     manifest = folder / f"{clips}.parquet"
     found = make_plan(manifest, folder_of(folder, clips), config(), shard_bytes=shard_bytes() // WINDOWS)
     return {"manifest_mb": manifest.stat().st_size / 1e6, "shards": len(shards_of(found))}
 
 
 def index(folder: Path, clips: int) -> dict:
-    """Write the index, find equal audio by its hash, and hash the whole."""
+    """Write the index, find equal audio by hash, and hash the set."""
     out = folder_of(folder, clips)
     made = write_index(out, json.loads((out / "plan.json").read_text()), 0)
     (out / "set.json").write_text(json.dumps(made.to_dict()))
@@ -127,7 +127,7 @@ def index(folder: Path, clips: int) -> dict:
 
 
 def split(folder: Path, clips: int) -> dict:
-    """Open the set, and divide it."""
+    """Open the set and split it."""
     material = PreparedShards.open(folder_of(folder, clips), config())
     found = material.split(config())
     return {name: len(getattr(found, name)) for name in ("train", "validation", "test")}
@@ -146,7 +146,7 @@ def epoch(folder: Path, clips: int) -> dict:
 
 
 def judging(folder: Path, clips: int) -> dict:
-    """Scores, rows and their JSON for the test part, from answers that are drawn."""
+    """Scores, rows and their JSON for the test part, from random predictions."""
     material = PreparedShards.open(folder_of(folder, clips), config())
     test = material.split(config()).test
     answers = np.random.default_rng(0).dirichlet(np.ones(CLASSES), len(test))
@@ -166,14 +166,14 @@ STAGES = {stage.__name__: stage for stage in (idle, plan, index, split, epoch, j
 
 
 def measured(stage: str, folder: Path, clips: int) -> dict:
-    """Seconds and peak memory of a stage, in a process of its own."""
+    """Run a stage in its own process; returns seconds and peak memory."""
     words = [sys.executable, "-m", "benchmarks.shards", "--stage", stage, "--clips", str(clips)]
     done = subprocess.run([*words, "--folder", str(folder)], stdout=subprocess.PIPE, check=True)  # noqa: S603
     return json.loads(done.stdout)
 
 
 def run_stage(stage: str, folder: Path, clips: int) -> dict:
-    """The same in this process."""
+    """Run a stage in this process; returns seconds and peak memory."""
     before, began = memory("VmRSS"), time.perf_counter()
     found = STAGES[stage](folder, clips)
     seconds = time.perf_counter() - began
@@ -181,7 +181,7 @@ def run_stage(stage: str, folder: Path, clips: int) -> dict:
 
 
 def entries(folder: Path, clips: int, *, images: bool) -> dict:
-    """All stages at so many clips."""
+    """Run all stages for this many clips."""
     manifest, out = folder / f"{clips}.parquet", folder_of(folder, clips)
     write_manifest(manifest, clips)
     found = {stage: measured(stage, folder, clips) for stage in ("idle", "plan")}
@@ -191,7 +191,7 @@ def entries(folder: Path, clips: int, *, images: bool) -> dict:
 
 
 def decoding(folder: Path, clips: int) -> dict:
-    """Prepare so many real WAV files of 10 s."""
+    """Prepare this many real WAV files of 10 s."""
     rate, rng = 16_000, np.random.default_rng(0)
     source = folder / "clips"
     source.mkdir(exist_ok=True)
@@ -209,7 +209,7 @@ def decoding(folder: Path, clips: int) -> dict:
 
 
 def cold(out: Path) -> None:
-    """Have the kernel forget what it holds of a set's shards."""
+    """Drop the shards of a set from the kernel's cache."""
     os.sync()
     for path in (out / "shards").glob("*.bin"):
         with path.open("rb") as file:
@@ -217,7 +217,7 @@ def cold(out: Path) -> None:
 
 
 def large(folder: Path) -> dict:
-    """Windows a second of shards of 256 MB, from a cold disk: in training order, and in a draw among all."""
+    """Windows per second from shards of 256 MB on a cold disk, in training order and in random order."""
     manifest, out = folder / "large.parquet", folder / "large"
     clips = LARGE * SHARD // (WINDOWS * record(FULL).itemsize)
     write_manifest(manifest, clips)

@@ -1,9 +1,9 @@
-"""Measure how well `mer.data.similarity` finds excerpts of one song: what its constants come from.
+"""Measure how well `mer.data.similarity` finds excerpts of one song; its constants come from here.
 
 `--data` holds clips of some 10 s, `--labels` a CSV with columns `path` and `song`. Half of the songs are
-there to choose thresholds by, the other half to report. Songs that are one recording under two names are
-given as `--same a=b`: run once without, and the strongest wrong links show them. Declare only what lines
-up at one offset throughout; a looser likeness declared the same hides false positives.
+for choosing thresholds, the other half for the report. Songs that are one recording under two names are
+given as `--same a=b`: run once without, and the strongest wrong links show them. Declare only recordings that
+match at one offset throughout; otherwise false positives are hidden.
 """
 
 import argparse
@@ -24,7 +24,7 @@ RATE = 16_000
 
 
 def say(text: str) -> None:
-    """One line of the report, at once."""
+    """Print one line of the report at once."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 

@@ -1,7 +1,7 @@
-"""Measure what tempering is worth: the log-loss of cross-validations on their test clips, by several ways.
+"""Measure the effect of temperatures: log-loss of cross-validations on their test clips, by several methods.
 
-All from what the runs keep, so that networks, validation clips and test clips are the same in every row. The
-temperature that a fold kept is taken out again, which is exact where each clip has one window.
+Everything is computed from stored runs, so networks, validation clips and test clips are the same in every
+row. The stored temperature of a fold is undone, which is exact where each clip has one window.
 """
 
 import argparse
@@ -26,7 +26,7 @@ OLD_BOUNDS, OLD_ENOUGH = (0.05, 20.0), 20  # of the temperature, and of clips, u
 
 @dataclass(frozen=True)
 class Part:
-    """Answers to some clips: labels (clips,), songs, and untempered probabilities (clips, classes)."""
+    """Predictions for some clips: labels (clips,), songs, and untempered probabilities (clips, classes)."""
 
     truth: np.ndarray
     songs: list[str]
@@ -49,7 +49,7 @@ class Part:
 
 
 def unshrunk(part: Part) -> float:
-    """The temperature as it was fitted before: by clips, without a prior, from 20 clips on."""
+    """The older fit of the temperature: by clips, without a prior, from 20 clips on."""
     if len(part.truth) < OLD_ENOUGH:
         return 1.0
     bounds = tuple(map(log, OLD_BOUNDS))
@@ -57,7 +57,7 @@ def unshrunk(part: Part) -> float:
 
 
 def shrunk(spread: float) -> Callable[[Part], float]:
-    """The temperature as it is fitted now, with a prior of that width."""
+    """The present fit of the temperature, with a prior of this width."""
 
     def fit(part: Part) -> float:
         calibration.SPREAD = spread
@@ -79,7 +79,7 @@ def folds_of(runs: RunStore, name: str) -> list[tuple[Part, Part]]:
 
 
 def main() -> None:
-    """A row for each way to temper, for each run."""
+    """Print a row for each run and method."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", metavar="RUN")
     parser.add_argument("--spreads", nargs="+", type=float, default=[calibration.SPREAD], metavar="S")

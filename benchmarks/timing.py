@@ -1,4 +1,4 @@
-"""Timing two ways of doing the same thing, one after the other and over again."""
+"""Times two implementations in turn, repeatedly."""
 
 import time
 from collections.abc import Callable
@@ -22,7 +22,7 @@ class Times:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long one call takes."""
+    """Seconds of one call."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
@@ -31,7 +31,7 @@ def seconds(work: Callable[[], object]) -> float:
 def alternate(
     ours: Callable[[int], float], baseline: Callable[[int], float], *, times: int, first: int = 0
 ) -> Times:
-    """Ours, baseline, ours, baseline, ...: what else the machine does then disturbs both alike.
+    """Time ours, baseline, ours, baseline, ..., so that other load on the machine affects both alike.
 
     Each is called with the number of the repetition and returns its seconds. The `first` repetitions
     warm up and are not kept.
@@ -41,6 +41,6 @@ def alternate(
 
 
 def in_ms(work: Callable[[], object], *, times: int = 15) -> float:
-    """Median milliseconds of a few calls, after one that warms up."""
+    """Median milliseconds of some calls, after one warm-up call."""
     work()
     return 1000 * median(seconds(work) for _ in range(times))

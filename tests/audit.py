@@ -1,8 +1,8 @@
-"""Known vulnerabilities of what is installed, by pip-audit; `python -m tests.audit`.
+"""Looks for known vulnerabilities of installed packages with pip-audit; `python -m tests.audit`.
 
-A service that is not there, or a mirror that knows of no vulnerability, must not look like a clean bill:
-first each is asked for a version with a known vulnerability. Where no service finds that one, the audit is
-skipped and says so.
+A missing service, or a mirror that knows no vulnerability, must not look like a clean result. So each service
+is first asked for a version with a known vulnerability. If none finds that one, the audit is skipped, and
+says so.
 """
 
 import json
@@ -17,30 +17,30 @@ from packaging.version import Version
 
 from tests.licences import ROOT, installed
 
-KNOWN = "django==2.0"  # CVE-2018-6188, mended in 2.0.2
+KNOWN = "django==2.0"  # CVE-2018-6188, fixed in 2.0.2
 SERVICES = (("-s", "pypi"), ("-s", "osv"))
 SECONDS = 240  # for all packages together; one answer may take 5 s
 UNREACHABLE = "skipped: the vulnerability database cannot be reached"
 
-# Advisories that are accepted: id -> the date, why it does not touch us, and when it is looked at again.
+# Accepted advisories: id -> date, the reason why it does not concern mer, and when to look again.
 ACCEPTED: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What pip-audit said: `found` "package version: id, mended in ...", `unanswered` packages by name."""
+    """pip-audit's result: `found` lists "package version: id, mended in ...", `unanswered` package names."""
 
     found: tuple[str, ...] = ()
     unanswered: tuple[str, ...] = ()
 
     @property
     def problems(self) -> list[str]:
-        """All that must be looked at, a line each."""
+        """One line for each finding and each unanswered package."""
         return [*self.found, *(f"{name}: the database does not answer" for name in self.unanswered)]
 
     @classmethod
     def of(cls, answer: dict[str, Any], accepted: dict[str, str]) -> "Audit":
-        """From pip-audit's JSON; what is accepted, by id or alias, is left out."""
+        """Read pip-audit's JSON, without advisories that are accepted by id or alias."""
         packages = answer["dependencies"]
         found = [
             f"{package['name']} {package['version']}: {one['id']}, "
@@ -53,9 +53,9 @@ class Audit:
 
 
 def pinned() -> list[str]:
-    """name==version of all that the requirements install, without the part that names a build.
+    """List name==version of all packages that the requirements install, without build tags.
 
-    But for pip, which installs them and is the machine's own.
+    pip itself is left out: it is not installed by the requirements.
     """
     packages = installed(*ROOT.glob("requirements*.txt"))
     versions = {name: Version(package.version).public for name, package in packages.items()}
@@ -63,7 +63,7 @@ def pinned() -> list[str]:
 
 
 def ask(packages: list[str], service: tuple[str, ...]) -> dict[str, Any] | None:
-    """What pip-audit says of these packages, from its JSON; None where the service does not answer."""
+    """Run pip-audit on these packages; returns its JSON, or None if the service does not answer."""
     with TemporaryDirectory() as place:
         wanted, answer = Path(place, "wanted.txt"), Path(place, "answer.json")
         wanted.write_text("\n".join(packages))
@@ -78,9 +78,9 @@ def ask(packages: list[str], service: tuple[str, ...]) -> dict[str, Any] | None:
 
 
 def audit(packages: list[str], services: tuple[tuple[str, ...], ...] = SERVICES) -> Audit | None:
-    """The answer of the first service that knows what everyone knows; None where there is none.
+    """Ask the first service that finds the known vulnerability; None if no service does.
 
-    A service that knew it and then falls silent leaves all packages unanswered.
+    If that service then stops answering, all packages count as unanswered.
     """
     for service in services:
         control = ask([KNOWN], service)
@@ -91,7 +91,7 @@ def audit(packages: list[str], services: tuple[tuple[str, ...], ...] = SERVICES)
 
 
 def main() -> int:
-    """Print what must be looked at; the exit status is 1 if there is anything."""
+    """Print the findings; the exit status is 1 if there are any."""
     answer = audit(pinned())
     if answer is None:
         print(UNREACHABLE)  # noqa: T201

@@ -1,9 +1,9 @@
-"""Shared fixtures: seeded synthetic sound, files of it, and a home that is thrown away.
+"""Shared fixtures: seeded synthetic sound, audio files, and a temporary home.
 
 sound          functions that make waveforms: tone, chirp, chord, noise, silence
-write_audio    write_audio(path, waveform, rate=...) writes any format that libsndfile knows
+write_audio    write_audio(path, waveform, rate=...) writes any format of libsndfile
 tiny_corpus    a folder per class (Happy, Sad), three 1 s WAV clips each, all different
-small_disk     small_disk(size, content=None) makes a file system, read-only if something is put there (root)
+small_disk     small_disk(size, content=None) mounts a file system, read-only if it gets content (root only)
 full_disk      a folder on a disk without a free byte (root only, else skipped)
 forbidden      a folder that this process may neither read nor write
 """
@@ -21,20 +21,20 @@ from hypothesis import HealthCheck, settings
 
 from mer.utils.machine import processors
 
-# Networks here are so small that a second thread costs more than it gives; read when torch is imported.
+# For such small networks a second thread costs more than it saves. torch reads this when it is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 WORKERS = 4  # of up to 2 GB each
 
 
 def pytest_xdist_auto_num_workers(config) -> int:
-    """The default tests are shared out; slow ones measure, and what is picked by hand is sooner done here."""
+    """Only the default tests run in parallel: slow tests measure, and a few tests finish sooner here."""
     picked = config.args_source is not pytest.Config.ArgsSource.TESTPATHS or config.option.keyword
     return 0 if picked or config.option.markexpr != "not slow" else min(len(processors()), WORKERS)
 
 
 def pytest_configure(config):
-    """Of several workers each has cores of its own; with one core, a few clips need no further processes."""
+    """Each worker gets its own cores; with one core, code under test starts no processes for a few clips."""
     worker = getattr(config, "workerinput", None)
     if worker and hasattr(os, "sched_setaffinity"):
         number, mine = int(worker["workerid"].removeprefix("gw")), processors()
@@ -49,12 +49,12 @@ CLASS_CHORDS = {"Happy": (523.25, 659.26, 783.99), "Sad": (110.0, 130.81, 164.81
 slow_is_fine = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("mer", derandomize=True, database=None, max_examples=50, **slow_is_fine)
 settings.register_profile("thorough", derandomize=False, database=None, max_examples=500, **slow_is_fine)
-settings.load_profile("mer")  # the other by `pytest --hypothesis-profile thorough`
+settings.load_profile("mer")  # the other one: `pytest --hypothesis-profile thorough`
 
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path, monkeypatch) -> Path:
-    """MER_HOME and every download folder inside tmp_path; nothing is created until something is kept."""
+    """Set MER_HOME and all download folders to places in tmp_path, which are created when first used."""
     home = tmp_path / ".mer"
     monkeypatch.setenv("MER_HOME", str(home))
     for name in ("TORCH_HOME", "HF_HOME", "KAGGLEHUB_CACHE"):
@@ -74,7 +74,7 @@ def chirp(low=100.0, high=4000.0, seconds=1.0, *, rate=RATE, level=0.5):
 
 
 def chord(hertz=(220.0, 277.18, 329.63), seconds=1.0, *, rate=RATE, level=0.5):
-    """Several sines at once, of which none clips the sum."""
+    """A sum of sines that does not clip."""
     return np.sum([tone(f, seconds, rate=rate, level=level / len(hertz)) for f in hertz], axis=0)
 
 
@@ -120,7 +120,7 @@ def tiny_corpus(tmp_path, write_audio) -> Path:
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """`small_disk("64k")` makes a file system of that size; `content`, a folder, is put there read-only."""
+    """`small_disk("64k")` mounts a file system of that size; with `content`, a folder, it is read-only."""
     points = []
 
     def make(size: str, content: Path | None = None) -> Path:
@@ -137,12 +137,12 @@ def small_disk(tmp_path):
 
     yield make
     for point in points:
-        subprocess.run(["umount", "-l", str(point)], check=True)  # whatever is still open there
+        subprocess.run(["umount", "-l", str(point)], check=True)  # even if a file there is still open
 
 
 @pytest.fixture
 def full_disk(small_disk):
-    """A file system of 64 KiB, all of it taken."""
+    """A full file system of 64 KiB."""
     place = small_disk("64k")
     (place / "ballast").write_bytes(bytes(65_536))
     return place
@@ -150,7 +150,7 @@ def full_disk(small_disk):
 
 @pytest.fixture
 def forbidden(tmp_path):
-    """A folder without permissions; root, whom they do not stop, becomes nobody."""
+    """A folder without permissions. They do not stop root, so root becomes nobody."""
     place = tmp_path / "forbidden"
     place.mkdir(mode=0)
     os.seteuid(os.geteuid() or 65_534)

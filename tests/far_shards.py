@@ -1,4 +1,4 @@
-"""Makes a small sharded set by tasks of a Ray of its own. A process does it, since Ray reads settings once.
+"""Makes a small sharded set on its own Ray, in a separate process because Ray reads its settings only once.
 
 `python -m tests.far_shards MANIFEST OUT` prints one JSON object.
 """
@@ -15,7 +15,7 @@ from tests.shard_helpers import make_set
 
 
 def main() -> None:
-    """Make it, then try a folder that is not there, on a second Ray."""
+    """Make the set, then try a missing folder on a second Ray."""
     manifest, out = map(Path, sys.argv[1:])
     told: list[tuple[int, int]] = []
     make_set(manifest, out, spread=over_ray, progress=lambda done, total: told.append((done, total)))

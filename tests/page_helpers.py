@@ -1,4 +1,4 @@
-"""Opening pages of the dashboard without a browser, and reading what they say."""
+"""Open pages of the dashboard without a browser, and read their text."""
 
 import re
 from pathlib import Path
@@ -27,19 +27,19 @@ TEXTS = (
 
 
 def page_at(name: str, **query) -> AppTest:
-    """The page visited before the front door, with what the address asks for; not run yet."""
+    """A page that is visited directly, with the parameters of its address; not run yet."""
     app = AppTest.from_file(ROOT / "pages" / f"{name}.py", default_timeout=SECONDS)
     app.query_params.update(query)
     return app
 
 
 def opened(name: str, **query) -> AppTest:
-    """The same, run once."""
+    """A page like `page_at`, run once."""
     return page_at(name, **query).run()
 
 
 def said(app) -> str:
-    """All that is to be read in an app, or in a part of it: what it says, its links and its buttons."""
+    """All text of an app or a part of it, with its links and buttons."""
     found = []
     for kind in TEXTS:
         for element in app.get(kind):
@@ -51,12 +51,12 @@ def said(app) -> str:
 
 
 def errors(app) -> list[str]:
-    """What went wrong, in the page's words."""
+    """The error messages on the page."""
     return [as_read(error.value) for error in app.error]
 
 
 def as_read(markdown: str) -> str:
-    """What a reader sees of escaped characters."""
+    """Text without Markdown escapes, as a reader sees it."""
     return re.sub(r"\\([\\`*_{}\[\]()#+\-.!|~<>$:&])", r"\1", markdown)
 
 
@@ -66,6 +66,6 @@ def links(app) -> list[str]:
 
 
 def by_label(widgets, label: str):
-    """The one widget whose label begins like that."""
+    """The only widget whose label starts with this text."""
     (found,) = [widget for widget in widgets if widget.label.startswith(label)]
     return found

@@ -1,4 +1,4 @@
-"""A run store for each test, copied from one empty database (making that takes seconds), and tiny runs."""
+"""A run store per test, copied from one empty database because creating it takes seconds; and tiny runs."""
 
 import sqlite3
 from contextlib import closing
@@ -31,12 +31,12 @@ TINY = {
 
 
 def tiny_config(**changes) -> Config:
-    """A config whose run takes a second or two; the SVM beside it would take as long again."""
+    """A config whose run takes one or two seconds, without the SVM."""
     return Config().updated(**TINY | {"baseline": False} | changes)
 
 
 def write_songs(root, *, labels=("Happy", "Sad"), songs=4, clips=2):
-    """Clips of 1.2 s in a folder per class with a manifest that names their songs."""
+    """Write clips of 1.2 s, a folder per class, with a manifest that names their songs."""
     rows = ["path,label,song"]
     rng = np.random.default_rng(7)
     for number, label in enumerate(labels):
@@ -55,7 +55,7 @@ def write_songs(root, *, labels=("Happy", "Sad"), songs=4, clips=2):
 
 @pytest.fixture(scope="session")
 def empty_home(tmp_path_factory):
-    """A home with a run store without runs, which is only ever copied."""
+    """A home with an empty run store, only to be copied."""
     home = tmp_path_factory.mktemp("empty") / "home"
     open_local(home)
     return home
@@ -76,13 +76,13 @@ def copy_home(source: Path, target: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def module_home(empty_home, tmp_path_factory):
-    """A home for runs that the tests of one module share."""
+    """A home for runs that the tests of a module share."""
     return copy_home(empty_home, tmp_path_factory.mktemp("module") / "home")
 
 
 @pytest.fixture
 def runs_home(request, empty_home, tmp_path_factory, monkeypatch):
-    """MER_HOME with a run store of its own, or its module's if the test uses a run of `module_home`."""
+    """MER_HOME with its own run store, or that of the module if the test uses `module_home`."""
     if "module_home" in request.fixturenames:
         home = request.getfixturevalue("module_home")
     else:

@@ -1,4 +1,4 @@
-"""A real server on loopback, and what its clients send."""
+"""A real server on loopback, and its clients."""
 
 import io
 import json
@@ -17,17 +17,17 @@ SHIPPED = Path(__file__).parents[1] / "checkpoints" / "demo_mobilenet_v3_small"
 
 
 class Server:
-    """An app at a port of this machine."""
+    """An app that is served on a local port."""
 
     def __init__(self, port, web=None, thread=None):
         self.port, self.web, self.thread = port, web, thread
 
     def connect(self, *, timeout=20):
-        """A plain connection, to send on it what no client would."""
+        """A plain socket, for requests that no HTTP client would send."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
 
     def exchange(self, sent, *, timeout=20):
-        """All that comes back for some bytes until the server closes the connection or falls silent."""
+        """Send bytes; returns all that is received until the server closes the connection or a timeout."""
         with closing(self.connect(timeout=timeout)) as line:
             line.sendall(sent)
             got = b""
@@ -40,14 +40,14 @@ class Server:
         return int(float(self.figures()["mer_requests_inside"]))
 
     def wait_for(self, count):
-        """Until so many requests are inside."""
+        """Wait until this many requests are being handled."""
         until = time.monotonic() + 30
         while self.inside() != count:
             assert time.monotonic() < until, f"{self.inside()} requests are inside, not {count}"
             time.sleep(0.01)
 
     def ask(self, method, place, body=b"", headers=()):
-        """(status, headers, text) of an answer."""
+        """Send a request; returns (status, headers, text)."""
         with closing(HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
             connection.request(method, place, body, dict(headers))
             answer = connection.getresponse()
@@ -87,7 +87,7 @@ def serving(listener, **limits):
 
 
 class Slow:
-    """Predicts when it is told to."""
+    """A predictor that waits until `go` is set."""
 
     def __init__(self, listener):
         self.listener, self.networks, self.card = listener, listener.networks, listener.card

@@ -12,7 +12,7 @@ from tests.run_helpers import tiny_config, write_songs
 
 __all__ = ["CLIPS", "as_parquet", "make_set", "shard_files"]
 
-CLIPS = 4  # to a shard
+CLIPS = 4  # per shard
 
 
 def as_parquet(corpus: Path, **columns) -> Path:
@@ -23,14 +23,14 @@ def as_parquet(corpus: Path, **columns) -> Path:
 
 
 def make_set(manifest: Path, out: Path, *, clips: int = CLIPS, **options):
-    """A sharded set of one-window clips, so many to a shard; returns what it amounts to."""
+    """Make a sharded set of one-window clips, with this many per shard; returns its summary."""
     config = options.pop("config", tiny_config())
     size = clips * record(config.mel.image_size).itemsize
     return make(manifest, out, config, **{"shard_bytes": size, "workers": 1} | options)
 
 
 def shard_files(out: Path) -> dict[str, bytes]:
-    """All files of a set by name, but for its lock."""
+    """The content of all files of a set by name, except its lock."""
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("[!.]*.*"))}
 
 
@@ -42,7 +42,7 @@ def song_parquet(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def sharded(song_parquet, tmp_path_factory):
-    """A finished set of these in six shards; not to be changed."""
+    """A finished set of these clips in six shards; tests must not change it."""
     out = tmp_path_factory.mktemp("sets") / "set"
     make_set(song_parquet, out)
     return out

@@ -1,7 +1,7 @@
 """A run store for several machines: a real PostgreSQL and a real MLflow server, on loopback.
 
-shared_server   the two, started once a session; skipped with the reason where they cannot be
-machines        `machines("second")` is another machine: a home and a host name of its own, the same store
+shared_server   both, started once per session; the test is skipped, with the reason, if they cannot start
+machines        `machines("second")` plays another machine: its own home and host name, the same store
 """
 
 import json
@@ -36,7 +36,7 @@ sys.exit(main())
 
 
 def binaries() -> Path | None:
-    """The folder of PostgreSQL's programs, of the newest version that is here."""
+    """The folder with the programs of the newest PostgreSQL on this machine."""
     found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
     found.sort(key=lambda path: float(path.parent.name))
     known = shutil.which("initdb")
@@ -44,7 +44,7 @@ def binaries() -> Path | None:
 
 
 def missing() -> str:
-    """Why there can be no server here; empty where there can."""
+    """The reason why a server cannot run here, or an empty string."""
     if binaries() is None:
         return "no PostgreSQL here: apt-get install postgresql"
     if find_spec("psycopg2") is None:
@@ -59,7 +59,7 @@ def free_port() -> int:
 
 
 class Postgres:
-    """A cluster in a folder that ends with it; PostgreSQL refuses root, and is nobody's then."""
+    """A database cluster in a temporary folder. PostgreSQL refuses root, so it then runs as nobody."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="mer-postgres-", dir="/tmp"))
@@ -73,7 +73,7 @@ class Postgres:
 
     def call(self, program: str, *words: object) -> str:
         command = [str(binaries() / program), *map(str, words)]
-        # not a pipe: the server that pg_ctl leaves behind would hold it open
+        # not a pipe, which the server that pg_ctl starts would keep open
         with tempfile.TemporaryFile("w+") as said:
             done = subprocess.run(command, stdout=said, stderr=said, cwd=self.folder, **self.who)
             said.seek(0)
@@ -94,7 +94,7 @@ class Postgres:
 
 
 class MlflowServer:
-    """`mlflow server` on a database; can be stopped and started again at the same address."""
+    """`mlflow server` on a database, which can be stopped and started again at the same address."""
 
     def __init__(self, database: str, folder: Path) -> None:
         self.database, self.folder, self.port = database, folder, free_port()
@@ -126,13 +126,13 @@ class MlflowServer:
                 return
 
     def stop(self) -> None:
-        """Uvicorn, its workers and all that they started, as they were started: together."""
+        """Stop the process group: Uvicorn, its workers and their children."""
         os.killpg(self.process.pid, 9)
         self.process.wait()
 
     @contextmanager
     def away(self, seconds: float):
-        """The server is gone while the block runs, but at least so long, and back at the end."""
+        """Stop the server during the block, for at least this many seconds, then start it again."""
         self.stop()
         began = time.monotonic()
         try:
@@ -158,7 +158,7 @@ def shared_server(tmp_path_factory):
 
 
 class Machine:
-    """Another machine: its home, its name, the shared store. `here` is this process taking its place."""
+    """Another machine: a home, a host name and the shared store. `here` makes this process play it."""
 
     def __init__(self, name: str, home: Path, uri: str, patch: pytest.MonkeyPatch) -> None:
         self.name, self.home, self.patch, self.started = name, home, patch, []
@@ -170,7 +170,7 @@ class Machine:
         }
 
     def here(self) -> RunStore:
-        """Have this process be on that machine from now on."""
+        """Make this process play this machine from now on."""
         for key in ("MER_HOME", "MLFLOW_TRACKING_URI"):
             self.patch.setenv(key, self.settings[key])
         self.patch.setattr(socket, "gethostname", lambda: self.name)
@@ -178,7 +178,7 @@ class Machine:
         return RunStore.open()
 
     def start(self, *words: object) -> subprocess.Popen:
-        """A command there, as a process: signs of life each second, the state sent after each epoch."""
+        """Start a command there, with a heartbeat every second and the state sent after each epoch."""
         process = subprocess.Popen(
             [sys.executable, "-c", AS_HOST, *map(str, words)],
             env=self.settings,
@@ -191,7 +191,7 @@ class Machine:
         return process
 
     def mer(self, *words: object) -> dict:
-        """What a command prints there."""
+        """Run a command there; returns what it prints."""
         process = self.start(*words, "--json")
         out, err = process.communicate(timeout=200)
         assert process.returncode == 0, err
@@ -210,5 +210,5 @@ def machines(shared_server, tmp_path, monkeypatch):
     yield make
     for process in [process for machine in made for process in machine.started]:
         process.kill()
-        with process:  # which closes what it would have said
+        with process:  # which closes its output
             pass

@@ -1,4 +1,4 @@
-"""What properties are tried on, where more than one test file needs it."""
+"""Hypothesis strategies that several test files use."""
 
 import dataclasses
 import typing
@@ -23,7 +23,7 @@ def values(section, field):
 
 @st.composite
 def configs(draw):
-    """Any legal Config: each setting within its range, those that depend on others within theirs."""
+    """Any legal Config, with each setting in its range and consistent with the others."""
 
     def section(kind, **narrowed):
         fields = dataclasses.fields(kind)

@@ -1,4 +1,4 @@
-"""The benchmark itself: what its figures mean, and that the baseline is what it says. Nothing is timed."""
+"""The benchmark: its ratios, its page, and the algorithm of the baseline. Nothing is timed."""
 
 import json
 import subprocess
@@ -80,7 +80,7 @@ def test_a_share_of_a_core_has_no_ratio_but_a_limit():
     assert " ".join(line.split()) == "first pass 3.4% of a core at most 5% reached"
 
 
-def test_a_row_that_cannot_be_measured_says_why_and_is_no_failure(monkeypatch, tmp_path):
+def test_a_row_that_cannot_be_measured_gives_the_reason_and_is_no_failure(monkeypatch, tmp_path):
     def missing(bench):
         raise NotMeasuredError("no Chromium")
 
@@ -92,7 +92,7 @@ def test_a_row_that_cannot_be_measured_says_why_and_is_no_failure(monkeypatch, t
     assert report.show([found]).splitlines()[1].endswith("not measured: no Chromium")
 
 
-def test_a_row_that_fails_leaves_the_others_and_the_exit_status_tells(monkeypatch, tmp_path, capsys):
+def test_a_row_that_fails_stops_no_other_and_sets_the_exit_status(monkeypatch, tmp_path, capsys):
     def broken(bench):
         raise OSError("no room")
 
@@ -148,7 +148,7 @@ def test_rows_are_chosen_by_name_and_a_quick_run_needs_no_browser(tmp_path):
         ("--rows predict --data nowhere", "error: nowhere: no such"),
     ],
 )
-def test_a_wrong_word_takes_one_line(words, error, capsys, monkeypatch):
+def test_a_wrong_option_is_an_error_of_one_line(words, error, capsys, monkeypatch):
     monkeypatch.setattr(run, "prepare_environment", lambda: None)
     assert run.main(words.split()) == 1
     said = capsys.readouterr().err
@@ -156,7 +156,7 @@ def test_a_wrong_word_takes_one_line(words, error, capsys, monkeypatch):
     assert said.count("\n") == 1
 
 
-def test_both_sides_take_turns():
+def test_ours_and_the_baseline_alternate():
     calls = []
 
     def side(name):
@@ -172,7 +172,7 @@ def test_both_sides_take_turns():
     assert times.medians == (1.5, 1.5)
 
 
-def test_a_bench_has_a_home_of_its_own_for_a_while(own_home, tmp_path, monkeypatch):
+def test_a_bench_sets_its_own_home_and_restores_the_old_one(own_home, tmp_path, monkeypatch):
     import os
 
     bench = Bench(None, tmp_path)
@@ -200,7 +200,7 @@ def test_clips_are_taken_evenly_from_the_classes():
     assert sample.spread(names, 2) == {"a": 1, "b": 1, "c": 0}
 
 
-def test_given_clips_are_linked_the_first_of_each_class(tiny_corpus, tmp_path):
+def test_the_first_given_clips_of_each_class_are_linked(tiny_corpus, tmp_path):
     (tiny_corpus / "Happy" / "0.wav").write_bytes(b"no audio")
     chosen = sample.choose(tiny_corpus, tmp_path / "links", 4)
     assert [path.resolve() for path in chosen.paths] == [
@@ -210,7 +210,7 @@ def test_given_clips_are_linked_the_first_of_each_class(tiny_corpus, tmp_path):
     assert chosen.words == "4 of 6 clips of corpus, 1.0 s on average"
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # librosa looks for readers that Python will lose
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # librosa uses modules that Python deprecates
 def test_the_baseline_sees_the_first_seconds_of_a_clip_in_three_equal_channels(sound, write_audio, tmp_path):
     path = write_audio(tmp_path / "clip.wav", sound.chirp(seconds=8, rate=44_100), rate=44_100)
     image = baseline.image(path)
@@ -265,9 +265,9 @@ def test_our_side_of_the_paper_run_is_a_command_that_parses():
     assert "mer sweep --data DIR --preset paper --weights none" in report.METHOD
 
 
-def test_a_command_that_fails_says_its_last_line(tmp_path):
+def test_the_paper_run_fails_with_the_last_line_of_a_command_that_failed(tmp_path):
     with pytest.raises(RuntimeError, match=r"mer sweep failed: .*no-such-folder"):
-        paper._command(paper.sweep_words("no-such-folder", ["alexnet"], [64]), tmp_path)
+        paper.paper_run(Bench(sample.Sample(Path("no-such-folder"), (), (), ""), tmp_path, quick=True))
 
 
 @pytest.mark.slow

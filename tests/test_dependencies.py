@@ -12,7 +12,7 @@ import pytest
 from tests import audit as audit_module
 from tests import licences
 from tests.audit import KNOWN, UNREACHABLE, Audit, audit, pinned
-from tests.licences import PAGE, ROOT, installed, licence, page, pins, rows, terms
+from tests.licences import HEADING, PAGE, ROOT, installed, licence, page, pins, rows, terms
 
 # The audit
 
@@ -51,6 +51,9 @@ def database(monkeypatch):
     server.server_close()
 
 
+@pytest.mark.promise(
+    "A known vulnerability of an installed package fails CI.", measured="175 packages; 5 s a run"
+)
 def test_a_known_vulnerability_is_found_and_named_with_what_mends_it(database):
     """By the next service, where one cannot be reached."""
     database.known["numpy==1.0"] = ["PYSEC-1"]
@@ -179,6 +182,7 @@ def test_the_licence_is_read_from_wherever_the_metadata_has_it(about, wanted):
     assert licence(package(**about)) == wanted
 
 
+@pytest.mark.promise("Every installed package has a licence that mer may build on.", measured="150 packages")
 def test_every_licence_is_one_that_we_may_build_on(packages):
     strange = {
         name: licence(one) for name, one in packages.items() if not terms(licence(one)) <= licences.KNOWN
@@ -192,14 +196,18 @@ def test_proprietary_packages_are_those_of_cuda_alone(packages):
 
 
 def test_the_list_of_licences_is_that_of_what_is_installed(packages):
-    """Other versions of what we do not pin may be elsewhere; those that are the same must be as listed."""
+    """Packages that are not pinned may have another version here; the others must be as listed."""
     text = PAGE.read_text("utf-8")
-    listed = {name: line for line in text.splitlines() for name in re.findall(r"^\| ([a-z0-9-]+) \|", line)}
+    listed = {
+        name: line
+        for line in text.partition(HEADING)[2].splitlines()
+        for name in re.findall(r"^\| ([a-z0-9-]+) \|", line)
+    }
     found = dict(zip(packages, rows(packages), strict=True))
     same = [name for name in found if listed.get(name, "").split("|")[2:3] == found[name].split("|")[2:3]]
     assert {name: listed[name] for name in same} == {name: found[name] for name in same}
     if len(same) == len(found):
-        assert text == page(packages)
+        assert text == page(packages, text)
 
 
 def test_every_pinned_version_is_in_the_list_of_licences():

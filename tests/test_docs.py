@@ -1,4 +1,4 @@
-"""What the docs say can be done: commands that parse, links that lead somewhere, versions that are pinned."""
+"""The docs: commands parse, links lead somewhere, versions are pinned, promises have tests."""
 
 import re
 import shlex
@@ -9,6 +9,7 @@ import pytest
 
 import mer
 from mer.cli.parser import build_parser
+from tests import promises
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("checkpoints/*/card.md")])
@@ -68,6 +69,19 @@ def test_a_shipped_checkpoint_is_small_and_says_how_it_was_made(card):
     text = card.read_text("utf-8")
     assert "python -m mer train" in text
     assert "95% interval" in text
+
+
+def test_the_table_of_promises_is_that_of_the_markers():
+    text = promises.PAGE.read_text("utf-8")
+    assert text == promises.page(text), "out of date: python -m tests.promises"
+
+
+def test_a_promise_is_a_sentence_that_fits_into_a_table():
+    found = promises.promises()
+    assert found
+    for promise in found:
+        assert re.fullmatch(r"[A-Z`][^|\n]+\.", promise.sentence), promise.sentence
+        assert not re.search(r"[|\n]", promise.measured), promise.sentence
 
 
 def test_two_checkpoints_are_shipped():

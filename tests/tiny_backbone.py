@@ -1,6 +1,6 @@
-"""A network of milliseconds with all that matters (convolutions, batch-norm, dropout), and a task for it.
+"""A network that trains in milliseconds (convolutions, batch-norm, dropout), and a task for it.
 
-Test modules put it into the zoo for each test: `with tiny_zoo(): yield` in an automatic fixture.
+Test modules add it to the zoo for each test, by `with tiny_zoo(): yield` in an autouse fixture.
 """
 
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ TINY = Backbone(
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One thread: on a busy machine, waiting for a second takes longer than what tests have to compute."""
+    """Use one thread: on a busy machine, waiting for a second thread takes longer than the computation."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -91,7 +91,7 @@ def tiny_model(config, *, classes=2, seed=0, channels_last=False):
 
 
 def tones_or_beats(clips=10, *, windows=2, seed=0, noise=6.0):
-    """Clips of class 0 are held tones (rows of the image are loud), those of class 1 are beats (columns)."""
+    """Clips of two classes: 0 has loud rows of the image (tones), 1 has loud columns (beats)."""
     rng = np.random.default_rng(seed)
     labels = np.arange(clips) % 2
     arrays = []
@@ -104,7 +104,7 @@ def tones_or_beats(clips=10, *, windows=2, seed=0, noise=6.0):
 
 
 def tiny_card(train, *, classes=("Happy", "Sad"), **changes):
-    """The card of a tiny network that hears one second at 4 kHz."""
+    """The card of a tiny network for windows of one second at 4 kHz."""
     config = Config(train=train).updated(
         sample_rate=4000,
         window_seconds=1.0,

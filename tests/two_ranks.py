@@ -1,4 +1,4 @@
-"""Trains a tiny network alone and together, in as many processes as torchrun starts, and prints what differs.
+"""Trains a tiny network in one process and in all that torchrun starts, and prints the differences.
 
 `python -m torch.distributed.run --standalone --nproc-per-node 2 -m tests.two_ranks` prints one JSON object.
 """
@@ -20,7 +20,7 @@ from mer.training.norms import joined_norms
 from mer.utils.errors import Stop
 from tests.tiny_backbone import STANDARDIZER, tiny_config, tiny_model, tiny_zoo, tones_or_beats
 
-# 22 windows in batches of 8, and so a last one of 6: three for each of two.
+# 22 windows in batches of 8; the last has 6, three for each of two processes.
 VARIANTS = {
     "the whole network": {},
     "three for two": {"batch_size": 3},
@@ -33,7 +33,7 @@ VARIANTS = {
 
 
 def trained(ranks: Ranks, **settings) -> tuple[dict, list]:
-    """Weights and history of a run in which nothing is drawn but the order of windows."""
+    """Weights and history of a run whose only random choice is the order of windows."""
     config = tiny_config(**{"dropout": 0.0, "epochs": 3} | settings)
     model = tiny_model(config)
     for module in model.modules():
@@ -47,21 +47,21 @@ def trained(ranks: Ranks, **settings) -> tuple[dict, list]:
     return model.state_dict(), state.history
 
 
-# The batch-norm after them takes these out again: their gradient is rounding, of which Adam makes steps.
+# The batch-norm after these biases cancels them: their gradient is rounding error, which Adam scales up.
 WITHOUT_EFFECT = ("body.features.0.bias", "body.features.4.bias", "running_mean", "num_batches_tracked")
 
 
 def difference(one: dict, other: dict) -> float:
-    """The largest between two sets of tensors, of those that matter."""
+    """The largest difference between two sets of tensors, without those that have no effect."""
     assert one.keys() == other.keys()
     names = [name for name in one if not name.endswith(WITHOUT_EFFECT)]
     return max(float((one[name].float() - other[name].float()).abs().max()) for name in names)
 
 
 def gradients(ranks: Ranks) -> torch.Tensor:
-    """Those of one step of the default network, EfficientNet-Lite0 with its ImageNet weights.
+    """Gradients of one step of the default network, EfficientNet-Lite0 with its ImageNet weights.
 
-    In double precision: 49 batch-norms one after the other make much of the rounding of single precision.
+    In double precision, because 49 batch-norms in a row amplify the rounding of single precision.
     """
     torch.manual_seed(0)
     model = configured_classifier(Config().train.replace(dropout=0.0), classes=5).double().train()
@@ -74,7 +74,7 @@ def gradients(ranks: Ranks) -> torch.Tensor:
 
 
 class StopInSecondEpoch(Callback):
-    """Asks for a stop, as a user does, of the first process alone."""
+    """Requests a stop in the second epoch, as a user does, in the first process only."""
 
     def on_step(self, step):
         if step.epoch == 2:
@@ -82,7 +82,7 @@ class StopInSecondEpoch(Callback):
 
 
 def stopped(ranks: Ranks) -> bool:
-    """True if a wish of the first process stops this one."""
+    """True if a stop in the first process also stops this one."""
     config = tiny_config(epochs=50)
     transform = TrainTransform(STANDARDIZER, AugmentConfig())
     callbacks = [StopInSecondEpoch()] if ranks.first else []
@@ -97,7 +97,7 @@ def stopped(ranks: Ranks) -> bool:
 
 
 def main() -> None:
-    """Compare, and print from the first."""
+    """Compare, and print from the first process."""
     torch.set_num_threads(1)
     found = {}
     with tiny_zoo(), together() as ranks:

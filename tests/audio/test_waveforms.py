@@ -89,6 +89,10 @@ def one_line(error):
 
 @pytest.mark.parametrize("use", WAVEFORMS.values(), ids=WAVEFORMS.keys())
 @pytest.mark.parametrize("sound", NO_WAVEFORM.values(), ids=NO_WAVEFORM.keys())
+@pytest.mark.promise(
+    "A wrong waveform, path or number is refused in one line by every function that takes sound.",
+    measured="29 wrong waveforms x 10 functions, 10 wrong sources x 7, 11 wrong numbers x 14",
+)
 def test_what_is_no_waveform_is_refused_in_one_line_everywhere(use, sound):
     with pytest.raises(AudioError) as caught:
         use(sound)
@@ -160,6 +164,7 @@ GUISES = [
 
 
 @pytest.mark.parametrize("kind", GUISES)
+@pytest.mark.promise("The same samples give the same prediction in any array type.")
 def test_the_same_sound_in_any_guise_has_the_same_answer(kind):
     pcm = np.round(wave() * 2**15).astype(np.int16)
     usual = (pcm / np.float32(2**15)).astype(np.float32)
@@ -213,6 +218,9 @@ NO_SOURCE = [None, 3, 1.5, True, [], ["clip.wav"], io.BytesIO(b"x"), wave(), tor
 
 @pytest.mark.parametrize("use", SOURCES.values(), ids=SOURCES.keys())
 @pytest.mark.parametrize("source", NO_SOURCE, ids=lambda source: type(source).__name__)
+@pytest.mark.promise(
+    "A wrong waveform, path or number is refused in one line by every function that takes sound."
+)
 def test_what_is_no_path_is_refused_with_its_type(use, source):
     with pytest.raises(AudioError, match=f"a {type(source).__name__} is neither a path nor the bytes"):
         use(source)
@@ -306,6 +314,9 @@ NO_NUMBER = [float("nan"), float("inf"), -1e30, 10**400, -(10**400), True, np.Tr
 
 @pytest.mark.parametrize("use", NUMBERS.values(), ids=NUMBERS.keys())
 @pytest.mark.parametrize("number", NO_NUMBER, ids=lambda number: repr(number)[:12])
+@pytest.mark.promise(
+    "A wrong waveform, path or number is refused in one line by every function that takes sound."
+)
 def test_numbers_that_make_no_sense_are_refused_in_one_line(use, number):
     with pytest.raises(ConfigError) as caught:
         use(number)

@@ -12,6 +12,7 @@ from tests.browser.conftest import Server, settle, text_of
 from tests.browser.provider import Provider
 
 
+@pytest.mark.promise("The server answers only this machine, and no page of another site.")
 def test_the_server_listens_on_this_machine_alone(empty_server):
     listening = [
         connection.laddr.ip
@@ -38,6 +39,7 @@ def knock(server, origin):
         return connection.getresponse().status
 
 
+@pytest.mark.promise("The server answers only this machine, and no page of another site.")
 def test_no_page_of_another_site_can_use_the_app_behind_a_visitors_back(empty_server):
     assert knock(empty_server, empty_server.url) == 101
     assert knock(empty_server, "http://evil.example") == 403
@@ -106,6 +108,7 @@ def guarded_server(tmp_path, provider, monkeypatch):
     server.kill()
 
 
+@pytest.mark.promise("Sign-in by OpenID Connect works from the button to a change.")
 def test_one_signs_in_to_change_anything_and_is_known_until_signing_out(guarded_server, page):
     page.goto(f"{guarded_server.url}/data")
     settle(page)

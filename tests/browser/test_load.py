@@ -27,6 +27,10 @@ def witness(page):
 
 
 @pytest.mark.timeout(1500)
+@pytest.mark.promise(
+    "Twenty visitors beside a training run get no error, and the run keeps its share of the cores.",
+    measured="see [below](#many-visitors-at-once)",
+)
 def test_twenty_visitors_for_two_minutes_beside_a_training_run(own_home, witness, record_property):
     found = measure(own_home, sessions=20, seconds=120, witness=witness)
     record_property("figures", found)

@@ -42,6 +42,7 @@ def test_clips_as_bags_go_with_some_settings_only(changes, message):
 
 
 @given(configs())
+@pytest.mark.promise("A config survives the round trip through JSON.", measured="any config")
 def test_any_config_survives_the_json_round_trip(config):
     again = Config.from_json(config.to_json())
     assert again == config
@@ -180,6 +181,9 @@ def attempt(section, **settings):
 
 
 @given(JUNK)
+@pytest.mark.promise(
+    "A value of a setting is legal, or refused with the name of the setting.", measured="any value"
+)
 def test_a_value_is_legal_or_refused_by_the_name_of_its_setting(value):
     """Whatever is given to a setting on its own: what is taken can be written down and read again."""
     for section, field in [(kind, one) for kind in SECTIONS for one in dataclasses.fields(kind)]:

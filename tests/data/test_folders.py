@@ -241,6 +241,7 @@ def test_hindi_names_in_a_zip_are_kept(pack):
     ],
 )
 @pytest.mark.parametrize("suffix", ["", ".txt"])
+@pytest.mark.promise("A zip writes nothing outside its folder.")
 def test_a_zip_that_points_outside_is_refused_as_a_whole(name, suffix, pack, tmp_path, own_home):
     path = pack("Sad/a.wav", name + suffix)
     with pytest.raises(

@@ -191,6 +191,7 @@ def test_an_unknown_split_is_refused_with_its_line(write):
 @pytest.mark.parametrize(
     "name", ["../outside.wav", "sub/../../outside.wav", "/etc/outside.wav", "..\\outside.wav"]
 )
+@pytest.mark.promise("Neither a manifest nor a link can lead out of the folder of a data set.")
 def test_a_path_that_leaves_the_folder_is_refused_with_its_line(name, write, tmp_path):
     (tmp_path.parent / "outside.wav").touch()
     with pytest.raises(
@@ -328,6 +329,7 @@ def test_an_empty_cell_is_no_vote(write):
 # --- hostile tables ---------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("A CSV of a million lines, or with a field of 200 MB, is refused.")
 def test_a_table_of_absurd_size_is_not_even_read(write, monkeypatch):
     monkeypatch.setattr(manifest, "MAX_BYTES", 2**20)
     path = write("path,label\na.wav," + "x" * 2**20)
@@ -336,6 +338,10 @@ def test_a_table_of_absurd_size_is_not_even_read(write, monkeypatch):
         read_manifest(path)
 
 
+@pytest.mark.promise(
+    "A CSV of a million lines, or with a field of 200 MB, is refused.",
+    measured="1.8 s, 70 MB; the field is not read",
+)
 def test_a_million_lines_are_refused_before_a_file_is_looked_for(write):
     """Were files looked for first, the error would be that a.wav is missing."""
     path = write("path,label\n" + "a.wav,Sad\n" * 1_000_000)

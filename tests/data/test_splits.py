@@ -85,6 +85,10 @@ def attempted(clips, config):
 
 
 @given(uneven(), configs)
+@pytest.mark.promise(
+    "No song is in two parts, and each clip is in exactly one, whatever the collection and its order.",
+    measured="songs of 1 to 30 clips, 1 to 5 classes",
+)
 def test_any_collection_is_split_whole_or_refused(clips, config):
     """One-song classes, songs of all classes, one clip: never a parted song, nor a part that is missing."""
     split = attempted(clips, config)
@@ -198,6 +202,10 @@ def test_shares_of_each_class_are_met_to_within_its_largest_song(clips, weights,
 
 
 @given(uneven(mixed=False), configs)
+@pytest.mark.promise(
+    "In each class, the sizes of the test and validation parts are less than a song off.",
+    measured="[bound](#properties)",
+)
 def test_test_and_validation_parts_are_less_than_a_song_off_in_each_class(clips, config):
     split = attempted(clips, config)
     assume(split is not None)

@@ -34,6 +34,10 @@ def cuts(draw):
 
 
 @given(cuts())
+@pytest.mark.promise(
+    "Windows leave at most the last half second of a clip out; beyond it they hold only padding.",
+    measured="any length, hop and rate",
+)
 def test_windows_leave_no_sample_uncovered_but_a_tail_of_half_a_second(cut):
     config, n = cut
     size = round(config.window_seconds * config.sample_rate)
@@ -69,6 +73,9 @@ def test_there_are_as_many_windows_as_whole_hops_and_one_flush_with_the_end_for_
 
 
 @given(cuts(), st.sampled_from(["zero", "repeat"]))
+@pytest.mark.promise(
+    "Windows leave at most the last half second of a clip out; beyond it they hold only padding."
+)
 def test_windows_hold_the_clip_itself_and_only_padding_beyond_it(cut, pad):
     config, n = cut
     clip = np.arange(1, n + 1, dtype=np.float32)

@@ -43,6 +43,10 @@ def left_behind(home):
 # Too much
 
 
+@pytest.mark.promise(
+    "A zip with a million entries is refused before its list is read.",
+    measured="0.08 s, 0.2 MB (13.6 s, 522 MB if read)",
+)
 def test_a_million_entries_are_refused_before_their_list_is_read(keep):
     path = keep(endless(10**6))
     command = [sys.executable, "-m", "tests.hostile_zips", str(path), "endless"]
@@ -58,6 +62,7 @@ def test_as_many_entries_as_fit_the_list_are_counted(keep):
         unpack_zip(keep(endless(250_000)))
 
 
+@pytest.mark.promise("A zip bomb is not unpacked.", measured="4 GB: under 0.01 s, 0.2 MB")
 def test_a_bomb_is_refused_by_its_ratio(keep, own_home):
     with pytest.raises(DataError, match=r"unpacks to 10\d\d times its size, which no music does; pack it"):
         unpack_zip(keep(bomb(300 * 2**20)))
@@ -184,6 +189,7 @@ def test_a_link_is_unpacked_as_a_file_and_leads_nowhere(target, keep):
     assert (folder / "a/1.wav").read_text() == target
 
 
+@pytest.mark.promise("A zip writes nothing outside its folder.")
 def test_nothing_is_written_through_a_link_to_a_folder(keep, tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -197,6 +203,7 @@ def test_nothing_is_written_through_a_link_to_a_folder(keep, tmp_path):
 # A link in a folder, which no zip makes
 
 
+@pytest.mark.promise("Neither a manifest nor a link can lead out of the folder of a data set.")
 def test_links_that_lead_outside_are_left_out_of_a_folder(tmp_path):
     outside, root = tmp_path / "outside", tmp_path / "corpus"
     outside.mkdir()

@@ -55,6 +55,9 @@ FORMS = {
 # Starlette leaves the file of a form without an end to be closed by Python's own clearing away.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("body", FORMS.values(), ids=FORMS.keys())
+@pytest.mark.promise(
+    "An error of `mer serve` quotes nothing of the request but a short file name.", measured="under 300 bytes"
+)
 def test_a_form_that_is_wrong_is_answered_in_one_short_line_that_says_what_to_send(served, body):
     status, _, text = served.ask("POST", "/predict", body, MULTIPART)
     assert status in (400, 422)
@@ -139,6 +142,9 @@ def test_a_body_that_is_refused_is_read_to_its_end_and_the_connection_goes_on(li
     assert re.findall(rb"HTTP/1.1 (\d+)", got) == [b"413", b"200"]
 
 
+@pytest.mark.promise(
+    "`mer serve` cuts off headers and bodies that never end, and clients that never take their answer."
+)
 def test_a_slow_body_gets_its_answer_and_then_the_end(listener):
     with serving(listener, patience=0.3) as server:
         got = server.exchange(START + b"Content-Length: 100\r\n\r\n")
@@ -179,6 +185,7 @@ def test_a_failure_has_an_id_in_answer_and_log_and_one_traceback_a_kind(listener
         assert "secret" not in found["error"]
 
 
+@pytest.mark.promise("`mer serve` drops the request of a client that left, unless work on it has begun.")
 def test_work_of_a_client_that_left_is_dropped_if_it_has_not_begun(listener, sound):
     slow, heard = Slow(listener), []
     predict = slow.predict_waveform
@@ -209,6 +216,9 @@ def stopped_with(server, content, answers):
     answers.append(server.predict(content))
 
 
+@pytest.mark.promise(
+    "When `mer serve` stops, waiting and new requests are told to come again.", measured="503, one log line"
+)
 def test_when_it_stops_those_inside_and_those_who_come_are_told_to_come_again(
     listener, sound, caplog, monkeypatch
 ):

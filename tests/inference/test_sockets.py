@@ -94,6 +94,10 @@ def test_a_connection_whose_request_is_worked_on_is_never_closed_to_make_room(li
         assert line.recv(100).startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.promise(
+    "`mer serve` cuts off headers and bodies that never end, and clients that never take their answer.",
+    measured="after 10 s; bodies after 30 s",
+)
 def test_a_head_that_never_ends_is_cut_off_however_steadily_it_comes(listener, few):
     with serving(listener, inside=2) as server, closing(server.connect()) as line:
         line.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nX: ")
@@ -118,6 +122,9 @@ def test_a_body_that_is_sent_on_for_ever_after_its_answer_is_cut_off(listener, f
         assert is_cut_off(line, bytes(1000), pause=0.02)
 
 
+@pytest.mark.promise(
+    "`mer serve` cuts off headers and bodies that never end, and clients that never take their answer."
+)
 def test_a_client_that_never_takes_its_answers_is_cut_off(listener, few):
     with serving(listener, inside=2) as server, closing(server.connect()) as line:
         assert is_cut_off(line, b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
@@ -190,6 +197,10 @@ def command(files):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1150, 5000])
+@pytest.mark.promise(
+    "Thousands of idle connections neither block `mer serve` nor keep a core busy.",
+    measured="`ulimit -n 1024`, 1,150 and 5,000 connections: `/health` in 0.01 s, 2% of a core, one log line",
+)
 def test_thousands_of_idle_connections_stop_nobody(sound, count):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < count + 500:

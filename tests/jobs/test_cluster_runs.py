@@ -165,6 +165,10 @@ def test_workers_on_several_nodes_make_the_network_of_one_process(calm):
     assert no_worker_is_left()
 
 
+@pytest.mark.promise(
+    "If a node of a Ray cluster dies, the run continues from its last epoch to the same weights.",
+    measured="10 s to the next epoch",
+)
 def test_a_node_that_dies_costs_an_epoch_at_most(mer, cluster, corpus, calm):
     cluster.add_node(num_cpus=1)  # to go on with
     process = mer(*asked("train", corpus, "--executor", "ray", "--workers", "2", epochs=20))
@@ -189,6 +193,10 @@ def test_a_node_that_dies_costs_an_epoch_at_most(mer, cluster, corpus, calm):
     assert epochs_of(run) == 20
 
 
+@pytest.mark.promise(
+    "If Ray ends a worker, as on a drained node, the run continues from its last epoch to the same weights.",
+    measured="same bits",
+)
 def test_a_worker_that_ray_ends_is_no_failure_of_the_run(mer, corpus, calm):
     process = mer(*asked("train", corpus, "--executor", "ray", epochs=20))
     run = wait_for(lambda: only("running"))
@@ -200,6 +208,9 @@ def test_a_worker_that_ray_ends_is_no_failure_of_the_run(mer, corpus, calm):
     assert difference(json.loads(out), calm["one"]) == 0
 
 
+@pytest.mark.promise(
+    "A run on a Ray cluster can be cancelled while it works and while it waits, and leaves nothing behind."
+)
 def test_runs_are_cancelled_at_work_and_while_they_wait(mer, corpus):
     first = mer(*asked("train", corpus, "--executor", "ray", "--workers", "2", *LONG))
     working = wait_for(lambda: only("running"))
@@ -231,6 +242,9 @@ def test_all_workers_leave_a_run_as_it_is_that_ended_before_they_began(mer, corp
     assert runs.get(run_id).reason == "somebody's wish"
 
 
+@pytest.mark.promise(
+    "If the driver of a run on Ray is killed, its workers end too, and the run can be resumed."
+)
 def test_a_killed_driver_takes_its_workers_along_and_the_run_can_go_on(mer, corpus):
     done = told(mer(*asked("train", corpus, "--executor", "ray", "--workers", "2", *LONG, "--detach")))
     runs = RunStore.open()

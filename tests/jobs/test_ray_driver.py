@@ -89,6 +89,10 @@ def test_what_is_left_is_ended_and_given_back(run, played, said):
         (False, ["work of the second"], "Ray still has 1 of its workers (reservation: REMOVED)"),
     ],
 )
+@pytest.mark.promise(
+    "If Ray does not release workers within 30 s, the driver reports it and ends.",
+    measured="stand-in for Ray",
+)
 def test_what_ray_does_not_let_go_of_is_waited_for_so_long_and_told(run, played, said, stuck, at_work, words):
     played.stuck, played.at_work = stuck, at_work
     began = time.monotonic()
@@ -99,6 +103,9 @@ def test_what_ray_does_not_let_go_of_is_waited_for_so_long_and_told(run, played,
     assert said[0].endswith("see 'ray status'")
 
 
+@pytest.mark.promise(
+    "After the fourth loss of workers without a new epoch the run has failed.", measured="stand-in for Ray"
+)
 def test_workers_that_are_lost_again_and_again_without_an_epoch_end_the_run(run, played, said):
     for _ in range(ray_driver.LOSSES):
         lose_a_worker(run, played)

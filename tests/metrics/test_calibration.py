@@ -135,6 +135,10 @@ def test_a_temperature_needs_as_much_evidence_as_it_departs_from_one(rows, seed)
     clips=st.integers(1, 4),
     seed=st.integers(0, 999),
 )
+@pytest.mark.promise(
+    "A temperature fitted on any number of songs costs at most 0.01 nats a clip in expectation.",
+    measured="[populations](#properties)",
+)
 def test_songs_however_few_cost_at_most_a_hundredth_of_a_nat_in_expectation(
     classes, sharpness, songs, known, clips, seed
 ):

@@ -114,6 +114,9 @@ def test_the_majority_scores_the_share_of_the_most_frequent_class(pair):
 
 
 @given(judged())
+@pytest.mark.promise(
+    "Scores equal those of scikit-learn.", measured="with ties, missing classes, a single class"
+)
 def test_all_scores_of_an_evaluation_are_those_of_scikit_learn(case):
     """By clip and by song, from probabilities with ties, with classes that are missing, with one alone."""
     truth, rows, songs = case

@@ -265,6 +265,7 @@ class Bomb:
         return (Path("exploded").touch, ())
 
 
+@pytest.mark.promise("Nothing is unpickled or evaluated, and no shell is opened.")
 def test_a_pickle_that_calls_itself_safetensors_is_refused_unopened(saved, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for content in (pickle.dumps(Bomb()), pickle.dumps({"a": 1})):
@@ -319,6 +320,10 @@ def rewrite_header(path, change):
 
 
 @pytest.mark.parametrize("size", [2**31, 2**63, 2**64 - 1, 17 * 2**20])
+@pytest.mark.promise(
+    "Weights whose header claims 2 GB, or 100 GB of tensors, are refused before they are read.",
+    measured="no extra memory",
+)
 def test_a_header_of_gigabytes_is_refused_unread(saved, size, monkeypatch):
     monkeypatch.setattr("mer.models.tensors.safe_open", None)
     path = saved / WEIGHTS

@@ -54,6 +54,7 @@ def test_a_path_in_a_data_root_may_be_read(roots):
     "typed", ["{secret}", "{music}/../secret/x", "/", "/etc/passwd", "~/x", "{music}x", ".", "{music}/link/x"]
 )
 @pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.promise("A typed path must lie in the data roots.")
 def test_a_path_that_leads_out_of_the_data_roots_is_refused(typed, shared, roots):
     (roots[0] / "link").symlink_to(roots[2])
     typed = typed.format(music=roots[0], secret=roots[2])

@@ -93,6 +93,7 @@ def does_something(kind: str, field: str, text: str) -> bool:
 
 
 @pytest.mark.parametrize("name", [name for name in TITLES if name != "train"])
+@pytest.mark.promise("No page and no chart interprets a name as markup.", measured="9 pages")
 def test_a_page_shows_names_as_plain_text(name, hostile):
     app = opened(name, **({"model": hostile.runs[0][:8]} if name == "predict" else {}))
     assert not app.exception

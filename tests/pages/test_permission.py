@@ -42,6 +42,10 @@ def buttons(app):
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: path.name)
+@pytest.mark.promise(
+    "Every change that a page can make goes through the module that checks the permission.",
+    measured="every module",
+)
 def test_what_changes_anything_is_reached_through_one_door(path):
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if not isinstance(node, ast.ImportFrom | ast.Import):
@@ -57,6 +61,9 @@ def test_what_changes_anything_is_reached_through_one_door(path):
 
 
 @pytest.mark.parametrize("name", sorted(set(changes.__all__)))
+@pytest.mark.promise(
+    "In read-only mode, or before sign-in, nothing can be changed.", measured="every kind of change"
+)
 def test_the_door_is_shut_before_anything_is_done(name, read_only, own_home):
     words = {"weights": "equal", "command": ""} if name == "join" else {}
     arguments = {"add": 1, "add_clips": 2, "add_demo": 0, "add_kaggle": 1, "add_zip": 2, "forget": 1}
@@ -66,6 +73,7 @@ def test_the_door_is_shut_before_anything_is_done(name, read_only, own_home):
 
 
 @pytest.mark.parametrize("page", sorted(TITLES))
+@pytest.mark.promise("Read-only pages show no path of the server.", measured="every page")
 def test_a_read_only_page_offers_no_change_and_shows_no_path(page, lab, checked, unmeasured, read_only):
     app = opened(page)
     assert errors(app) == []

@@ -13,6 +13,7 @@ def read_only(lab, small_disk, monkeypatch):
 
 
 @pytest.mark.parametrize("name", TITLES)
+@pytest.mark.promise("With a read-only home predictions work and every page opens.")
 def test_a_page_of_a_read_only_home_opens(name, read_only, unmeasured):
     app = opened(name)
     assert not app.exception

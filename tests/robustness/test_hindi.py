@@ -20,7 +20,7 @@ LONG = "बहुत लंबा फ़िल्मी गीत " * 12  # 700 
 
 @pytest.fixture
 def run(runs_home, capsys):
-    """`run(*words) -> (what is printed as JSON)` of a command in this process."""
+    """`run(*words)` runs a command in this process and returns its JSON."""
 
     def run(*words):
         status = main([*map(str, words), "--json"])
@@ -33,7 +33,7 @@ def run(runs_home, capsys):
 
 @pytest.fixture
 def corpus(tmp_path):
-    """A zip as macOS packs it, names decomposed and one too long for Linux; its table has them composed."""
+    """A zip as packed by macOS, with decomposed names, one too long for Linux; its CSV has composed names."""
     root = write_songs(tmp_path / "songs", labels=("A", "B"))
     path, rows = tmp_path / "हिन्दी गीत.zip", ["path,label,song"]
     with zipfile.ZipFile(path, "w") as archive:
@@ -50,6 +50,7 @@ def settings():
     return [word for key, value in TINY.items() for word in (f"--{key.replace('_', '-')}", str(value))]
 
 
+@pytest.mark.promise("Hindi names work from a zip to a prediction.")
 def test_hindi_names_work_from_a_zip_to_a_prediction(run, corpus, tmp_path):
     classes = [unicodedata.normalize("NFC", label) for label in LABELS]
     report = run("data", "check", corpus)

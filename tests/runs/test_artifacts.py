@@ -110,6 +110,7 @@ def test_who_kept_it_need_not_fetch_it(kept, client):
     assert "download" not in client.asked
 
 
+@pytest.mark.promise("A folder kept on a server arrives whole or not at all, and is downloaded once.")
 def test_it_is_fetched_once_and_nothing_is_asked_where_the_run_is_known(kept, client, elsewhere):
     kept.save_folder(RUN, "checkpoint", writing(a="1"))
     there = elsewhere()
@@ -125,6 +126,7 @@ def test_what_was_replaced_is_fetched_anew_and_holds_nothing_of_before(kept, els
     assert content(elsewhere().folder(RUN, "checkpoint")) == {"a": "2"}
 
 
+@pytest.mark.promise("A folder kept on a server arrives whole or not at all, and is downloaded once.")
 def test_a_folder_half_of_which_was_sent_is_none(kept, client, elsewhere, monkeypatch):
     def break_off(run_id, folder, name):
         (client.root / name).mkdir()
@@ -137,6 +139,7 @@ def test_a_folder_half_of_which_was_sent_is_none(kept, client, elsewhere, monkey
     assert elsewhere().folder(RUN, "checkpoint") is None
 
 
+@pytest.mark.promise("A folder kept on a server arrives whole or not at all, and is downloaded once.")
 def test_what_comes_damaged_is_refused_and_leaves_nothing(kept, client, elsewhere, tmp_path):
     kept.save_folder(RUN, "checkpoint", writing(a="1"))
     (client.root / "checkpoint" / "a").write_text("2")

@@ -84,6 +84,7 @@ def test_a_run_that_waits_its_turn_on_another_machine_is_left_to_it(of_elsewhere
     assert runs.get(run_id).tags["mer.owner"] == ELSEWHERE
 
 
+@pytest.mark.promise("If several processes resume a run at once, one gets it, and the others leave it alone.")
 def test_a_run_that_another_process_took_on_meanwhile_is_not_begun(of_elsewhere, runs, monkeypatch):
     run_id = of_elsewhere("stopped")
     seen = runs.get(run_id)

@@ -34,6 +34,7 @@ def begun(runs):
 ELSEWHERE = {"host": "elsewhere", "pid": 1, "born": 0}
 
 
+@pytest.mark.promise("A run that died on another machine is shown as interrupted.")
 def test_a_run_of_another_machine_is_interrupted_when_its_signs_end(runs, begun):
     assert runs.get(begun(SILENCE - 10, **ELSEWHERE)).status == "running"
     assert runs.get(begun(SILENCE + 10, **ELSEWHERE)).status == "interrupted"

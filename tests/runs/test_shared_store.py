@@ -124,6 +124,10 @@ def test_a_checkpoint_is_fetched_once_and_again_when_it_was_replaced(first, seco
     assert [path.name for path in runs.folder(run_id, "checkpoint").iterdir()] == ["b"]
 
 
+@pytest.mark.promise(
+    "A run killed on one machine can be resumed on another, to the weights of an undisturbed run.",
+    measured="MLflow's server on PostgreSQL 15",
+)
 def test_a_run_killed_on_one_machine_goes_on_on_another_to_the_weights_of_an_undisturbed_one(
     first, second, song_corpus
 ):
@@ -175,6 +179,10 @@ def test_a_launched_run_is_seen_and_cancelled_from_another_machine(machines, sec
     assert wait_for(runs, run_id, "stopped").status == "stopped"
 
 
+@pytest.mark.promise(
+    "If several processes resume a run at once, one gets it, and the others leave it alone.",
+    measured="8 at once",
+)
 def test_of_many_who_take_a_run_on_at_once_one_has_it(first):
     runs = first.here()
     run_id = runs.create("one", {})
@@ -208,6 +216,9 @@ def test_a_run_that_another_machine_took_on_ends_here_and_is_left_alone(first, s
     assert runs.runs()[0].status == "running"
 
 
+@pytest.mark.promise(
+    "Eight processes that log to a server at once lose nothing.", measured="8 x 50 steps, two metrics each"
+)
 def test_eight_machines_that_log_at_once_lose_nothing(machines):
     code = (
         "import sys; from mer.runs.store import RunStore\n"
@@ -231,6 +242,10 @@ def test_eight_machines_that_log_at_once_lose_nothing(machines):
         assert runs.history(run.id, "loss") == [(step, pytest.approx(1 / step)) for step in range(1, 51)]
 
 
+@pytest.mark.promise(
+    "A run waits for a server that does not answer, and loses nothing.",
+    measured="8 s and the start; 60 epochs, each logged once",
+)
 def test_a_run_waits_for_a_server_that_is_away_for_a_while(first, shared_server, song_corpus):
     runs = first.here()
     process = first.start("train", "--data", song_corpus, *OPTIONS, "--epochs=60")
@@ -243,6 +258,7 @@ def test_a_run_waits_for_a_server_that_is_away_for_a_while(first, shared_server,
     assert [step for step, _ in runs.history(run_id, "train_loss")] == list(range(1, 61))
 
 
+@pytest.mark.promise("A run whose server stays away ends with one line and can be resumed.")
 def test_a_run_whose_server_stays_away_ends_with_one_line_and_can_go_on(
     first, shared_server, song_corpus, monkeypatch
 ):

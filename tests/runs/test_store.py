@@ -261,6 +261,10 @@ def test_two_processes_logging_at_once_lose_nothing_and_need_no_torch(runs):
 
 
 @pytest.mark.slow
+@pytest.mark.promise(
+    "Eight runs that log to SQLite at once lose nothing and repeat nothing.",
+    measured="8 x 250 steps, two metrics each",
+)
 def test_eight_runs_logging_at_once_lose_nothing_and_repeat_nothing(runs):
     found = log_at_once(runs, TRAINING, processes=8, rows=250)
     steps = range(1, 251)

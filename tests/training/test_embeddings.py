@@ -185,6 +185,7 @@ def without(model, kind):
     ],
     ids=["no activations", "no dropout", "another padding", "another epsilon"],
 )
+@pytest.mark.promise("Stored embeddings are never used for a network that computes something else.")
 def test_a_network_with_the_same_tensors_that_computes_something_else_has_a_shelf_of_its_own(
     store, model, change
 ):
@@ -314,6 +315,10 @@ def test_what_another_run_computed_meanwhile_is_not_repeated(store, model, windo
     assert sum(seen) == len(windows)
 
 
+@pytest.mark.promise(
+    "A clip's embedding does not depend on which other clips were computed with it.",
+    measured="to the last bit",
+)
 def test_what_is_kept_of_a_clip_depends_on_no_other_clip(store, windows):
     """Whatever is missing, such as after a kill, is made anew to the same bits."""
     torch.manual_seed(0)

@@ -83,6 +83,7 @@ with contextlib.suppress(SystemExit):
     [(DASHBOARD, {}, 0), (COMMAND, {}, 10_000), (COMMAND, {"OMP_WAIT_POLICY": "passive"}, 0)],
     ids=["dashboard", "command", "command of the dashboard"],
 )
+@pytest.mark.promise("Threads that wait for each other leave the core to other processes.")
 def test_threads_that_wait_for_one_another_leave_the_core_to_others(code, policy, spins):
     ours = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
     environment = {key: value for key, value in os.environ.items() if key not in ours} | policy

@@ -60,6 +60,7 @@ def test_a_plain_name_has_one_spelling_and_hindi_with_a_dot_has_the_decomposed_o
 
 
 @pytest.mark.parametrize("kind", [DataError, CheckpointError, WeightsError])
+@pytest.mark.promise("An error is printed on one line, and no output can control the terminal.")
 def test_an_error_is_one_line_whatever_it_quotes(kind):
     error = kind("a\nb\x1b[2J\u202ec: no such file")
     assert str(error) == "a\\nb\\u001b[2J\\u202ec: no such file"
@@ -72,6 +73,7 @@ def test_a_command_s_error_cannot_command_the_terminal(capsys, tmp_path):
     assert error.count("\n") == 1
 
 
+@pytest.mark.promise("An error is printed on one line, and no output can control the terminal.")
 def test_what_a_command_prints_cannot_command_the_terminal(capsys):
     emit({"name": "\x1b[2J\x9b\u202e"}, as_json=True, text="")
     emit(None, as_json=False, text=table([("a\nb\x1b[2J", HINDI)], ("name", "label")))

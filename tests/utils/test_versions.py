@@ -55,6 +55,7 @@ def test_settings_that_cannot_be_filled_in_stay_as_they_are(config):
         assert upgraded(kind, {}, 1, where="it", error=RunError) == {}
 
 
+@pytest.mark.promise("Older runs get the same samples and features as before.")
 def test_settings_that_format_1_lacked_mean_what_mer_did_then():
     meant = {"audio": {"resampler": "sinc"}, "split": {"validation_from": "rest"}}
     for kind in ("card", "run"):
@@ -81,6 +82,7 @@ def checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize("changes", [{}, {"format": 1}])
+@pytest.mark.promise("Cards, libraries and states of the first version of mer can be read.")
 def test_the_first_mer_s_card_is_read(changes, checkpoint):
     card = load_card(checkpoint(**changes))
     assert (card.classes, card.config.mel.n_fft, card.temperature) == (("Happy", "Sad"), 2048, 1.0)
@@ -90,6 +92,7 @@ def test_the_first_mer_s_card_is_read(changes, checkpoint):
     assert card.format == CURRENT["card"]
 
 
+@pytest.mark.promise("Cards, libraries and states of a newer version are refused in one line.")
 def test_a_newer_card_is_refused_in_one_line(checkpoint):
     with pytest.raises(CheckpointError, match=newer(r"card\.json", 3, 2)):
         load_card(checkpoint(format=3, classes={"something": "else"}))
@@ -105,6 +108,7 @@ def test_the_shipped_cards_are_read(folder):
 # The library
 
 
+@pytest.mark.promise("Cards, libraries and states of the first version of mer can be read.")
 def test_the_first_mer_s_library_is_read(own_home):
     own_home.mkdir()
     shutil.copy(OLDER / "library.json", own_home)
@@ -112,6 +116,7 @@ def test_the_first_mer_s_library_is_read(own_home):
     assert (entry.name, entry.path) == ("songs", "/music/songs")
 
 
+@pytest.mark.promise("Cards, libraries and states of a newer version are refused in one line.")
 def test_a_newer_library_is_refused_and_left_alone(own_home, tiny_corpus, capsys):
     own_home.mkdir()
     file = own_home / "library.json"
@@ -125,11 +130,13 @@ def test_a_newer_library_is_refused_and_left_alone(own_home, tiny_corpus, capsys
 # States
 
 
+@pytest.mark.promise("Cards, libraries and states of the first version of mer can be read.")
 def test_the_first_mer_s_state_is_read():
     state = load_state(OLDER / "state.safetensors")
     assert (state.epoch, state.best_epoch, list(state.model)) == (1, 0, ["weight"])
 
 
+@pytest.mark.promise("Cards, libraries and states of a newer version are refused in one line.")
 def test_a_newer_state_is_refused_in_one_line(tmp_path):
     path = tmp_path / "state.safetensors"
     save_state(path, load_state(OLDER / "state.safetensors"))
@@ -191,6 +198,7 @@ def test_a_new_database_has_the_schema_that_mer_expects(runs_home):
     assert schema_of(runs_home / "mlflow.db") == SCHEMA
 
 
+@pytest.mark.promise("The database of an older MLflow is copied before it is upgraded.", measured="1.9 s")
 def test_an_older_database_is_copied_and_brought_up_to_date(older_home):
     (run,) = RunStore.open().runs()
     assert (run.id, run.name, run.status, run.metrics) == (RUN, "old", "stopped", {"train_loss": 0.5})

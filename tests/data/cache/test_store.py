@@ -126,6 +126,9 @@ def key(config=DEFAULT, control="none", content=b"clip"):
 
 
 @pytest.mark.parametrize(("name", "value"), OTHER.items())
+@pytest.mark.promise(
+    "The store has one key per combination of sound and settings.", measured="each of 14 settings"
+)
 def test_any_other_setting_of_sound_or_image_is_another_key(name, value):
     assert key(DEFAULT.updated(**{name: value})) != key()
 
@@ -135,6 +138,7 @@ def test_every_setting_of_sound_and_image_was_tried():
 
 
 @given(configs(), configs(), st.binary(), st.binary())
+@pytest.mark.promise("The store has one key per combination of sound and settings.")
 def test_keys_are_alike_where_sound_and_image_and_content_are_and_only_there(one, other, first, second):
     same = (one.audio, one.mel, first) == (other.audio, other.mel, second)
     assert (key(one, content=first) == key(other, content=second)) == same
@@ -181,6 +185,7 @@ def test_a_shelf_is_named_as_it_always_was():
     assert Shelf.of(Path("images"), settings).folder.name == "dee51df1edea078f"
 
 
+@pytest.mark.promise("Older runs get the same samples and features as before.")
 def test_the_images_of_older_runs_are_where_they_were():
     """Of settings written out here, as they were before a resampler could be chosen."""
     audio = {"sample_rate": 16000, "window_seconds": 10.0, "hop_seconds": 5.0, "pad": "zero"}

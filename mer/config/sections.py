@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
+from mer.config.ears import ear
 from mer.config.settings import Section, setting
 from mer.utils.errors import ConfigError
 
@@ -22,7 +23,15 @@ __all__ = [
 ]
 
 MAX_SEED = 2**32 - 1
+PRETRAINED = ("imagenet", "music")  # weights that come with a network
 _FIRST_RESAMPLER = ("resampler", "sinc")
+# Images had no other form before these settings; keys of stored images from that time must stay valid.
+_FIRST_IMAGES = {"compression": "db", "padding": "reflect", "shape": "square"}
+
+
+def pretrained(backbone: str) -> str:
+    """The name of the weights that come with a backbone."""
+    return "music" if ear(backbone) else "imagenet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +84,36 @@ class MelConfig(Section):
         "max", "Level in dB relative to the window's loudest point, or absolute (loudness is kept)."
     )
     top_db: float = setting(80.0, "Dynamic range kept below the reference, dB.", low=20, high=120)
-    image_size: int = setting(224, "Height and width of the network's input, pixels.", low=32, high=512)
+    compression: Literal["db", "log"] = setting(
+        "db", "Decibels, or log10(1 + 10000 x) of the power x in each band."
+    )
+    padding: Literal["reflect", "zero"] = setting("reflect", "How the ends of a window are continued.")
+    shape: Literal["square", "spectrogram"] = setting(
+        "square", "Input of the network: a square of image_size, or the spectrogram as it is."
+    )
+    image_size: int = setting(224, "Height and width of a square input, pixels.", low=32, high=512)
 
     def __post_init__(self) -> None:
         Section.__post_init__(self)
         if self.f_min >= self.f_max:
             raise ConfigError(f"f_min={self.f_min} must be below f_max={self.f_max}")
+        if self.compression == "log" and self.reference == "max":
+            raise ConfigError("compression='log' needs reference='absolute': there are no decibels to compare")
+
+    def image_shape(self, audio: AudioConfig) -> tuple[int, int]:
+        """Rows and columns of the image of a window."""
+        if self.shape == "square":
+            return self.image_size, self.image_size
+        return self.n_mels, 1 + round(audio.window_seconds * audio.sample_rate) // self.hop_length
+
+    def to_key(self) -> dict[str, Any]:
+        """The settings that form the key of stored results, without those that have their first value."""
+        return {name: value for name, value in self.to_dict().items() if _FIRST_IMAGES.get(name) != value}
+
+    @classmethod
+    def from_key(cls, data: dict[str, Any]) -> Self:
+        """Inverse of `to_key`. Raises ConfigError."""
+        return cls.from_dict(_FIRST_IMAGES | data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +161,10 @@ class TrainConfig(Section):
     """Network and training."""
 
     backbone: str = setting("efficientnet_lite0", "Name of the pretrained network.")
-    weights: str = setting("imagenet", "imagenet, none (random start), or a file of weights.")
+    weights: str = setting(
+        "imagenet",
+        "imagenet or music (those that the network was pretrained on), none (random start), or a file.",
+    )
     head: Literal["avg", "bands", "attention", "gru"] = setting(
         "avg",
         "How the feature map becomes one answer: by the network's own pooling, by the mean over time of "
@@ -213,6 +249,7 @@ class Config(Section):
                 f"n_fft={self.mel.n_fft} is longer than a window; with {self.audio.window_seconds} s "
                 f"at {self.audio.sample_rate} Hz it can be at most {samples}"
             )
+        self._require_ear()
         if self.train.keep == "best" and self.split.validation == 0:
             raise ConfigError("keep='best' needs a validation part; set validation above 0 or keep='last'")
         if self.train.pool == "attention":
@@ -222,6 +259,45 @@ class Config(Section):
                     raise ConfigError(f"pool='attention' needs {name}={value!r}")
             if self.augment.mixup:
                 raise ConfigError("pool='attention' learns from whole clips, which mixup=0 leaves whole")
+
+    def _require_ear(self) -> None:
+        """Raise ConfigError if a network that was trained on music would be given another input."""
+        backbone, weights = self.train.backbone, self.train.weights
+        wanted = ear(backbone)
+        if weights in PRETRAINED and weights != pretrained(backbone):
+            raise ConfigError(
+                f"backbone {backbone!r} has no weights={weights!r}; use weights={pretrained(backbone)!r}"
+            )
+        for name, value in wanted.items() if weights == "music" else ():
+            found = getattr(self._section(name), name)
+            if found != value:
+                raise ConfigError(
+                    f"{name}={found!r}: the weights of {backbone} were trained with {name}={value!r}; "
+                    "leave it out, or use weights='none'"
+                )
+
+    def _heard_by(self, backbone: str) -> dict[str, Any]:
+        """The changes that another backbone brings: its input, and the name of its weights."""
+        old, new = ear(self.train.backbone), ear(backbone)
+        if old == new:
+            return {}
+        usual = Config()
+        changes = {name: getattr(usual._section(name), name) for name in old} | new
+        if self.train.weights in PRETRAINED:
+            changes["weights"] = pretrained(backbone)
+        if new:
+            changes |= {"head": "avg", "depth": "full"}
+        return changes
+
+    def _section(self, name: str) -> Section:
+        """The section that has a setting of this name."""
+        sections = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return next(part for part in sections if name in part.__dataclass_fields__)
+
+    @property
+    def input_shape(self) -> tuple[int, int]:
+        """Rows and columns of the network's input."""
+        return self.mel.image_shape(self.audio)
 
     def to_json(self) -> str:
         """One line of JSON with sorted keys, so that equal configs give equal text."""
@@ -239,8 +315,11 @@ class Config(Section):
     def updated(self, **changes: Any) -> Self:
         """Copy with some settings changed, named without their section.
 
-        `seed` changes the seeds of split and training. Raises ConfigError for an unknown name or a bad value.
+        `seed` changes the seeds of split and training. `backbone` also changes the settings of its input, if
+        the old or the new network was trained on music. Raises ConfigError for an unknown name or a bad
+        value.
         """
+        changes = self._heard_by(changes.get("backbone", self.train.backbone)) | changes
         sections = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         names = {name: [f.name for f in dataclasses.fields(part)] for name, part in sections.items()}
         known = sorted(set().union(*names.values()))

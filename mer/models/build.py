@@ -50,11 +50,11 @@ def configured_classifier(config: TrainConfig, *, classes: int, weights: str | N
     return kind(backbone, body, classes=classes, config=config)
 
 
-def require_classifier(config: TrainConfig, *, classes: int, image_size: int) -> None:
-    """Check that `configured_classifier` can make a network that takes images of that size, in pixels.
+def require_classifier(config: TrainConfig, *, classes: int, shape: tuple[int, int]) -> None:
+    """Check that `configured_classifier` can make a network that takes images (rows, columns) of that shape.
 
     Nothing is computed: the check runs on torch's meta device, where tensors have shapes but no values.
     ImageNet weights that are not on this machine are downloaded. Raises BackboneError, WeightsError.
     """
     with torch.device("meta"):
-        configured_classifier(config, classes=classes).require_input(image_size)
+        configured_classifier(config, classes=classes).require_input(shape)

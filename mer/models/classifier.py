@@ -117,17 +117,18 @@ class Classifier(nn.Module):
         """The windows of each forward pass in a test: numbers from 0 to `count` - 1, in order."""
         return list(torch.arange(count).split(pass_size(next(self.parameters()).device)))
 
-    def require_input(self, size: int) -> None:
-        """Raise BackboneError if the network cannot take images of `size` x `size` pixels."""
+    def require_input(self, shape: tuple[int, int]) -> None:
+        """Raise BackboneError if the network cannot take images of this shape (rows, columns)."""
         device = next(self.parameters()).device
-        image = torch.zeros(2, 3, size, size, device=device)  # two, as batch-norm may need more than one
+        image = torch.zeros(2, 3, *shape, device=device)  # two, as batch-norm may need more than one
         self.eval()
         try:
             with torch.inference_mode():
                 self(image)
         except (RuntimeError, AssertionError) as error:
             raise BackboneError(
-                f"{self.backbone.name} does not accept images of image_size={size}; use 224, which all accept"
+                f"{self.backbone.name} does not accept images of {shape[0]} x {shape[1]}; "
+                "use image_size=224, which all networks for images accept, or longer windows"
             ) from error
 
     def trainable_state(self) -> dict[str, torch.Tensor]:

@@ -131,7 +131,7 @@ class KeptEmbeddings:
         settings = {
             "version": VERSION,
             "audio": audio.to_key(),
-            "mel": mel.to_dict(),
+            "mel": mel.to_key(),
             "standardizer": "window" if standardizer.per_window else list(standardizer.to_dict().values()),
             "backbone": model.backbone.name,
             "body": _hash(model.body),

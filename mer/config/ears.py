@@ -1,0 +1,31 @@
+"""Input settings of networks that were trained on music: they fit no other spectrogram.
+
+Choosing such a network chooses its settings. Other settings are an error while its pretrained weights are used.
+"""
+
+from typing import Any
+
+__all__ = ["EARS", "ear"]
+
+# Pons and Serra, "musicnn: pre-trained convolutional neural networks for music audio tagging", 2019.
+_MUSICNN = {
+    "sample_rate": 16_000,
+    "n_fft": 512,
+    "hop_length": 256,
+    "n_mels": 96,
+    "f_min": 0.0,
+    "f_max": 8000.0,
+    "scale": "slaney",
+    "reference": "absolute",
+    "compression": "log",
+    "padding": "zero",
+    "shape": "spectrogram",
+    "standardize": "none",
+}
+
+EARS: dict[str, dict[str, Any]] = dict.fromkeys(("musicnn_msd", "musicnn_mtt", "vgg_msd", "vgg_mtt"), _MUSICNN)
+
+
+def ear(backbone: str) -> dict[str, Any]:
+    """The settings that a backbone needs, by name; empty for networks that take any image."""
+    return EARS.get(backbone, {})

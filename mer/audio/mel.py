@@ -2,7 +2,8 @@
 
 waveform (samples,) -> log-mel (n_mels, frames) -> image (rows, columns), stored as float16
 -> standardised (3, rows, columns). Networks trained on images get square images in dB, networks trained on
-music the log-mel they were trained on (`mer.config.ears`). The mel scale is Slaney's (Auditory Toolbox, 1998) or HTK's.
+music the log-mel they were trained on (`mer.config.ears`). The mel scale is Slaney's (Auditory Toolbox,
+1998) or HTK's.
 """
 
 from collections.abc import Iterable
@@ -243,5 +244,5 @@ class Standardizer:
 
 
 def as_input(images: torch.Tensor) -> torch.Tensor:
-    """Images (n, rows, columns) -> network input (n, 3, rows, columns), as a view with three equal channels."""
+    """Images (n, rows, columns) -> network input (n, 3, rows, columns), three equal channels as a view."""
     return images[:, None].expand(-1, 3, -1, -1)

@@ -1,6 +1,7 @@
 """Input settings of networks that were trained on music: they fit no other spectrogram.
 
-Choosing such a network chooses its settings. Other settings are an error while its pretrained weights are used.
+Choosing such a network chooses its settings. While its pretrained weights are used, other settings are an
+error.
 """
 
 from typing import Any
@@ -23,7 +24,9 @@ _MUSICNN = {
     "standardize": "none",
 }
 
-EARS: dict[str, dict[str, Any]] = dict.fromkeys(("musicnn_msd", "musicnn_mtt", "vgg_msd", "vgg_mtt"), _MUSICNN)
+EARS: dict[str, dict[str, Any]] = dict.fromkeys(
+    ("musicnn_msd", "musicnn_mtt", "vgg_msd", "vgg_mtt"), _MUSICNN
+)
 
 
 def ear(backbone: str) -> dict[str, Any]:

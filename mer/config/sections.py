@@ -85,7 +85,7 @@ class MelConfig(Section):
     )
     top_db: float = setting(80.0, "Dynamic range kept below the reference, dB.", low=20, high=120)
     compression: Literal["db", "log"] = setting(
-        "db", "Decibels, or log10(1 + 10000 x) of the power x in each band."
+        "db", "dB, or log10(1 + 10000 x) of the power x in each band, without reference and top_db."
     )
     padding: Literal["reflect", "zero"] = setting("reflect", "How the ends of a window are continued.")
     shape: Literal["square", "spectrogram"] = setting(
@@ -97,8 +97,6 @@ class MelConfig(Section):
         Section.__post_init__(self)
         if self.f_min >= self.f_max:
             raise ConfigError(f"f_min={self.f_min} must be below f_max={self.f_max}")
-        if self.compression == "log" and self.reference == "max":
-            raise ConfigError("compression='log' needs reference='absolute': there are no decibels to compare")
 
     def image_shape(self, audio: AudioConfig) -> tuple[int, int]:
         """Rows and columns of the image of a window."""

@@ -32,7 +32,9 @@ BLOCK = 4  # shards that are read together while training
 class ShardWindows(Windows):
     """Windows of clips in shards. Images are read when needed and not kept in memory."""
 
-    def __init__(self, root: Path, clips: np.ndarray, *, classes: int, shape: tuple[int, int], mark: str) -> None:
+    def __init__(
+        self, root: Path, clips: np.ndarray, *, classes: int, shape: tuple[int, int], mark: str
+    ) -> None:
         super().__init__(clips["windows"], clips["label"], classes=classes)
         self.root, self.record, self.mark = root, record(shape), mark
         self.shard, self.first = clips["shard"].copy(), clips["first"].copy()

@@ -6,7 +6,9 @@ error.
 
 from typing import Any
 
-__all__ = ["EARS", "ear"]
+from mer.utils.errors import ConfigError
+
+__all__ = ["EARS", "ear", "is_joined"]
 
 # Pons and Serra, "musicnn: pre-trained convolutional neural networks for music audio tagging", 2019.
 _MUSICNN = {
@@ -30,5 +32,20 @@ EARS: dict[str, dict[str, Any]] = dict.fromkeys(
 
 
 def ear(backbone: str) -> dict[str, Any]:
-    """The settings that a backbone needs, by name; empty for networks that take any image."""
-    return EARS.get(backbone, {})
+    """The settings that a backbone needs, by name; empty for networks that take any image.
+
+    Raises ConfigError for joined networks that do not need the same.
+    """
+    first, *others = backbone.split("+")
+    for other in others:
+        if EARS.get(other) != EARS.get(first):
+            raise ConfigError(
+                f"backbone {backbone!r}: {first} and {other} take different spectrograms, so they cannot share "
+                "windows; join networks for music, or networks for images"
+            )
+    return EARS.get(first, {})
+
+
+def is_joined(backbone: str) -> bool:
+    """True if the name is of several networks, such as "musicnn_msd+vgg_msd"."""
+    return "+" in backbone

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from mer.config.ears import ear
+from mer.config.ears import ear, is_joined
 from mer.config.settings import Section, setting
 from mer.utils.errors import ConfigError
 
@@ -98,6 +98,11 @@ class MelConfig(Section):
         if self.f_min >= self.f_max:
             raise ConfigError(f"f_min={self.f_min} must be below f_max={self.f_max}")
 
+    @property
+    def in_decibels(self) -> Self:
+        """The same bands in dB, for people to look at."""
+        return self if self.compression == "db" else self.replace(compression="db", reference="max")
+
     def image_shape(self, audio: AudioConfig) -> tuple[int, int]:
         """Rows and columns of the image of a window."""
         if self.shape == "square":
@@ -158,7 +163,9 @@ class AugmentConfig(Section):
 class TrainConfig(Section):
     """Network and training."""
 
-    backbone: str = setting("efficientnet_lite0", "Name of the pretrained network.")
+    backbone: str = setting(
+        "efficientnet_lite0", "Name of the pretrained network; several frozen ones are joined by +."
+    )
     weights: str = setting(
         "imagenet",
         "imagenet or music (those that the network was pretrained on), none (random start), or a file.",
@@ -217,6 +224,14 @@ class TrainConfig(Section):
                 "depth='short' leaves out the last stage, and needs a head that reads the map before it: "
                 f"head={self.head!r} with freeze={self.freeze!r} needs depth='full'"
             )
+        names = self.backbone.split("+")
+        if is_joined(self.backbone) and (self.freeze, self.head) != ("head", "avg"):
+            raise ConfigError(
+                f"backbone {self.backbone!r}: joined networks are frozen; "
+                f"freeze={self.freeze!r} with head={self.head!r} needs freeze='head' with head='avg'"
+            )
+        if len(set(names)) < len(names):
+            raise ConfigError(f"backbone {self.backbone!r} names a network twice; name each once")
         if self.outputs == "imagenet" and self.head != "avg":
             raise ConfigError(
                 f"outputs='imagenet' keeps the network's own end, without head={self.head!r}; "
@@ -261,12 +276,11 @@ class Config(Section):
     def _require_ear(self) -> None:
         """Raise ConfigError if a network that was trained on music would be given another input."""
         backbone, weights = self.train.backbone, self.train.weights
-        wanted = ear(backbone)
         if weights in PRETRAINED and weights != pretrained(backbone):
             raise ConfigError(
                 f"backbone {backbone!r} has no weights={weights!r}; use weights={pretrained(backbone)!r}"
             )
-        for name, value in wanted.items() if weights == "music" else ():
+        for name, value in ear(backbone).items() if weights == "music" else ():
             found = getattr(self._section(name), name)
             if found != value:
                 raise ConfigError(

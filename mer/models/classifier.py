@@ -74,6 +74,11 @@ class Classifier(nn.Module):
         return self.head.linear.out_features
 
     @property
+    def sees(self) -> str:
+        """The kind of embeddings; see `Head`."""
+        return self.head.sees
+
+    @property
     def body_changes(self) -> bool:
         """False if the body gives the same output for an image in every epoch of training."""
         return any(parameter.requires_grad for parameter in self.body.parameters())
@@ -163,4 +168,4 @@ def _map_width(backbone: Backbone, left_out: tuple[str, ...], head: str) -> int:
     with torch.device("meta"):
         body = backbone.build()
         _cut(body, left_out)
-        return backbone.feature_map(body, torch.empty(1, 3, 224, 224)).shape[1]
+        return backbone.feature_map(body, torch.empty(1, 3, *backbone.example)).shape[1]

@@ -1,6 +1,6 @@
 """A small VGG for music tagging: five 3 x 3 convolutions of 128 filters on a log-mel image.
 
-Log-mel images (n, 1, 96, frames), see `music_input` -> five blocks -> fifth pooling (n, 128, 1, steps) ->
+Log-mel images (n, channels, 96, frames), see `music_input` -> five blocks -> fifth pooling (n, 128, 1, steps) ->
 logits of 50 tags. In every block the order is convolution, bias, ReLU, batch norm, maximum pooling, dropout.
 Two networks were trained, whose poolings differ: on MagnaTagATune ("mtt") and on the Million Song Dataset
 ("msd"). A feature map with the poolings of one has no meaning with the weights of the other.
@@ -14,7 +14,7 @@ arXiv:1909.06654. Simonyan and Zisserman, "Very deep convolutional networks", IC
 import torch
 from torch import nn
 
-from mer.models.music_input import require_log_mel
+from mer.models.music_input import first_channel
 from mer.utils.errors import BackboneError
 
 __all__ = ["POOLINGS", "MusicVGG", "StepMeans", "averaged_output"]
@@ -59,7 +59,7 @@ class StepMeans(nn.Module):
 
 
 class MusicVGG(nn.Module):
-    """The VGG with its tag layer: images (n, 1, 96, frames) -> logits (n, outputs).
+    """The VGG with its tag layer: images (n, channels, 96, frames) -> logits (n, outputs).
 
     The stages are `block1` to `block5`, `pool` and `output`. The fifth pooling is in `pool`, so the output of
     `block5` has frequency and time: (n, 128, 6, columns), of which Grad-CAM makes a map of 6 rows. One column
@@ -106,9 +106,9 @@ class MusicVGG(nn.Module):
         Raises
         ------
         BackboneError
-            If the images do not have 1 channel, 96 bands and at least `least_frames` frames.
+            If the images do not have 96 bands and at least `least_frames` frames.
         """
-        require_log_mel(images, self.least_frames, f"music_vgg of {self.corpus}")
+        images = first_channel(images, self.least_frames, f"vgg_{self.corpus}")
         x = self.block2(self.block1(self.norm(images)))
         return self.block5(self.block4(self.block3(x)))
 

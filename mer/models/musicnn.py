@@ -1,6 +1,6 @@
 """musicnn: a CNN for music tagging whose first filters have the shapes of timbres and rhythms.
 
-Log-mel images (n, 1, 96, frames), see `music_input` -> front end (n, 561, 1, frames) -> middle
+Log-mel images (n, channels, 96, frames), see `music_input` -> front end (n, 561, 1, frames) -> middle
 (n, 753, 1, frames) -> back end (n, 50), the logits of 50 tags. In every convolution the order is convolution,
 bias, ReLU, batch norm.
 
@@ -14,7 +14,7 @@ arXiv:1909.06654.
 import torch
 from torch import nn
 
-from mer.models.music_input import require_log_mel
+from mer.models.music_input import first_channel
 
 __all__ = ["LEAST_FRAMES", "FrontEnd", "MiddleEnd", "MusicNN", "TimePool"]
 
@@ -40,7 +40,7 @@ def _convolution(channels: int, filters: int, kernel: tuple[int, int]) -> nn.Seq
 
 
 class FrontEnd(nn.Module):
-    """Images (n, 1, 96, frames) -> (n, 561, 1, frames): five kinds of filters, each at its best frequency.
+    """Images (n, channels, 96, frames) -> (n, 561, 1, frames): five kinds of filters, each at its best frequency.
 
     The maximum over frequency makes the answer to a timbre independent of its pitch.
     """
@@ -87,7 +87,7 @@ class TimePool(nn.Module):
 
 
 class MusicNN(nn.Module):
-    """musicnn with its tag layer: images (n, 1, 96, frames) -> logits (n, outputs).
+    """musicnn with its tag layer: images (n, channels, 96, frames) -> logits (n, outputs).
 
     The stages are `front`, `middle` and `back`. `back` ends in the tag layer, `back.7`; with that replaced by
     an identity the network returns the 200 numbers of the penultimate layer.
@@ -126,10 +126,9 @@ class MusicNN(nn.Module):
         Raises
         ------
         BackboneError
-            If the images do not have 1 channel, 96 bands and at least 7 frames.
+            If the images do not have 96 bands and at least 7 frames.
         """
-        require_log_mel(images, LEAST_FRAMES, "musicnn")
-        return self.middle(self.front(images))
+        return self.middle(self.front(first_channel(images, LEAST_FRAMES, "musicnn")))
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """The penultimate layer, (n, 200)."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from mer.config.presets import PRESETS, preset
-from mer.config.sections import Config
+from mer.config.sections import PRETRAINED, Config
 from mer.utils.progress import duration
 from pages._ui.cached.datasets import pick_data
 from pages._ui.frame import page
@@ -42,7 +42,7 @@ def pick_backbones() -> Sequence[str]:
     missing = [name for name in names if not here[name]]
     if missing:
         st.warning(
-            f"The ImageNet weights of {', '.join(missing)} are not on this machine. The run downloads them. "
+            f"The weights of {', '.join(missing)} are not on this machine. The run downloads them. "
             "Without internet access it fails: run "
             f"`python -m mer zoo fetch {missing[0]} --out DIR` on a machine that has access, or set "
             "*weights* to `none` under Settings, Training (random weights).",
@@ -64,7 +64,7 @@ def pick_config() -> tuple[str, Config]:
             "value."
         )
         changes = ask_settings(preset(name), name)
-        if changes.get("weights", "none") not in ("none", "imagenet"):
+        if changes.get("weights", "none") not in ("none", *PRETRAINED):
             changes["weights"] = confined(changes["weights"])
     if changes:
         st.caption(plain("Changed: " + ", ".join(f"{key} = {value}" for key, value in changes.items())))

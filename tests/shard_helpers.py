@@ -25,7 +25,7 @@ def as_parquet(corpus: Path, **columns) -> Path:
 def make_set(manifest: Path, out: Path, *, clips: int = CLIPS, **options):
     """Make a sharded set of one-window clips, with this many per shard; returns its summary."""
     config = options.pop("config", tiny_config())
-    size = clips * record(config.mel.image_size).itemsize
+    size = clips * record(config.input_shape).itemsize
     return make(manifest, out, config, **{"shard_bytes": size, "workers": 1} | options)
 
 

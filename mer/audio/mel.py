@@ -1,7 +1,9 @@
 """Turns windows into log-mel images, the input of the network.
 
-waveform (samples,) -> log-mel (n_mels, frames) in dB -> image (size, size), stored as float16
--> standardised (3, size, size). The mel scale is Slaney's (Auditory Toolbox, 1998) or HTK's.
+waveform (samples,) -> log-mel (n_mels, frames) -> image (rows, columns), stored as float16
+-> standardised (3, rows, columns). Networks trained on images get square images in dB, networks trained on
+music the log-mel they were trained on (`mer.config.ears`). The mel scale is Slaney's (Auditory Toolbox,
+1998) or HTK's.
 """
 
 from collections.abc import Iterable
@@ -23,6 +25,7 @@ __all__ = ["LogMel", "Standardizer", "as_input", "images", "log_mel", "mel_frequ
 
 LEAST_SPREAD = 1.0  # dB; lower limit of a window's divisor, so that near-silence is not amplified
 POWER_FLOOR = 1e-10  # -100 dB, below the noise of 16-bit audio; keeps the logarithm finite
+LOG_GAIN = 10_000.0  # of `compression="log"`: log10(1 + 10000 x), as in musicnn
 SILENCE = float(10.0 * torch.log10(torch.tensor(POWER_FLOOR)))  # level of POWER_FLOOR, dB
 
 
@@ -62,11 +65,22 @@ class LogMel(nn.Module):
             self.register_buffer(f"band_{number}", band, persistent=False)
 
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
-        """Waveforms, float32 (n, samples), to images, float16 (n, size, size)."""
+        """Waveforms, float32 (n, samples), to images, float16 (n, rows, columns)."""
         return self.images(self.levels(windows))
 
     def levels(self, waveforms: torch.Tensor) -> torch.Tensor:
-        """Waveforms (..., samples) to log-mel spectrograms in dB (..., n_mels, 1 + samples // hop_length)."""
+        """Waveforms (..., samples) to log-mel spectrograms (..., n_mels, 1 + samples // hop_length)."""
+        config, power = self.config, self._mel_power(waveforms)
+        if config.compression == "log":
+            return torch.log10(1.0 + LOG_GAIN * power)
+        level = 10.0 * torch.log10(power.clamp_min(POWER_FLOOR))
+        if config.reference == "max":
+            loudest = level.amax(dim=(-2, -1), keepdim=True)
+            level = level - torch.where(loudest > SILENCE, loudest, 0.0)
+        return level.clamp_min(-config.top_db)
+
+    def _mel_power(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """Power in each mel band, (..., n_mels, frames)."""
         config, samples = self.config, waveforms.shape[-1]
         short = config.n_fft // 2 + 1 - samples  # reflection padding needs more than n_fft // 2 samples
         spectrum = torch.stft(
@@ -74,24 +88,22 @@ class LogMel(nn.Module):
             config.n_fft,
             config.hop_length,
             window=self.window,
-            pad_mode="reflect",
+            pad_mode="reflect" if config.padding == "reflect" else "constant",
             return_complex=True,
         )
         # `abs` followed by a square would take a needless square root, at four times the cost.
         power = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
         parts = [(first, getattr(self, f"band_{number}")) for number, first in enumerate(self.starts)]
         frames = 1 + samples // config.hop_length
-        level = 10.0 * torch.log10(times(parts, power[..., :frames]).clamp_min(POWER_FLOOR))
-        if config.reference == "max":
-            loudest = level.amax(dim=(-2, -1), keepdim=True)
-            level = level - torch.where(loudest > SILENCE, loudest, 0.0)
-        return level.clamp_min(-config.top_db)
+        return times(parts, power[..., :frames])
 
     def images(self, levels: torch.Tensor) -> torch.Tensor:
-        """Spectrograms (n, n_mels, frames) to images, float16 (n, size, size). Row 0 is the lowest band.
+        """Spectrograms (n, n_mels, frames) to images, float16 (n, rows, columns). Row 0 is the lowest band.
 
         float16 resolves 1/16 dB at -80 dB, much less than is audible.
         """
+        if self.config.shape == "spectrogram":
+            return levels.to(torch.float16)
         size = (self.config.image_size, self.config.image_size)
         resized = F.interpolate(levels[:, None], size=size, mode="bilinear", antialias=True)
         return resized[:, 0].to(torch.float16)
@@ -105,7 +117,7 @@ def _log_mel(sample_rate: int, config: MelConfig) -> LogMel:
 def log_mel(
     waveform: np.ndarray, *, sample_rate: int, config: MelConfig, checked: bool = False
 ) -> torch.Tensor:
-    """Log-mel spectrogram in dB.
+    """Log-mel spectrogram, in dB or as `compression` says.
 
     Parameters
     ----------
@@ -152,7 +164,7 @@ def images(waveform: np.ndarray, *, audio: AudioConfig, mel: MelConfig, checked:
     Returns
     -------
     np.ndarray
-        float16 of shape (windows, size, size), dB.
+        float16 of shape (windows, rows, columns).
 
     Raises
     ------
@@ -219,7 +231,7 @@ class Standardizer:
         return cls(mean=mean, std=max((squares / count - mean**2) ** 0.5, 1e-6))
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
-        """Images in dB (..., size, size) -> standardised float32 of the same shape."""
+        """Images in dB (..., rows, columns) -> standardised float32 of the same shape."""
         values = batch.to(torch.float32, copy=True)
         if not self.per_window:
             return values.sub_(self.mean).div_(self.std)
@@ -232,5 +244,5 @@ class Standardizer:
 
 
 def as_input(images: torch.Tensor) -> torch.Tensor:
-    """Images (n, size, size) -> network input (n, 3, size, size), as a view with three equal channels."""
+    """Images (n, rows, columns) -> network input (n, 3, rows, columns), three equal channels as a view."""
     return images[:, None].expand(-1, 3, -1, -1)

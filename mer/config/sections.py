@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
+from mer.config.ears import ear, is_joined
 from mer.config.settings import Section, setting
 from mer.utils.errors import ConfigError
 
@@ -22,7 +23,15 @@ __all__ = [
 ]
 
 MAX_SEED = 2**32 - 1
+PRETRAINED = ("imagenet", "music")  # weights that come with a network
 _FIRST_RESAMPLER = ("resampler", "sinc")
+# Images had no other form before these settings; keys of stored images from that time must stay valid.
+_FIRST_IMAGES = {"compression": "db", "padding": "reflect", "shape": "square"}
+
+
+def pretrained(backbone: str) -> str:
+    """The name of the weights that come with a backbone."""
+    return "music" if ear(backbone) else "imagenet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +86,39 @@ class MelConfig(Section):
         "max", "Level in dB relative to the window's loudest point, or absolute (loudness is kept)."
     )
     top_db: float = setting(80.0, "Dynamic range kept below the reference, dB.", low=20, high=120)
-    image_size: int = setting(224, "Height and width of the network's input, pixels.", low=32, high=512)
+    compression: Literal["db", "log"] = setting(
+        "db", "dB, or log10(1 + 10000 x) of the power x in each band, without reference and top_db."
+    )
+    padding: Literal["reflect", "zero"] = setting("reflect", "How the ends of a window are continued.")
+    shape: Literal["square", "spectrogram"] = setting(
+        "square", "Input of the network: a square of image_size, or the spectrogram as it is."
+    )
+    image_size: int = setting(224, "Height and width of a square input, pixels.", low=32, high=512)
 
     def __post_init__(self) -> None:
         Section.__post_init__(self)
         if self.f_min >= self.f_max:
             raise ConfigError(f"f_min={self.f_min} must be below f_max={self.f_max}")
+
+    @property
+    def in_decibels(self) -> Self:
+        """The same bands in dB, for people to look at."""
+        return self if self.compression == "db" else self.replace(compression="db", reference="max")
+
+    def image_shape(self, audio: AudioConfig) -> tuple[int, int]:
+        """Rows and columns of the image of a window."""
+        if self.shape == "square":
+            return self.image_size, self.image_size
+        return self.n_mels, 1 + round(audio.window_seconds * audio.sample_rate) // self.hop_length
+
+    def to_key(self) -> dict[str, Any]:
+        """The settings that form the key of stored results, without those that have their first value."""
+        return {name: value for name, value in self.to_dict().items() if _FIRST_IMAGES.get(name) != value}
+
+    @classmethod
+    def from_key(cls, data: dict[str, Any]) -> Self:
+        """Inverse of `to_key`. Raises ConfigError."""
+        return cls.from_dict(_FIRST_IMAGES | data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +167,13 @@ class AugmentConfig(Section):
 class TrainConfig(Section):
     """Network and training."""
 
-    backbone: str = setting("efficientnet_lite0", "Name of the pretrained network.")
-    weights: str = setting("imagenet", "imagenet, none (random start), or a file of weights.")
+    backbone: str = setting(
+        "efficientnet_lite0", "Name of the pretrained network; several frozen ones are joined by +."
+    )
+    weights: str = setting(
+        "imagenet",
+        "imagenet or music (those that the network was pretrained on), none (random start), or a file.",
+    )
     head: Literal["avg", "bands", "attention", "gru"] = setting(
         "avg",
         "How the feature map is reduced: by the network's own pooling, by the mean over time of each row "
@@ -187,6 +228,14 @@ class TrainConfig(Section):
                 "depth='short' leaves out the last stage, and needs a head that reads the map before it: "
                 f"head={self.head!r} with freeze={self.freeze!r} needs depth='full'"
             )
+        names = self.backbone.split("+")
+        if is_joined(self.backbone) and (self.freeze, self.head) != ("head", "avg"):
+            raise ConfigError(
+                f"backbone {self.backbone!r}: joined networks are frozen; "
+                f"freeze={self.freeze!r} with head={self.head!r} needs freeze='head' with head='avg'"
+            )
+        if len(set(names)) < len(names):
+            raise ConfigError(f"backbone {self.backbone!r} names a network twice; name each once")
         if self.outputs == "imagenet" and self.head != "avg":
             raise ConfigError(
                 f"outputs='imagenet' keeps the network's own end, without head={self.head!r}; "
@@ -217,6 +266,7 @@ class Config(Section):
                 f"n_fft={self.mel.n_fft} is longer than a window; with {self.audio.window_seconds} s "
                 f"at {self.audio.sample_rate} Hz it can be at most {samples}"
             )
+        self._require_ear()
         if self.train.keep == "best" and self.split.validation == 0:
             raise ConfigError("keep='best' needs a validation part; set validation above 0 or keep='last'")
         if self.train.pool == "attention":
@@ -226,6 +276,44 @@ class Config(Section):
                     raise ConfigError(f"pool='attention' needs {name}={value!r}")
             if self.augment.mixup:
                 raise ConfigError("pool='attention' learns from whole clips, which mixup=0 leaves whole")
+
+    def _require_ear(self) -> None:
+        """Raise ConfigError if a network that was trained on music would be given another input."""
+        backbone, weights = self.train.backbone, self.train.weights
+        if weights in PRETRAINED and weights != pretrained(backbone):
+            raise ConfigError(
+                f"backbone {backbone!r} has no weights={weights!r}; use weights={pretrained(backbone)!r}"
+            )
+        for name, value in ear(backbone).items() if weights == "music" else ():
+            found = getattr(self._section(name), name)
+            if found != value:
+                raise ConfigError(
+                    f"{name}={found!r}: the weights of {backbone} were trained with {name}={value!r}; "
+                    "leave it out, or use weights='none'"
+                )
+
+    def _heard_by(self, backbone: str) -> dict[str, Any]:
+        """The changes that another backbone brings: its input, and the name of its weights."""
+        old, new = ear(self.train.backbone), ear(backbone)
+        if old == new:
+            return {}
+        usual = Config()
+        changes = {name: getattr(usual._section(name), name) for name in old} | new
+        if self.train.weights in PRETRAINED:
+            changes["weights"] = pretrained(backbone)
+        if new:
+            changes |= {"head": "avg", "depth": "full"}
+        return changes
+
+    def _section(self, name: str) -> Section:
+        """The section that has a setting of this name."""
+        sections = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return next(part for part in sections if name in part.__dataclass_fields__)
+
+    @property
+    def input_shape(self) -> tuple[int, int]:
+        """Rows and columns of the network's input."""
+        return self.mel.image_shape(self.audio)
 
     def to_json(self) -> str:
         """One line of JSON with sorted keys, so that equal configs give equal text."""
@@ -243,8 +331,11 @@ class Config(Section):
     def updated(self, **changes: Any) -> Self:
         """Copy with some settings changed, named without their section.
 
-        `seed` changes the seeds of split and training. Raises ConfigError for an unknown name or a bad value.
+        `seed` changes the seeds of split and training. `backbone` also changes the settings of its input, if
+        the old or the new network was trained on music. Raises ConfigError for an unknown name or a bad
+        value.
         """
+        changes = self._heard_by(changes.get("backbone", self.train.backbone)) | changes
         sections = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         names = {name: [f.name for f in dataclasses.fields(part)] for name, part in sections.items()}
         known = sorted(set().union(*names.values()))

@@ -118,7 +118,7 @@ def _windows(config: Config, clip_seconds: Sequence[float]) -> int:
 
 
 def _preparing(config: Config, clip_seconds: Sequence[float]) -> float:
-    key = ["prepare", config.audio.to_key(), config.mel.to_dict()]
+    key = ["prepare", config.audio.to_key(), config.mel.to_key()]
     second, window = _kept(key, partial(_time_clip, config))
     return _shared(sum(clip_seconds) * second + _windows(config, clip_seconds) * window, len(clip_seconds))
 
@@ -171,7 +171,7 @@ def _network_key(config: Config) -> list:
     batch = 0 if device.type == "cpu" else train.batch_size
     settings = [train.backbone, train.head, train.freeze, train.optimizer, train.amp, train.always_training]
     settings += [train.outputs, _embeds_once(config)]
-    return ["train", *settings, config.mel.image_size, name, batch]
+    return ["train", *settings, *config.input_shape, name, batch]
 
 
 def _kept(key: list, measure: Callable[[], Sequence[float]]) -> Sequence[float]:
@@ -247,7 +247,7 @@ def _time_network(config: Config) -> tuple[float, float, float, float]:
     train = config.train.replace(weights="none", batch_size=max(config.train.batch_size, 2))
     with torch.random.fork_rng(devices=[]):  # `fit` seeds the generator that others may be using
         model = configured_classifier(train, classes=CLASSES)
-        model.require_input(config.mel.image_size)
+        model.require_input(config.input_shape)
         model = model.to(choose_device(train.device), memory_format=torch.channels_last)
         large = train.batch_size if choose_device(train.device).type != "cpu" else CPU_BATCH
         clock = _time_steps(model, config, 2)
@@ -278,8 +278,8 @@ def _time_steps(model: Classifier, config: Config, size: int) -> "_Clock":
 
 def _noise(windows: int, config: Config) -> WindowSet:
     """Clips of one window each."""
-    rng, size = np.random.default_rng(0), config.mel.image_size
-    clips = [rng.normal(-40, 20, (1, size, size)).astype(np.float16) for _ in range(windows)]
+    rng, shape = np.random.default_rng(0), config.input_shape
+    clips = [rng.normal(-40, 20, (1, *shape)).astype(np.float16) for _ in range(windows)]
     return WindowSet(clips, np.arange(windows) % CLASSES, classes=CLASSES)
 
 

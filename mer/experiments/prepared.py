@@ -225,7 +225,9 @@ class PreparedClips:
         """The store's embeddings of a frozen network."""
         from mer.training.embeddings import KeptEmbeddings  # imports torchvision, which takes seconds
 
-        return KeptEmbeddings.of(self.store, model, transform, audio=self.config.audio, mel=self.config.mel)
+        return KeptEmbeddings.for_model(
+            self.store, model, transform, audio=self.config.audio, mel=self.config.mel
+        )
 
 
 def prepare(spec: Spec, *, notify: Notify | None = None, workers: int | None = None) -> PreparedData:

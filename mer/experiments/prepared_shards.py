@@ -110,7 +110,9 @@ class PreparedShards:
         """The store's embeddings of a frozen network, one file per shard."""
         from mer.training.shard_embeddings import ShardEmbeddings
 
-        return ShardEmbeddings.of(self.store, model, transform, audio=self.config.audio, mel=self.config.mel)
+        return ShardEmbeddings.for_model(
+            self.store, model, transform, audio=self.config.audio, mel=self.config.mel
+        )
 
 
 def _require_same(root: Path, shards: ShardSet, config: Config) -> None:

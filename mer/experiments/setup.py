@@ -39,8 +39,7 @@ class PreparedRun:
         """
         data = prepare(spec, notify=notify)
         split = data.split(spec.config)
-        size = spec.config.mel.image_size
-        require_classifier(spec.config.train, classes=len(data.classes), image_size=size)
+        require_classifier(spec.config.train, classes=len(data.classes), shape=spec.config.input_shape)
         return cls(spec, data, split)
 
     def fold(self, number: int) -> "PreparedRun":

@@ -72,7 +72,7 @@ def clip_embeddings(checkpoint: Path, paths: Sequence[Path], *, progress: Progre
         classes=1,
         hashes=[fact.file_hash for fact in facts],
     )
-    kept = KeptEmbeddings.of(store, model, transform, audio=audio, mel=mel)
+    kept = KeptEmbeddings.for_model(store, model, transform, audio=audio, mel=mel)
     rows = kept(model, Feed(windows, transform, device), progress)
     with torch.inference_mode():
         vectors = model.head.vector(rows)

@@ -144,7 +144,7 @@ def explain(
         start=part.begin / rate,
         end=(part.begin + len(sound)) / rate,
         relevance=relevance,
-        level=log_mel(sound, sample_rate=rate, config=config.mel, checked=True).numpy(),
+        level=log_mel(sound, sample_rate=rate, config=config.mel.in_decibels, checked=True).numpy(),
         seconds=(part.begin + np.arange(relevance.shape[1]) * config.mel.hop_length) / rate,
         hertz=mel_frequencies(config.mel),
         heard=heard,

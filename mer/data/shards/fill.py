@@ -60,12 +60,12 @@ def fill(out: Path, number: int) -> Filled:
     if not (out / PLAN).is_file():
         raise StorageError(f"{out} is not to be seen on {socket.gethostname()}; give a folder that all share")
     plan = read_json(out / PLAN)
-    audio, mel = AudioConfig.from_key(plan["audio"]), MelConfig.from_dict(plan["mel"])
+    audio, mel = AudioConfig.from_key(plan["audio"]), MelConfig.from_key(plan["mel"])
     facts = read_facts(out, number)
-    if facts is None or not _is_whole(out, number, facts, record(mel.image_size)):
+    if facts is None or not _is_whole(out, number, facts, record(mel.image_shape(audio))):
         facts = _make(out, number, plan, audio, mel)
     windows = facts["windows"]
-    size = int(windows.sum()) * record(mel.image_size).itemsize
+    size = int(windows.sum()) * record(mel.image_shape(audio)).itemsize
     return Filled(int((windows > 0).sum()), int((windows == 0).sum()), size)
 
 
@@ -83,7 +83,7 @@ def _make(
             try:
                 found, content = _features(sources.read(name), audio, mel)
             except AudioError as error:
-                found, content = np.empty(0, record(mel.image_size)), b""
+                found, content = np.empty(0, record(mel.image_shape(audio))), b""
                 reasons.append(str(error).removeprefix(": "))
             else:
                 reasons.append(None)
@@ -101,7 +101,7 @@ def _features(content: bytes, audio: AudioConfig, mel: MelConfig) -> tuple[np.nd
     clip = decode(content, name="")
     wave = resample(clip.waveform, rate=clip.rate, audio=audio, checked=True)
     found = images(wave, audio=audio, mel=mel)
-    records = np.empty(len(found), record(mel.image_size))
+    records = np.empty(len(found), record(mel.image_shape(audio)))
     records["image"] = found
     records["crc"] = [zlib.crc32(image) for image in found]
     return records, bytes.fromhex(clip.content_hash())

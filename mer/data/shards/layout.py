@@ -28,9 +28,9 @@ INDEX = np.dtype(
 )
 
 
-def record(size: int) -> np.dtype:
-    """The format of one image of `size` x `size` pixels in a shard, with its CRC-32."""
-    return np.dtype([("image", "<f2", (size, size)), ("crc", "<u4")])
+def record(shape: tuple[int, int]) -> np.dtype:
+    """The format of one image (rows, columns) in a shard, with its CRC-32."""
+    return np.dtype([("image", "<f2", shape), ("crc", "<u4")])
 
 
 def shard_path(root: Path, number: int, suffix: str = ".bin") -> Path:

@@ -58,7 +58,7 @@ def make_plan(
         "song_column": song_column,
         "shard_bytes": shard_bytes,
         "audio": config.audio.to_key(),
-        "mel": config.mel.to_dict(),
+        "mel": config.mel.to_key(),
     }
     if (out / PLAN).is_file():
         plan = read_json(out / PLAN)
@@ -174,4 +174,4 @@ def _per_shard(out: Path, order: np.ndarray, sources: Sources, config: Config, s
             continue
         counts.append(len(window_starts(round(clip.seconds * config.audio.sample_rate), config.audio)))
     windows = np.mean(counts) if counts else 1.0
-    return max(1, round(shard_bytes / (windows * record(config.mel.image_size).itemsize)))
+    return max(1, round(shard_bytes / (windows * record(config.input_shape).itemsize)))

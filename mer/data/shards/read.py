@@ -32,14 +32,16 @@ BLOCK = 4  # shards that are read together while training
 class ShardWindows(Windows):
     """Windows of clips in shards. Images are read when needed and not kept in memory."""
 
-    def __init__(self, root: Path, clips: np.ndarray, *, classes: int, size: int, mark: str) -> None:
+    def __init__(
+        self, root: Path, clips: np.ndarray, *, classes: int, shape: tuple[int, int], mark: str
+    ) -> None:
         super().__init__(clips["windows"], clips["label"], classes=classes)
-        self.root, self.record, self.mark = root, record(size), mark
+        self.root, self.record, self.mark = root, record(shape), mark
         self.shard, self.first = clips["shard"].copy(), clips["first"].copy()
         self._begun: deque[int] = deque(maxlen=2 * BLOCK)
 
     def images(self, indices: np.ndarray) -> np.ndarray:
-        """Images of some windows, float16 (len(indices), size, size). Raises DataError on damage."""
+        """Images of some windows, float16 (len(indices), rows, columns). Raises DataError on damage."""
         found = np.empty((len(indices), *self.record["image"].shape), np.float16)
         for shard, wanted, rows in self.places(indices):
             found[wanted] = self._read(shard, rows)
@@ -62,8 +64,8 @@ class ShardWindows(Windows):
             clip["shard"], clip["windows"] = shard, path.stat().st_size // self.record.itemsize
         except OSError as error:
             raise damaged(path, str(error)) from error
-        size = self.record["image"].shape[0]
-        return ShardWindows(self.root, clip, classes=self.classes, size=size, mark=self.mark)
+        shape = self.record["image"].shape
+        return ShardWindows(self.root, clip, classes=self.classes, shape=shape, mark=self.mark)
 
     def name(self, shard: int) -> str:
         """The name under which the store keeps embeddings of a shard."""
@@ -188,7 +190,7 @@ class ShardSet:
     @property
     def mel(self) -> MelConfig:
         """Settings from window to image."""
-        return MelConfig.from_dict(self.plan["mel"])
+        return MelConfig.from_key(self.plan["mel"])
 
     @cached_property
     def _names(self) -> "pa.Table":
@@ -204,5 +206,5 @@ class ShardSet:
         mark = " ".join(
             str(value) for value in (self.summary["sound"], self.plan["manifest"], self.plan["per_shard"])
         )
-        size = self.mel.image_size
-        return ShardWindows(self.root, chosen, classes=len(self.classes), size=size, mark=mark)
+        shape = self.mel.image_shape(self.audio)
+        return ShardWindows(self.root, chosen, classes=len(self.classes), shape=shape, mark=mark)

@@ -54,7 +54,7 @@ def _analyse(content: bytes, name: str, key: str, _model: Model) -> Analysis:
     config = network.card.config
     with in_turn():
         samples = load(content, config.audio, name=name, max_seconds=LONGEST)
-        level = log_mel(samples, sample_rate=config.audio.sample_rate, config=config.mel).numpy()
+        level = log_mel(samples, sample_rate=config.audio.sample_rate, config=config.mel.in_decibels).numpy()
         shown = envelope(samples, config.audio.sample_rate)
         found = network.predict_waveform(samples)
     return Analysis(found, thin(level), shown, config.mel, config.audio.window_seconds)
@@ -85,7 +85,7 @@ def picture_of(content: bytes, name: str) -> go.Figure:
     rate = config.audio.sample_rate
     with in_turn():
         samples = load(content, config.audio, name=name)
-        level = log_mel(samples, sample_rate=rate, config=config.mel).numpy()
+        level = log_mel(samples, sample_rate=rate, config=config.mel.in_decibels).numpy()
     return spectrogram(level, seconds=len(samples) / rate, config=config.mel)
 
 

@@ -1,0 +1,51 @@
+"""Input settings of networks that were trained on music: they fit no other spectrogram.
+
+Choosing such a network chooses its settings. While its pretrained weights are used, other settings are an
+error.
+"""
+
+from typing import Any
+
+from mer.utils.errors import ConfigError
+
+__all__ = ["EARS", "ear", "is_joined"]
+
+# Pons and Serra, "musicnn: pre-trained convolutional neural networks for music audio tagging", 2019.
+_MUSICNN = {
+    "sample_rate": 16_000,
+    "n_fft": 512,
+    "hop_length": 256,
+    "n_mels": 96,
+    "f_min": 0.0,
+    "f_max": 8000.0,
+    "scale": "slaney",
+    "reference": "absolute",
+    "compression": "log",
+    "padding": "zero",
+    "shape": "spectrogram",
+    "standardize": "none",
+}
+
+EARS: dict[str, dict[str, Any]] = dict.fromkeys(
+    ("musicnn_msd", "musicnn_mtt", "vgg_msd", "vgg_mtt"), _MUSICNN
+)
+
+
+def ear(backbone: str) -> dict[str, Any]:
+    """The settings that a backbone needs, by name; empty for networks that take any image.
+
+    Raises ConfigError for joined networks that do not need the same.
+    """
+    first, *others = backbone.split("+")
+    for other in others:
+        if EARS.get(other) != EARS.get(first):
+            raise ConfigError(
+                f"backbone {backbone!r}: {first} and {other} take different spectrograms, so they cannot share "
+                "windows; join networks for music, or networks for images"
+            )
+    return EARS.get(first, {})
+
+
+def is_joined(backbone: str) -> bool:
+    """True if the name is of several networks, such as "musicnn_msd+vgg_msd"."""
+    return "+" in backbone

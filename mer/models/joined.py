@@ -1,0 +1,109 @@
+"""Several frozen networks side by side. Their embeddings are one vector, on which one head is trained."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from mer.models.heads import take_output
+from mer.models.zoo import Backbone, get_backbone
+
+__all__ = ["JoinedBody", "Part", "joined_backbone"]
+
+
+class JoinedBody(nn.Module):
+    """Images -> the embeddings of all networks in order, (n, features).
+
+    Parameters
+    ----------
+    entries
+        The networks' entries in the zoo.
+    """
+
+    def __init__(self, entries: Sequence[Backbone]) -> None:
+        super().__init__()
+        self.parts, width = nn.ModuleDict(), 0
+        for entry in entries:
+            self.parts[entry.name], output = _without_output(entry)
+            width += output.in_features
+        self.output = nn.Linear(width, 1)  # the head takes its place
+
+    def networks(self) -> "list[Part]":
+        """The networks, each as a model without a head."""
+        return [Part(get_backbone(name), body) for name, body in self.parts.items()]
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """The embeddings, side by side."""
+        return self.output(torch.cat([part(images) for part in self.parts.values()], dim=1))
+
+
+class Part(nn.Module):
+    """One of the joined networks. It has what `mer.training.embeddings` asks of a classifier."""
+
+    sees = "embeddings"
+
+    def __init__(self, backbone: Backbone, body: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.body = backbone, body
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """Embeddings (n, features)."""
+        return self.body(images)
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedWeights:
+    """The pretrained weights of several networks."""
+
+    entries: tuple[Backbone, ...]
+
+    @property
+    def title(self) -> str:
+        """Where they come from."""
+        return ", ".join(dict.fromkeys(entry.source.title for entry in self.entries))
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters of all networks."""
+        return sum(entry.source.parameters for entry in self.entries)
+
+    def path(self) -> Path:
+        """The file of the first network whose weights are not here, else of the first."""
+        missing = [entry for entry in self.entries if not entry.source.available()]
+        return (missing or self.entries)[0].source.path()
+
+    def available(self) -> bool:
+        """True if the weights of all networks are here."""
+        return all(entry.source.available() for entry in self.entries)
+
+    def into(self, body: JoinedBody) -> None:
+        """Copy the weights into the networks. Raises WeightsError if any are missing."""
+        for entry in self.entries:
+            with next(body.parameters()).device:
+                whole, _ = _without_output(entry, pretrained=True)
+            body.parts[entry.name].load_state_dict(whole.state_dict(), assign=True)
+
+    def verify(self) -> None:
+        """Raise WeightsError if the file of a network is damaged."""
+        for entry in self.entries:
+            entry.source.verify()
+
+
+def _without_output(entry: Backbone, *, pretrained: bool = False) -> tuple[nn.Module, nn.Linear]:
+    """A network, and the output layer that was taken from it."""
+    body = entry.build()
+    if pretrained:
+        entry.source.into(body)
+    output, _ = take_output(body, entry.output)
+    return body, output
+
+
+def joined_backbone(name: str) -> Backbone:
+    """The entry of networks whose names are joined by "+". Raises BackboneError for an unknown one."""
+    entries = tuple(get_backbone(part) for part in name.split("+"))
+    return Backbone(
+        name, partial(JoinedBody, entries), JoinedWeights(entries), "output", (), example=entries[0].example
+    )

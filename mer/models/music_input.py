@@ -1,0 +1,41 @@
+"""The check of the input of networks that were trained on music; `mer.config.ears` has its settings."""
+
+import torch
+
+from mer.config.ears import ear
+from mer.utils.errors import BackboneError
+
+__all__ = ["first_channel"]
+
+
+INPUT = ear("musicnn_msd")
+
+
+def first_channel(images: torch.Tensor, least: int, name: str) -> torch.Tensor:
+    """The first channel of a network's input, (n, 1, 96, frames). The channels are equal.
+
+    Parameters
+    ----------
+    images
+        Should be of shape (n, channels, 96, frames).
+    least
+        Smallest number of frames that the network takes.
+    name
+        The network, for the message.
+
+    Raises
+    ------
+    BackboneError
+        If the shape is another, or there are too few frames.
+    """
+    if images.ndim != 4 or images.shape[2] != INPUT["n_mels"]:
+        shape = " x ".join(str(int(side)) for side in images.shape)
+        raise BackboneError(
+            f"{name} cannot take {shape} values; give images (n, channels, {INPUT['n_mels']}, frames)"
+        )
+    if images.shape[3] < least:
+        seconds = least * INPUT["hop_length"] / INPUT["sample_rate"]
+        raise BackboneError(
+            f"{name}: {int(images.shape[3])} frames are too few; give at least {least} ({seconds:.2f} s)"
+        )
+    return images[:, :1]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mer.data.splits import inner_folds
 from mer.experiments import baseline
 from mer.experiments.baseline import USUAL, baseline_rows, with_baseline
 from mer.experiments.prepared import PreparedClips, Spec, prepare
@@ -124,7 +125,7 @@ def test_its_scores_stand_beside_those_of_the_network(material, split):
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9)), min_size=1, max_size=60))
 def test_no_song_is_on_both_sides_where_its_setting_is_chosen(clips):
     labels, songs = (np.array(column) for column in zip(*clips, strict=True))
-    for known, tested in baseline._folds(labels, [str(song) for song in songs]):
+    for known, tested in inner_folds(labels.tolist(), [str(song) for song in songs], baseline.INNER):
         assert not set(songs[known]) & set(songs[tested])
         assert set(labels[known]) == set(labels)
         assert len(known) + len(tested) == len(labels)
@@ -140,7 +141,8 @@ def test_of_many_clips_some_songs_are_enough_to_choose_by(monkeypatch):
     labels = np.arange(120) % 2
     sound, sizes = rng.normal(labels[:, None], 0.1, (120, 3)), []
     monkeypatch.setattr(baseline, "ENOUGH", 40)
-    monkeypatch.setattr(baseline, "_folds", lambda labels, songs: sizes.append((len(labels), len(songs))))
-    with pytest.raises(TypeError):
-        baseline._chosen(sound, labels, [str(n // 4) for n in range(120)], silent)
+    monkeypatch.setattr(
+        baseline, "inner_folds", lambda labels, songs, _: sizes.append((len(labels), len(songs)))
+    )
+    assert baseline._chosen(sound, labels, [str(n // 4) for n in range(120)], silent) == USUAL
     assert sizes == [(40, 40)]

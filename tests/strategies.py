@@ -50,6 +50,15 @@ def configs(draw):
             fixed |= {name: st.just(value) for name, value in short.items()}
     fixed = {"depth": st.just("full")} | fixed
     mixup = {"mixup": st.just(0.0)} if pool == "attention" else {}
+    solver = draw(st.sampled_from(["steps", "steps", "ridge", "logistic", "kernel"]))
+    fixed |= {"solver": st.just(solver)}
+    if solver != "steps":
+        needed = {"pool": "mean", "loss": "ce", "outputs": "classes", "always_training": False}
+        needed |= {"freeze": "head", "label_smoothing": 0.0, "class_weights": False}
+        fixed |= {name: st.just(value) for name, value in needed.items()}
+        fixed |= {} if "head" in fixed else {"head": st.sampled_from(["avg", "bands"])}
+        names = ("time_masks", "frequency_masks", "time_shift", "mixup")
+        mixup = {name: st.just(type(getattr(AugmentConfig(), name))(0)) for name in names}
     return Config(
         audio=audio,
         mel=mel,

@@ -17,6 +17,7 @@ from mer.models.build import configured_classifier
 from mer.training.distributed import ALONE, Ranks, together
 from mer.training.loop import Callback, fit
 from mer.training.norms import joined_norms
+from mer.training.solved import fit_solved
 from mer.utils.errors import Stop
 from tests.tiny_backbone import STANDARDIZER, tiny_config, tiny_model, tiny_zoo, tones_or_beats
 
@@ -56,6 +57,18 @@ def difference(one: dict, other: dict) -> float:
     assert one.keys() == other.keys()
     names = [name for name in one if not name.endswith(WITHOUT_EFFECT)]
     return max(float((one[name].float() - other[name].float()).abs().max()) for name in names)
+
+
+def solved(ranks: Ranks, solver: str) -> dict:
+    """Weights of a solved head."""
+    config = tiny_config(solver=solver, freeze="head")
+    model = tiny_model(config)
+    songs = [str(number) for number in range(12)]
+    fit_solved(
+        model, tones_or_beats(12), tones_or_beats(9, seed=1),
+        transform=TrainTransform(STANDARDIZER, AugmentConfig()), config=config, songs=songs, ranks=ranks,
+    )  # fmt: skip
+    return model.state_dict()
 
 
 def gradients(ranks: Ranks) -> torch.Tensor:
@@ -117,6 +130,9 @@ def main() -> None:
                 "validation": max(checks),
                 "alike": alike,
             }
+        found["solved"] = max(
+            difference(solved(ranks, solver), solved(ALONE, solver)) for solver in ("ridge", "kernel")
+        )
         both, one = gradients(ranks), gradients(ALONE)
         found["default_network"] = float((both - one).norm() / one.norm())
         found["stopped"] = bool(ranks.sum(torch.tensor([float(stopped(ranks))])) == ranks.size)

@@ -28,8 +28,14 @@ class EpochBar(Callback):
 
     def on_epoch(self, state: State) -> None:
         """Print the epoch's metrics."""
-        row = state.history[-1]
-        parts = [f"epoch {row['epoch']}: loss {row['train_loss']:.3f}, accuracy {row['train_accuracy']:.0%}"]
+        row, parts = state.history[-1], []
+        if "inner_loss" in row:
+            found = f"inner loss {row['inner_loss']:.3f}, accuracy {row['inner_accuracy']:.0%}"
+            parts.append(f"strength {row['strength']:g}: {found}")
+        if "train_loss" in row:
+            solved = "best_strength" in row
+            name = f"chosen strength {row['best_strength']:g}" if solved else f"epoch {row['epoch']}"
+            parts.append(f"{name}: loss {row['train_loss']:.3f}, accuracy {row['train_accuracy']:.0%}")
         if "validation_loss" in row:
             parts.append(
                 f"validation loss {row['validation_loss']:.3f}, accuracy {row['validation_accuracy']:.0%}"

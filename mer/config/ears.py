@@ -40,8 +40,8 @@ def ear(backbone: str) -> dict[str, Any]:
     for other in others:
         if EARS.get(other) != EARS.get(first):
             raise ConfigError(
-                f"backbone {backbone!r}: {first} and {other} take different spectrograms, so they cannot share "
-                "windows; join networks for music, or networks for images"
+                f"backbone {backbone!r}: {first} and {other} take different spectrograms; "
+                "join networks for music, or networks for images"
             )
     return EARS.get(first, {})
 

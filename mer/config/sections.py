@@ -194,6 +194,11 @@ class TrainConfig(Section):
         "none",
         "Trained part: the head alone, with the linear layers before it, with the last stage, or everything.",
     )
+    solver: Literal["steps", "ridge", "logistic", "kernel"] = setting(
+        "steps",
+        "How the head is trained: by steps of the optimizer, or solved at once for a frozen network, by "
+        "ridge regression, logistic regression or kernel ridge regression (radial basis functions).",
+    )
     always_training: bool = setting(
         False,
         "Never switch to evaluation mode: dropout is active and batch-norm uses the statistics of the batch, "
@@ -276,6 +281,8 @@ class Config(Section):
                     raise ConfigError(f"pool='attention' needs {name}={value!r}")
             if self.augment.mixup:
                 raise ConfigError("pool='attention' learns from whole clips, which mixup=0 leaves whole")
+        if self.train.solver != "steps":
+            self._require_solvable()
 
     def _require_ear(self) -> None:
         """Raise ConfigError if a network that was trained on music would be given another input."""
@@ -314,6 +321,24 @@ class Config(Section):
     def input_shape(self) -> tuple[int, int]:
         """Rows and columns of the network's input."""
         return self.mel.image_shape(self.audio)
+
+    def _require_solvable(self) -> None:
+        """Raise ConfigError for settings that a solved head contradicts."""
+        wanted = {"freeze": "head", "outputs": "classes", "pool": "mean", "always_training": False}
+        wanted |= {"loss": "ce", "label_smoothing": 0.0, "class_weights": False}
+        wanted |= dict.fromkeys(("time_masks", "frequency_masks", "time_shift", "mixup"), 0)
+        settings = self.train.to_dict() | self.augment.to_dict()
+        for name, value in wanted.items():
+            if settings[name] != value:
+                raise ConfigError(
+                    f"solver={self.train.solver!r} needs {name}={value!r}, not {settings[name]!r}; "
+                    "change it or use solver='steps'"
+                )
+        if self.train.head not in ("avg", "bands"):
+            raise ConfigError(
+                f"solver={self.train.solver!r} needs head='avg' or head='bands', not {self.train.head!r}; "
+                "change it or use solver='steps'"
+            )
 
     def to_json(self) -> str:
         """One line of JSON with sorted keys, so that equal configs give equal text."""

@@ -16,7 +16,15 @@ from mer.config.sections import SplitConfig
 from mer.data.clips import Clip
 from mer.utils.errors import SplitError
 
-__all__ = ["Split", "hash_names", "partition", "require_no_folds", "require_usable", "split_clips"]
+__all__ = [
+    "Split",
+    "hash_names",
+    "inner_folds",
+    "partition",
+    "require_no_folds",
+    "require_usable",
+    "split_clips",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +83,22 @@ def partition(
         filled[best].update(counts)
         parts[best].extend(members[group])
     return [sorted(part) for part in parts]
+
+
+def inner_folds(
+    labels: Sequence[str], groups: Sequence[str], count: int
+) -> list[tuple[list[int], list[int]]]:
+    """Folds to choose settings by: ascending indices to learn from and to test on, no group in both.
+
+    Folds that would leave a class without a clip to learn from are left out.
+    """
+    found = []
+    for part in partition(labels, groups, [1 / count] * count, seed=0):
+        tested = set(part)
+        rest = [i for i in range(len(labels)) if i not in tested]
+        if part and {labels[i] for i in rest} == set(labels):
+            found.append((rest, part))
+    return found
 
 
 def _members(groups: Iterable[str], seed: int) -> dict[str, list[int]]:

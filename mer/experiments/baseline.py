@@ -6,7 +6,7 @@ the same clips, labels, songs and split share one SVM, which is computed once an
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from mer.data.cache.controls import entry
 from mer.data.cache.descriptors import SIZE, describe, settings
-from mer.data.splits import Split, partition
+from mer.data.splits import Split, inner_folds, partition
 from mer.experiments.prepared import PreparedClips
 from mer.metrics.predictions import score_rows
 from mer.metrics.probabilities import softmax
@@ -138,7 +138,7 @@ def _chosen(sound: np.ndarray, labels: np.ndarray, songs: Sequence[str], notify:
         share = ENOUGH / len(labels)
         few, _ = partition([str(label) for label in labels], songs, [share, 1 - share], seed=0)
         sound, labels, songs = sound[few], labels[few], [songs[i] for i in few]
-    folds = list(_folds(labels, songs))
+    folds = inner_folds([str(label) for label in labels], songs, INNER)
     if not folds:
         return USUAL
     scores = []
@@ -147,12 +147,3 @@ def _chosen(sound: np.ndarray, labels: np.ndarray, songs: Sequence[str], notify:
         scores.append(cross_val_score(_svm().set_params(**setting), sound, labels, cv=folds).mean())
     notify(TITLE, len(GRID), len(GRID))
     return GRID[int(np.argmax(scores))]
-
-
-def _folds(labels: np.ndarray, songs: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Indices to learn from and to test on, no song in both; folds that would lack a class are left out."""
-    parts = partition([str(label) for label in labels], songs, [1 / INNER] * INNER, seed=0)
-    for part in parts:
-        rest = np.setdiff1d(np.arange(len(labels)), part)
-        if part and len(np.unique(labels[rest])) == len(np.unique(labels)):
-            yield rest, np.array(part)

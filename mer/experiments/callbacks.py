@@ -61,6 +61,10 @@ class Reporter(Callback):
         """Report the embeddings of a frozen network, in windows."""
         self("computing features", done, total)
 
+    def on_solve(self, done: int, total: int) -> None:
+        """Report the fits of a solved head."""
+        self("solving for the head", done, total)
+
     def on_step(self, step: Step) -> None:
         """Check for a request to stop."""
         if self._due():
@@ -105,7 +109,8 @@ class LogMetrics(Callback):
 
     def log_missing(self, state: State) -> None:
         """Note the epochs of a saved state that a killed process had no time to log."""
-        logged = {step for step, _ in self.store.history(self.run_id, "train_loss")}
+        metrics = ("train_loss", "inner_loss")  # of a head trained by steps, and of a solved one
+        logged = {step for name in metrics for step, _ in self.store.history(self.run_id, name)}
         missing = [row for row in state.history if row["epoch"] not in logged]
         self.rows += [(row["epoch"], _metrics(row)) for row in missing]
         if missing and state.best_epoch:

@@ -21,16 +21,18 @@ import torch
 from mer.audio.decode import load, window_starts
 from mer.audio.mel import Standardizer, images
 from mer.audio.transforms import EvalTransform, TrainTransform
-from mer.config.sections import AudioConfig, Config
+from mer.config.sections import AudioConfig, Config, TrainConfig
 from mer.data.cache.descriptors import LONGEST, RATE, SIZE, descriptors, settings
 from mer.data.windows import WindowSet
 from mer.experiments.baseline import ENOUGH, fitted
 from mer.models.build import configured_classifier
 from mer.models.classifier import Classifier
 from mer.models.forward import choose_device
+from mer.models.solved import MOST_CENTRES
 from mer.training.embeddings import trains_head_alone
 from mer.training.loop import Callback, State, Step, fit
 from mer.training.predict import window_probabilities
+from mer.training.solve import solve
 from mer.training.state import save_state
 from mer.utils.errors import StorageError
 from mer.utils.files import home, read_kept, write_atomic
@@ -46,6 +48,7 @@ EXAMPLE = (44_100, 2, 10.0)  # the clip whose preparation is timed: Hz, channels
 POOL_SECONDS = 4.0  # to start worker processes, which import torch
 SVM_SECONDS = 3.0  # to import what the SVM needs
 SVM_CLIPS = 60, 240  # numbers of clips for which fitting an SVM is timed
+SOLVED_WINDOWS = 300  # windows for which solving is timed
 RUN_SECONDS = 4.0  # to open the run store, build the network, score, and write the checkpoint
 STANDARDIZER = Standardizer(-40.0, 20.0)
 
@@ -148,7 +151,11 @@ def _training(config: Config, windows: int) -> float:
     test = 1 / split.folds if split.folds else split.test
     learning = windows * (1 - test) * (1 - split.validation)
     validation = windows * (1 - test) * split.validation
-    fixed, each, through, saving = _kept(_network_key(config), partial(_time_network, config))
+    stepped = config.replace(train=train.replace(solver="steps"))
+    fixed, each, through, saving = _kept(_network_key(stepped), partial(_time_network, stepped))
+    if train.solver != "steps":
+        solving = _solving(config, learning)
+        return float(max(1, split.folds) * (RUN_SECONDS + through * windows + solving))
     epoch = fixed * np.ceil(learning / train.batch_size) + each * learning + saving
     if _embeds_once(config):
         once = through * (learning + validation + test * windows)
@@ -156,6 +163,27 @@ def _training(config: Config, windows: int) -> float:
         once = through * test * windows
         epoch += through * validation
     return float(max(1, split.folds) * (RUN_SECONDS + once + train.epochs * epoch))
+
+
+def _solving(config: Config, windows: float) -> float:
+    """Seconds to solve for a head: linear in the windows, and at least quadratic for a kernel of all."""
+    train, many = config.train, SOLVED_WINDOWS
+    (seconds,) = _kept(
+        ["solve", train.solver, train.backbone, train.head, train.depth], partial(_time_solving, train)
+    )
+    whole = min(windows, MOST_CENTRES) if train.solver == "kernel" else many
+    return seconds * (windows / many) * max(whole / many, 1.0)
+
+
+def _time_solving(train: TrainConfig) -> tuple[float]:
+    """Seconds to solve for a head on noise of the width that the network gives."""
+    with torch.device("meta"):
+        width = len(configured_classifier(train, classes=CLASSES, weights="none").head.mean)
+    rows, clips = np.random.default_rng(0).standard_normal((SOLVED_WINDOWS, width)), np.arange(SOLVED_WINDOWS)
+    songs = [str(number) for number in clips]
+    started = time.perf_counter()
+    solve(rows, np.eye(CLASSES)[clips % CLASSES], clips, songs, solver=train.solver)
+    return (time.perf_counter() - started,)
 
 
 def _embeds_once(config: Config) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
@@ -17,6 +18,7 @@ from mer.models.forward import choose_device
 from mer.training.distributed import ALONE, Ranks
 from mer.training.embeddings import KeptEmbeddings, embed, trains_head_alone
 from mer.training.loop import Callback, State, fit
+from mer.training.solved import fit_solved
 from mer.utils.progress import Notify
 
 __all__ = ["PreparedRun", "Setup"]
@@ -59,6 +61,7 @@ class Setup:
     validation: Windows | None
     transform: TrainTransform
     kept: KeptEmbeddings | None
+    songs: Sequence[str] = ()  # of the training clips, for a solved head
 
     @classmethod
     def of(cls, run: PreparedRun) -> "Setup":
@@ -69,13 +72,15 @@ class Setup:
         transform = TrainTransform(_standardizer(config, train), config.augment)
         validation = data.windows(split.validation) if len(split.validation) else None
         kept = data.embeddings(model, transform) if trains_head_alone(model, transform) else None
-        return cls(config, model, train, validation, transform, kept)
+        songs = data.groups(split.train) if config.train.solver != "steps" else ()
+        return cls(config, model, train, validation, transform, kept, songs)
 
     def fit(
         self, callbacks: Sequence[Callback] = (), *, resume: State | None = None, ranks: Ranks = ALONE
     ) -> State:
-        """Train; see `mer.training.loop.fit`."""
-        return fit(
+        """Train; see `mer.training.loop.fit` and, for a solved head, `mer.training.solved.fit_solved`."""
+        method = fit if self.config.train.solver == "steps" else partial(fit_solved, songs=self.songs)
+        return method(
             self.model, self.train, self.validation, transform=self.transform, config=self.config.train,
             callbacks=callbacks, resume=resume, embed=self.kept or embed, ranks=ranks,
         )  # fmt: skip

@@ -272,6 +272,7 @@ def _what_it_is(card: Card) -> list[str]:
         "none": "all of it",
     }[train.freeze]
     head = "ImageNet's output layer" if train.outputs == "imagenet" else f"head {train.head}"
+    head += "" if train.solver == "steps" else f" solved by {train.solver}"
     network = f"{train.backbone}, {head}, {trained} trained, started from: {train.weights}"
     size = f"{data.get('clips')} clips, {data.get('songs')} songs"
     audio = f"{card.config.audio.window_seconds:g} s windows at {card.config.audio.sample_rate} Hz"

@@ -111,6 +111,8 @@ def load_checkpoint(folder: str | PathLike) -> tuple[Classifier, Standardizer, C
         tensors, _ = load_tensors(folder / WEIGHTS, most=most)
     except ValueError as error:
         raise CheckpointError(f"{error}; export the checkpoint again") from error
+    with torch.device("meta"):
+        model.resize_as(tensors)
     _require_same(model.state_dict(), tensors, folder)
     _require_finite(tensors, folder)
     floats = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}

@@ -10,6 +10,7 @@ from torch import nn
 from mer.config.sections import TrainConfig
 from mer.models.forward import pass_size
 from mer.models.heads import HEADS, Head, WindowAttention, make_head, take_output
+from mer.models.solved import SolvedHead
 from mer.models.zoo import Backbone
 from mer.utils.errors import BackboneError
 
@@ -65,6 +66,8 @@ class Classifier(nn.Module):
 
     def _head(self, output: nn.Linear, dropout: float, width: int, classes: int, config: TrainConfig) -> Head:  # noqa: ARG002
         """Make the head. It replaces the network's own output layer and dropout."""
+        if config.solver != "steps":
+            return SolvedHead(config.head, width, classes, kernel=config.solver == "kernel")
         return make_head(config.head, features=width, classes=classes, dropout=config.dropout)
 
     def _trains(self, name: str) -> bool:
@@ -141,6 +144,12 @@ class Classifier(nn.Module):
                 f"{self.backbone.name} does not accept images of {shape[0]} x {shape[1]}; "
                 "use image_size=224, which all networks for images accept, or longer windows"
             ) from error
+
+    def resize_as(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Give a kernel as many centres as saved tensors have, before they are loaded."""
+        centres = tensors.get("head.centres")
+        if isinstance(self.head, SolvedHead) and centres is not None and centres.dim() == 2:
+            self.head.resize(len(centres))
 
     def trainable_state(self) -> dict[str, torch.Tensor]:
         """Copies on the CPU of the tensors that training changes, which a run needs to resume."""

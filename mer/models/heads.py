@@ -26,6 +26,7 @@ __all__ = [
     "Head",
     "WindowAttention",
     "make_head",
+    "seven_bands",
     "take_output",
 ]
 
@@ -88,7 +89,12 @@ class BandsHead(Head):
 
     def vector(self, rows: torch.Tensor) -> torch.Tensor:
         """Seven bands of each feature, standardised, (n, features * 7)."""
-        return self.norm(F.adaptive_avg_pool1d(rows, BANDS).flatten(1))
+        return self.norm(seven_bands(rows))
+
+
+def seven_bands(rows: torch.Tensor) -> torch.Tensor:
+    """Means of each feature in seven bands of frequency: (n, features, rows) -> (n, features * 7)."""
+    return F.adaptive_avg_pool1d(rows, BANDS).flatten(1)
 
 
 class AttentionHead(Head):

@@ -1,6 +1,6 @@
 """A small VGG for music tagging: five 3 x 3 convolutions of 128 filters on a log-mel image.
 
-Log-mel images (n, channels, 96, frames), see `music_input` -> five blocks -> fifth pooling (n, 128, 1, steps) ->
+Log-mel images (n, channels, 96, frames) -> five blocks -> fifth pooling (n, 128, 1, steps) ->
 logits of 50 tags. In every block the order is convolution, bias, ReLU, batch norm, maximum pooling, dropout.
 Two networks were trained, whose poolings differ: on MagnaTagATune ("mtt") and on the Million Song Dataset
 ("msd"). A feature map with the poolings of one has no meaning with the weights of the other.

@@ -40,7 +40,7 @@ def _convolution(channels: int, filters: int, kernel: tuple[int, int]) -> nn.Seq
 
 
 class FrontEnd(nn.Module):
-    """Images (n, channels, 96, frames) -> (n, 561, 1, frames): five kinds of filters, each at its best frequency.
+    """Images (n, 1, 96, frames) -> (n, 561, 1, frames): five kinds of filters, each at its best frequency.
 
     The maximum over frequency makes the answer to a timbre independent of its pitch.
     """

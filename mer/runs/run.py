@@ -98,6 +98,11 @@ class Run:
     turn: int = 0
 
     @property
+    def solved(self) -> bool:
+        """True if its head is solved for, so that it has strengths of regularisation and no epochs."""
+        return self.spec.get("config", {}).get("train", {}).get("solver", "steps") != "steps"
+
+    @property
     def data_hash(self) -> str | None:
         """Hash of its clips; None before they were checked."""
         return self.tags.get("mer.data_hash")

@@ -31,7 +31,7 @@ from mer.training.norms import joined_norms
 from mer.training.predict import autocast, predict_windows
 from mer.utils.errors import RunError, Stop
 
-__all__ = ["Callback", "State", "Step", "fit"]
+__all__ = ["Callback", "State", "Step", "fit", "tested"]
 
 
 @dataclass(slots=True)
@@ -67,6 +67,9 @@ class Callback:
     def on_embed(self, done: int, total: int) -> None:
         """While embeddings of a frozen body are computed: `done` of `total` windows."""
 
+    def on_solve(self, done: int, total: int) -> None:
+        """While a head is solved for: `done` of `total` fits."""
+
     def on_step(self, step: Step) -> None:
         """After each optimizer step."""
 
@@ -101,6 +104,20 @@ def epoch_seed(seed: int, epoch: int) -> int:
 def _targets(windows: Windows, model: Classifier) -> torch.Tensor:
     """Target distribution of each clip (clips, outputs); 0 for outputs that are not classes."""
     return F.pad(torch.from_numpy(windows.targets), (0, model.outputs - windows.classes))
+
+
+def tested(
+    model: Classifier, feed: Feed, config: TrainConfig, loss: Callable[..., torch.Tensor], ranks: Ranks
+) -> tuple[float, float]:
+    """The loss, and the share of clips whose most probable class is their label."""
+    logits, scores = predict_windows(model, feed, config, ranks)
+    windows, targets = feed.windows, _targets(feed.windows, model)
+    clips = windows.pool(to_probabilities(logits, config.loss).numpy(), scores.numpy())
+    if model.weigh:
+        logits = pool_logits(logits, scores, windows.clip)
+    else:
+        targets = targets[windows.clip]
+    return float(loss(logits, targets)), float(np.mean(clips.argmax(axis=1) == windows.labels))
 
 
 class _Loop:
@@ -243,16 +260,8 @@ class _Loop:
             self.asked = stop
 
     def _validate(self) -> dict[str, float]:
-        logits, scores = predict_windows(self.model, self.validation, self.config, self.ranks)
-        windows, targets = self.validation.windows, _targets(self.validation.windows, self.model)
-        clips = windows.pool(to_probabilities(logits, self.config.loss).numpy(), scores.numpy())
-        if self.model.weigh:
-            logits = pool_logits(logits, scores, windows.clip)
-        else:
-            targets = targets[windows.clip]
-        loss = self.loss(logits, targets)
-        right = float(np.mean(clips.argmax(axis=1) == windows.labels))
-        return {"validation_loss": float(loss), "validation_accuracy": right}
+        loss, right = tested(self.model, self.validation, self.config, self.loss, self.ranks)
+        return {"validation_loss": loss, "validation_accuracy": right}
 
     def _finish_epoch(self, figures: dict[str, float]) -> None:
         state = self.state

@@ -38,6 +38,29 @@ def test_clips_as_bags_go_with_some_settings_only(changes, message):
         Config().updated(pool="attention", **changes)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"freeze": "none"},
+            "solver='ridge' needs freeze='head', not 'none'; change it or use solver='steps'",
+        ),
+        ({"loss": "bce"}, "solver='ridge' needs loss='ce'"),
+        ({"pool": "attention"}, "solver='ridge' needs pool='mean'"),
+        ({"outputs": "imagenet"}, "solver='ridge' needs outputs='classes'"),
+        ({"always_training": True}, "solver='ridge' needs always_training=False"),
+        ({"label_smoothing": 0.1}, "solver='ridge' needs label_smoothing=0.0"),
+        ({"class_weights": True}, "solver='ridge' needs class_weights=False"),
+        ({"time_masks": 2}, "solver='ridge' needs time_masks=0"),
+        ({"mixup": 0.3}, "solver='ridge' needs mixup=0"),
+        ({"head": "gru"}, "solver='ridge' needs head='avg' or head='bands', not 'gru'"),
+    ],
+)
+def test_a_solved_head_goes_with_some_settings_only(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        Config().updated(**{"solver": "ridge", "freeze": "head"} | changes)
+
+
 # JSON
 
 

@@ -54,6 +54,19 @@ def test_features_of_a_frozen_network_are_counted_once(timed):
     assert found.training == pytest.approx(100 * 0.01 + 2 * (4 * 0.1 + 40 * 0.05 + 0.5))
 
 
+def test_a_solved_head_takes_no_epochs(timed, monkeypatch):
+    monkeypatch.setitem(SPEED, "solve", (3.0,))
+    still = {"freeze": "head", "time_masks": 0, "frequency_masks": 0, "time_shift": 0.0, "mixup": 0.0}
+    config = settings(**still, label_smoothing=0.0, solver="ridge", epochs=1000)
+    found = estimate(config, [10.0] * 100)
+    assert found.training == pytest.approx(100 * 0.01 + 3.0 * 40 / module.SOLVED_WINDOWS)
+
+
+def test_solving_is_timed(builds):
+    config = tiny_config(backbone="tiny", solver="ridge", freeze="head")
+    assert 0 < estimate(config, [1.2] * 8).training < 120
+
+
 def test_prepared_clips_take_no_preparing(timed):
     whole, half, none = (estimate(settings(), [10.0] * 80, unprepared=[10.0] * n) for n in (80, 40, 0))
     assert whole == estimate(settings(), [10.0] * 80)

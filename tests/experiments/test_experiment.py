@@ -160,6 +160,32 @@ def test_a_run_stopped_mid_epoch_resumes_to_the_same_weights(finished, runs, son
         assert a.equal(b), name
 
 
+@pytest.mark.parametrize("solver", ["ridge", "logistic", "kernel"])
+def test_a_solved_run_has_a_row_for_each_strength_and_a_checkpoint(solver, runs, song_corpus):
+    """The check that the checkpoint gives the answers of the test is part of each run."""
+    outcome = Experiment().train(spec_of(song_corpus, solver=solver, freeze="head"))
+    run = runs.get(outcome.run_id)
+    strengths = [value for _, value in runs.history(run.id, "strength")]
+    assert strengths == sorted(strengths)
+    assert len(runs.history(run.id, "inner_loss")) == len(strengths) > 1
+    assert run.metrics["best_strength"] == strengths[int(run.metrics["best_epoch"]) - 1]
+    assert len(runs.history(run.id, "validation_loss")) == 1
+    assert run.solved
+
+
+def test_a_solved_cross_validation_stopped_while_it_solves_is_resumed(runs, song_corpus):
+    class Enough(Callback):
+        def on_solve(self, done, total):
+            raise KeyboardInterrupt
+
+    spec = spec_of(song_corpus, solver="ridge", freeze="head", folds=2)
+    stopped = Experiment(callbacks=[Enough()]).train(spec)
+    assert stopped.status == "stopped"
+    finished = Experiment().resume(stopped.run_id)
+    assert finished.status == "finished"
+    assert runs.get(finished.run_id).checkpoint_run
+
+
 def test_a_stop_asked_for_through_the_run_store_is_obeyed(runs, song_corpus):
     outcome = Experiment(callbacks=[AskToStop(runs)]).train(spec_of(song_corpus, epochs=1000))
     assert outcome.status == "stopped"

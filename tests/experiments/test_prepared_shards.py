@@ -99,6 +99,11 @@ def test_many_shards_are_trained_on_and_the_checkpoint_predicts(sharded, song_pa
     assert answer.probabilities == pytest.approx(row["probabilities"], abs=1e-3)
 
 
+def test_a_head_is_solved_for_on_rows_from_disk(sharded, runs_home):
+    config = tiny_config(solver="ridge", freeze="head", standardize="window")
+    assert Experiment().train(Spec(data=str(sharded), config=config)).status == "finished"
+
+
 def test_statistics_of_the_training_part_are_those_of_the_ordinary_way(twins):
     found = []
     for data in twins:

@@ -340,7 +340,9 @@ def test_the_same_seed_gives_the_same_network(tiny):
 @pytest.mark.parametrize(("name", "size"), [("alexnet", 32), ("vit_b_16", 128)])
 def test_images_of_a_size_that_the_network_cannot_take_are_refused(name, size):
     model = real_classifier(name, classes=2)
-    with pytest.raises(BackboneError, match=f"{name} does not accept images of {size} x {size}; use image_size=224"):
+    with pytest.raises(
+        BackboneError, match=f"{name} does not accept images of {size} x {size}; use image_size=224"
+    ):
         model.require_input((size, size))
 
 

@@ -147,3 +147,24 @@ def test_runs_of_a_chart_have_different_colours_and_shapes(drawn):
     scale = spec["encoding"]["color"]["scale"]
     assert len(set(scale["range"])) == len(set(scale["domain"])) == 7
     assert len(set(spec["layer"][1]["encoding"]["shape"]["scale"]["range"])) == 7
+
+
+def solved_run(**metrics):
+    spec = {"config": {"train": {"solver": "ridge", "epochs": 5}}}
+    return Run("abcdef0123", "a run", "finished", 0.0, 9.0, spec, metrics)
+
+
+def test_a_solved_run_is_drawn_by_strength(kept):
+    kept["strength"] = [(1, 0.01), (2, 0.1), (3, 1.0)]
+    kept["inner_loss"] = [(1, 0.9), (2, 0.7), (3, 0.8)]
+    found = read_curves(solved_run(), "step")
+    assert found["inner_loss"] == [(0.01, 0.9), (0.1, 0.7), (1.0, 0.8)]
+    run = solved_run(best_epoch=2.0)
+    table = curves._table([run], {run.id: found | {"inner_loss": found["inner_loss"]}}, "loss", "strength")
+    rings = [row for row in table.to_pylist() if row["part"] == "best"]
+    assert [(row["x"], row["y"]) for row in rings] == [(0.1, 0.7)]
+    assert curves._spec([run], "loss", "strength")["encoding"]["x"]["scale"]["type"] == "log"
+
+
+def test_a_solved_run_names_its_strength_and_no_epoch():
+    assert best_and_last(solved_run(best_strength=0.1), [(11, 0.5)]) == "strength 0.1: 50%"

@@ -86,6 +86,7 @@ def test_two_processes_end_with_the_weights_of_one():
     assert found.pop("size") == 2
     assert found.pop("stopped")
     assert found.pop("default_network") < 1e-9
+    assert found.pop("solved") < 1e-6
     for name, figures in found.items():
         assert figures["alike"], name
         assert figures["weights"] < 3e-4, name

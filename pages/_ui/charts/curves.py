@@ -21,6 +21,7 @@ CURVES = len(RUN_COLOURS)  # runs in one chart, each with its own colour
 METRICS = {
     "epoch": ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy"),
     "step": ("step_loss", "validation_loss", "step_accuracy", "validation_accuracy"),
+    "strength": ("inner_loss", "inner_accuracy", "validation_loss", "validation_accuracy"),
 }
 SHAPES = ["circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "triangle-left"]
 TOOLTIP = (("run", "nominal"), ("part", "nominal"), ("x", "quantitative"), ("y", "quantitative"))
@@ -36,7 +37,12 @@ def has_curves(run: Run) -> bool:
 
 
 def read_curves(run: Run, by: str) -> dict[str, Points]:
-    """The points of each curve by "epoch" or "step"; validation lies at the last step of its epoch."""
+    """The points of each curve by "epoch" or "step"; validation lies at the last step of its epoch.
+
+    For a run with a solved head: the points of the inner folds by strength of regularisation.
+    """
+    if run.solved:
+        return _by_strength(run)
     found = {metric: history(run, metric) for metric in METRICS[by]}
     found = {metric: [(float(x), y) for x, y in points if x > 0] for metric, points in found.items()}
     if by == "step":
@@ -48,6 +54,14 @@ def read_curves(run: Run, by: str) -> dict[str, Points]:
         for metric in ("step_loss", "step_accuracy"):
             found[metric] = _smooth(found[metric])
     return found
+
+
+def _by_strength(run: Run) -> dict[str, Points]:
+    strengths = dict(history(run, "strength"))
+    return {
+        metric: [(strengths[number], y) for number, y in history(run, metric) if number in strengths]
+        for metric in METRICS["strength"]
+    }
 
 
 def _smooth(points: Points) -> Points:
@@ -65,6 +79,8 @@ def best_and_last(run: Run, points: Points) -> str:
     best = int(run.metrics.get("best_epoch", 0))
     if not points:
         return ""
+    if run.solved:
+        return f"strength {run.metrics.get('best_strength', 0):g}: {_share(run, points[-1][1])}"
     first = f"best epoch {best}: {_share(run, points[best - 1][1])}, " if 0 < best <= len(points) else ""
     return f"{first}last epoch {len(points)}: {_share(run, points[-1][1])}"
 
@@ -77,7 +93,21 @@ def _share(run: Run, accuracy: float) -> str:
 
 
 def show_curves(runs: Sequence[Run], read: dict[str, dict[str, Points]], by: str, *, key: str) -> None:
-    """Loss and accuracy side by side; `read` holds the result of `read_curves` by run id."""
+    """Loss and accuracy side by side; `read` holds what `read_curves` gave for each run's id.
+
+    Runs with a solved head get charts of their own.
+    """
+    solved = [run for run in runs if run.solved]
+    if len(solved) < len(runs):
+        _show([run for run in runs if not run.solved], read, by, key)
+    if solved:
+        _show(solved, read, "strength", key)
+        st.caption(
+            "Solved heads: clips held out in inner folds. Ring: the chosen strength of regularisation."
+        )
+
+
+def _show(runs: Sequence[Run], read: dict[str, dict[str, Points]], by: str, key: str) -> None:
     for column, what in zip(st.columns(2), ("loss", "accuracy"), strict=True):
         column.vega_lite_chart(
             _table(runs, read, what, by),
@@ -90,13 +120,18 @@ def show_curves(runs: Sequence[Run], read: dict[str, dict[str, Points]], by: str
 
 
 def _table(runs: Sequence[Run], read: dict[str, dict[str, Points]], what: str, by: str) -> pa.Table:
-    """All points, one per row."""
+    """All points, one a row."""
+    kept = "inner" if by == "strength" else "validation"
     train = f"{'train' if by == 'epoch' else 'step'}_{what}"
     rows = []
     for run in runs:
-        held_out, best = read[run.id][f"validation_{what}"], int(run.metrics.get("best_epoch", 0))
+        held_out, best = read[run.id][f"{kept}_{what}"], int(run.metrics.get("best_epoch", 0))
         rings = [held_out[best - 1]] if 0 < best <= len(held_out) else []
-        for kind, points in (("training", read[run.id][train]), ("validation", held_out), ("best", rings)):
+        for kind, points in (
+            ("training", read[run.id].get(train, [])),
+            ("validation", held_out),
+            ("best", rings),
+        ):
             rows += [(x, y, titled(run), kind) for x, y in points]
     columns = zip(*rows, strict=True) if rows else ((), (), (), ())
     return pa.table(dict(zip(("x", "y", "run", "part"), map(list, columns), strict=True)))
@@ -135,18 +170,13 @@ def _spec(runs: Sequence[Run], what: str, by: str) -> dict:
 
 
 def _encoding(names: Sequence[str], what: str, by: str) -> dict:
-    """The encoding of all layers: axes, a colour per run, tooltip."""
+    """What all layers share: the axes, a colour per run, and what is said of a point."""
+    along = {"type": "log", "nice": False} if by == "strength" else {"padding": 10, "nice": False}
     share = {"scale": {"domain": [0, 1], "padding": 10, "nice": False}, "axis": {"format": ".0%"}}
     scale = {"domain": list(names), "range": list(RUN_COLOURS[: len(names)])}
     legend = {"orient": "bottom", "columns": 1, "title": None, "labelLimit": 400, "labelFontSize": 12}
     return {
-        "x": {
-            "field": "x",
-            "type": "quantitative",
-            "title": by,
-            "axis": {"tickMinStep": 1},
-            "scale": {"padding": 10, "nice": False},
-        },
+        "x": {"field": "x", "type": "quantitative", "title": by, "scale": along},
         "y": {"field": "y", "type": "quantitative", "title": what} | (share if what == "accuracy" else {}),
         "color": {"field": "run", "type": "nominal", "scale": scale, "legend": legend},
         "tooltip": [{"field": field, "type": kind} for field, kind in TOOLTIP],

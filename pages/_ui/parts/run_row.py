@@ -38,6 +38,8 @@ def progress_of(run: Run) -> tuple[float, str]:
     if run.status == "running" and (stage or not share):
         return share, stage or "preparing"
     left = f", {duration(run.metrics.get('seconds_left'))} left" if run.status == "running" else ""
+    if run.solved:
+        return share, stage or "solving for the head"
     return share, f"epoch {min(int(share * epochs) + 1, epochs)} of {epochs}{left}"
 
 

@@ -4,10 +4,12 @@ import math
 
 import torch
 
+from mer.config.ears import ear
 from mer.models.build import build_classifier
 from mer.models.classifier import Classifier
 
 DRAWN = 1 << 16
+MUSIC_ROWS = 96
 
 
 def real_classifier(name: str, *, classes: int, **settings) -> Classifier:
@@ -26,6 +28,15 @@ def real_classifier(name: str, *, classes: int, **settings) -> Classifier:
             else:
                 tensor.fill_(1 if path.endswith("running_var") or is_scale(model, path) else 0)
     return model
+
+
+def example_images(
+    name: str, n: int = 2, *, height: int = 64, width: int = 64, device: str = "cpu"
+) -> torch.Tensor:
+    """Random images for a network, with at least 96 rows and columns for one that was trained on music."""
+    if ear(name):
+        height, width = MUSIC_ROWS, max(width, width * MUSIC_ROWS // height)
+    return torch.rand(n, 3, height, width, device=device)
 
 
 def is_scale(model: Classifier, path: str) -> bool:

@@ -10,7 +10,7 @@ from mer.models.gradcam import grad_cam
 from mer.models.heads import HEADS
 from mer.models.zoo import ZOO
 from mer.utils.errors import BackboneError
-from tests.real_networks import real_classifier
+from tests.real_networks import example_images, real_classifier
 from tests.tiny_backbone import TINY, one_thread
 
 
@@ -28,7 +28,7 @@ def network(name="tiny", **options):
 
 @pytest.mark.parametrize("name", ZOO)
 def test_every_network_has_a_map_of_bands_and_moments_with_every_head(name):
-    images = torch.rand(2, 3, 64, 96)
+    images = example_images(name, width=96)
     for head in HEADS:
         model = real_classifier(name, classes=3, head=head).eval()
         with torch.inference_mode():

@@ -16,7 +16,7 @@ from mer.models.build import build_classifier, require_classifier
 from mer.models.heads import HEADS
 from mer.models.zoo import ZOO, get_backbone, register
 from mer.utils.errors import BackboneError, ConfigError, WeightsError
-from tests.real_networks import real_classifier
+from tests.real_networks import example_images, real_classifier
 from tests.tiny_backbone import TINY, one_thread, tiny_config, tiny_model, tiny_zoo
 
 OTHERS = [
@@ -76,7 +76,7 @@ def is_under(name, prefixes):
 def test_every_network_trains_what_it_should_with_every_head(name):
     for head, freeze in PAIRS:
         model = build(name, head=head, freeze=freeze).train()
-        logits = model(images(device=device_of(name)))
+        logits = model(example_images(name, device=device_of(name)))
         assert logits.shape == (2, 5), (head, freeze)
         logits.sum().backward()
         names = {n for n, _ in model.named_parameters()}
@@ -100,7 +100,7 @@ def test_the_feature_map_is_the_output_of_the_named_module_and_keeps_time_on_its
     model.body.get_submodule(model.backbone.cam).register_forward_hook(
         lambda *call: seen.append(call[2].shape)
     )
-    x = images(height=64, width=256, device=device_of(name))
+    x = example_images(name, width=256, device=device_of(name))
     with torch.no_grad():
         feature_map = model.backbone.feature_map(model.body, x)
         assert seen == [feature_map.shape]
@@ -120,7 +120,7 @@ def test_a_training_step_with_freeze_last(name):
     """One real network, as vgg16 has 138 million weights to draw; each check says what it is about."""
     model = real_classifier(name, classes=3, freeze="last").train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    model(images(4)).square().sum().backward()
+    model(example_images(name, 4)).square().sum().backward()
     pulled = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
     with torch.no_grad():
         for parameter in model.parameters():
@@ -153,14 +153,14 @@ def check_that_the_state_dict_makes_the_same_network(model):
     with torch.device("meta"):
         twin = build_classifier(model.backbone.name, classes=3, freeze="last", weights="none")
     twin.load_state_dict(model.state_dict(), assign=True)
-    x = images(2)
+    x = example_images(model.backbone.name, 2)
     with torch.inference_mode():
         assert torch.equal(model.eval()(x), twin.eval()(x))
 
 
 def check_that_a_frozen_body_gives_the_same_in_training_and_evaluation(model):
     model.freeze = "head"
-    x = images(1)
+    x = example_images(model.backbone.name, 1)
     with torch.inference_mode():
         in_training = model.train().embed(x)
         assert model.head.training
@@ -207,7 +207,7 @@ def test_without_its_last_stage_a_network_has_less_to_learn_and_still_a_map(name
     short = build(name, head="bands", depth="short").eval()
     whole = build(name, head="bands")
     assert sum(p.numel() for p in short.body.parameters()) < sum(p.numel() for p in whole.body.parameters())
-    x = images(height=224, width=224, device=device_of(name))
+    x = example_images(name, height=224, width=224, device=device_of(name))
     with torch.no_grad():
         seen = short.embed(x)
         assert seen.shape[:2] == (2, short.head.linear.in_features / 7)

@@ -154,16 +154,14 @@ def solved_run(**metrics):
     return Run("abcdef0123", "a run", "finished", 0.0, 9.0, spec, metrics)
 
 
-def test_a_solved_run_is_drawn_by_strength(kept):
+def test_a_solved_run_is_drawn_by_strength(kept, drawn):
     kept["strength"] = [(1, 0.01), (2, 0.1), (3, 1.0)]
     kept["inner_loss"] = [(1, 0.9), (2, 0.7), (3, 0.8)]
     found = read_curves(solved_run(), "step")
     assert found["inner_loss"] == [(0.01, 0.9), (0.1, 0.7), (1.0, 0.8)]
-    run = solved_run(best_epoch=2.0)
-    table = curves._table([run], {run.id: found | {"inner_loss": found["inner_loss"]}}, "loss", "strength")
-    rings = [row for row in table.to_pylist() if row["part"] == "best"]
-    assert [(row["x"], row["y"]) for row in rings] == [(0.1, 0.7)]
-    assert curves._spec([run], "loss", "strength")["encoding"]["x"]["scale"]["type"] == "log"
+    rows, spec = drawn([solved_run(best_epoch=2.0)], found)["loss"]
+    assert [(row["x"], row["y"]) for row in rows if row["part"] == "best"] == [(0.1, 0.7)]
+    assert spec["encoding"]["x"]["scale"]["type"] == "log"
 
 
 def test_a_solved_run_names_its_strength_and_no_epoch():

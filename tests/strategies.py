@@ -51,7 +51,7 @@ def configs(draw):
     fixed = {"depth": st.just("full")} | fixed
     mixup = {"mixup": st.just(0.0)} if pool == "attention" else {}
     solver = draw(st.sampled_from(["steps", "steps", "ridge", "logistic", "kernel"]))
-    fixed |= {"solver": st.just(solver)}
+    fixed |= {"solver": st.just(solver), "backbone": st.text(st.characters(exclude_characters="+"))}
     if solver != "steps":
         needed = {"pool": "mean", "loss": "ce", "outputs": "classes", "always_training": False}
         needed |= {"freeze": "head", "label_smoothing": 0.0, "class_weights": False}

@@ -36,7 +36,7 @@ def ear(backbone: str) -> dict[str, Any]:
 
     Raises ConfigError for joined networks that do not need the same.
     """
-    first, *others = backbone.split("+")
+    first, *others = str(backbone).split("+")
     for other in others:
         if EARS.get(other) != EARS.get(first):
             raise ConfigError(

@@ -117,7 +117,7 @@ def _musicnn(corpus: str) -> Backbone:
 
 def _music_vgg(corpus: str) -> Backbone:
     name = f"vgg_{corpus}"
-    source = MusicWeights(name, parameters=605_748, adapt=averaged_output)
+    source = MusicWeights(name, parameters=599_348, adapt=averaged_output)
     build = partial(MusicVGG, corpus, steps=1)
     return Backbone(
         name, build, source, "output.1", ("block5", "output"), "block5", _own_map, example=MUSIC_EXAMPLE

@@ -294,7 +294,7 @@ def test_a_card_whose_images_the_network_cannot_take_is_refused(tmp_path):
     config = tiny_config(backbone="alexnet")
     model, card = tiny_model(config), tiny_card(config)
     folder = save_checkpoint(tmp_path / "checkpoint", model, card)
-    with pytest.raises(CheckpointError, match="alexnet does not accept images of image_size=32"):
+    with pytest.raises(CheckpointError, match="alexnet does not accept images of 32 x 32"):
         load_checkpoint(folder)
 
 

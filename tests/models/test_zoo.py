@@ -100,7 +100,7 @@ def test_the_feature_map_is_the_output_of_the_named_module_and_keeps_time_on_its
     model.body.get_submodule(model.backbone.cam).register_forward_hook(
         lambda *call: seen.append(call[2].shape)
     )
-    x = example_images(name, width=256, device=device_of(name))
+    x = example_images(name, width=288, device=device_of(name))
     with torch.no_grad():
         feature_map = model.backbone.feature_map(model.body, x)
         assert seen == [feature_map.shape]

@@ -176,11 +176,11 @@ def test_a_network_that_is_not_or_takes_no_such_images_is_refused(monkeypatch):
     with pytest.raises(BackboneError, match="unknown backbone 'tinny'"):
         estimate(tiny_config(backbone="tinny"), [1.2])
 
-    def refuse(self, size):
-        raise BackboneError(f"no images of image_size={size}")
+    def refuse(self, shape):
+        raise BackboneError(f"no images of {shape[0]} x {shape[1]}")
 
     monkeypatch.setattr(Classifier, "require_input", refuse)
-    with pytest.raises(BackboneError, match="no images of image_size=32"):
+    with pytest.raises(BackboneError, match="no images of 32 x 32"):
         estimate(tiny_config(backbone="tiny"), [1.2])
 
 

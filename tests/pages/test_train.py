@@ -165,7 +165,7 @@ def test_without_a_network_one_is_asked_for(launched):
 
 def test_weights_that_are_not_here_are_said_with_the_way_to_get_them(launched):
     (warning,) = opened("train", backbone="alexnet").warning
-    assert "ImageNet weights of alexnet are not on this machine" in warning.value
+    assert "The weights of alexnet are not on this machine" in warning.value
     assert "python -m mer zoo fetch alexnet --out DIR" in warning.value
 
 

@@ -47,6 +47,21 @@ OTHER = {  # another value of each setting that sound and images depend on
     "reference": "absolute",
     "top_db": 80.000001,
     "image_size": 225,
+    "compression": "log",
+    "padding": "zero",
+    "shape": "spectrogram",
+}
+# The settings of an image when there were no others.
+FIRST_MEL = {
+    "n_fft": 1024,
+    "hop_length": 256,
+    "n_mels": 128,
+    "f_min": 20.0,
+    "f_max": 8000.0,
+    "scale": "slaney",
+    "reference": "max",
+    "top_db": 80.0,
+    "image_size": 224,
 }
 SETTINGS = {
     "audio": AudioConfig(window_seconds=0.5, hop_seconds=0.5),
@@ -127,7 +142,7 @@ def key(config=DEFAULT, control="none", content=b"clip"):
 
 @pytest.mark.parametrize(("name", "value"), OTHER.items())
 @pytest.mark.promise(
-    "The store has one key per combination of sound and settings.", measured="each of 14 settings"
+    "The store has one key per combination of sound and settings.", measured="each of 17 settings"
 )
 def test_any_other_setting_of_sound_or_image_is_another_key(name, value):
     assert key(DEFAULT.updated(**{name: value})) != key()
@@ -169,7 +184,7 @@ def test_a_key_is_the_same_in_another_process_and_with_other_hashes_of_strings()
     code = (
         "from pathlib import Path; from mer.data.cache.arrays import Shelf; from mer.config import Config; "
         "c = Config(); "
-        f"settings = {{'mel': c.mel.to_dict(), 'audio': c.audio.to_dict(), 'version': {VERSION}}}; "
+        f"settings = {{'mel': c.mel.to_key(), 'audio': c.audio.to_key(), 'version': {VERSION}}}; "
         "print(Shelf.of(Path(), settings).folder)"
     )
     other = os.environ | {"PYTHONHASHSEED": "1"}
@@ -187,14 +202,15 @@ def test_a_shelf_is_named_as_it_always_was():
 
 @pytest.mark.promise("Older runs get the same samples and features as before.")
 def test_the_images_of_older_runs_are_where_they_were():
-    """Of settings written out here, as they were before a resampler could be chosen."""
+    """Of settings written out here, as they were before resampler and compression could be chosen."""
     audio = {"sample_rate": 16000, "window_seconds": 10.0, "hop_seconds": 5.0, "pad": "zero"}
-    settings = {"version": 2, "audio": audio | {"only_first": False}, "mel": DEFAULT.mel.to_dict()}
+    settings = {"version": 2, "audio": audio | {"only_first": False}, "mel": FIRST_MEL}
     older = DEFAULT.updated(resampler="sinc")
     assert key(older).is_relative_to(Shelf.of(Path("store/images"), settings).folder)
     assert key(older) != key(DEFAULT)
     assert AudioConfig.from_key(older.audio.to_key()) == older.audio
     assert AudioConfig.from_key(DEFAULT.audio.to_key()) == DEFAULT.audio
+    assert MelConfig.from_key(FIRST_MEL) == DEFAULT.mel
 
 
 # Once only

@@ -442,7 +442,7 @@ def test_a_few_shards_are_drawn_from_as_any_clips_are():
 def test_memory_of_the_windows_grows_by_bytes_a_clip():
     clips = np.zeros(10_000, INDEX)
     clips["windows"], clips["shard"] = 3, np.arange(10_000) // 500
-    windows = ShardWindows(Path("nowhere"), clips, classes=5, size=224, mark="")
+    windows = ShardWindows(Path("nowhere"), clips, classes=5, shape=(224, 224), mark="")
     arrays = [value for value in vars(windows).values() if isinstance(value, np.ndarray)]
     assert sum(array.nbytes for array in arrays) < 100 * len(clips)
 

@@ -57,7 +57,8 @@ def command_for(spec: "Spec", *, preset_name: str) -> str:
     preset. `fold` has no option: the command is that of the whole cross-validation. Raises ConfigError for
     an unknown preset, or where split and training have different seeds, since `--seed` sets both.
     """
-    config, base = spec.config, preset(preset_name)
+    config, usual = spec.config, preset(preset_name)
+    base = usual.updated(backbone=config.train.backbone)  # whose input settings need not be given
     if config.split.seed != config.train.seed:
         raise ConfigError(
             f"seed={config.split.seed} of the split and seed={config.train.seed} of the training differ; "
@@ -68,6 +69,8 @@ def command_for(spec: "Spec", *, preset_name: str) -> str:
         name = getattr(spec, f"{column}_column")
         words += _option(f"{column}_column", name) if name != column else []
     words += _option("preset", preset_name)
+    if config.train.backbone != usual.train.backbone:
+        words += _option("backbone", config.train.backbone)
     changed = {
         name: value
         for part in dataclasses.fields(config)

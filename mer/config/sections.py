@@ -291,6 +291,8 @@ class Config(Section):
             raise ConfigError(
                 f"backbone {backbone!r} has no weights={weights!r}; use weights={pretrained(backbone)!r}"
             )
+        if ear(backbone) and self.train.outputs == "imagenet":
+            raise ConfigError(f"backbone {backbone!r} has no ImageNet outputs to keep; use outputs='classes'")
         for name, value in ear(backbone).items() if weights == "music" else ():
             found = getattr(self._section(name), name)
             if found != value:

@@ -115,3 +115,9 @@ def test_an_unknown_preset_is_refused_with_the_known_ones():
 
 def test_every_setting_but_the_number_of_a_fold_has_an_option():
     assert {"fold"} == NOT_OPTIONS
+
+
+def test_the_input_of_a_network_for_music_need_not_be_given():
+    config = preset("quick").updated(backbone="vgg_msd")
+    command = command_for(Spec(data="songs", config=config), preset_name="quick")
+    assert command == "python -m mer train --data songs --preset quick --backbone vgg_msd"

@@ -105,6 +105,11 @@ def test_weights_that_a_network_does_not_have_are_refused(backbone, weights):
         Config().updated(backbone=backbone, weights=weights)
 
 
+def test_there_are_no_imagenet_outputs_to_keep():
+    with pytest.raises(ConfigError, match="'vgg_msd' has no ImageNet outputs to keep; use outputs='classes'"):
+        Config().updated(backbone="vgg_msd", outputs="imagenet")
+
+
 def test_settings_stored_before_there_were_other_inputs_mean_the_same():
     stored = json.loads(Config().to_json())
     for name in ("compression", "padding", "shape"):

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import streamlit as st
 
+from mer.config.ears import ear
 from mer.data.library import Entry
 from mer.experiments.prepared import Spec
 from mer.experiments.study2022.ladder import Step, rungs
@@ -37,8 +38,9 @@ def ask_ladder(entry: Entry) -> None:
 
     left, right = st.columns(2)
     with left:
-        chosen("network", list(ZOO), default=["efficientnet_lite0"])
-        backbone = st.selectbox("Network", list(ZOO), key="network")
+        names = [name for name in ZOO if not ear(name)]  # the study's spectrograms are not for the others
+        chosen("network", names, default=["efficientnet_lite0"])
+        backbone = st.selectbox("Network", names, key="network")
         remember("network", backbone)
     here = ZOO[backbone].source.available()
     with right:

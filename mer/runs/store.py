@@ -1,7 +1,7 @@
-"""Runs, kept in MLflow, which else only `mer.runs.run` and what is below it know.
+"""The run store: reads and writes runs in MLflow.
 
-By default a SQLite database and artifacts under MER_HOME; `MLFLOW_TRACKING_URI` points to a server
-instead, and `mlflow ui` works on either. Nothing here imports torch.
+By default that is a SQLite database with artifacts under MER_HOME; `MLFLOW_TRACKING_URI` names a server
+instead. `mlflow ui` works on both. This module does not import torch.
 """
 
 import json
@@ -46,16 +46,23 @@ PARAM_LIMIT = 100  # and settings
 
 
 class RunStore:
-    """All reading and writing of runs. Methods raise StorageError where the store cannot be used.
+    """Reads and writes runs. Methods raise StorageError if the store cannot be used.
 
     Parameters
     ----------
-    client, experiment, server
-        What `mer.runs.connection` opens: MLflow's client, the experiment's id, the server if there is one.
+    client
+        MLflow's client.
+    experiment
+        The id of our experiment in MLflow.
+    server
+        The server that keeps the runs; None for a local database.
+    place
+        The home that keeps the runs; None with a server.
     owner
-        The owner of the runs that this process works on, as `run.owner` writes it; by default itself.
+        The owner recorded with runs that this process works on, as `run.owner` writes it. Default: this
+        process.
     patience
-        Seconds for which a server that does not answer is asked again. Readers use 0: they are told at once.
+        Seconds for which calls to a server that does not answer are repeated. 0, for readers: no repetition.
     """
 
     def __init__(
@@ -77,15 +84,15 @@ class RunStore:
     @classmethod
     @guarded
     def open(cls) -> "RunStore":
-        """The store that the environment names; made on first use. Raises StorageError."""
+        """Open the store that the environment names; it is created on first use. Raises StorageError."""
         uri = os.environ.get("MLFLOW_TRACKING_URI")
         return _at(uri) if uri else _local(home())
 
     def for_worker(self, *, owner: str = "", patience: float = 0.0) -> "RunStore":
-        """The same store for a process that works on runs.
+        """Return the same store for a process that works on runs.
 
-        `RunStore.open` gives all callers in a process one object. A worker has an object of its own, so its
-        owner and its patience do not change what other callers see.
+        `RunStore.open` returns one object to all callers in a process. A worker has an object of its own, so
+        its owner and its patience do not change what other callers see.
         """
         return RunStore(
             self.client, self.experiment, self.server, self.place,
@@ -99,14 +106,14 @@ class RunStore:
 
     @staticmethod
     def exists() -> bool:
-        """True if there is a store to open without making one."""
+        """True if a store exists already."""
         return bool(os.environ.get("MLFLOW_TRACKING_URI")) or (home() / "mlflow.db").exists()
 
     @staticmethod
     def version() -> int:
-        """A number that changes whenever the store does, so that readers need not ask it in vain.
+        """A number that changes whenever the store changes, so that readers can skip needless reads.
 
-        With a server, whose changes cannot be seen from here, it changes once a second.
+        With a server, whose changes are not visible here, it changes once a second.
         """
         if os.environ.get("MLFLOW_TRACKING_URI"):
             return int(time.time())
@@ -114,26 +121,29 @@ class RunStore:
         return hash(tuple((stat.st_mtime_ns, stat.st_size) for stat in found))
 
     def require_home(self) -> None:
-        """Raise StorageError if the home that keeps the runs was moved meanwhile."""
+        """Raise StorageError if the home that keeps the runs was moved since the store was opened."""
         if self.place:
             self.place.require()
 
     def place_of(self, run: Run) -> Path | None:
-        """The folder in which a run's folders belong, there or not; None if a server has it."""
+        """The folder for a run's artifacts, whether or not it exists; None if a server keeps them."""
         return self.artifacts.place(run.id)
 
     @property
     def shared(self) -> bool:
-        """True if a server keeps the runs, so that other machines may work on them."""
+        """True if a server keeps the runs. Other machines may then work on them."""
         return self.server is not None
 
     def now(self) -> float:
-        """The time by which signs of life are judged, in s since 1970: the server's, if there is one."""
+        """The time that heartbeats are compared with, in s since 1970: the server's, if there is one."""
         return self.server.now() if self.server else time.time()
 
     @changing
     def create(self, name: str, spec: dict[str, Any], *, parent: str | None = None) -> str:
-        """A new queued run; returns its id. It is interrupted if this process dies before one takes it on."""
+        """Record a new queued run and return its id.
+
+        It counts as interrupted if this process dies before another one starts the run.
+        """
         from mlflow.entities import Param
 
         tags = {"mer.spec": json.dumps(spec), "mer.format": str(CURRENT["run"]), "mlflow.runName": name}
@@ -149,21 +159,22 @@ class RunStore:
 
     @changing
     def start(self, run_id: str) -> None:
-        """Mark as running in this process, or for whom it acts; others can tell if that one is gone."""
+        """Mark a run as running, with its owner, so that others can tell when the owner is gone."""
         tags = dict.fromkeys(("mer.stop", "mer.reason", "mer.stage"), "")
         self.tag(run_id, tags | {"mer.owner": self.owner, "mer.beat": self._beat()})
         self.client.update_run(run_id, status="RUNNING")
 
     @changing
     def take(self, run: Run) -> None:
-        """Take an unfinished run on again, as it was when `run` was read; raises RunError if another did.
+        """Take over an unfinished run, as it was when `run` was read.
 
-        A setting of MLflow's is written once: of all who try, on whatever machine, the database lets one.
+        Each turn is a parameter in MLflow, which can be written only once. So of several processes, on any
+        machine, exactly one succeeds. Raises TakenError if another process did.
         """
         from mlflow.exceptions import MlflowException
 
         now = self.get(run.id)
-        if now.status not in (*RESUMABLE, "queued"):  # its own process gave a sign of life again
+        if now.status not in (*RESUMABLE, "queued"):  # its own process sent a heartbeat again
             raise _taken(now)
         try:
             self.client.log_param(run.id, f"{TURN}{run.turn + 1}", f"{owner()} {secrets.token_hex(8)}")
@@ -173,7 +184,7 @@ class RunStore:
             raise _taken(self.get(run.id)) from error
 
     def beat(self, run_id: str) -> None:
-        """Give a sign of life of a run that this process works on."""
+        """Record a heartbeat of a run that this process works on."""
         self.tag(run_id, {"mer.beat": self._beat()})
 
     def _beat(self) -> str:
@@ -181,28 +192,28 @@ class RunStore:
 
     @changing
     def enqueue(self, run_id: str) -> None:
-        """Mark as waiting for a process to work on it, whatever it was before."""
+        """Mark a run as queued, whatever its status was."""
         tags = dict.fromkeys(("mer.owner", "mer.stop", "mer.reason", "mer.stage"), "")
         self.tag(run_id, tags | {"mer.maker": owner(), "mer.beat": self._beat()})
         self.client.update_run(run_id, status="SCHEDULED")
 
     @changing
     def finish(self, run_id: str, status: str, *, reason: str = "") -> None:
-        """Mark as "finished", "failed" or "stopped"."""
+        """Record the end of a run: "finished", "failed" or "stopped"."""
         self.tag(run_id, {"mer.reason": reason[:4000]})
         word = next(key for key, value in STATUS.items() if value == status)
         self.client.set_terminated(run_id, status=word)
 
     @changing
     def tag(self, run_id: str, tags: dict[str, str]) -> None:
-        """Set tags."""
+        """Set tags of a run."""
         from mlflow.entities import RunTag
 
         self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
     @changing
     def log(self, run_id: str, rows: list[tuple[int, dict[str, float]]]) -> None:
-        """Log figures, each row at its step, in as few calls as MLflow allows."""
+        """Log rows of (step, metrics) in as few calls as MLflow allows."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
@@ -212,7 +223,7 @@ class RunStore:
 
     @guarded
     def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
-        """All (step, value) of one metric, each step once: what a resumed run did again counts."""
+        """All (step, value) of a metric by step. If a step was logged twice, the later value counts."""
         found = self.client.get_metric_history(run_id, metric)
         return sorted({m.step: m.value for m in sorted(found, key=lambda m: m.timestamp)}.items())
 
@@ -251,7 +262,7 @@ class RunStore:
 
     @guarded
     def _whole(self, run_id: str) -> Run | None:
-        """The run with this id, without a look at all others; None if it is none of ours."""
+        """The run with this id, read alone; None if it does not exist in our experiment."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -269,10 +280,10 @@ class RunStore:
 
     @guarded
     def stop_requested(self, run_id: str) -> bool:
-        """True if someone asked this run to stop; raises TakenError if another process took it on."""
+        """True if this run was asked to stop. Raises TakenError if another process took it over."""
         tags = self.client.get_run(run_id).data.tags
         if not is_mine(tags, self.owner):
-            raise TakenError(f"run {run_id[:8]} was taken on by {host_of(tags)}; it goes on there alone")
+            raise TakenError(f"run {run_id[:8]} was taken over by {host_of(tags)}; it continues there")
         return tags.get("mer.stop") == "1"
 
     def request_stop(self, run_id: str) -> None:
@@ -281,44 +292,45 @@ class RunStore:
 
     @changing
     def delete(self, run_id: str) -> None:
-        """Hide a run from all listings (MLflow keeps it until `mlflow gc`)."""
+        """Hide a run from all lists. MLflow keeps it until `mlflow gc`."""
         self.client.delete_run(run_id)
         self.listing.forget(run_id)
 
     @changing
     def save_folder(self, run_id: str, name: str, write: Callable[[Path], None]) -> None:
-        """Have `write` fill a folder of the run's artifacts, whole or not at all; replaces an older one."""
+        """Replace a folder of the run's artifacts by one that `write` fills, completely or not at all."""
         self.artifacts.save_folder(run_id, name, write)
 
     @guarded
     def folder(self, run: Run | str, name: str, *, only: str = "") -> Path | None:
-        """A folder of a run's artifacts as a local path, fetched if need be; None if there is none.
+        """A folder of a run's artifacts as a local path; None if there is none.
 
-        Of a run that was just read no question is needed. With `only`, files of that name are enough.
+        It is downloaded from a server if it is not here. Given a `Run` in place of an id, the server is not
+        asked for its tags again. With `only`, only files of that name are downloaded.
         """
         run_id, tags = (run.id, run.tags) if isinstance(run, Run) else (run, None)
         return self.artifacts.folder(run_id, name, tags, only=only)
 
     @changing
     def send_state(self, run_id: str, path: Path, epoch: int) -> None:
-        """Keep the state after so many epochs where other machines can have it."""
+        """Send the state after `epoch` epochs to where other machines can read it."""
         self.artifacts.send_state(run_id, path, epoch)
 
     @guarded
     def fetch_state(self, run_id: str, path: Path, epoch: int) -> bool:
-        """Put a newer state than that of so many epochs at `path`, if another machine left one."""
+        """Save a state of more than `epoch` epochs at `path`, if another machine sent one."""
         return self.shared and self.artifacts.fetch_state(run_id, path, epoch)
 
     @changing
     def drop_state(self, run_id: str) -> None:
-        """Forget the state that `send_state` kept."""
+        """Delete the state that `send_state` sent."""
         if self.shared:
             self.artifacts.drop_state(run_id)
 
 
 def _taken(run: Run) -> TakenError:
     short, place = run.id[:8], f" on {run.host}" if run.host else ""
-    return TakenError(f"run {short} was taken on by another process{place}; see: mer runs show {short}")
+    return TakenError(f"run {short} was taken over by another process{place}; see: mer runs show {short}")
 
 
 def _flat(spec: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -335,7 +347,7 @@ def _at(uri: str) -> RunStore:
 
 
 def _local(root: Path) -> RunStore:
-    """The store of a home; opened again if another one has taken its place."""
+    """The store of a home; opened again if another home is at its path now."""
     store = _opened(root)
     if store.place and not store.place.is_current():
         _opened.cache_clear()

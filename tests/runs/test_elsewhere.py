@@ -94,7 +94,7 @@ def test_a_run_that_another_process_took_on_meanwhile_is_not_begun(of_elsewhere,
         return prepare(spec, **how)
 
     monkeypatch.setattr("mer.experiments.setup.prepare", prepare_slowly)
-    with pytest.raises(TakenError, match="was taken on by another process"):
+    with pytest.raises(TakenError, match="was taken over by another process"):
         Experiment().resume(run_id)
     assert (runs.get(run_id).status, runs.get(run_id).turn) == ("stopped", 1)
 
@@ -104,7 +104,7 @@ def test_a_run_that_was_taken_away_ends_here_and_says_nothing_of_itself(runs, so
         runs.tag(runs.active()[0].id, {"mer.owner": ELSEWHERE, "mer.reason": "as the other says"})
 
     spec = Spec(data=str(song_corpus), config=tiny_config(backbone="tiny", epochs=500, patience=0))
-    with pytest.raises(TakenError, match="was taken on by elsewhere; it goes on there alone"):
+    with pytest.raises(TakenError, match="was taken over by elsewhere; it continues there"):
         Experiment(callbacks=[At(2, take)]).train(spec)
     run = runs.runs()[0]
     assert (run.status, run.reason) == ("running", "as the other says")

@@ -97,7 +97,7 @@ def test_whoever_works_on_a_run_that_another_took_is_told_when_it_looks(runs, be
     run_id = begun(0)
     assert not runs.stop_requested(run_id)
     runs.tag(run_id, {"mer.owner": json.dumps(ELSEWHERE)})
-    with pytest.raises(TakenError, match="was taken on by elsewhere; it goes on there alone"):
+    with pytest.raises(TakenError, match="was taken over by elsewhere; it continues there"):
         runs.stop_requested(run_id)
 
 
@@ -106,7 +106,7 @@ def test_a_run_is_taken_on_once_for_each_time_it_was_seen_idle(runs):
     runs.finish(run_id, "failed")
     seen = runs.get(run_id)
     runs.take(seen)
-    with pytest.raises(TakenError, match="was taken on by another process"):
+    with pytest.raises(TakenError, match="was taken over by another process"):
         runs.take(seen)
     runs.take(runs.get(run_id))
     assert runs.get(run_id).turn == 2
@@ -117,7 +117,7 @@ def test_a_run_whose_process_gives_signs_again_is_left_to_it(runs, begun):
     seen = runs.get(run_id)
     assert seen.status == "interrupted"
     runs.beat(run_id)
-    with pytest.raises(TakenError, match="was taken on by another process on elsewhere"):
+    with pytest.raises(TakenError, match="was taken over by another process on elsewhere"):
         runs.take(seen)
 
 
@@ -128,5 +128,5 @@ def test_the_database_itself_refuses_who_comes_a_moment_later(runs, monkeypatch)
     runs.take(seen)
     monkeypatch.setattr(RunStore, "get", lambda self, name: seen)  # looked before the other had written
     monkeypatch.setattr("mer.runs.store.owner", lambda: json.dumps(ELSEWHERE))
-    with pytest.raises(TakenError, match="was taken on by another process"):
+    with pytest.raises(TakenError, match="was taken over by another process"):
         runs.take(seen)

@@ -198,7 +198,7 @@ def test_of_many_who_take_a_run_on_at_once_one_has_it(first):
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(take, range(8))) == 1
-    with pytest.raises(TakenError, match="was taken on by another process"):
+    with pytest.raises(TakenError, match="was taken over by another process"):
         runs.take(seen)
 
 
@@ -211,7 +211,7 @@ def test_a_run_that_another_machine_took_on_ends_here_and_is_left_alone(first, s
                 second.here().start(runs.runs()[0].id)
                 first.here()
 
-    with pytest.raises(TakenError, match="was taken on by second"):
+    with pytest.raises(TakenError, match="was taken over by second"):
         Experiment(callbacks=[TakenAway()]).train(spec_of(song_corpus, epochs=500))
     assert runs.runs()[0].status == "running"
 

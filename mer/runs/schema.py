@@ -24,7 +24,8 @@ def database_uri(database: Path, **options: object) -> str:
     both SQLAlchemy and SQLite take it apart. It never makes a database, unless told to by `mode`.
     """
     words = urlencode({"mode": "rw", "uri": "true"} | options)
-    return f"sqlite:///file:{quote(quote(str(database)))}?{words}"
+    # With the driver named, MLflow makes no folder named "file:" in the working directory.
+    return f"sqlite+pysqlite:///file:{quote(quote(str(database)))}?{words}"
 
 
 def require_current(database: Path, **options: object) -> None:

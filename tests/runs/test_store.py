@@ -269,3 +269,13 @@ def test_eight_runs_logging_at_once_lose_nothing_and_repeat_nothing(runs):
     found = log_at_once(runs, TRAINING, processes=8, rows=250)
     steps = range(1, 251)
     assert found == [[[(n, n) for n in steps], [(n, n / 250) for n in steps]]] * 8
+
+
+def test_opening_a_store_leaves_nothing_in_the_working_directory(tmp_path, monkeypatch):
+    """MLflow makes the folder that it takes an address of SQLite for."""
+    monkeypatch.setenv("MER_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    RunStore.open().create("a run", {})
+    assert list((tmp_path / "here").iterdir()) == []

@@ -14,7 +14,9 @@ CORE = ROOT / "mer"
 PAGE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
 WINGS = re.findall(r"^\| `(\w+)` \|", PAGE, re.M)
 MODULES = sorted(CORE.rglob("*.py"))
+PAGES = sorted((ROOT / "pages").rglob("*.py"))
 MOST_LINES = 400
+MOST_LINES_OF_A_FUNCTION = 40  # without its docstring
 
 
 def wing(path: Path) -> str:
@@ -96,6 +98,24 @@ def test_the_core_never_imports_the_dashboard(path):
 @pytest.mark.parametrize("path", MODULES, ids=name)
 def test_only_the_record_of_runs_knows_mlflow(path):
     assert wing(path) == "runs" or "mlflow" not in {name.split(".")[0] for name in imported(path)}
+
+
+def functions(path: Path) -> dict[str, int]:
+    """Lines of each function of a file, without its docstring."""
+    found = {}
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            words = node.body[0] if ast.get_docstring(node) is not None else None
+            told = words.end_lineno - words.lineno + 1 if words else 0
+            found[node.name] = node.end_lineno - node.lineno + 1 - told
+    return found
+
+
+@pytest.mark.parametrize(
+    "path", [*MODULES, *sorted((ROOT / "pages").rglob("*.py"))], ids=lambda path: path.name
+)
+def test_no_function_has_more_than_40_lines(path):
+    assert {name: lines for name, lines in functions(path).items() if lines > MOST_LINES_OF_A_FUNCTION} == {}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)

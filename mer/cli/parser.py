@@ -229,6 +229,18 @@ def _models(top: Group) -> None:
     )
     stimuli.add_argument("--out", type=Path, required=True, metavar="DIR")
     _columns(stimuli)
+    _files(top)
+    _serving(top)
+    where = _add(top, "explain", explain.explain, "show where a network looked, as a map and as sound")
+    where.add_argument("checkpoint", type=Path)
+    where.add_argument("file", type=Path, metavar="FILE")
+    where.add_argument("--out", type=Path, required=True, metavar="DIR")
+    where.add_argument("--emotion", metavar="NAME", help="explain this emotion (default: the predicted one)")
+    where.add_argument("--window", type=int, metavar="N", help="explain only this window, counted from 0")
+
+
+def _files(top: Group) -> None:
+    """Commands that write a checkpoint, or a file made from one."""
     export = _add(top, "export", models.export, "copy a finished run's checkpoint")
     export.add_argument("name", metavar="RUN")
     export.add_argument("--out", type=Path, required=True, metavar="DIR")
@@ -241,13 +253,6 @@ def _models(top: Group) -> None:
     portable = _add(top, "convert", models.convert, "write a checkpoint as one file for other programs")
     portable.add_argument("checkpoint", type=Path)
     portable.add_argument("--out", type=Path, required=True, metavar="FILE", help="ending in .onnx or .pt2")
-    _serving(top)
-    where = _add(top, "explain", explain.explain, "show where a network looked, as a map and as sound")
-    where.add_argument("checkpoint", type=Path)
-    where.add_argument("file", type=Path, metavar="FILE")
-    where.add_argument("--out", type=Path, required=True, metavar="DIR")
-    where.add_argument("--emotion", metavar="NAME", help="explain this emotion (default: the predicted one)")
-    where.add_argument("--window", type=int, metavar="N", help="explain only this window, counted from 0")
 
 
 def _serving(top: Group) -> None:

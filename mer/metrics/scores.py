@@ -266,13 +266,9 @@ def evaluate(
     song_truth, song_answers, songs = pool_by(groups, truth, answers)
     song_predicted = song_answers.argmax(axis=1)
     confusion = confusion_matrix(truth, predicted, size)
-    table = per_class(confusion)
-    intervals = {
-        "accuracy": bootstrap_interval(lambda i: accuracy(truth[i], predicted[i]), groups),
-        "window_accuracy": bootstrap_interval(lambda i: _share(windows[i]), groups),
-        "macro_f1": bootstrap_interval(lambda i: macro_f1(truth[i], predicted[i], size), groups),
-        "song_accuracy": bootstrap_interval(lambda i: accuracy(song_truth[i], song_predicted[i]), songs),
-    }
+    intervals = _intervals(truth, predicted, windows, size, groups)
+    by_song = bootstrap_interval(lambda i: accuracy(song_truth[i], song_predicted[i]), songs)
+    intervals["song_accuracy"] = list(by_song)
     return {
         "accuracy": accuracy(truth, predicted),
         "window_accuracy": _share(windows),
@@ -281,19 +277,35 @@ def evaluate(
         "song_accuracy": accuracy(song_truth, song_predicted),
         "majority": majority_accuracy(truth),
         "chance": 1 / size,
-        "intervals": {name: list(interval) for name, interval in intervals.items()},
+        "intervals": intervals,
         "calibration": calibration(truth if outside is None else np.where(outside, -1, truth), probabilities),
-        "per_class": {
-            name: {key: float(values[k]) for key, values in table.items()}
-            | {"support": int(confusion[k].sum())}
-            for k, name in enumerate(classes)
-        },
+        "per_class": _named(per_class(confusion), confusion, classes),
         "confusion": confusion.tolist(),
         "classes": list(classes),
         "n_windows": int(windows[:, 1].sum()),
         "n_clips": len(truth),
         "n_songs": len(songs),
     } | ({} if outside is None else {"outside": float(outside.mean())})
+
+
+def _intervals(
+    truth: np.ndarray, predicted: np.ndarray, windows: np.ndarray, size: int, groups: Sequence[str]
+) -> dict[str, list[float]]:
+    """The intervals of the scores by clip and by window."""
+    found = {
+        "accuracy": lambda i: accuracy(truth[i], predicted[i]),
+        "window_accuracy": lambda i: _share(windows[i]),
+        "macro_f1": lambda i: macro_f1(truth[i], predicted[i], size),
+    }
+    return {name: list(bootstrap_interval(score, groups)) for name, score in found.items()}
+
+
+def _named(table: dict[str, np.ndarray], confusion: np.ndarray, classes: Sequence[str]) -> dict:
+    """The scores of each class, by its name."""
+    return {
+        name: {key: float(values[k]) for key, values in table.items()} | {"support": int(confusion[k].sum())}
+        for k, name in enumerate(classes)
+    }
 
 
 def columns(scores: dict) -> list[str]:

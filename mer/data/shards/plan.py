@@ -61,14 +61,7 @@ def make_plan(
         "mel": config.mel.to_key(),
     }
     if (out / PLAN).is_file():
-        plan = read_json(out / PLAN)
-        changed = [name for name, value in asked.items() if plan.get(name) != value]
-        if changed:
-            raise DataError(
-                f"{out} holds the shards of another manifest or other settings ({', '.join(changed)}); "
-                "choose another --shards, or remove it first"
-            )
-        return plan
+        return _same_plan(out, asked)
     if any(_strangers(out)):
         raise DataError(f"{out} exists and holds something else; choose another --shards")
     lines = read_lines(manifest, sources, label_column=label_column, song_column=song_column)
@@ -77,6 +70,18 @@ def make_plan(
     plan = asked | describe(manifest.parent) | counted
     plan |= {"clips": len(order), "per_shard": _per_shard(out, order, sources, config, shard_bytes)}
     write_atomic(out / PLAN, json.dumps(plan))
+    return plan
+
+
+def _same_plan(out: Path, asked: dict[str, Any]) -> dict[str, Any]:
+    """The plan that `out` has. Raises DataError if it is of another manifest or other settings."""
+    plan = read_json(out / PLAN)
+    changed = [name for name, value in asked.items() if plan.get(name) != value]
+    if changed:
+        raise DataError(
+            f"{out} holds the shards of another manifest or other settings ({', '.join(changed)}); "
+            "choose another --shards, or remove it first"
+        )
     return plan
 
 

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from mer.data.check import Report
+from mer.data.clips import Clip
 from mer.utils.errors import DataError
 from pages._ui.parts.steps import show_steps
 from pages._ui.shell.links import chosen, remember
@@ -45,15 +46,18 @@ def browse(found: Report) -> None:
         name = st.selectbox("Clip", names, key="clip")
         remember("clip", name)
         clip = next(clip for clip in data.clips if clip.id == name)
-        try:
-            content = clip.path.read_bytes()
-        except OSError as error:
-            raise DataError(
-                f"{clip.id} can no longer be read; press Check again to update the list"
-            ) from error
+        content = _content(clip)
         st.audio(content)
         st.caption(f"{plain(bilingual(clip.label))}; song: {plain(clip.song or 'unknown')}")
     show_steps(content, clip.id)
+
+
+def _content(clip: Clip) -> bytes:
+    """The bytes of a clip's file. Raises DataError if it can no longer be read."""
+    try:
+        return clip.path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{clip.id} can no longer be read; press Check again to update the list") from error
 
 
 def take_from_table() -> None:

@@ -1,7 +1,7 @@
-"""What a run keeps besides figures: folders, and the state of an unfinished run, also with a server.
+"""A run's files: its folders, and the state of an unfinished run, in the home or on a server.
 
-On this machine a folder takes its name when it is whole. A server takes files one by one, so there a tag
-with the content's hash, written last, says that a folder is whole and which one it is. What was fetched stays
+In a home, a folder gets its name when it is complete. A server stores files one by one; there a tag with
+the hash of the content is written last and says that a folder is complete. What was downloaded stays
 under MER_HOME/fetched, by that hash: nothing is fetched twice, and what was replaced is noticed.
 """
 
@@ -35,17 +35,23 @@ MARK = "mer.beat"  # runs without it are of a mer that wrote no hashes
 
 
 class Artifacts:
-    """The artifacts of all runs of a store, which a server keeps if it is `shared`.
+    """The artifacts of all runs of a store. MLflow's and requests' errors pass through.
 
-    With `root`, a home, they lie in that home by rule, wherever the database says that they were made. What
-    cannot be reached raises MLflow's and requests' errors.
+    Parameters
+    ----------
+    client
+        MLflow's client.
+    shared
+        True if a server keeps the runs.
+    root
+        The home that keeps the artifacts, wherever the database says that they were made; None with a server.
     """
 
     def __init__(self, client: "MlflowClient", *, shared: bool, root: Path | None = None) -> None:
         self.client, self.shared, self.root = client, shared, root
 
     def save_folder(self, run_id: str, name: str, write: Callable[[Path], None]) -> None:
-        """Have `write` fill a folder of the run's, whole or not at all; replaces an older one."""
+        """Replace a folder of a run by one that `write` fills, completely or not at all."""
         run = self.client.get_run(run_id)
         if (local := self._local(run)) is None:
             self._send_folder(run, name, write)
@@ -57,9 +63,9 @@ class Artifacts:
             write(draft)
 
     def _local(self, run: "MlflowRun") -> Path | None:
-        """The run's folder, where it is one of this machine; None where a server takes and gives the files.
+        """The run's folder on this machine; None if files are sent to and from a server.
 
-        Raises StorageError for a server's own folder, which this machine has not.
+        Raises StorageError if it is a folder of the server that this machine does not have.
         """
         uri = urlparse(run.info.artifact_uri)
         relative = not uri.scheme and not uri.path.startswith("/")
@@ -76,9 +82,9 @@ class Artifacts:
         return path
 
     def _find(self, run: "MlflowRun", local: Path, name: str) -> Path | None:
-        """A folder of the run's on this machine: in its home, or, if it is not there, where the run was made.
+        """A folder of a run on this machine: in its home or, if it is not there, where the run was made.
 
-        A home of which only the database was copied or restored reads the rest from there.
+        If only the database of a home was copied, the rest is read from the home of before.
         """
         run_id = run.info.run_id
         before = (run.data.tags.get(HOME), home_of_run(run.info.artifact_uri, run_id)) if self.root else ()
@@ -86,7 +92,7 @@ class Artifacts:
         return next((place / name for place in places if (place / name).is_dir()), None)
 
     def place(self, run_id: str) -> Path | None:
-        """The folder in which a run's folders belong, there or not; None if a server has it."""
+        """The folder for a run's artifacts, whether or not it exists; None if a server keeps them."""
         return self._local(self.client.get_run(run_id))
 
     def _send_folder(self, run: "MlflowRun", name: str, write: Callable[[Path], None]) -> None:
@@ -109,9 +115,9 @@ class Artifacts:
     def folder(
         self, run_id: str, name: str, tags: dict[str, str] | None = None, *, only: str = ""
     ) -> Path | None:
-        """A folder of the run's as a local path, fetched if need be; None if there is none.
+        """A folder of a run as a local path, downloaded if it is not here; None if there is none.
 
-        `tags`, if they are known, spare a question. With `only`, files of that name are enough.
+        Known `tags` save a request to the server. With `only`, only files of that name are downloaded.
         """
         run = None
         if self.root and re.fullmatch("[0-9a-f]{32}", run_id):  # the common case, without a question
@@ -151,12 +157,12 @@ class Artifacts:
                 )
 
     def _listed(self, run_id: str, name: str) -> str:
-        """What stands for the hash of a folder that was kept without one: names and sizes."""
+        """A substitute for the hash of a folder that was stored without one, from names and sizes."""
         found = sorted(self._entries(run_id, name))
         return sha256(json.dumps(found).encode()).hexdigest() if found else ""
 
     def _entries(self, run_id: str, name: str) -> list[tuple[str, int]]:
-        """Path and size in bytes of each file of a folder, also in those below it."""
+        """Path and size in bytes of each file of a folder and of the folders in it."""
         found: list[tuple[str, int]] = []
         for entry in self.client.list_artifacts(run_id, name):
             found += (
@@ -165,9 +171,9 @@ class Artifacts:
         return found
 
     def send_state(self, run_id: str, path: Path, epoch: int) -> None:
-        """Keep the state after so many epochs with the server too; the one before stays until it is there.
+        """Send the state after `epoch` epochs to the server. The older one stays until the new one is there.
 
-        There are two places by turns, and a tag says which counts.
+        Two places are used in turn, and a tag names the valid one.
         """
         before = _state(self.client.get_run(run_id).data.tags)
         slot = "state-b" if before.get("slot") == "state-a" else "state-a"
@@ -176,9 +182,9 @@ class Artifacts:
         self.client.set_tag(run_id, STATE, json.dumps(known))
 
     def fetch_state(self, run_id: str, path: Path, epoch: int) -> bool:
-        """Replace the state at `path`, which is of so many epochs, by the server's if that is newer.
+        """Replace the state at `path`, of `epoch` epochs, by the server's if that is newer.
 
-        Raises StorageError, with the old one in place, if it comes damaged.
+        Raises StorageError and keeps the old state if the downloaded one is damaged.
         """
         known = _state(self.client.get_run(run_id).data.tags)
         if not known or known["epoch"] <= epoch:
@@ -192,7 +198,7 @@ class Artifacts:
         return True
 
     def drop_state(self, run_id: str) -> None:
-        """Have the server forget the state of a run that needs none any more."""
+        """Delete the state of a run from the server."""
         run = self.client.get_run(run_id)
         if not _state(run.data.tags):
             return
@@ -203,7 +209,7 @@ class Artifacts:
 
 
 def drop_fetched(run_id: str) -> None:
-    """Remove from this machine what was fetched of a run."""
+    """Remove the downloaded files of a run from this machine."""
     shutil.rmtree(_fetched(run_id), ignore_errors=True)
 
 
@@ -222,7 +228,7 @@ def _made(folder: Path) -> Path:
 
 
 def _state(tags: dict[str, str]) -> dict[str, Any]:
-    """What the server knows of a run's state: {epoch, slot, sha256}; empty if it has none."""
+    """The entry for a run's state on the server: {epoch, slot, sha256}; empty if there is none."""
     try:
         found = json.loads(tags.get(STATE) or "{}")
         right = isinstance(found["epoch"], int) and found["slot"] in ("state-a", "state-b")

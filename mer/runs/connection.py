@@ -1,6 +1,6 @@
-"""Connections to MLflow: a SQLite database under MER_HOME, or what MLFLOW_TRACKING_URI names; and what fails.
+"""Connections to MLflow: a SQLite database under MER_HOME, or the server that MLFLOW_TRACKING_URI names.
 
-Only modules of this wing know MLflow.
+Only modules of this wing import MLflow.
 """
 
 import os
@@ -30,7 +30,7 @@ Opened = tuple["MlflowClient", str, Server | None, Place | None]  # and the id o
 
 
 def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Report what MLflow could not do as a StorageError with the remedy; wait for a server if asked to."""
+    """Turn failures of MLflow into StorageError with the remedy. Retry while the store's patience lasts."""
 
     @wraps(method)
     def call(*arguments: Any, **keywords: Any) -> Any:
@@ -50,14 +50,14 @@ def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
                     time.sleep(PAUSE)
                     continue
                 if is_away(error) and hasattr(store, "patience"):
-                    store.patience = 0  # what is still to be told is not waited for again
+                    store.patience = 0  # later calls do not wait again
                 raise _failed(error) from error
 
     return call
 
 
 def changing(method: Callable[..., Any]) -> Callable[..., Any]:
-    """`guarded`, and refused at once where the home can only be read."""
+    """As `guarded`; raises StorageError at once if the home is read-only."""
 
     @wraps(method)
     def call(*arguments: Any, **keywords: Any) -> Any:
@@ -96,7 +96,7 @@ def _failed(error: Exception) -> StorageError:
 
 @guarded
 def open_uri(uri: str) -> Opened:
-    """A server, which is asked whether it is there, or a database of MLflow's. Raises StorageError."""
+    """Open a server, which must answer, or a database of MLflow. Raises StorageError."""
     client, server = _client(uri), Server(uri) if is_server(uri) else None
     if server:
         server.require()
@@ -104,7 +104,7 @@ def open_uri(uri: str) -> Opened:
 
 
 def _experiment(client: "MlflowClient", root: Path | None = None) -> str:
-    """The id of our experiment, which another machine may make at the same time; artifacts lie in `root`."""
+    """The id of our experiment, created if needed; another machine may create it at the same time."""
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(EXPERIMENT)
@@ -122,9 +122,9 @@ def _experiment(client: "MlflowClient", root: Path | None = None) -> str:
 
 @guarded
 def open_local(root: Path) -> Opened:
-    """SQLite with a write-ahead log, made under a lock so that two processes never make it at once.
+    """Open the database of a home; it is created under a lock, so that only one process creates it.
 
-    One that cannot be written is only read.
+    It uses a write-ahead log. A database that cannot be written is opened for reading.
     """
     database = root / "mlflow.db"
     with _usable(root):
@@ -139,7 +139,7 @@ def open_local(root: Path) -> Opened:
             bring_up_to_date(database)
             settle(database)
             place = Place.of(root, writable=True)
-            # With its number no engine of MLflow's is used again for another database of that path.
+            # The number keeps MLflow from reusing its engine for another database with the same path.
             client = _client(database_uri(database, timeout=30, number=place.mark[-1]))
             return client, _experiment(client, root), None, place
 
@@ -149,10 +149,11 @@ def _may_write(path: Path) -> bool:
 
 
 def _open_to_read(root: Path) -> Opened:
-    """A database on a read-only mount, or another user's.
+    """Open a database on a read-only mount, or of another user.
 
-    SQLite can read a write-ahead log there only if there is one, as while another process writes; else it has
-    to be told that nothing changes. If that becomes untrue, the place's mark changes.
+    SQLite can read such a database with a write-ahead log only if the log exists, as while another process
+    writes. Otherwise it must be told that the database does not change. When it does change, the place's mark
+    changes.
     """
     database, place = root / "mlflow.db", Place.of(root, writable=False)
     logged = database.with_name("mlflow.db-wal").exists()
@@ -163,7 +164,7 @@ def _open_to_read(root: Path) -> Opened:
 
 
 def _make(database: Path) -> None:
-    """A database with our experiment. It takes its name when whole: MLflow cannot go on with half of one."""
+    """Create a database with our experiment. It gets its name when it is complete."""
     for old in leftovers(database):
         old.unlink()
     with atomic_path(database) as draft:

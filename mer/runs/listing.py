@@ -1,4 +1,4 @@
-"""All runs of a server that has hundreds, without asking for each of them every time.
+"""Lists the runs of a server that has hundreds, without reading each of them every time.
 
 A server on two cores tells of some 200 runs a second. So a page asks for all once a minute; in between for
 those that are active, those that no longer are, and the newest, since nothing else changes but by deletion.
@@ -18,7 +18,7 @@ NEWEST = 25  # runs that may have begun and ended between two looks
 
 
 class Search(Protocol):
-    """Runs of a status, or all; of all so many at most, the newest first."""
+    """Runs of a status, or all runs; at most `most` of them, newest first."""
 
     def __call__(self, condition: str, most: int | None = None) -> list[Run]: ...
 

@@ -1,7 +1,7 @@
-"""A home that was moved, copied, restored or mounted elsewhere: what names a place in it is read as of now.
+"""Homes that were moved, copied, restored or mounted elsewhere.
 
-`mer` itself finds all that lies in a home by rule. MLflow keeps absolute places in its database, which are
-brought up to date when a home is opened where it was not made.
+`mer` finds everything in a home by fixed relative paths. MLflow stores absolute paths in its database; they
+are updated when a home is opened at another place than before.
 """
 
 import json
@@ -31,10 +31,10 @@ PLACES = (
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a database is, and a mark that changes when another takes its place.
+    """The place of a database, with a mark that changes when another database is at that place.
 
-    Of a database that cannot be written the mark also tells that someone else wrote it, as through another
-    mount: SQLite does not look for that by itself.
+    For a database that this process cannot write, the mark also changes when another process writes it, for
+    example through another mount. SQLite does not notice that by itself.
     """
 
     root: Path
@@ -53,7 +53,7 @@ class Place:
         return cls(root, writable, mark)
 
     def is_current(self) -> bool:
-        """True unless the database was moved, replaced, or, if it is read-only, written by another."""
+        """False if the database was moved or replaced or, if read-only here, written by another process."""
         try:
             return Place.of(self.root, writable=self.writable) == self
         except OSError:
@@ -62,7 +62,7 @@ class Place:
     def require(self) -> None:
         """Raise StorageError if the home is not where it was when it was opened.
 
-        Whoever went on would write into a database at its new place, and files at the old one.
+        Otherwise a process would write to the database at its new place, and files at the old one.
         """
         if self.writable and not self.is_current():
             raise StorageError(
@@ -72,17 +72,17 @@ class Place:
 
 
 def run_folder(root: Path, run_id: str) -> Path:
-    """Where a home keeps the folders of a run: what MLflow makes of the home's `artifacts`."""
+    """The folder in a home that holds the folders of a run, as MLflow lays them out."""
     return root / KEEPS / run_id / "artifacts"
 
 
 def home_of_run(location: str, run_id: str) -> str:
-    """The home in which a run's folders are by its URI or absolute path; "" if that is in no home."""
+    """The home that a run's URI or absolute path lies in; "" if it lies in no home."""
     return _home_of(location, f"{KEEPS}/{run_id}/artifacts")
 
 
 def _home_of(location: str, below: str = KEEPS) -> str:
-    """What precedes `below` in a URI or absolute path that ends in it; "" for any other."""
+    """The part of a URI or absolute path before `below`; "" if it does not end in `below`."""
     parts = urlsplit(location)
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         location = unquote(parts.path)
@@ -101,10 +101,10 @@ def is_same_home(one: str | Path, other: str | Path) -> bool:
 
 
 def settle(database: Path) -> None:
-    """Bring the places in MLflow's database up to date if its home was elsewhere; the caller holds its lock.
+    """Update the paths in MLflow's database if its home was elsewhere. The caller holds the lock.
 
-    Only what lay below the former home changes. A home that is also still where it was made, as behind a
-    link, stays as it is.
+    Only paths in the former home change. If the home can still be reached at its former place, for example
+    by a link, nothing changes.
     """
     root = database.parent
     with closing(sqlite3.connect(database, timeout=30)) as connection, connection:
@@ -121,14 +121,14 @@ def settle(database: Path) -> None:
 
 
 def _prefixes(location: str, former: str, root: Path) -> list[tuple[str, str]]:
-    """What places in the former home begin with, and what they begin with now: URIs, and plain paths."""
+    """Pairs of old and new beginnings of paths in the home, as URIs and as plain paths."""
     own = f"{root.as_uri()}/"
     pairs = {location.removesuffix(KEEPS): own, f"{Path(former).as_uri()}/": own, f"{former}/": f"{root}/"}
     return list(pairs.items())
 
 
 def _note_home(connection: sqlite3.Connection, former: str, prefix: str) -> None:
-    """Note where runs were made that do not say so: their settings name places in that home."""
+    """Record the home in which older runs were made, since their settings name paths in it."""
     connection.execute(
         "INSERT OR IGNORE INTO tags (key, value, run_uuid) SELECT 'mer.home', ?, run_uuid FROM runs "
         "WHERE substr(artifact_uri, 1, length(?)) = ? "
@@ -147,7 +147,7 @@ def _replace(connection: sqlite3.Connection, old: str, new: str) -> None:
 
 
 def _replace_sources(connection: sqlite3.Connection, old: str, new: str) -> None:
-    """The same for data sets that were logged with MLflow, whose place is in JSON."""
+    """Update the paths of data sets that were logged with MLflow, which are in JSON."""
     for key, text in connection.execute("SELECT dataset_uuid, dataset_source FROM datasets").fetchall():
         source = _parsed(text)
         uri = source.get("uri")

@@ -1,7 +1,7 @@
-"""Reading again what is kept of a finished run: predictions of its test clips, and scores.
+"""Reads the results of finished runs: predictions of test clips, and scores.
 
-Files that an experiment wrote are checked as strictly as a stranger's, so that whoever uses them need not.
-Imports neither torch nor MLflow.
+All files are checked, even those that mer wrote, so callers need not check them. This module imports neither
+torch nor MLflow.
 """
 
 import json
@@ -25,23 +25,23 @@ def read_predictions(runs: RunStore, run_id: str) -> list[dict[str, Any]]:
     """A row per test clip: {clip, song or None, label, predicted, probabilities {class: 0 to 1}}.
 
     `predicted` is one of the classes, or `mer.metrics.scores.OUTSIDE`. Each clip occurs once, all rows have
-    the same classes, and probabilities sum to 1. Empty where the run keeps no evaluation. Raises RunError
+    the same classes, and probabilities sum to 1. Empty if the run has no evaluation. Raises RunError
     where the file is damaged.
     """
     return _read_rows(runs, run_id, "predictions")
 
 
 def read_validation(runs: RunStore, run_id: str) -> list[dict[str, Any]]:
-    """The same of the validation part, whose labels chose epoch and temperature but trained nothing.
+    """Rows of the validation part, whose labels chose epoch and temperature.
 
-    Empty where there is none: a run of an older mer, one without a validation part, and a cross-validation,
-    whose folds have theirs. Raises RunError where the file is damaged.
+    Empty for runs of an older mer, for runs without a validation part, and for a cross-validation, whose
+    folds have their own. Raises RunError if the file is damaged.
     """
     return _read_rows(runs, run_id, "validation", optional=True)
 
 
 def read_baseline(runs: RunStore, run_id: str) -> list[dict[str, Any]]:
-    """The same of the SVM beside the run; empty where there is none."""
+    """Rows of the SVM beside the run; empty if there is none."""
     return _read_rows(runs, run_id, "svm", optional=True)
 
 
@@ -57,9 +57,9 @@ def _read_rows(runs: RunStore, run_id: str, name: str, *, optional: bool = False
 
 
 def read_scores(runs: RunStore, run_id: str) -> dict[str, Any] | None:
-    """The scores of `mer.metrics.scores.evaluate` over the run's test clips; None where it keeps none.
+    """The scores of `mer.metrics.scores.evaluate` over the run's test clips; None if there are none.
 
-    Raises RunError where the file is damaged.
+    Raises RunError if the file is damaged.
     """
     scores = _read(runs, run_id, "scores")
     if scores is None:
@@ -72,10 +72,10 @@ def read_scores(runs: RunStore, run_id: str) -> dict[str, Any] | None:
 
 
 def test_key(run: Run) -> str | None:
-    """A key of what the run was tested on, equal for runs with the same data and the same test clips.
+    """A key that is equal for runs with the same data and the same test clips.
 
-    It holds the hash of the data beside that of the test clips, which knows them by name alone. For a
-    cross-validation, which tests every clip once, the number of folds and the seed take its place. Control
+    It consists of the hash of the data and the hash of the test clips' names. For a cross-validation, which
+    tests every clip once, the number of folds and the seed replace the latter. Control
     runs have keys of their own. None where it is not known, as for a run that has not begun.
     """
     key = run.tags.get("mer.test_hash")
@@ -93,7 +93,7 @@ def test_key(run: Run) -> str | None:
 
 
 def _read(runs: RunStore, run_id: str, name: str, *, optional: bool = False) -> Any:
-    """What a JSON file of the evaluation holds; None if the run has no evaluation, or not this part of it."""
+    """The content of a JSON file of the evaluation; None if the run does not have it."""
     folder = runs.folder(run_id, "evaluation")
     if folder is None or (optional and not (folder / f"{name}.json").exists()):
         return None
@@ -213,7 +213,7 @@ def _check_confusion(matrix: Any, size: int, more: int) -> None:
 
 
 def _check_newer(scores: dict[str, Any]) -> None:
-    """Raise ValueError unless what an older mer did not note is as `mer.metrics.scores.evaluate` makes it."""
+    """Check the scores that older versions of mer did not record. Raises ValueError."""
     _require(set(scores) >= NEWER, "scores", scores, f"an object with {', '.join(sorted(NEWER))}")
     _require(
         _is_share(scores["window_accuracy"]), "window_accuracy", scores["window_accuracy"], "from 0 to 1"

@@ -69,7 +69,7 @@ def bring_up_to_date(database: Path) -> None:
 
 
 def _upgrade(database: Path) -> None:
-    """What the command `mlflow db upgrade` does."""
+    """Upgrade a database, as the command `mlflow db upgrade` does."""
     from mlflow.db import upgrade
 
     upgrade.main([database_uri(database)], standalone_mode=False)
@@ -81,7 +81,7 @@ def _put_back(copy: Path, database: Path) -> None:
 
 
 def quieten() -> None:
-    """Have MLflow and what it stands on say only what goes wrong."""
+    """Silence MLflow and its libraries except for errors."""
     level = os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # read when mlflow is imported
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # where --json has one object
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

@@ -1,7 +1,4 @@
-"""An MLflow server that keeps the runs: whether it answers, what time it has, and making room in it.
-
-With `mer.runs.store`, `mer.runs.run` and `mer.runs.schema` the only module that knows MLflow.
-"""
+"""An MLflow server that keeps the runs: whether it answers, its time, and deleting artifacts on it."""
 
 import time
 from email.utils import parsedate_to_datetime

@@ -217,7 +217,7 @@ def test_runs_are_cancelled_at_work_and_while_they_wait(mer, corpus):
     wait_for(lambda: epochs_of(working))
     second = mer(*asked("train", corpus, "--executor", "ray", "--workers", "2", *LONG))
     waiting = wait_for(lambda: only("queued"))
-    wait_for(lambda: "waiting for the cluster: 2 workers with 1 CPUs each" in
+    wait_for(lambda: "waiting for the cluster: 2 workers with 1 CPU each" in
              RunStore.open().get(waiting.id).tags.get("mer.stage", ""))  # fmt: skip
     assert len(workers()) == 2  # those of the first
     assert cancel(RunStore.open(), waiting.id).status == "stopped"
@@ -301,7 +301,7 @@ def test_more_than_the_cluster_has_is_refused_before_a_run_is_recorded(mer, corp
     process = mer(*asked("train", corpus, "--executor", "ray", "--workers", "9"))
     _, err = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert "has room for 2 of 9 workers with 1 CPUs each; ask for less, or add nodes first" in err
+    assert "has room for 2 of 9 workers with 1 CPU each; ask for less, or add nodes first" in err
     assert len(RunStore.open().runs()) == before
 
 

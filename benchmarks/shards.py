@@ -47,7 +47,7 @@ def config(size: int = SIZE) -> Config:
 
 def shard_bytes(size: int = SIZE) -> int:
     """Bytes of a shard with as many windows as a shard of 256 MB with default settings."""
-    return SHARD * record(size).itemsize // record(FULL).itemsize
+    return SHARD * record((size, size)).itemsize // record((FULL, FULL)).itemsize
 
 
 def memory(name: str = "VmHWM") -> float:
@@ -91,7 +91,7 @@ def write_images(path: Path, count: int, size: int, rng: np.random.Generator) ->
     """Write a shard of noise with its checksums."""
     import zlib
 
-    found = np.empty(count, record(size))
+    found = np.empty(count, record((size, size)))
     found["image"] = rng.normal(-40, 10, (256, size, size)).astype(np.float16)[np.arange(count) % 256]
     found["image"][:, 0, 0] = np.arange(count) % 60
     found["crc"] = [zlib.crc32(image) for image in found["image"]]
@@ -202,7 +202,7 @@ def decoding(folder: Path, clips: int) -> dict:
     labels = [f"emotion {number % CLASSES}" for number in range(clips)]
     parquet.write_table(pa.table({"path": names, "label": labels}), source / "manifest.parquet")
     began = time.perf_counter()
-    bytes_of = record(FULL).itemsize * max(1, clips // 8)
+    bytes_of = record((FULL, FULL)).itemsize * max(1, clips // 8)
     made = make(source / "manifest.parquet", folder / "decoded", config(FULL), shard_bytes=bytes_of)
     seconds = time.perf_counter() - began
     return {"clips": made.clips, "seconds": seconds, "clips_a_second": made.clips / seconds}
@@ -219,7 +219,7 @@ def cold(out: Path) -> None:
 def large(folder: Path) -> dict:
     """Windows per second from shards of 256 MB on a cold disk, in training order and in random order."""
     manifest, out = folder / "large.parquet", folder / "large"
-    clips = LARGE * SHARD // (WINDOWS * record(FULL).itemsize)
+    clips = LARGE * SHARD // (WINDOWS * record((FULL, FULL)).itemsize)
     write_manifest(manifest, clips)
     found = make_plan(manifest, out, config(FULL), shard_bytes=SHARD // WINDOWS)  # no clip tells its length
     write_shards(out, found, images=True, size=FULL)

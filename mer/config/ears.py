@@ -8,7 +8,7 @@ from typing import Any
 
 from mer.utils.errors import ConfigError
 
-__all__ = ["EARS", "ear", "is_joined"]
+__all__ = ["EARS", "ear", "networks_of"]
 
 # Pons and Serra, "musicnn: pre-trained convolutional neural networks for music audio tagging", 2019.
 _MUSICNN = {
@@ -36,7 +36,7 @@ def ear(backbone: str) -> dict[str, Any]:
 
     Raises ConfigError for joined networks that do not need the same.
     """
-    first, *others = str(backbone).split("+")
+    first, *others = networks_of(str(backbone))
     for other in others:
         if EARS.get(other) != EARS.get(first):
             raise ConfigError(
@@ -46,6 +46,6 @@ def ear(backbone: str) -> dict[str, Any]:
     return EARS.get(first, {})
 
 
-def is_joined(backbone: str) -> bool:
-    """True if the name is of several networks, such as "musicnn_msd+vgg_msd"."""
-    return "+" in backbone
+def networks_of(backbone: str) -> list[str]:
+    """The names of the networks that a backbone consists of: two for "musicnn_msd+vgg_msd"."""
+    return backbone.split("+")

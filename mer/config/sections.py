@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from mer.config.ears import ear, is_joined
+from mer.config.ears import ear, networks_of
 from mer.config.settings import Section, setting
 from mer.utils.errors import ConfigError
 
@@ -233,8 +233,8 @@ class TrainConfig(Section):
                 "depth='short' leaves out the last stage, and needs a head that reads the map before it: "
                 f"head={self.head!r} with freeze={self.freeze!r} needs depth='full'"
             )
-        names = self.backbone.split("+")
-        if is_joined(self.backbone) and (self.freeze, self.head) != ("head", "avg"):
+        names = networks_of(self.backbone)
+        if len(names) > 1 and (self.freeze, self.head) != ("head", "avg"):
             raise ConfigError(
                 f"backbone {self.backbone!r}: joined networks are frozen; "
                 f"freeze={self.freeze!r} with head={self.head!r} needs freeze='head' with head='avg'"

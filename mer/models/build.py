@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from mer.config.ears import is_joined
+from mer.config.ears import networks_of
 from mer.config.sections import PRETRAINED, TrainConfig
 from mer.models.classifier import Classifier
 from mer.models.joined import joined_backbone
@@ -52,7 +52,7 @@ def configured_classifier(config: TrainConfig, *, classes: int, weights: str | N
 
 
 def _entry(name: str) -> Backbone:
-    return joined_backbone(name) if is_joined(name) else get_backbone(name)
+    return joined_backbone(name) if len(networks_of(name)) > 1 else get_backbone(name)
 
 
 def require_classifier(config: TrainConfig, *, classes: int, shape: tuple[int, int]) -> None:

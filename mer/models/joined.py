@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from mer.config.ears import networks_of
 from mer.models.heads import take_output
 from mer.models.zoo import Backbone, get_backbone
 
@@ -103,7 +104,7 @@ def _without_output(entry: Backbone, *, pretrained: bool = False) -> tuple[nn.Mo
 
 def joined_backbone(name: str) -> Backbone:
     """The entry of networks whose names are joined by "+". Raises BackboneError for an unknown one."""
-    entries = tuple(get_backbone(part) for part in name.split("+"))
+    entries = tuple(get_backbone(part) for part in networks_of(name))
     return Backbone(
         name, partial(JoinedBody, entries), JoinedWeights(entries), "output", (), example=entries[0].example
     )

@@ -36,7 +36,7 @@ __all__ = [
 
 StateDict = dict[str, torch.Tensor]
 
-PRETRAINED = Path(mer.__file__).parents[1] / "checkpoints" / "pretrained"
+MUSIC_FOLDER = Path(mer.__file__).parents[1] / "checkpoints" / "pretrained"
 
 # torchvision's DenseNet files still say "norm.1" where its modules are now called "norm1".
 OLD_DENSENET_NAME = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d)\.")
@@ -160,7 +160,7 @@ class MusicWeights:
 
     def path(self) -> Path:
         """The file."""
-        return PRETRAINED / f"{self.model}.safetensors"
+        return MUSIC_FOLDER / f"{self.model}.safetensors"
 
     def available(self) -> bool:
         """True if the file is there."""

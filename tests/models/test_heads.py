@@ -6,20 +6,8 @@ from torch import nn
 
 from mer.models.heads import HEADS, AttentionHead, AverageHead, GRUHead, make_head
 from mer.utils.errors import BackboneError
-from tests.tiny_backbone import one_thread
 
 OVER_TIME = [name for name, head in HEADS.items() if head.sees == "time"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def single_threaded():
-    with one_thread():
-        yield
-
-
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
 
 
 def an_input(name, *, n=4, features=6, time=9):

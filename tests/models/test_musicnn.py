@@ -18,7 +18,6 @@ from mer.models.music_vgg import POOLINGS, MusicVGG, StepMeans, averaged_output
 from mer.models.musicnn import LEAST_FRAMES, MusicNN
 from mer.models.tensors import load_tensors
 from mer.utils.errors import BackboneError
-from tests.tiny_backbone import one_thread
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = ROOT / "checkpoints" / "pretrained"
@@ -26,17 +25,6 @@ GOLDEN = json.loads((ROOT / "tests" / "golden" / "musicnn.json").read_text("utf-
 NAMES = list(GOLDEN)
 TOLERANCE = 2e-5
 OUTPUT = {"musicnn": "back.7", "vgg": "output.1"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def single_threaded():
-    with one_thread():
-        yield
-
-
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
 
 
 def network(name, **options):

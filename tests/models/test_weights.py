@@ -26,17 +26,10 @@ from mer.models.build import build_classifier
 from mer.models.weights import LITE0, TorchvisionWeights, fetch, load_weights_file
 from mer.models.zoo import ZOO, get_backbone
 from mer.utils.errors import StorageError, WeightsError
-from tests.tiny_backbone import one_thread
 
 RESNET = TorchvisionWeights("resnet18")
 SMALL = {"a": torch.arange(6.0).view(2, 3), "b.weight": torch.ones(2, dtype=torch.int64)}
 SHARED = ["resnet18", "mobilenet_v3_small", "efficientnet_b0"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def single_threaded():
-    with one_thread():
-        yield
 
 
 @pytest.fixture(autouse=True)

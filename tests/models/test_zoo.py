@@ -17,7 +17,7 @@ from mer.models.heads import HEADS
 from mer.models.zoo import ZOO, get_backbone, register
 from mer.utils.errors import BackboneError, ConfigError, WeightsError
 from tests.real_networks import example_images, real_classifier
-from tests.tiny_backbone import TINY, one_thread, tiny_config, tiny_model, tiny_zoo
+from tests.tiny_backbone import TINY, tiny_config, tiny_model, tiny_zoo
 
 OTHERS = [
     "resnet34",
@@ -31,17 +31,6 @@ OTHERS = [
 UNSUITABLE = ["regnet_y_400mf", "googlenet", "inception_v3", "squeezenet1_1"]
 FREEZES = ("head", "last", "none")
 PAIRS = [("avg", freeze) for freeze in FREEZES] + [(head, "last") for head in HEADS if head != "avg"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def single_threaded():
-    with one_thread():
-        yield
-
-
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
 
 
 def device_of(name):

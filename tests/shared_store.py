@@ -30,6 +30,9 @@ socket.gethostname = lambda: os.environ["TEST_HOST"]
 import mer.runs.heartbeat, mer.experiments.callbacks, mer.runs.run
 mer.runs.run.SILENCE, mer.runs.heartbeat.EVERY = 4.0, 1.0
 mer.experiments.callbacks.SendState.__init__.__kwdefaults__["every"] = 0.0
+if "TEST_PAUSE" in os.environ:
+    from tests.held import pause_after
+    pause_after(int(os.environ["TEST_PAUSE"]))
 from mer.cli import main
 sys.exit(main())
 """
@@ -177,11 +180,14 @@ class Machine:
         self.patch.setattr(mer.runs.run, "SILENCE", 4.0)
         return RunStore.open()
 
-    def start(self, *words: object) -> subprocess.Popen:
-        """Start a command there, with a heartbeat every second and the state sent after each epoch."""
+    def start(self, *words: object, pause: int | None = None) -> subprocess.Popen:
+        """Start a command there, with a heartbeat every second and the state sent after each epoch.
+
+        Training pauses after epoch `pause`.
+        """
         process = subprocess.Popen(
             [sys.executable, "-c", AS_HOST, *map(str, words)],
-            env=self.settings,
+            env=self.settings | ({"TEST_PAUSE": str(pause)} if pause else {}),
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -410,18 +410,18 @@ def test_an_unknown_option_is_one_line_too(capsys):
     assert capsys.readouterr().err.startswith("error: unrecognized arguments: --bogus")
 
 
-def start(*words):
+def start(*words, program=("mer",)):
     return subprocess.Popen(
-        [sys.executable, "-m", "mer", *map(str, words)],
+        [sys.executable, "-m", *program, *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def train_one_epoch(corpus, epochs):
+def train_one_epoch(corpus, epochs, **options):
     """Start `mer train` as a process and wait for its first epoch."""
-    process = start("train", "--data", corpus, *OPTIONS, "--epochs", epochs, "--json")
+    process = start("train", "--data", corpus, *OPTIONS, "--epochs", epochs, "--json", **options)
     while "epoch 1:" not in process.stderr.readline():
         assert process.poll() is None
     return process
@@ -439,7 +439,7 @@ def test_a_signal_stops_a_run_that_can_then_be_resumed(mer_json, song_corpus, ho
 
 
 def test_a_killed_run_is_interrupted_and_resumes_to_the_end(mer_json, song_corpus):
-    process = train_one_epoch(song_corpus, 15)
+    process = train_one_epoch(song_corpus, 4, program=("tests.held", "1"))
     process.kill()
     process.communicate()
     (run,) = mer_json("runs", "list")["runs"]

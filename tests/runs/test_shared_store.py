@@ -61,14 +61,16 @@ def epochs(runs, run_id, count, process, seconds=120):
         time.sleep(0.2)
 
 
-def newest(runs, process):
-    deadline = time.monotonic() + 120
+def train(machine, runs, corpus, *options, pause=None):
+    """Start `mer train` on a machine; returns the process and the run's id."""
     known = {run.id for run in runs.runs()}
+    process = machine.start("train", "--data", corpus, *OPTIONS, *options, pause=pause)
+    deadline = time.monotonic() + 120
     while not (new := [run for run in runs.runs() if run.id not in known]):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    return new[0].id
+    return process, new[0].id
 
 
 def weights(runs, run_id):
@@ -132,9 +134,8 @@ def test_a_run_killed_on_one_machine_goes_on_on_another_to_the_weights_of_an_und
     first, second, song_corpus
 ):
     runs = second.here()
-    process = first.start("train", "--data", song_corpus, *OPTIONS, "--epochs=12")
-    run_id = newest(runs, process)
-    epochs(runs, run_id, 2, process)
+    process, run_id = train(first, runs, song_corpus, "--epochs=12", pause=6)
+    epochs(runs, run_id, 6, process)
     assert runs.get(run_id).status == "running"
     process.kill()
     process.wait()
@@ -142,7 +143,7 @@ def test_a_run_killed_on_one_machine_goes_on_on_another_to_the_weights_of_an_und
     assert not state_path(run_id).exists()
     done = Epochs()
     assert Experiment(callbacks=[done]).resume(run_id).status == "finished"
-    assert done.seen[0] >= 2  # it did not begin anew
+    assert 1 < done.seen[0] <= 7  # it goes on after an epoch whose state was sent
     undisturbed = Experiment().train(Spec.from_dict(runs.get(run_id).spec)).run_id
     assert same(weights(runs, run_id), weights(runs, undisturbed))
     assert [step for step, _ in runs.history(run_id, "train_loss")] == list(range(1, 13))
@@ -151,8 +152,7 @@ def test_a_run_killed_on_one_machine_goes_on_on_another_to_the_weights_of_an_und
 
 def test_a_run_is_stopped_from_another_machine_and_goes_on_there(first, second, song_corpus):
     runs = second.here()
-    process = first.start("train", "--data", song_corpus, *OPTIONS, "--epochs=500")
-    run_id = newest(runs, process)
+    process, run_id = train(first, runs, song_corpus, "--epochs=500")
     epochs(runs, run_id, 2, process)
     assert cancel(runs, run_id).status == "stopping"
     process.communicate(timeout=60)
@@ -248,8 +248,7 @@ def test_eight_machines_that_log_at_once_lose_nothing(machines):
 )
 def test_a_run_waits_for_a_server_that_is_away_for_a_while(first, shared_server, song_corpus):
     runs = first.here()
-    process = first.start("train", "--data", song_corpus, *OPTIONS, "--epochs=60")
-    run_id = newest(runs, process)
+    process, run_id = train(first, runs, song_corpus, "--epochs=60")
     epochs(runs, run_id, 2, process)
     with shared_server.away(8):
         pass

@@ -14,6 +14,7 @@ arXiv:1909.06654.
 import torch
 from torch import nn
 
+from mer.models.max_pooled import max_pooled, takes_shortcut
 from mer.models.music_input import first_channel
 
 __all__ = ["LEAST_FRAMES", "FrontEnd", "MiddleEnd", "MusicNN", "TimePool"]
@@ -56,8 +57,19 @@ class FrontEnd(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """The maximum over frequency of each filter."""
         images = self.norm(images)
-        branches = (*self.timbral, *self.temporal)
-        return torch.cat([branch(images).amax(dim=2, keepdim=True) for branch in branches], dim=1)
+        return torch.cat([_highest(branch, images) for branch in (*self.timbral, *self.temporal)], dim=1)
+
+
+def _highest(branch: nn.Sequential, images: torch.Tensor) -> torch.Tensor:
+    """The maximum over frequency of what a branch returns."""
+    if not takes_shortcut(branch):
+        return _over_bands(branch(images))
+    pad, convolution, _, norm = branch
+    return max_pooled(convolution, norm, _over_bands, pad(images))
+
+
+def _over_bands(features: torch.Tensor) -> torch.Tensor:
+    return features.amax(dim=2, keepdim=True)
 
 
 class MiddleEnd(nn.Module):

@@ -194,3 +194,12 @@ def test_each_file_names_its_tags():
     assert all(len(set(names)) == 50 for names in tags.values())
     assert {"sad", "happy", "party", "Mellow"} < set(tags["vgg_msd"])
     assert {"indian", "sitar", "slow", "loud"} < set(tags["vgg_mtt"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_inference_takes_a_shortcut_with_the_same_result(name):
+    net, x = network(name), images(300, 3)
+    with torch.no_grad():
+        wanted = net.feature_map(x)
+    with torch.inference_mode():
+        assert largest(net.feature_map(x), wanted) < 1e-5 * float(wanted.abs().max())

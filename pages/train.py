@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from mer.config.presets import PRESETS, preset
+from mer.config.ears import ear
+from mer.config.presets import MUSIC, PRESETS, preset
 from mer.config.sections import PRETRAINED, Config
 from mer.utils.progress import duration
 from pages._ui.cached.datasets import pick_data
@@ -16,7 +17,7 @@ from pages._ui.shell.permission import button, confined, refusal, shown
 from pages._ui.shell.style import plain
 
 WORDS = {
-    "default": "Best on real music: a frozen network without its last stage. A minute or two.",
+    "default": "Best on real music, for music networks and for image networks. A minute or two.",
     "full": "Trains the whole network. Minutes to hours.",
     "quick": "The network's own pooling and a new output layer. For a first look.",
     "paper": "The study of 2022: binary cross-entropy, Adam, batch 64, 5 epochs, 80-20.",
@@ -26,17 +27,21 @@ WORDS = {
 
 def pick_backbones() -> Sequence[str]:
     """Select networks, listed with their size and whether their weights are on this machine."""
-    from mer.models.zoo import ZOO  # torch
+    from mer.models.joined import joined_backbone  # torch
+    from mer.models.zoo import ZOO
 
-    here = {name: entry.source.available() for name, entry in ZOO.items()}
+    entries = {MUSIC: joined_backbone(MUSIC), **ZOO}
+    here = {name: entry.source.available() for name, entry in entries.items()}
     labels = {
-        name: f"{name} · {entry.source.parameters / 1e6:.1f} M{'' if here[name] else ' · download'}"
-        for name, entry in ZOO.items()
+        name: f"{'four music networks joined' if name == MUSIC else name} · "
+        f"{entry.source.parameters / 1e6:.1f} M{'' if here[name] else ' · download'}"
+        for name, entry in entries.items()
     }
-    chosen("backbone", list(ZOO), default=["efficientnet_lite0"], many=len(ZOO))
+    chosen("backbone", list(entries), default=[MUSIC], many=len(entries))
     names = st.pills(
-        "Networks (parameters)", list(ZOO), format_func=labels.get, selection_mode="multi", key="backbone",
-        help="Each network makes a run of its own; the runs work one after another.",
+        "Networks (parameters)", list(entries), format_func=labels.get, selection_mode="multi",
+        key="backbone", help="Each network makes a run of its own; the runs work one after another. Networks "
+        "named musicnn and vgg_ were trained on music, the others on images.",
     )  # fmt: skip
     remember("backbone", names)
     missing = [name for name in names if not here[name]]
@@ -51,9 +56,12 @@ def pick_backbones() -> Sequence[str]:
     return names
 
 
-def pick_config() -> tuple[str, Config]:
-    """Choose a preset and change its settings. Raises ConfigError for invalid combinations."""
-    chosen("preset", list(PRESETS), default=["quick"])
+def pick_configs(names: Sequence[str]) -> tuple[str, list[Config]]:
+    """Choose a preset and change its settings: the preset's name, and a config for each network.
+
+    Raises ConfigError for invalid combinations.
+    """
+    chosen("preset", list(PRESETS), default=["default"])
     name = st.radio(
         "Preset", list(PRESETS), key="preset", horizontal=True, captions=[WORDS[name] for name in PRESETS]
     )
@@ -63,12 +71,14 @@ def pick_config() -> tuple[str, Config]:
             "The question mark explains each setting. Settings that you do not change keep the preset's "
             "value."
         )
-        changes = ask_settings(preset(name), name)
+        changes = ask_settings(
+            preset(name, backbone=names[0]), f"{name} {'music' if ear(names[0]) else 'images'}"
+        )
         if changes.get("weights", "none") not in ("none", *PRETRAINED):
             changes["weights"] = confined(changes["weights"])
     if changes:
         st.caption(plain("Changed: " + ", ".join(f"{key} = {value}" for key, value in changes.items())))
-    return name, preset(name).updated(**changes)
+    return name, [preset(name, backbone=backbone, **changes) for backbone in names]
 
 
 def main() -> None:
@@ -77,11 +87,11 @@ def main() -> None:
     if entry is None:
         return
     names = pick_backbones()
-    preset_name, config = pick_config()
     if not names:
         st.info("Choose at least one network.")
         return
-    specs = [spec_of(entry, config.updated(backbone=name), preset_name) for name in names]
+    preset_name, configs = pick_configs(names)
+    specs = [spec_of(entry, config, preset_name) for config in configs]
     with st.container(border=True):
         left, right = st.columns([3, 1], vertical_alignment="center")
         with left:
@@ -94,7 +104,7 @@ def main() -> None:
         st.caption(f"The same as {'this command' if len(specs) == 1 else 'these commands'}:")
         st.code("\n".join(shown(spec.command) for spec in specs), language="bash", wrap_lines=True)
     if not refusal():
-        offer_checks(entry, [spec.config for spec in specs], preset_name)
+        offer_checks(entry, configs, preset_name)
 
 
 with page("Train"):

@@ -3,8 +3,7 @@
 from argparse import Namespace
 
 from mer.cli.output import Bars, emit, table
-from mer.cli.specs import given_settings, make_spec
-from mer.config.presets import preset
+from mer.cli.specs import asked_config, make_spec
 from mer.config.sections import Config
 from mer.data.load import load_dataset
 from mer.utils.errors import ConfigError
@@ -50,7 +49,7 @@ def prepare(arguments: Namespace) -> None:
     """Fill the feature store, or make a sharded set."""
     from mer.experiments.prepared import prepare as prepare_data
 
-    config = preset(arguments.preset).updated(baseline=False, **given_settings(arguments))
+    config = asked_config(arguments, baseline=False)
     if arguments.shards:
         _prepare_shards(arguments, config)
         return

@@ -164,8 +164,7 @@ def _all_folds(run: Run) -> str:
     score = Score.from_metrics(m)
     folds = run.spec["config"]["split"]["folds"]
     return (
-        f"It is one of the {folds} networks of a cross-validation, the one with the "
-        f"lowest validation loss. Each was tested on its own fold; together they name {score.value:.0%} of "
-        f"{m['n_songs']:.0f} songs correctly (95% interval {score.interval}). This is the better "
-        "estimate, since the scores above are of one fold alone."
+        f"It is one of the {folds} networks of a cross-validation, {run.kept_fold}. Each was tested on its "
+        f"own fold; together they name {score.value:.0%} of {m['n_songs']:.0f} songs correctly (95% interval "
+        f"{score.interval}). This is the better estimate, since the scores above are of one fold alone."
     )

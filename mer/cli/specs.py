@@ -34,7 +34,7 @@ def asked_preset(arguments: Namespace) -> str:
 
 def asked_config(arguments: Namespace, **changes: object) -> Config:
     """The preset with the settings that were given, and with `changes`."""
-    return preset(asked_preset(arguments)).updated(**given_settings(arguments) | changes)
+    return preset(asked_preset(arguments), **given_settings(arguments) | changes)
 
 
 def make_spec(arguments: Namespace, config: Config) -> "Spec":
@@ -58,7 +58,10 @@ def command_for(spec: "Spec", *, preset_name: str) -> str:
     an unknown preset, or where split and training have different seeds, since `--seed` sets both.
     """
     config, usual = spec.config, preset(preset_name)
-    base = usual.updated(backbone=config.train.backbone)  # whose input settings need not be given
+    try:
+        base = preset(preset_name, backbone=config.train.backbone)  # whose settings need not be given
+    except ConfigError:  # this backbone needs changes to the preset
+        base = usual
     if config.split.seed != config.train.seed:
         raise ConfigError(
             f"seed={config.split.seed} of the split and seed={config.train.seed} of the training differ; "

@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING
 
 from mer.cli.cluster import asked_needs, sweep_on_cluster, train_on_cluster
 from mer.cli.output import STOPPED, Bars, emit, table
-from mer.cli.specs import asked_config, make_spec
+from mer.cli.specs import asked_config, given_settings, make_spec
 from mer.metrics.score import Score
 from mer.utils.errors import ConfigError, MerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
+    from mer.config.sections import Config
     from mer.experiments.experiment import Experiment
     from mer.experiments.prepared import Spec
     from mer.runs.outcomes import Outcome
@@ -20,12 +21,20 @@ if TYPE_CHECKING:
 def train(arguments: Namespace) -> int:
     """Train one network, or k for a cross-validation."""
     needs = asked_needs(arguments)
-    spec = make_spec(arguments, asked_config(arguments))
+    config = asked_config(arguments)
+    _tell_unused(config, given_settings(arguments))
+    spec = make_spec(arguments, config)
     if arguments.detach:
         return _launch(spec, needs.to_json() if needs else "", as_json=arguments.json)
     if needs:
         return show_outcome(train_on_cluster(spec, needs), as_json=arguments.json)
     return run_together(lambda experiment: experiment.train(spec), as_json=arguments.json)
+
+
+def _tell_unused(config: "Config", given: "Iterable[str]") -> None:
+    """Say which of the given settings have no effect."""
+    if unused := [f"--{name.replace('_', '-')}" for name in given if name in config.unused]:
+        Bars()(f"note: without effect with --solver {config.train.solver}: {', '.join(unused)}", 0, 0)
 
 
 def run_together(work: "Callable[[Experiment], Outcome]", *, as_json: bool) -> int:
@@ -97,10 +106,10 @@ def sweep(arguments: Namespace) -> int:
     names = list(ZOO) if arguments.backbones == "all" else arguments.backbones.split(",")
     for name in names:
         get_backbone(name)
-    base = asked_config(arguments)
-    sizes = _sizes(arguments.batch_sizes) or [base.train.batch_size]
-    settings = [{"backbone": name, "batch_size": size} for name in names for size in sizes]
-    specs = [make_spec(arguments, base.updated(**setting)) for setting in settings]
+    usual = {name: asked_config(arguments, backbone=name).train.batch_size for name in names}
+    sizes = _sizes(arguments.batch_sizes)
+    settings = [{"backbone": name, "batch_size": size} for name in names for size in sizes or [usual[name]]]
+    specs = [make_spec(arguments, asked_config(arguments, **setting)) for setting in settings]
     outcomes = sweep_on_cluster(specs, needs) if needs else _one_by_one(specs)
     done, failed = [], []
     for setting, outcome in zip(settings, outcomes, strict=False):

@@ -23,6 +23,10 @@ __all__ = [
 ]
 
 MAX_SEED = 2**32 - 1
+STEPS_ONLY = (  # have no effect on a head that is solved for
+    "optimizer", "lr", "backbone_lr", "weight_decay", "schedule", "warmup", "batch_size", "epochs",
+    "patience", "keep", "dropout",
+)  # fmt: skip
 PRETRAINED = ("imagenet", "music")  # weights that come with a network
 _FIRST_RESAMPLER = ("resampler", "sinc")
 # Images had no other form before these settings; keys of stored images from that time must stay valid.
@@ -298,7 +302,7 @@ class Config(Section):
             if found != value:
                 raise ConfigError(
                     f"{name}={found!r}: the weights of {backbone} were trained with {name}={value!r}; "
-                    "leave it out, or use weights='none'"
+                    "leave it out, choose another backbone, or use weights='none'"
                 )
 
     def _heard_by(self, backbone: str) -> dict[str, Any]:
@@ -323,6 +327,11 @@ class Config(Section):
     def input_shape(self) -> tuple[int, int]:
         """Rows and columns of the network's input."""
         return self.mel.image_shape(self.audio)
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Names of settings that have no effect, because the head is solved for."""
+        return () if self.train.solver == "steps" else STEPS_ONLY
 
     def _require_solvable(self) -> None:
         """Raise ConfigError for settings that a solved head contradicts."""

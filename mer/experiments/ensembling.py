@@ -203,8 +203,8 @@ def _notes(members: Sequence[Run], card: Card, how: str) -> str:
     found = f"{how} The scores are those of the members' answers to their test clips, averaged."
     if _pooled(members):
         found += (
-            f" Each member is one of the {card.config.split.folds} networks of a cross-validation, the one "
-            "with the lowest validation loss; the scores are of all of them, each asked about its own fold."
+            f" Each member is one of the {card.config.split.folds} networks of a cross-validation, "
+            f"{members[0].kept_fold}; the scores are of all of them, each asked about its own fold."
         )
     return "\n\n".join(filter(None, [found, card.notes]))
 

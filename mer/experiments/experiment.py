@@ -310,7 +310,8 @@ class Experiment:
     def _pool(self, run_id: str, classes: Sequence[str], outcomes: list[Outcome]) -> Outcome:
         """Scores over the test clips of all folds together; each clip is tested once.
 
-        The checkpoint is that of the fold with the lowest validation loss, chosen without the test parts.
+        The checkpoint is that of the fold with the lowest validation loss, or of the first fold if there is
+        no validation part. So no test clip chooses it.
         """
         rows = [row for outcome in outcomes for row in read_predictions(self.runs, outcome.run_id)]
         parts = [read_baseline(self.runs, outcome.run_id) for outcome in outcomes]

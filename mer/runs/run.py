@@ -117,6 +117,12 @@ class Run:
         """Id of the run with the checkpoint: this one, or a fold of this cross-validation."""
         return self.tags.get("mer.checkpoint_run", self.id)
 
+    @property
+    def kept_fold(self) -> str:
+        """Which fold of a cross-validation has the checkpoint, in words."""
+        split = self.spec.get("config", {}).get("split", {})
+        return "the one with the lowest validation loss" if split.get("validation", 1) else "the first"
+
     def require_readable(self) -> None:
         """Raise RunError if a newer version of mer made it, whose settings may have another meaning."""
         _upgraded({}, self.tags, self.id)

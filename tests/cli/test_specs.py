@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mer.cli import main
 from mer.cli.parser import NOT_OPTIONS, SECTIONS, build_parser
-from mer.cli.specs import asked_preset, command_for, given_settings, make_spec
+from mer.cli.specs import asked_config, asked_preset, command_for, make_spec
 from mer.config.presets import PRESETS, preset
 from mer.config.sections import Config
 from mer.experiments.prepared import Spec
@@ -52,7 +53,7 @@ def understood(command):
     assert words[:3] == ["python", "-m", "mer"]
     arguments = build_parser().parse_args(words[3:])
     arguments.words = words[3:]
-    return make_spec(arguments, preset(arguments.preset).updated(**given_settings(arguments)))
+    return make_spec(arguments, asked_config(arguments))
 
 
 @given(
@@ -121,3 +122,11 @@ def test_the_input_of_a_network_for_music_need_not_be_given():
     config = preset("quick").updated(backbone="vgg_msd")
     command = command_for(Spec(data="songs", config=config), preset_name="quick")
     assert command == "python -m mer train --data songs --preset quick --backbone vgg_msd"
+
+
+def test_settings_without_effect_on_a_solved_head_are_named(capsys, tmp_path):
+    words = ["--epochs", "3", "--lr", "0.1", "--folds", "2"]
+    assert main(["train", "--data", str(tmp_path / "nowhere"), *words]) == 2
+    assert "note: without effect with --solver logistic: --epochs, --lr" in capsys.readouterr().err
+    assert main(["train", "--data", str(tmp_path / "nowhere"), *words, "--backbone", "resnet18"]) == 2
+    assert "without effect" not in capsys.readouterr().err

@@ -9,7 +9,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from mer.cli.parser import build_parser
-from mer.cli.specs import given_settings, make_spec
+from mer.cli.specs import asked_config, make_spec
 from mer.config.presets import PRESETS, preset
 from mer.config.sections import Config
 from mer.data.library import Entry
@@ -111,7 +111,7 @@ def test_a_spec_is_what_the_command_line_makes_of_its_command(name):
     assert words[:3] == ["python", "-m", "mer"]
     arguments = build_parser().parse_args(words[3:])
     arguments.words = words[3:]
-    same = make_spec(arguments, preset(arguments.preset).updated(**given_settings(arguments)))
+    same = make_spec(arguments, asked_config(arguments))
     assert same == spec
     assert (same.data, same.label_column, same.song_column) == ("/data/my songs", "mood", "film")
 

@@ -5,8 +5,7 @@ import shlex
 import pytest
 
 from mer.cli.parser import build_parser
-from mer.cli.specs import given_settings, make_spec
-from mer.config.presets import preset
+from mer.cli.specs import asked_config, make_spec
 from mer.data.library import known
 from mer.experiments.estimate import Estimate
 from mer.utils.errors import BackboneError
@@ -45,7 +44,7 @@ def understood(command):
     words = shlex.split(command)[3:]
     arguments = build_parser().parse_args(words)
     arguments.words = words
-    return make_spec(arguments, preset(arguments.preset).updated(**given_settings(arguments)))
+    return make_spec(arguments, asked_config(arguments))
 
 
 def test_one_click_launches_the_three_controls(launched, lab):
@@ -78,17 +77,17 @@ def test_a_set_whose_folder_has_gone_is_not_offered(launched, lab):
     assert links(app) == ["data"]
 
 
-def test_the_quick_preset_and_one_network_are_chosen_first(launched, lab):
+def test_the_default_preset_with_its_networks_is_chosen_first(launched, lab):
     app = opened("train")
-    assert commands(app) == [f"python -m mer train --data {lab.corpus} --preset quick"]
+    assert commands(app) == [f"python -m mer train --data {lab.corpus} --preset default"]
     assert "About 2 min on this machine**: 1 run" in said(app)
     assert launched == []
 
 
 def test_what_is_changed_is_said_and_stands_in_the_command(launched):
-    app = page_at("train", preset="paper").run()
-    app.number_input(key="paper train.epochs").set_value(7)
-    app.toggle(key="paper train.class_weights").set_value(True).run()
+    app = page_at("train", preset="paper", backbone="efficientnet_lite0").run()
+    app.number_input(key="paper images train.epochs").set_value(7)
+    app.toggle(key="paper images train.class_weights").set_value(True).run()
     assert "Changed: class_weights = True, epochs = 7" in as_read(said(app))
     assert commands(app)[0].endswith("--preset paper --class-weights --epochs 7")
 
@@ -103,12 +102,12 @@ def test_what_is_changed_is_said_and_stands_in_the_command(launched):
     ],
 )
 def test_settings_that_do_not_go_together_are_said_and_cannot_be_launched(launched, key, value, words):
-    app = page_at("train").run()
-    app.number_input(key=f"quick {key}").set_value(value).run()
+    app = page_at("train", preset="quick", backbone="efficientnet_lite0").run()
+    app.number_input(key=f"quick images {key}").set_value(value).run()
     (error,) = errors(app)
     assert words in error
     assert "Launch" not in [button.label for button in app.main.button]
-    assert app.number_input(key=f"quick {key}").value == value
+    assert app.number_input(key=f"quick images {key}").value == value
 
 
 def test_each_network_becomes_a_run(launched, lab):
@@ -122,9 +121,9 @@ def test_each_network_becomes_a_run(launched, lab):
 
 def test_what_is_launched_is_what_its_command_asks_for(launched):
     app = page_at("train", backbone="resnet18", preset="default").run()
-    app.number_input(key="default split.seed").set_value(3)
-    app.selectbox(key="default train.head").select("gru")
-    app.number_input(key="default train.lr").set_value(0.0025).run()
+    app.number_input(key="default images split.seed").set_value(3)
+    app.selectbox(key="default images train.head").select("gru")
+    app.number_input(key="default images train.lr").set_value(0.0025).run()
     shown = commands(app)
     press_launch(app)
     (spec,) = launched
@@ -172,12 +171,12 @@ def test_weights_that_are_not_here_are_said_with_the_way_to_get_them(launched):
 def test_what_an_address_cannot_mean_is_ignored(launched, lab):
     app = opened("train", preset="magic", backbone=["resnet19", "resnet18"], data="nothing")
     assert errors(app) == []
-    assert commands(app) == [f"python -m mer train --data {lab.corpus} --preset quick --backbone resnet18"]
+    assert commands(app) == [f"python -m mer train --data {lab.corpus} --preset default --backbone resnet18"]
 
 
 def test_presets_keep_their_own_changes(launched):
-    app = page_at("train", preset="paper").run()
-    app.number_input(key="paper train.epochs").set_value(9).run()
+    app = page_at("train", preset="paper", backbone="efficientnet_lite0").run()
+    app.number_input(key="paper images train.epochs").set_value(9).run()
     app.radio(key="preset").set_value("quick").run()
     assert "epochs" not in commands(app)[0]
 
@@ -193,9 +192,9 @@ def test_the_time_is_measured_for_the_chosen_settings(lab, checked, monkeypatch)
         return mer.experiments.estimate.Estimate(40.0, 60.0 * config.train.epochs, 20.0)
 
     monkeypatch.setattr(mer.experiments.estimate, "estimate", estimate)
-    app = page_at("train", backbone="alexnet").run()
+    app = page_at("train", backbone="alexnet", preset="quick").run()
     assert "About 21 min on this machine" in said(app)
-    app.number_input(key="quick train.epochs").set_value(1).run()
+    app.number_input(key="quick images train.epochs").set_value(1).run()
     assert "About 2 min on this machine" in said(app)
     app.run()
     assert asked == [(20, 16), (1, 16)], "measured once for each settings"

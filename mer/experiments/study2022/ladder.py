@@ -1,11 +1,13 @@
 """The ladder: from the released code of 2022 to preset `default`, one change at a time.
 
-Each rung keeps the changes of the rungs below it. All rungs use the same split, which keeps songs apart, so
-each can be compared with the one before. Two further runs use a split with songs on both sides, and so have
-other test clips. Needs no torch.
+Each rung keeps the changes of the rungs below it, up to preset `default` for a network of images. The last
+rung is preset `default` itself, with networks that were trained on music. All rungs use the same test clips,
+from a split that keeps songs apart, so each can be compared with the one before. Two further runs use a split
+with songs on both sides, and so have other test clips. Needs no torch.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -14,15 +16,17 @@ from mer.config.sections import Config
 from mer.metrics.comparison import Comparison, compare
 from mer.runs.results import test_key
 from mer.runs.run import Run
+from mer.utils.errors import ConfigError
 
 __all__ = ["END", "START", "Rung", "Step", "climbed", "ladders", "rungs"]
 
 START, END = "as-released", "default"
+USUAL = Config().train.backbone  # the network of a ladder for which none is chosen
 
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """The change of one rung: `settings` get the values of preset END; if empty, all other settings do."""
+    """The change of one rung: `settings` get the values of END for images; if empty, all others do too."""
 
     key: str
     title: str
@@ -88,9 +92,13 @@ SWITCHES = (
     ),
     Switch(
         "recipe",
-        "the rest of preset default",
+        "the rest of the settings for images",
         "Number of epochs, learning rate, batch size and weight decay.",
     ),
+)
+TOP = (
+    "networks trained on music",
+    "Four networks that were trained on music replace the one for photographs; the head is solved for.",
 )
 BOTTOM = (
     "as released, songs kept apart",
@@ -102,11 +110,13 @@ ASIDE = {
         "As the released code: clips are shuffled, so clips of one song are in both training and test.",
     ),
     "ours-shuffled": (
-        "preset default, songs parted",
-        "The last rung with shuffled clips: a higher score may come from songs that it was trained on.",
+        "settings for images, songs parted",
+        "The rung before the last, with shuffled clips: a higher score may come from known songs.",
     ),
 }
-WORDS = {switch.key: (switch.title, switch.text) for switch in SWITCHES} | {START: BOTTOM} | ASIDE
+WORDS = (
+    {switch.key: (switch.title, switch.text) for switch in SWITCHES} | {START: BOTTOM, "music": TOP} | ASIDE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +136,8 @@ class Rung:
 def rungs(**held: Any) -> list[Rung]:
     """The rungs from bottom to top, then the two with songs on both sides of the split.
 
-    A rung that would change nothing is left out.
+    A rung that would change nothing is left out, and so is the last one if its networks cannot have a held
+    setting.
 
     Parameters
     ----------
@@ -138,8 +149,8 @@ def rungs(**held: Any) -> list[Rung]:
     ConfigError
         For settings that do not fit together.
     """
-    end = preset(END).updated(**held)
-    config = preset(START).updated(**{"group_by_song": end.split.group_by_song} | held)
+    end = preset(END, **{"backbone": USUAL} | held)
+    config = preset(START, **{"group_by_song": end.split.group_by_song} | held)
     found = [Rung(START, config)]
     values = _values(end)
     for switch in SWITCHES:
@@ -149,6 +160,9 @@ def rungs(**held: Any) -> list[Rung]:
         if changed != config:
             found.append(Rung(switch.key, changed, END if changed == end else START))
         config = changed
+    others = {name: value for name, value in held.items() if name not in ("backbone", "weights")}
+    with suppress(ConfigError):  # a setting that these networks cannot have
+        found.append(Rung("music", preset(END, **others), END))
     if "group_by_song" not in held:
         found.append(Rung("released-shuffled", found[0].config.updated(group_by_song=False)))
         found.append(Rung("ours-shuffled", end.updated(group_by_song=False), END))

@@ -35,9 +35,13 @@ def try_a_clip() -> None:
     show_analysis(content, analyse(content, f"example {number + 1}", model), key="try", autoplay=True)
     st.caption(
         f"Synthetic clip, generated as {bilingual(label)}. The model was trained on clips from the same "
-        "generator, so this shows how the program works, not how it judges real songs."
+        "generator, so this shows how the program works. Your own clips go to a model that was trained on "
+        "real music."
     )
-    st.page_link(page_file("predict"), label="Try your own clip", icon=":material/graphic_eq:")
+    st.page_link(
+        page_file("predict"), label="Try your own clip", icon=":material/graphic_eq:",
+        query_params={"source": "Upload"},
+    )  # fmt: skip
 
 
 def show_counts() -> None:
@@ -96,8 +100,8 @@ def next_steps() -> None:
 with page("Home"):
     st.title("Which emotion does this music induce?")
     st.write(
-        "**mer** fine-tunes networks that were pretrained on images. From the mel-spectrogram of a clip of "
-        "Hindi film music, they predict the emotion that it induces: "
+        "**mer** trains networks that were pretrained on images or on music. From the mel-spectrogram of a "
+        "clip of Hindi film music, they predict the emotion that it induces: "
         f"{', '.join(bilingual(name) for name in EMOTIONS)}. Try a model, train one on your own clips, and "
         "check how far its scores can be trusted."
     )

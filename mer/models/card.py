@@ -14,6 +14,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from mer.config.ears import networks_of
 from mer.config.sections import Config
 from mer.data.cache.controls import CONTROLS
 from mer.utils.errors import CheckpointError, MerError
@@ -39,6 +40,7 @@ WEIGHTS, CARD, PAGE = "model.safetensors", "card.json", "card.md"
 MAX_CARD = 4 * 2**20
 MOST_MEMBERS = 16
 LONGEST = 200  # characters of a name
+MOST_NAMES = 2  # of joined networks in a title
 DTYPES = ("float32", "float16")
 OBJECTS = ("data", "split", "metrics", "calibration", "versions")
 TEXTS = ("command", "created", "notes")
@@ -107,7 +109,9 @@ class Card:
     @property
     def title(self) -> str:
         """Backbone and data in a few words."""
-        network = f"ensemble of {len(self.members)}" if self.members else self.config.train.backbone
+        names = networks_of(self.config.train.backbone)
+        network = "+".join(names) if len(names) <= MOST_NAMES else f"{len(names)} joined networks"
+        network = f"ensemble of {len(self.members)}" if self.members else network
         name = f"{network} · {self.data.get('name', 'unknown data')}"
         name = f"{name} · control: {self.control}" if self.control else name
         return visible(f"{name} (synthetic)" if self.synthetic else name)

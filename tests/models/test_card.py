@@ -14,7 +14,7 @@ from mer.models.card import CARD, MAX_CARD, WEIGHTS, Card, find_checkpoints, loa
 from mer.utils.errors import CheckpointError
 from mer.utils.versions import CURRENT
 
-SHIPPED = Path(__file__).parents[2] / "checkpoints" / "emotify_efficientnet_lite0"
+SHIPPED = Path(__file__).parents[2] / "checkpoints" / "emotify_music"
 SCORES = {
     "accuracy": 0.5,
     "macro_f1": 0.4,

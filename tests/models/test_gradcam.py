@@ -116,3 +116,18 @@ def test_a_network_whose_feature_map_is_not_known_is_refused_with_those_that_can
         BackboneError, match=r"'mobilenet_v2' cannot be explained; choose one of: alexnet, vgg16"
     ):
         grad_cam(network("mobilenet_v2"), torch.rand(1, 3, 32, 32), 0)
+
+
+def test_joined_networks_have_the_sum_of_their_maps():
+    joined = build_classifier("vgg_msd+musicnn_msd", classes=3, weights="none", freeze="head").eval()
+    images, width = (
+        torch.rand(2, 3, 96, 187),
+        joined.body.parts["vgg_msd"](torch.rand(1, 3, 96, 187)).shape[1],
+    )
+    found = grad_cam(joined, images, 1)
+    with torch.no_grad():
+        joined.head.linear.weight[:, :width] = 0
+    music = grad_cam(joined, images, 1)
+    assert found.shape == music.shape == (2, 6, 187)
+    assert torch.allclose(music, music[:, :1].expand_as(music))  # musicnn's map has one row
+    assert (found[:, 0] != found[:, 5]).any()  # that of the VGG has six

@@ -19,7 +19,7 @@ CARD = load_card(SHIPPED / "demo_mobilenet_v3_small")
 SURE = {"Devotional": 0.05, "Happy": 0.05, "Party": 0.1, "Romantic": 0.1, "Sad": 0.7}
 SPLIT = {"Devotional": 0.0, "Happy": 0.05, "Party": 0.2, "Romantic": 0.35, "Sad": 0.4}
 MODEL = "demo_mobilenet_v3_small"
-OTHER = "emotify_efficientnet_lite0"
+OTHER = "emotify_music"
 
 
 class FakePredictor:
@@ -230,7 +230,7 @@ def test_an_address_opens_the_view_that_it_names():
     app = opened("predict", source="Example", example="Sad", model=OTHER)
     assert app.get("pills")[0].value == "Sad"
     assert app.multiselect[0].value == [OTHER]
-    assert r"**example\_Sad\.wav** · efficientnet\_lite0" in said(app)
+    assert r"**example\_Sad\.wav** · 4 joined networks · Emotify" in said(app)
 
 
 def test_what_an_address_cannot_mean_is_ignored():
@@ -275,3 +275,19 @@ def test_an_own_model_judges_with_its_own_settings(lab, monkeypatch):
     app = opened("predict", model=lab.first[:8])
     assert errors(app) == []
     assert app.subheader[0].value.split()[0] in ("Happy", "Sad")
+
+
+def test_real_sound_goes_to_the_model_for_real_music_and_the_example_to_the_other():
+    app = opened("predict", source="Example")
+    assert app.multiselect[0].value == [MODEL]
+    app.segmented_control(key="source").set_value("Upload").run()
+    assert app.multiselect[0].value == [OTHER]
+    app.segmented_control(key="source").set_value("Example").run()
+    assert app.multiselect[0].value == [MODEL]
+
+
+def test_a_model_that_was_chosen_stays_for_every_sound():
+    app = opened("predict", source="Example")
+    app.multiselect[0].set_value([MODEL, OTHER]).run()
+    app.segmented_control(key="source").set_value("Upload").run()
+    assert app.multiselect[0].value == [MODEL, OTHER]

@@ -84,5 +84,5 @@ def test_a_promise_is_a_sentence_that_fits_into_a_table():
         assert not re.search(r"[|\n]", promise.measured), promise.sentence
 
 
-def test_two_checkpoints_are_shipped():
-    assert len(CARDS) == 2
+def test_three_checkpoints_are_shipped():
+    assert len(CARDS) == 3

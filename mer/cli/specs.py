@@ -33,8 +33,19 @@ def asked_preset(arguments: Namespace) -> str:
 
 
 def asked_config(arguments: Namespace, **changes: object) -> Config:
-    """The preset with the settings that were given, and with `changes`."""
-    return preset(asked_preset(arguments), **given_settings(arguments) | changes)
+    """The preset with the settings that were given, and with `changes`.
+
+    If settings do not fit the networks of the preset, and no backbone was given, the backbone is the usual
+    network for images, which fits more of them.
+    """
+    name, settings = asked_preset(arguments), given_settings(arguments) | changes
+    try:
+        return preset(name, **settings)
+    except ConfigError:
+        usual = Config().train.backbone
+        if "backbone" in settings or preset(name).train.backbone == usual:
+            raise
+        return preset(name, backbone=usual, **settings)
 
 
 def make_spec(arguments: Namespace, config: Config) -> "Spec":

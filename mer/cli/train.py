@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 
 from mer.cli.cluster import asked_needs, sweep_on_cluster, train_on_cluster
 from mer.cli.output import STOPPED, Bars, emit, table
-from mer.cli.specs import asked_config, given_settings, make_spec
+from mer.cli.specs import asked_config, asked_preset, given_settings, make_spec
+from mer.config.presets import preset
 from mer.metrics.score import Score
 from mer.utils.errors import ConfigError, MerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from mer.config.sections import Config
     from mer.experiments.experiment import Experiment
@@ -22,7 +23,7 @@ def train(arguments: Namespace) -> int:
     """Train one network, or k for a cross-validation."""
     needs = asked_needs(arguments)
     config = asked_config(arguments)
-    _tell_unused(config, given_settings(arguments))
+    _tell_consequences(arguments, config)
     spec = make_spec(arguments, config)
     if arguments.detach:
         return _launch(spec, needs.to_json() if needs else "", as_json=arguments.json)
@@ -31,8 +32,12 @@ def train(arguments: Namespace) -> int:
     return run_together(lambda experiment: experiment.train(spec), as_json=arguments.json)
 
 
-def _tell_unused(config: "Config", given: "Iterable[str]") -> None:
-    """Say which of the given settings have no effect."""
+def _tell_consequences(arguments: Namespace, config: "Config") -> None:
+    """Say if the settings that were given changed the backbone, and which of them have no effect."""
+    given, name = given_settings(arguments), asked_preset(arguments)
+    usual, backbone = preset(name).train.backbone, config.train.backbone
+    if "backbone" not in given and backbone != usual:
+        Bars()(f"note: the options do not fit {usual} of preset {name}; the backbone is {backbone}", 0, 0)
     if unused := [f"--{name.replace('_', '-')}" for name in given if name in config.unused]:
         Bars()(f"note: without effect with --solver {config.train.solver}: {', '.join(unused)}", 0, 0)
 

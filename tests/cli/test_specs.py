@@ -130,3 +130,12 @@ def test_settings_without_effect_on_a_solved_head_are_named(capsys, tmp_path):
     assert "note: without effect with --solver logistic: --epochs, --lr" in capsys.readouterr().err
     assert main(["train", "--data", str(tmp_path / "nowhere"), *words, "--backbone", "resnet18"]) == 2
     assert "without effect" not in capsys.readouterr().err
+
+
+def test_options_that_the_networks_for_music_cannot_have_choose_a_network_for_images(capsys, tmp_path):
+    assert main(["train", "--data", str(tmp_path / "nowhere"), "--sample-rate", "22050"]) == 2
+    assert "of preset default; the backbone is efficientnet_lite0" in capsys.readouterr().err
+    found = understood("python -m mer train --data /data --n-mels 64 --head gru").config
+    assert found == preset("default", backbone="efficientnet_lite0", n_mels=64, head="gru")
+    with pytest.raises(ConfigError, match="n_mels=64: the weights of vgg_msd were trained with n_mels=96"):
+        understood("python -m mer train --data /data --n-mels 64 --backbone vgg_msd")

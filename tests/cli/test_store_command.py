@@ -41,7 +41,7 @@ def test_the_report_is_one_json_object(mer, filled, own_home):
 
 def test_people_get_a_table_and_a_total(mer, filled):
     _, out, _ = mer("store")
-    assert "images  10 s every 5 s, 16000 Hz, 128 bands, soxr  16     1.6 MB" in out
+    assert "images  10 s every 5 s, 16000 Hz, 96 bands, soxr  16     1.9 MB" in out
     assert out.splitlines()[-1].endswith(" MB")
 
 

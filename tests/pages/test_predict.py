@@ -256,8 +256,8 @@ def test_without_any_model_there_is_a_way_to_get_one(monkeypatch, tmp_path):
 
 def test_own_models_are_offered_after_the_shipped_ones(lab):
     options = opened("predict").multiselect[0].options
-    assert len(options) == 5
-    assert [title.rsplit(" · run ", 1)[-1] for title in options[2:]] == [
+    assert len(options) == 6
+    assert [title.rsplit(" · run ", 1)[-1] for title in options[3:]] == [
         lab.elsewhere[:8], lab.second[:8], lab.first[:8],
     ]  # fmt: skip
 

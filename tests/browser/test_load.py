@@ -26,6 +26,7 @@ def witness(page):
     return look
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1500)
 @pytest.mark.promise(
     "Twenty visitors beside a training run get no error, and the run keeps its share of the cores.",

@@ -32,14 +32,14 @@ def test_an_empty_home_and_one_with_runs_and_models_open_without_importing_torch
 
 def test_an_empty_home_says_what_to_do_first(own_home):
     app = opened("home")
-    assert figures(app) == {"Data": "0", "Runs": "0", "Models": "2"}
+    assert figures(app) == {"Data": "0", "Runs": "0", "Models": "3"}
     assert "none yet: add one" in said(app)
     assert not own_home.exists()
 
 
 def test_data_runs_and_models_are_counted_and_linked(busy):
     app = opened("home")
-    assert figures(app) == {"Data": "1", "Runs": "6", "Models": "5"}
+    assert figures(app) == {"Data": "1", "Runs": "6", "Models": "6"}
     assert "1 active, 3 finished" in said(app)
     assert "data set" in said(app).splitlines(), "one data set is not called sets"
     assert "2 shipped, 3 trained here" in said(app)

@@ -102,7 +102,8 @@ def test_a_newer_card_is_refused_in_one_line(checkpoint):
 def test_the_shipped_cards_are_read(folder):
     card = load_card(folder)
     assert card.format == CURRENT["card"]
-    assert card.config.audio.resampler == "sinc"  # as they were trained
+    first = folder.name == "demo_mobilenet_v3_small"
+    assert card.config.audio.resampler == ("sinc" if first else "soxr")  # as they were trained
 
 
 # The library

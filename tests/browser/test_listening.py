@@ -67,6 +67,15 @@ def test_an_uploaded_clip_is_heard_over_time_and_can_be_taken_home(server, page,
     assert len(rows) == 1 + 1 + 2  # header, whole clip, two windows
 
 
+def test_an_upload_goes_to_the_model_that_was_trained_on_real_music(server, page, melody):
+    page.goto(f"{server.url}/predict?source=Upload")
+    settle(page)
+    page.locator("input[type=file]").set_input_files(str(melody))
+    assert verdict(page)
+    settle(page)
+    assert "4 joined networks · Emotify" in text_of(page)
+
+
 def test_a_recording_is_judged(server, browsing, melody):
     microphone = (
         "--use-fake-ui-for-media-stream",

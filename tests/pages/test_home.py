@@ -42,7 +42,7 @@ def test_data_runs_and_models_are_counted_and_linked(busy):
     assert figures(app) == {"Data": "1", "Runs": "6", "Models": "6"}
     assert "1 active, 3 finished" in said(app)
     assert "data set" in said(app).splitlines(), "one data set is not called sets"
-    assert "2 shipped, 3 trained here" in said(app)
+    assert "3 shipped, 3 trained here" in said(app)
     assert {"data", "live", "predict", "train", "confusion"} <= set(links(app))
 
 

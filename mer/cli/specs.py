@@ -3,8 +3,10 @@
 import dataclasses
 import shlex
 from argparse import Namespace
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from mer.config.ears import WEIGHTS_FOLDER, ear
 from mer.config.presets import preset
 from mer.config.sections import Config
 from mer.config.settings import Section
@@ -35,17 +37,16 @@ def asked_preset(arguments: Namespace) -> str:
 def asked_config(arguments: Namespace, **changes: object) -> Config:
     """The preset with the settings that were given, and with `changes`.
 
-    If settings do not fit the networks of the preset, and no backbone was given, the backbone is the usual
-    network for images, which fits more of them.
+    If no backbone was given, and the settings do not fit the networks of the preset, or their weights are not
+    on this machine, the backbone is the usual network for images.
     """
     name, settings = asked_preset(arguments), given_settings(arguments) | changes
-    try:
+    if "backbone" in settings or not ear(preset(name).train.backbone):
         return preset(name, **settings)
-    except ConfigError:
-        usual = Config().train.backbone
-        if "backbone" in settings or preset(name).train.backbone == usual:
-            raise
-        return preset(name, backbone=usual, **settings)
+    if WEIGHTS_FOLDER.is_dir():
+        with suppress(ConfigError):
+            return preset(name, **settings)
+    return preset(name, backbone=Config().train.backbone, **settings)
 
 
 def make_spec(arguments: Namespace, config: Config) -> "Spec":

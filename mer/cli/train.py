@@ -37,8 +37,9 @@ def _tell_consequences(arguments: Namespace, config: "Config") -> None:
     given, name = given_settings(arguments), asked_preset(arguments)
     usual, backbone = preset(name).train.backbone, config.train.backbone
     if "backbone" not in given and backbone != usual:
-        Bars()(f"note: the options do not fit {usual} of preset {name}; the backbone is {backbone}", 0, 0)
-    if unused := [f"--{name.replace('_', '-')}" for name in given if name in config.unused]:
+        reason = f"{usual} of preset {name} do not fit the options, or have no weights on this machine"
+        Bars()(f"note: {reason}; the backbone is {backbone}", 0, 0)
+    if unused := [f"--{key.replace('_', '-')}" for key in given if key in config.unused]:
         Bars()(f"note: without effect with --solver {config.train.solver}: {', '.join(unused)}", 0, 0)
 
 

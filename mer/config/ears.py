@@ -4,11 +4,15 @@ Choosing such a network chooses its settings. While its pretrained weights are u
 error.
 """
 
+from pathlib import Path
 from typing import Any
 
+import mer
 from mer.utils.errors import ConfigError
 
-__all__ = ["EARS", "ear", "networks_of"]
+__all__ = ["EARS", "WEIGHTS_FOLDER", "ear", "networks_of"]
+
+WEIGHTS_FOLDER = Path(mer.__file__).parents[1] / "checkpoints" / "pretrained"  # not in a wheel
 
 # Pons and Serra, "musicnn: pre-trained convolutional neural networks for music audio tagging", 2019.
 _MUSICNN = {

@@ -19,7 +19,7 @@ import torch
 import torchvision.models
 from torch import nn
 
-import mer
+from mer.config.ears import WEIGHTS_FOLDER
 from mer.models.tensors import load_tensors
 from mer.utils.errors import WeightsError, reason_of
 from mer.utils.files import atomic_path, hash_of_file
@@ -35,8 +35,6 @@ __all__ = [
 ]
 
 StateDict = dict[str, torch.Tensor]
-
-MUSIC_FOLDER = Path(mer.__file__).parents[1] / "checkpoints" / "pretrained"
 
 # torchvision's DenseNet files still say "norm.1" where its modules are now called "norm1".
 OLD_DENSENET_NAME = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d)\.")
@@ -160,7 +158,7 @@ class MusicWeights:
 
     def path(self) -> Path:
         """The file."""
-        return MUSIC_FOLDER / f"{self.model}.safetensors"
+        return WEIGHTS_FOLDER / f"{self.model}.safetensors"
 
     def available(self) -> bool:
         """True if the file is there."""

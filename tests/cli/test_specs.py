@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mer.cli import main
+from mer.cli import main, specs
 from mer.cli.parser import NOT_OPTIONS, SECTIONS, build_parser
 from mer.cli.specs import asked_config, asked_preset, command_for, make_spec
 from mer.config.presets import PRESETS, preset
@@ -134,8 +134,14 @@ def test_settings_without_effect_on_a_solved_head_are_named(capsys, tmp_path):
 
 def test_options_that_the_networks_for_music_cannot_have_choose_a_network_for_images(capsys, tmp_path):
     assert main(["train", "--data", str(tmp_path / "nowhere"), "--sample-rate", "22050"]) == 2
-    assert "of preset default; the backbone is efficientnet_lite0" in capsys.readouterr().err
+    assert "the backbone is efficientnet_lite0" in capsys.readouterr().err
     found = understood("python -m mer train --data /data --n-mels 64 --head gru").config
     assert found == preset("default", backbone="efficientnet_lite0", n_mels=64, head="gru")
     with pytest.raises(ConfigError, match="n_mels=64: the weights of vgg_msd were trained with n_mels=96"):
         understood("python -m mer train --data /data --n-mels 64 --backbone vgg_msd")
+
+
+def test_without_weights_for_music_the_default_is_a_network_for_images(monkeypatch, tmp_path):
+    monkeypatch.setattr(specs, "WEIGHTS_FOLDER", tmp_path / "none")
+    found = understood("python -m mer train --data /data").config
+    assert found == preset("default", backbone="efficientnet_lite0")

@@ -95,3 +95,11 @@ def test_what_this_process_deleted_is_gone_at_once(seen, server):
     del server.runs["run 3"]
     seen.forget("run 3")
     assert "run 3" not in {run.id for run in seen.runs()}
+
+
+@pytest.mark.parametrize(
+    ("validation", "words"), [(0.1, "the one with the lowest validation loss"), (0.0, "the first")]
+)
+def test_a_cross_validation_says_which_fold_has_the_checkpoint(validation, words):
+    config = {"split": {"validation": validation}}
+    assert Run("a", "a", "finished", 0.0, 1.0, {"config": config}, {}).kept_fold == words

@@ -59,6 +59,7 @@ def judge(clips: list[tuple[str, bytes]], picked: list[Model]) -> None:
     from pages._ui.parts.clip import listen, show_analysis, show_model
     from pages._ui.parts.downloads import offer_predictions
     from pages._ui.parts.explanation import offer_explanation
+    from pages._ui.parts.tags import offer_tags
 
     found = [
         (name, content, model, analysis)
@@ -76,6 +77,7 @@ def judge(clips: list[tuple[str, bytes]], picked: list[Model]) -> None:
             show_model(model)
             show_analysis(content, analysis, key=f"{number} {model.key}")
             offer_explanation(content, name, model, key=f"{number} {model.key}")
+    offer_tags(next(content for name, content, *_ in found if name == shown), shown)
     st.divider()
     offer_predictions([(name, model.title, analysis.prediction) for name, _, model, analysis in found])
 

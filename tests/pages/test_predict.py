@@ -291,3 +291,12 @@ def test_a_model_that_was_chosen_stays_for_every_sound():
     app.multiselect[0].set_value([MODEL, OTHER]).run()
     app.segmented_control(key="source").set_value("Upload").run()
     assert app.multiselect[0].value == [MODEL, OTHER]
+
+
+def test_tags_are_shown_on_demand(song):
+    app = uploaded(("song.wav", song), model=MODEL)
+    assert "MagnaTagATune" not in said(app)
+    app.toggle(key="tags").set_value(True).run()
+    assert errors(app) == []
+    assert "MagnaTagATune: **" in said(app)
+    assert "Million Song Dataset: **" in said(app)

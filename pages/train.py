@@ -24,6 +24,8 @@ WORDS = {
     "as-released": "What the released code of that study does. See Ladder.",
 }
 
+TRAINS_BODY = ("full", "as-released")  # presets that joined networks, which are frozen, cannot have
+
 
 def pick_backbones() -> Sequence[str]:
     """Select networks, listed with their size and whether their weights are on this machine."""
@@ -37,7 +39,8 @@ def pick_backbones() -> Sequence[str]:
         f"{entry.source.parameters / 1e6:.1f} M{'' if here[name] else ' · download'}"
         for name, entry in entries.items()
     }
-    chosen("backbone", list(entries), default=[MUSIC], many=len(entries))
+    frozen = st.query_params.get("preset") not in TRAINS_BODY
+    chosen("backbone", list(entries), default=[MUSIC if frozen else "efficientnet_lite0"], many=len(entries))
     names = st.pills(
         "Networks (parameters)", list(entries), format_func=labels.get, selection_mode="multi",
         key="backbone", help="Each network makes a run of its own; the runs work one after another. Networks "

@@ -240,8 +240,9 @@ class TrainConfig(Section):
         names = networks_of(self.backbone)
         if len(names) > 1 and (self.freeze, self.head) != ("head", "avg"):
             raise ConfigError(
-                f"backbone {self.backbone!r}: joined networks are frozen; "
-                f"freeze={self.freeze!r} with head={self.head!r} needs freeze='head' with head='avg'"
+                f"backbone {self.backbone!r}: joined networks are frozen; instead of "
+                f"freeze={self.freeze!r} with head={self.head!r} use freeze='head' with head='avg', or a "
+                "single network"
             )
         if len(set(names)) < len(names):
             raise ConfigError(f"backbone {self.backbone!r} names a network twice; name each once")

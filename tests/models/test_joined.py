@@ -41,8 +41,8 @@ def test_networks_for_images_can_be_joined_too():
 @pytest.mark.parametrize(
     ("changes", "found"),
     [
-        ({"freeze": "none"}, "joined networks are frozen; freeze='none' with head='avg'"),
-        ({"freeze": "head", "head": "gru"}, "with head='gru' needs freeze='head' with head='avg'"),
+        ({"freeze": "none"}, "joined networks are frozen; instead of freeze='none' with head='avg'"),
+        ({"freeze": "head", "head": "gru"}, "with head='gru' use freeze='head' with head='avg'"),
     ],
 )
 def test_joined_networks_are_frozen_and_pooled(changes, found):

@@ -84,6 +84,22 @@ def test_the_default_preset_with_its_networks_is_chosen_first(launched, lab):
     assert launched == []
 
 
+@pytest.mark.parametrize("preset", ["full", "as-released"])
+def test_a_link_to_a_preset_that_trains_the_body_chooses_a_network_for_images(launched, lab, preset):
+    app = opened("train", preset=preset)
+    assert errors(app) == []
+    wanted = f"python -m mer train --data {lab.corpus} --preset {preset}"
+    assert commands(app) == [wanted]
+
+
+def test_a_preset_that_trains_the_body_is_refused_for_joined_networks_with_the_remedy(launched):
+    app = page_at("train").run()
+    app.radio(key="preset").set_value("full").run()
+    (error,) = errors(app)
+    assert "joined networks are frozen" in error
+    assert "or a single network" in error
+
+
 def test_what_is_changed_is_said_and_stands_in_the_command(launched):
     app = page_at("train", preset="paper", backbone="efficientnet_lite0").run()
     app.number_input(key="paper images train.epochs").set_value(7)

@@ -22,7 +22,10 @@ RUNS, POINTS, STEPS, SECONDS = 3, 200, 2000, 30.0
 
 def begin(store: RunStore, number: int) -> str:
     """Create a run of this process with 200 logged steps and five epochs."""
-    run_id = store.create(f"net{number} songs", {"data": "songs", "config": preset("default").to_dict()})
+    run_id = store.create(
+        f"net{number} songs",
+        {"data": "songs", "config": preset("default", backbone="efficientnet_lite0").to_dict()},
+    )
     store.start(run_id)
     store.tag(run_id, {"mer.steps": str(STEPS), "mer.classes": "5", "mer.validation_clips": "40"})
     store.log(run_id, [(step, figures(step)) for step in range(1, POINTS + 1)])

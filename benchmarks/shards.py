@@ -41,8 +41,8 @@ ROWS = 2**16  # lines that are generated at a time
 
 
 def config(size: int = SIZE) -> Config:
-    """The default settings with small images."""
-    return preset("default").updated(image_size=size, baseline=False)
+    """The default settings for networks of images, with small images."""
+    return preset("default", backbone="efficientnet_lite0", image_size=size, baseline=False)
 
 
 def shard_bytes(size: int = SIZE) -> int:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["offer_explanation", "show_explanation"]
 
 WHOLE = -1
-MOST_WINDOWS = 12  # of a clip that is explained as a whole; that takes about a minute
+MOST_WINDOWS = 12  # of a clip that is explained as a whole; that takes a minute, or two for joined networks
 
 
 @dataclass(frozen=True, slots=True)

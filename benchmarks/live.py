@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from mer.config.presets import preset
+from mer.config.presets import IMAGES, preset
 from mer.runs.store import RunStore
 
 RUNS, POINTS, STEPS, SECONDS = 3, 200, 2000, 30.0
@@ -24,7 +24,7 @@ def begin(store: RunStore, number: int) -> str:
     """Create a run of this process with 200 logged steps and five epochs."""
     run_id = store.create(
         f"net{number} songs",
-        {"data": "songs", "config": preset("default", backbone="efficientnet_lite0").to_dict()},
+        {"data": "songs", "config": preset("default", backbone=IMAGES).to_dict()},
     )
     store.start(run_id)
     store.tag(run_id, {"mer.steps": str(STEPS), "mer.classes": "5", "mer.validation_clips": "40"})

@@ -24,7 +24,7 @@ import soundfile
 import torch
 from pyarrow import parquet
 
-from mer.cli.specs import preset
+from mer.config.presets import IMAGES, preset
 from mer.config.sections import Config
 from mer.data.shards.fill import shards_of
 from mer.data.shards.layout import record, shard_path
@@ -42,7 +42,7 @@ ROWS = 2**16  # lines that are generated at a time
 
 def config(size: int = SIZE) -> Config:
     """The default settings for networks of images, with small images."""
-    return preset("default", backbone="efficientnet_lite0", image_size=size, baseline=False)
+    return preset("default", backbone=IMAGES, image_size=size, baseline=False)
 
 
 def shard_bytes(size: int = SIZE) -> int:

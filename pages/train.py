@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from mer.config.ears import ear
-from mer.config.presets import MUSIC, PRESETS, preset
+from mer.config.presets import IMAGES, MUSIC, PRESETS, preset
 from mer.config.sections import PRETRAINED, Config
 from mer.utils.progress import duration
 from pages._ui.cached.datasets import pick_data
@@ -24,8 +24,6 @@ WORDS = {
     "as-released": "What the released code of that study does. See Ladder.",
 }
 
-TRAINS_BODY = ("full", "as-released")  # presets that joined networks, which are frozen, cannot have
-
 
 def pick_backbones() -> Sequence[str]:
     """Select networks, listed with their size and whether their weights are on this machine."""
@@ -39,8 +37,9 @@ def pick_backbones() -> Sequence[str]:
         f"{entry.source.parameters / 1e6:.1f} M{'' if here[name] else ' · download'}"
         for name, entry in entries.items()
     }
-    frozen = st.query_params.get("preset") not in TRAINS_BODY
-    chosen("backbone", list(entries), default=[MUSIC if frozen else "efficientnet_lite0"], many=len(entries))
+    asked = PRESETS.get(st.query_params.get("preset"), PRESETS["default"])
+    frozen = asked.train.freeze == "head"  # as joined networks have to be
+    chosen("backbone", list(entries), default=[MUSIC if frozen else IMAGES], many=len(entries))
     names = st.pills(
         "Networks (parameters)", list(entries), format_func=labels.get, selection_mode="multi",
         key="backbone", help="Each network makes a run of its own; the runs work one after another. Networks "

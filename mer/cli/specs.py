@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from mer.config.ears import WEIGHTS_FOLDER, ear
-from mer.config.presets import preset
+from mer.config.presets import IMAGES, preset
 from mer.config.sections import Config
 from mer.config.settings import Section
 from mer.utils.errors import ConfigError
@@ -46,7 +46,7 @@ def asked_config(arguments: Namespace, **changes: object) -> Config:
     if WEIGHTS_FOLDER.is_dir():
         with suppress(ConfigError):
             return preset(name, **settings)
-    return preset(name, backbone=Config().train.backbone, **settings)
+    return preset(name, backbone=IMAGES, **settings)
 
 
 def make_spec(arguments: Namespace, config: Config) -> "Spec":

@@ -6,9 +6,11 @@ from mer.config.ears import ear, networks_of
 from mer.config.sections import AudioConfig, AugmentConfig, Config, MelConfig, SplitConfig, TrainConfig
 from mer.utils.errors import ConfigError
 
-__all__ = ["MUSIC", "PRESETS", "preset"]
+__all__ = ["IMAGES", "MUSIC", "PRESETS", "preset"]
 
+# The usual backbone for music and for images.
 MUSIC = "musicnn_msd+musicnn_mtt+vgg_msd+vgg_mtt"
+IMAGES = Config().train.backbone
 
 # The 2022 report: Adam, binary cross-entropy, batch 64, 5 epochs, 80-20, only the new head trained.
 # Spectrogram settings that the report does not state are from its released code. Windows are standardised one

@@ -31,6 +31,15 @@ def verdict(page):
     return found.first.inner_text()
 
 
+def upload(page, address, clip):
+    """Give a clip to the page and wait for its verdict."""
+    page.goto(address)
+    settle(page)
+    page.locator("input[type=file]").set_input_files(str(clip))
+    assert verdict(page)
+    settle(page)
+
+
 def test_a_first_visit_without_a_network_gives_a_prediction_in_one_click(empty_server, page):
     strangers = []
     page.on("request", lambda request: strangers.append(request.url))
@@ -53,11 +62,7 @@ def test_a_page_visited_before_the_front_door_has_its_navigation(empty_server, p
 
 
 def test_an_uploaded_clip_is_heard_over_time_and_can_be_taken_home(server, page, melody):
-    page.goto(f"{server.url}/predict?source=Upload&model=demo_mobilenet_v3_small")
-    settle(page)
-    page.locator("input[type=file]").set_input_files(str(melody))
-    assert verdict(page)
-    settle(page)
+    upload(page, f"{server.url}/predict?source=Upload&model=demo_mobilenet_v3_small", melody)
     page.get_by_text("Emotion over time").wait_for()  # 12 s are more than one window
     with page.expect_download() as download:
         page.get_by_role("button", name="CSV").click()
@@ -68,11 +73,7 @@ def test_an_uploaded_clip_is_heard_over_time_and_can_be_taken_home(server, page,
 
 
 def test_an_upload_goes_to_the_model_that_was_trained_on_real_music(server, page, melody):
-    page.goto(f"{server.url}/predict?source=Upload")
-    settle(page)
-    page.locator("input[type=file]").set_input_files(str(melody))
-    assert verdict(page)
-    settle(page)
+    upload(page, f"{server.url}/predict?source=Upload", melody)
     assert "4 joined networks · Emotify" in text_of(page)
 
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from mer.config.presets import preset
+from mer.config.presets import IMAGES, preset
 from mer.config.sections import Config
 from mer.metrics.comparison import Comparison, compare
 from mer.runs.results import test_key
@@ -21,7 +21,6 @@ from mer.utils.errors import ConfigError
 __all__ = ["END", "START", "Rung", "Step", "climbed", "ladders", "rungs"]
 
 START, END = "as-released", "default"
-USUAL = Config().train.backbone  # the network of a ladder for which none is chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +148,7 @@ def rungs(**held: Any) -> list[Rung]:
     ConfigError
         For settings that do not fit together.
     """
-    end = preset(END, **{"backbone": USUAL} | held)
+    end = preset(END, **{"backbone": IMAGES} | held)
     config = preset(START, **{"group_by_song": end.split.group_by_song} | held)
     found = [Rung(START, config)]
     values = _values(end)

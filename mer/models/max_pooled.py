@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from mer.utils.parallel import thread_map
+
 __all__ = ["max_pooled", "takes_shortcut"]
 
 
@@ -25,8 +27,8 @@ def max_pooled(
 
     ReLU and batch norm keep the order of numbers, or reverse it where the norm's weight is negative. So they
     can follow the maximum, which leaves fewer numbers to process. The result is the same to the last bit,
-    unless the library convolves one image in another way than several. Images are processed one by one,
-    because a single feature map fits into the cache.
+    unless the library convolves one image in another way than several. Each thread processes one image at a
+    time, because a single feature map fits into the cache.
 
     Parameters
     ----------
@@ -42,5 +44,10 @@ def max_pooled(
     sign = torch.where(norm.weight < 0, -1.0, 1.0)[:, None, None]
     weight, bias = convolution.weight * sign[..., None], convolution.bias * sign[:, 0, 0]
     steps, margin = (stride, 1), convolution.padding
-    found = [pool(nn.functional.conv2d(one, weight, bias, steps, margin)) for one in images.split(1)]
+
+    @torch.inference_mode()  # which holds for one thread only
+    def highest(image: torch.Tensor) -> torch.Tensor:
+        return pool(nn.functional.conv2d(image, weight, bias, steps, margin))
+
+    found = thread_map(highest, images.split(1))
     return norm(nn.functional.relu(torch.cat(found) * sign))

@@ -1,4 +1,4 @@
-"""Runs a function over many items on all cores, in order, with progress."""
+"""Runs a function over many items on all cores, in order."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -18,7 +18,7 @@ import torch
 from mer.utils.errors import MerError
 from mer.utils.machine import cores, keep_memory
 
-__all__ = ["SMALL", "Progress", "one_thread", "process_map", "share_cores"]
+__all__ = ["SMALL", "Progress", "one_thread", "process_map", "share_cores", "thread_map"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -126,3 +126,24 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def thread_map(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Compute `[function(item) for item in items]` on as many threads as torch uses, each call on one thread.
+
+    For several independent calls this is faster than several threads for each call, since no thread waits for
+    another inside a call.
+
+    Parameters
+    ----------
+    function
+        Function of one item, which several threads may call at once. Torch's modes, such as inference mode,
+        hold for the calling thread alone, so the function sets those that it needs.
+    items
+        The items, in order.
+    """
+    count = min(torch.get_num_threads(), len(items))
+    if count < 2:
+        return [function(item) for item in items]
+    with one_thread(), ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        return list(pool.map(function, items))

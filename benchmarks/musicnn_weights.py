@@ -55,7 +55,7 @@ with every value unchanged.
 
 Each file is safetensors, float32. Its note holds the network, the corpus and the tags in the order of the
 logits. The networks are in `mer/models/musicnn.py` and `mer/models/music_vgg.py`, the settings of their input
-in `mer/config/ears.py`.
+in `mer/config/inputs.py`.
 
 Source: Jordi Pons and Xavier Serra, "musicnn: pre-trained convolutional neural networks for music audio
 tagging", 2019, arXiv:1909.06654.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from mer.config.ears import ear
+from mer.config.inputs import required_input
 from mer.config.presets import IMAGES, MUSIC, PRESETS, preset
 from mer.config.sections import PRETRAINED, Config
 from mer.utils.progress import duration
@@ -74,7 +74,7 @@ def pick_configs(names: Sequence[str]) -> tuple[str, list[Config]]:
             "value."
         )
         changes = ask_settings(
-            preset(name, backbone=names[0]), f"{name} {'music' if ear(names[0]) else 'images'}"
+            preset(name, backbone=names[0]), f"{name} {'music' if required_input(names[0]) else 'images'}"
         )
         if changes.get("weights", "none") not in ("none", *PRETRAINED):
             changes["weights"] = confined(changes["weights"])

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from mer.config.ears import ear
+from mer.config.inputs import required_input
 from mer.models.build import build_classifier
 from mer.models.classifier import Classifier
 
@@ -34,7 +34,7 @@ def example_images(
     name: str, n: int = 2, *, height: int = 64, width: int = 64, device: str = "cpu"
 ) -> torch.Tensor:
     """Random images for a network, with at least 96 rows and columns for one that was trained on music."""
-    if ear(name):
+    if required_input(name):
         height, width = MUSIC_ROWS, max(width, width * MUSIC_ROWS // height)
     return torch.rand(n, 3, height, width, device=device)
 

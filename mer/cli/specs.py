@@ -6,7 +6,7 @@ from argparse import Namespace
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from mer.config.ears import WEIGHTS_FOLDER, ear
+from mer.config.inputs import WEIGHTS_FOLDER, required_input
 from mer.config.presets import IMAGES, preset
 from mer.config.sections import Config
 from mer.config.settings import Section
@@ -41,7 +41,7 @@ def asked_config(arguments: Namespace, **changes: object) -> Config:
     on this machine, the backbone is the usual network for images.
     """
     name, settings = asked_preset(arguments), given_settings(arguments) | changes
-    if "backbone" in settings or not ear(preset(name).train.backbone):
+    if "backbone" in settings or not required_input(preset(name).train.backbone):
         return preset(name, **settings)
     if WEIGHTS_FOLDER.is_dir():
         with suppress(ConfigError):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mer.config.ears import ear, networks_of
+from mer.config.inputs import networks_of, required_input
 from mer.config.sections import AudioConfig, AugmentConfig, Config, MelConfig, SplitConfig, TrainConfig
 from mer.utils.errors import ConfigError
 
@@ -32,8 +32,8 @@ _PAPER = Config(
 _DEFAULT = Config().updated(
     backbone=MUSIC, freeze="head", solver="logistic", standardize="none", validation=0.0
 )
-# The same for a network of images. With few songs that is a frozen network, a head that keeps the frequency
-# bands apart, and strong weight decay.
+# The same for a network for images. With few songs, a frozen network, a head that keeps the frequency bands
+# apart, and strong weight decay work best.
 _IMAGES = Config(
     split=SplitConfig(validation=0.1),
     train=TrainConfig(
@@ -100,7 +100,7 @@ def preset(name: str, **changes: Any) -> Config:
         One of `PRESETS`.
     **changes
         See `Config.updated`. With another `backbone`, preset `default` starts from the settings that work
-        best for a backbone of its kind: other ones for a network of images than for networks of music.
+        best for its kind: networks for images need other settings than networks for music.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def preset(name: str, **changes: Any) -> Config:
     found = PRESETS[name]
     if not changes:
         return found
-    if name == "default" and not ear(backbone := changes.get("backbone", MUSIC)):
+    if name == "default" and not required_input(backbone := changes.get("backbone", MUSIC)):
         if len(networks_of(backbone)) > 1:
             return found.updated(**{"standardize": "window"} | changes)
         found = _IMAGES

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from mer.config.ears import ear, networks_of
+from mer.config.inputs import networks_of, required_input
 from mer.config.settings import Section, setting
 from mer.utils.errors import ConfigError
 
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 MAX_SEED = 2**32 - 1
-STEPS_ONLY = (  # have no effect on a head that is solved for
+STEPS_ONLY = (  # settings of a head that is trained in steps; they have no effect on a solved head
     "optimizer", "lr", "backbone_lr", "weight_decay", "schedule", "warmup", "batch_size", "epochs",
     "patience", "keep", "dropout",
 )  # fmt: skip
@@ -35,7 +35,7 @@ _FIRST_IMAGES = {"compression": "db", "padding": "reflect", "shape": "square"}
 
 def pretrained(backbone: str) -> str:
     """The name of the weights that come with a backbone."""
-    return "music" if ear(backbone) else "imagenet"
+    return "music" if required_input(backbone) else "imagenet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,8 +138,9 @@ class SplitConfig(Section):
     fold: int = setting(0, "Which of the folds is the test part.", low=0, high=19)
     validation_from: Literal["next", "rest"] = setting(
         "next",
-        "With folds, take the validation part from the test songs of the next fold, so that the validation "
-        "parts of folds do not overlap if their shares allow it, or from all the rest, as in older runs.",
+        "With folds, the source of the validation part: the test songs of the next fold (validation parts of "
+        "folds then do not overlap, if their shares allow it), or all songs outside the test part, as in "
+        "older runs.",
     )
     seed: int = setting(0, "Seed of the split.", low=0, high=MAX_SEED)
     baseline: bool = setting(True, "Also test an SVM on statistics of the sound.")
@@ -248,7 +249,7 @@ class TrainConfig(Section):
             raise ConfigError(f"backbone {self.backbone!r} names a network twice; name each once")
         if self.outputs == "imagenet" and self.head != "avg":
             raise ConfigError(
-                f"outputs='imagenet' keeps the network's own end, without head={self.head!r}; "
+                f"outputs='imagenet' keeps the network's output layer, so head={self.head!r} has no place; "
                 "use outputs='classes' or head='avg'"
             )
 
@@ -276,7 +277,7 @@ class Config(Section):
                 f"n_fft={self.mel.n_fft} is longer than a window; with {self.audio.window_seconds} s "
                 f"at {self.audio.sample_rate} Hz it can be at most {samples}"
             )
-        self._require_ear()
+        self._require_input()
         if self.train.keep == "best" and self.split.validation == 0:
             raise ConfigError("keep='best' needs a validation part; set validation above 0 or keep='last'")
         if self.train.pool == "attention":
@@ -285,20 +286,20 @@ class Config(Section):
                 if getattr(self.train, name) != value:
                     raise ConfigError(f"pool='attention' needs {name}={value!r}")
             if self.augment.mixup:
-                raise ConfigError("pool='attention' learns from whole clips, which mixup=0 leaves whole")
+                raise ConfigError("pool='attention' learns from whole clips, so it needs mixup=0")
         if self.train.solver != "steps":
             self._require_solvable()
 
-    def _require_ear(self) -> None:
+    def _require_input(self) -> None:
         """Raise ConfigError if a network that was trained on music would be given another input."""
         backbone, weights = self.train.backbone, self.train.weights
         if weights in PRETRAINED and weights != pretrained(backbone):
             raise ConfigError(
                 f"backbone {backbone!r} has no weights={weights!r}; use weights={pretrained(backbone)!r}"
             )
-        if ear(backbone) and self.train.outputs == "imagenet":
+        if required_input(backbone) and self.train.outputs == "imagenet":
             raise ConfigError(f"backbone {backbone!r} has no ImageNet outputs to keep; use outputs='classes'")
-        for name, value in ear(backbone).items() if weights == "music" else ():
+        for name, value in required_input(backbone).items() if weights == "music" else ():
             found = getattr(self._section(name), name)
             if found != value:
                 raise ConfigError(
@@ -306,9 +307,9 @@ class Config(Section):
                     "leave it out, choose another backbone, or use weights='none'"
                 )
 
-    def _heard_by(self, backbone: str) -> dict[str, Any]:
-        """The changes that another backbone brings: its input, and the name of its weights."""
-        old, new = ear(self.train.backbone), ear(backbone)
+    def _changes_of_input(self, backbone: str) -> dict[str, Any]:
+        """Settings that must change together with the backbone: those of its input, and `weights`."""
+        old, new = required_input(self.train.backbone), required_input(backbone)
         if old == new:
             return {}
         usual = Config()
@@ -331,11 +332,11 @@ class Config(Section):
 
     @property
     def unused(self) -> tuple[str, ...]:
-        """Names of settings that have no effect, because the head is solved for."""
+        """Names of settings that have no effect: those of training in steps, if the head is solved."""
         return () if self.train.solver == "steps" else STEPS_ONLY
 
     def _require_solvable(self) -> None:
-        """Raise ConfigError for settings that a solved head contradicts."""
+        """Raise ConfigError for settings that cannot be combined with a solved head."""
         wanted = {"freeze": "head", "outputs": "classes", "pool": "mean", "always_training": False}
         wanted |= {"loss": "ce", "label_smoothing": 0.0, "class_weights": False}
         wanted |= dict.fromkeys(("time_masks", "frequency_masks", "time_shift", "mixup"), 0)
@@ -372,7 +373,7 @@ class Config(Section):
         the old or the new network was trained on music. Raises ConfigError for an unknown name or a bad
         value.
         """
-        changes = self._heard_by(changes.get("backbone", self.train.backbone)) | changes
+        changes = self._changes_of_input(changes.get("backbone", self.train.backbone)) | changes
         sections = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         names = {name: [f.name for f in dataclasses.fields(part)] for name, part in sections.items()}
         known = sorted(set().union(*names.values()))

@@ -15,7 +15,17 @@ LONGEST = 1000  # characters of a text setting, such as a path
 
 
 def setting(default: Any, text: str, *, low: float | None = None, high: float | None = None) -> Any:
-    """Define a dataclass field with a default, a help text, and an inclusive range from `low` to `high`."""
+    """Define a dataclass field that `Section` checks.
+
+    Parameters
+    ----------
+    default
+        Default value.
+    text
+        Help text, shown by the command line and on pages.
+    low, high
+        Inclusive bounds of a number. Default: no bound.
+    """
     return dataclasses.field(default=default, metadata={"help": text, "low": low, "high": high})
 
 

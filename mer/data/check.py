@@ -31,9 +31,9 @@ class Grouping:
     source
         "by hand" (from the manifest), "by sound" (from similarity) or "none".
     links
-        Pairs of clips that sound links: (clip, clip, similarity, evidence).
+        Pairs of clips that were linked by their sound: (clip, clip, similarity, evidence).
     confidence
-        For each group of two or more clips, how sure it is that they are one song, 0 to 1.
+        For each group of two or more clips, the confidence that they are one song, 0 to 1.
     thresholds
         The lowest similarity that links two clips, for each kind of evidence.
     """
@@ -57,7 +57,7 @@ class Report:
     left_out
         (id, reason) of each file that is not used.
     duplicates
-        (kept id, dropped id) of each clip whose audio is there already.
+        (kept id, dropped id) of each clip with the same audio as an earlier clip.
     grouping
         How the songs were found.
     """
@@ -119,7 +119,7 @@ def check(
     workers: int | None = None,
     progress: Notify | None = None,
 ) -> Report:
-    """Decode every clip, drop the unusable ones, and group the rest into songs if they are unknown.
+    """Decode every clip, drop unusable ones, and group the rest by sound if their songs are unknown.
 
     Clips that the store knows are not decoded again.
 
@@ -128,7 +128,7 @@ def check(
     dataset
         The clips to check.
     store
-        The feature store that keeps what decoding found.
+        The feature store, which keeps the results of decoding.
     group
         Whether to group clips by sound if some have no song.
     trainable
@@ -145,7 +145,7 @@ def check(
         or fewer than 2 clips in a class are left.
     """
     facts = store.facts(
-        [clip.path for clip in dataset.clips], workers=workers, progress=_named(progress, "decoding")
+        [clip.path for clip in dataset.clips], workers=workers, progress=_titled(progress, "decoding")
     )
     left_out = list(dataset.left_out)
     pairs = []
@@ -154,7 +154,7 @@ def check(
             left_out.append((clip.id, fact.reason))
         else:
             pairs.append((clip, fact))
-    pairs, duplicates = _once(pairs)
+    pairs, duplicates = _without_duplicates(pairs)
     usable = replace(dataset, clips=tuple(clip for clip, _ in pairs))
     if trainable:
         usable.require_trainable()
@@ -172,11 +172,14 @@ def check(
     return group_by_sound(report, workers=workers, progress=progress)
 
 
-def _named(progress: Notify | None, title: str) -> Callable[[int, int], None] | None:
+def _titled(progress: Notify | None, title: str) -> Callable[[int, int], None] | None:
+    """A function `progress(done, total)` that reports under a title."""
     return (lambda done, total: progress(title, done, total)) if progress else None
 
 
-def _once(pairs: list[tuple[Clip, Facts]]) -> tuple[list[tuple[Clip, Facts]], list[tuple[str, str]]]:
+def _without_duplicates(
+    pairs: list[tuple[Clip, Facts]],
+) -> tuple[list[tuple[Clip, Facts]], list[tuple[str, str]]]:
     """Keep the first of the clips with equal audio. Raises DataError if their labels differ."""
     first: dict[str, Clip] = {}
     kept, duplicates, conflicts = [], [], []
@@ -255,6 +258,7 @@ def group_by_sound(report: Report, *, workers: int | None = None, progress: Noti
 
 
 def _find_groups(report: Report, workers: int | None, progress: Notify | None) -> dict[str, Any]:
+    """Compare all clips by sound. Returns the groups as plain data, with clips named by content hash."""
     from mer.data.similarity import SAME_AUDIO, SOUNDS_ALIKE, group
 
     hashes = [fact.content_hash for fact in report.facts]
@@ -262,7 +266,7 @@ def _find_groups(report: Report, workers: int | None, progress: Notify | None) -
         _fingerprint,
         [clip.path for clip in report.dataset.clips],
         workers=workers,
-        progress=_named(progress, "listening for shared songs"),
+        progress=_titled(progress, "comparing clips by sound"),
     )
     groups = group(prints)
     sizes = Counter(groups.labels)

@@ -1,8 +1,8 @@
 """Splits by hash: the part of a clip depends only on its song's key and the seed.
 
-So no list of all clips is needed, adding clips moves no other clip, and no song is in two parts. Each song is
-drawn independently, so the shares are approximate: with n songs of equal size, a share p is met within about
-2 * sqrt(p (1 - p) / n). Classes are not balanced between the parts, unlike in `mer.data.splits`.
+No list of all clips is needed, added clips leave the parts of others unchanged, and no song is in two parts.
+Each song is drawn independently, so the shares are approximate: with n songs of equal size, a share p is met
+within about 2 * sqrt(p (1 - p) / n). Classes are not balanced between the parts, unlike in `mer.data.splits`.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ def key(kind: str, name: str) -> int:
     return int.from_bytes(blake2b(f"{kind} {name}".encode(), digest_size=8).digest(), "little")
 
 
-def _dice(keys: np.ndarray, seed: int, use: str) -> np.ndarray:
+def _uniform(keys: np.ndarray, seed: int, use: str) -> np.ndarray:
     """A pseudo-random number in [0, 1) for each key: SplitMix64's finaliser (Steele, Lea and Flood, 2014)."""
     z = keys ^ np.uint64(key(f"seed {seed}", use))
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -52,7 +52,7 @@ def divide(groups: np.ndarray, config: SplitConfig) -> np.ndarray:
     np.ndarray
         Index in PARTS of each clip's part, int8 of shape (clips,).
     """
-    place, chance = (_dice(groups, config.seed, use) for use in ("test", "validation"))
+    place, chance = (_uniform(groups, config.seed, use) for use in ("test", "validation"))
     chosen = chance < config.validation
     if not config.folds:
         test = place < config.test
@@ -75,8 +75,8 @@ def hash_split(
 ) -> Split:
     """Split clips by hash, or as the manifest says.
 
-    If some clips have a part of their own, the others train; if none is in validation, it is drawn from the
-    training part. `mer.data.splits.split_clips` treats such manifests the same way.
+    If the manifest names the parts of some clips, the others are for training. If it names no validation
+    clips, they are drawn from the training part. `mer.data.splits.split_clips` does the same.
 
     Parameters
     ----------
@@ -102,14 +102,14 @@ def hash_split(
     ------
     SplitError
         If a part would be empty, the training part would lack a class, the manifest puts a song into two
-        parts, or folds are asked for although the manifest has a split.
+        parts, or `config` has folds although the manifest has a split.
     """
     parts = divide(groups, config)
     if (given != NO_SPLIT).any():
         require_no_folds(config)
         parts = np.where(given == NO_SPLIT, 0, given).astype(np.int8)
         if not (parts == 1).any() and config.validation:
-            chosen = _dice(groups, config.seed, "validation") < config.validation
+            chosen = _uniform(groups, config.seed, "validation") < config.validation
             parts[(parts == 0) & chosen] = 1
         _require_whole(groups, parts, name)
     split = Split(*(np.flatnonzero(parts == number) for number in range(len(PARTS))))
@@ -123,11 +123,11 @@ def _require_whole(groups: np.ndarray, parts: np.ndarray, name: Callable[[int], 
     """Raise SplitError if a song is in two parts."""
     order = np.lexsort((parts, groups))
     same = groups[order][1:] == groups[order][:-1]
-    parted = np.flatnonzero(same & (parts[order][1:] != parts[order][:-1]))
-    if len(parted):
-        one, other = order[parted[0]], order[parted[0] + 1]
+    divided = np.flatnonzero(same & (parts[order][1:] != parts[order][:-1]))
+    if len(divided):
+        one, other = order[divided[0]], order[divided[0] + 1]
         raise SplitError(
             f"the manifest has clips of one song in {PARTS[parts[one]]} ({name(one)!r}) and "
-            f"{PARTS[parts[other]]} ({name(other)!r}), which flatters scores; correct one, or allow it with "
+            f"{PARTS[parts[other]]} ({name(other)!r}), which raises scores; correct one, or allow it with "
             "--no-group-by-song"
         )

@@ -26,7 +26,7 @@ def fetch(name: str, out: Path) -> Path:
 
 
 def _download(handle: str, out: Path) -> str:
-    """Path of kagglehub's own copy. Every failure becomes a DataError with the same remedy."""
+    """Download with kagglehub; returns the path of its copy. Any failure raises DataError with the remedy."""
     os.environ.setdefault("KAGGLEHUB_VERBOSITY", "error")
     import kagglehub  # here, because importing it reads its settings and takes a second
 

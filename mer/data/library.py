@@ -99,7 +99,7 @@ def find(key: str) -> Entry:
     for entry in known():
         if entry.key == key:
             return entry
-    raise DataError(f"no data set {key!r} in this library; choose one of the list, or add it again")
+    raise DataError(f"no data set {key!r} in this library; choose one from the list, or add it again")
 
 
 def add(
@@ -107,7 +107,19 @@ def add(
 ) -> Entry:
     """Add an existing folder, zip or CSV file. If it is known with the same columns, nothing changes.
 
-    Raises DataError, as `load_dataset` does, if `path` is not a data set.
+    Parameters
+    ----------
+    path
+        The folder or file.
+    label_column, song_column
+        Columns of the manifest; see `mer.data.load.load_dataset`.
+    source
+        Where it comes from: "demo", "folder", "upload" or "kaggle".
+
+    Raises
+    ------
+    DataError
+        If `path` is not a data set.
     """
     return _add(Path(path).absolute(), source, label_column=label_column, song_column=song_column)
 
@@ -160,7 +172,7 @@ def demo_folder(clips_per_class: int, seed: int) -> Path:
 
 
 def add_kaggle(name: str) -> Entry:
-    """Download a data set of `KAGGLE_NAMES`, unless it is here, and add it.
+    """Download a data set of `KAGGLE_NAMES`, unless it was downloaded before, and add it.
 
     Raises DataError if the name is unknown or the download fails; the message then says how to do it by hand.
     """
@@ -194,8 +206,8 @@ def add_zip(name: str, file: BinaryIO) -> Entry:
 def add_clips(name: str, clips: Sequence[tuple[str, str, bytes]]) -> Entry:
     """Store uploaded clips in one folder per class and add them as a data set.
 
-    Nothing is overwritten: if a class already has a file of that name, or the library a data set, the new one
-    gets a number. Nothing is decoded here; `mer.data.check.check` does that.
+    Nothing is overwritten: a file or a data set whose name is already used gets a number. Nothing is decoded
+    here; `mer.data.check.check` does that.
 
     Parameters
     ----------
@@ -213,7 +225,7 @@ def add_clips(name: str, clips: Sequence[tuple[str, str, bytes]]) -> Entry:
     if not name or not placed:
         raise DataError("the upload has no name; give it one" if placed else "no clips; choose some files")
     with _lock("upload"):
-        folder = _free(home() / "data" / "upload" / name)
+        folder = _unused(home() / "data" / "upload" / name)
         with new_folder(folder) as built:
             for path, content in placed.items():
                 out = built / path
@@ -243,13 +255,14 @@ def _place(clips: Sequence[tuple[str, str, bytes]]) -> dict[str, bytes]:
     return placed
 
 
-def _free(path: Path) -> Path:
+def _unused(path: Path) -> Path:
     """`path`, or the first of "path 2", "path 3", ... that does not exist."""
     names = (path.with_name(f"{path.name} {number}") for number in count(2))
     return path if not path.exists() else next(other for other in names if not other.exists())
 
 
 def _add(path: Path, source: str, *, name: str | None = None, **columns: str) -> Entry:
+    """Check that `path` is a data set and add it, unless it is known. Returns its entry."""
     data = load_dataset(path, **columns)
     entry = Entry(name or data.name, str(path), **columns, source=source, synthetic=data.synthetic)
     with _lock("library"):
@@ -288,16 +301,16 @@ def _parse() -> list[Entry]:
     number = rows.get("format") if isinstance(rows, dict) else None
     found = upgraded("library", rows, number, where=str(_file()), error=StorageError)
     if not isinstance(found, dict) or not isinstance(found.get("entries"), list):
-        raise ValueError(f"{_file()} holds no list")
+        raise ValueError(f"{_file()} does not hold a list")
     entries = [_entry(row) for row in found["entries"]]
-    former = found.get("home") or _former(entries)
+    former = found.get("home") or _former_home(entries)
     if not isinstance(former, str):
-        raise ValueError(f"{former!r} is no home")
+        raise ValueError(f"{former!r} is not a home")
     return [replace(entry, path=moved_path(entry.path, former, home())) for entry in entries]
 
 
-def _former(entries: list[Entry]) -> str:
-    """The home of a library that does not record it, derived from its clips; "" if it has none there."""
+def _former_home(entries: list[Entry]) -> str:
+    """The home of a library that does not record it, derived from the paths of its clips; "" if unknown."""
     paths = (Path(entry.path) for entry in entries if entry.source != "folder")
     return next((str(path.parents[2]) for path in paths if len(path.parents) > 3), "")
 
@@ -310,9 +323,9 @@ def _entry(row: Any) -> Entry:
         raise ValueError(str(error)) from error
     texts = (entry.name, entry.path, entry.label_column, entry.song_column)
     if not all(isinstance(text, str) for text in texts) or type(entry.synthetic) is not bool:
-        raise ValueError(f"{row!r} is no entry")
+        raise ValueError(f"{row!r} is not an entry")
     if entry.source not in SOURCES:
-        raise ValueError(f"{entry.source!r} is no source")
+        raise ValueError(f"{entry.source!r} is not a source")
     return entry
 
 

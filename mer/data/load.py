@@ -39,12 +39,15 @@ def load_dataset(path: Path, *, label_column: str = "label", song_column: str = 
 
 
 def _load(path: Path, columns: dict[str, str]) -> Dataset:
+    """`load_dataset`, with the names of the columns as keyword arguments."""
     if not path.exists():
         raise DataError(
             f"{path}: no such file or folder; check the path, or make a corpus with: mer data demo"
         )
     if is_sharded(path):
-        raise DataError(f"{path} is a sharded set, which has no clips; it is for: mer train --data {path}")
+        raise DataError(
+            f"{path} is a sharded set of images, without audio; use it with: mer train --data {path}"
+        )
     if path.suffix.lower() == ".parquet":
         raise DataError(f"{path}: prepare a Parquet manifest first: mer prepare {path} --shards FOLDER")
     if path.is_dir():
@@ -59,6 +62,7 @@ def _load(path: Path, columns: dict[str, str]) -> Dataset:
 
 
 def _load_folder(path: Path, columns: dict[str, str]) -> Dataset:
+    """Read the manifest in a folder if it has one, else one folder per class."""
     manifest = unwrap(path) / "manifest.csv"
     if manifest.is_file():
         return read_manifest(manifest, **columns)

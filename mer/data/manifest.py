@@ -51,18 +51,20 @@ def read_manifest(path: Path, *, label_column: str = "label", song_column: str =
     needed = by_vote.columns.values() if by_vote else [label_column]
     require_columns(path, columns, [*needed, *({song_column} - {"song"})])
     for line, row in rows:
-        where, name = f"{path}, line {line}", _spelt(root, row["path"].strip().replace("\\", "/"))
+        where, name = f"{path}, line {line}", _name_on_disk(root, row["path"].strip().replace("\\", "/"))
         votes = votes_of(row, by_vote.columns, where=where) if by_vote else None
         label = "" if by_vote else composed(row[label_column].strip())
         song = composed((row.get(song_column) or "").strip()) or None
-        reason = _reason(root, name, label, song, labelled=bool(label or votes), where=where)
+        reason = _reason_to_leave_out(root, name, label, song, labelled=bool(label or votes), where=where)
         if reason:
             left_out.append((name, reason))
             continue
         clip = Clip(name, root / name, label, song, split_of(row.get("split"), where), votes and tuple(votes))
         known = clips.setdefault(name, clip)
         if (known.label, known.votes) != (clip.label, clip.votes):
-            raise DataError(f"{path}: {name!r} is {_said(known)} and {_said(clip)}; keep one of the lines")
+            raise DataError(
+                f"{path}: {name!r} is {_label_text(known)} and {_label_text(clip)}; keep one of the lines"
+            )
     if not clips:
         raise DataError(f"{path}: no usable line among {len(left_out)}; paths are relative to {root}")
     found = tuple(clips.values())
@@ -73,7 +75,7 @@ def read_manifest(path: Path, *, label_column: str = "label", song_column: str =
 
 
 def _labelled(clips: tuple[Clip, ...], by_vote: Votes) -> tuple[Clip, ...]:
-    """Turn votes into the distribution to learn. The label is the most probable class, the first if tied."""
+    """Replace votes by the distribution to learn. The label is its most probable class, the first if tied."""
     songs = [clip.song or clip.id for clip in clips]
     rows = by_vote.distributions(np.array([clip.votes for clip in clips], float), songs)
     return tuple(
@@ -82,7 +84,7 @@ def _labelled(clips: tuple[Clip, ...], by_vote: Votes) -> tuple[Clip, ...]:
     )
 
 
-def _said(clip: Clip) -> str:
+def _label_text(clip: Clip) -> str:
     """The label or the votes of a line, for an error message."""
     return repr(clip.label) if clip.votes is None else ", ".join(f"{value:g}" for value in clip.votes)
 
@@ -90,7 +92,7 @@ def _said(clip: Clip) -> str:
 def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """The column names, and each row with its line number."""
     if path.stat().st_size > MAX_BYTES:
-        raise DataError(f"{path} has {path.stat().st_size >> 20} MB, of at most {MAX_BYTES >> 20}; split it")
+        raise DataError(f"{path} is larger than {MAX_BYTES >> 20} MB; split it")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, restval="")
@@ -104,8 +106,8 @@ def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     return columns, rows
 
 
-def _spelt(root: Path, name: str) -> str:
-    """The path as it is spelt on disk, in any Unicode form, or unchanged if there is no such file."""
+def _name_on_disk(root: Path, name: str) -> str:
+    """The path in the Unicode form that it has on disk, or unchanged if there is no such file."""
     for form in spellings(name):
         with suppress(OSError):
             if (root / form).is_file():
@@ -114,13 +116,25 @@ def _spelt(root: Path, name: str) -> str:
 
 
 def require_columns(path: Path, columns: list[str], needed: list[str]) -> None:
-    """Raise DataError unless all `needed` columns are among `columns`."""
+    """Raise DataError unless a manifest has all needed columns.
+
+    Parameters
+    ----------
+    path
+        The manifest, for the message.
+    columns
+        Names of its columns.
+    needed
+        Names of the columns that it must have.
+    """
     for column in needed:
         if column not in columns:
             raise DataError(f"{path}: no column {column!r}; it has: {', '.join(columns) or 'none'}")
 
 
-def _reason(root: Path, name: str, label: str, song: str | None, *, labelled: bool, where: str) -> str | None:
+def _reason_to_leave_out(
+    root: Path, name: str, label: str, song: str | None, *, labelled: bool, where: str
+) -> str | None:
     """Why a line gives no clip, or None if it does. Raises DataError if it points outside the folder."""
     if not name:
         return "no path"

@@ -14,9 +14,9 @@ normalisation, as in speaker verification). Average linkage over the scores prev
 similarities from joining the whole data set.
 
 Figures below were measured by benchmarks/similarity.py on Emotify: 896 ten-second clips of 300 songs,
-divided by song into two halves, in four divisions (seeds 1 to 4). Ranges are over all eight halves. This is
-not a clean test: features, weights and thresholds were chosen after seeing figures of both halves. The clips
-of one song come from one file with one encoding, so recall is optimistic; other data may differ in level,
+divided by song into two halves, in four divisions (seeds 1 to 4). Ranges are over all eight halves. These are
+not independent tests: features, weights and thresholds were chosen after seeing both halves. The clips of one
+song come from one file with one encoding, so recall is optimistic; other data may differ in level,
 codec or mix. Four pairs of songs that align at one offset were counted as one recording. "Same audio"
 tolerates MP3, Ogg Vorbis, resampling, gain and noise at 20 dB, but not a change of speed or key.
 """
@@ -73,11 +73,11 @@ _FPS = _RATE / _HOP  # 25 frames per second
 _LONGEST = 30.0  # s of a clip that are used
 _SHORTEST = 0.5  # s, the shortest clip accepted
 _MIN_OVERLAP = 23  # frames, 1.2 s, that two excerpts must share
-_SOLID = 69  # frames, 3 s; a shorter overlap scales the correlation by sqrt(overlap / _SOLID)
+_FULL_OVERLAP = 69  # frames, 3 s; a shorter overlap scales the correlation by sqrt(overlap / _FULL_OVERLAP)
 _MIN_PROFILE = 3.0  # s; a shorter clip has no profile
 _BANDS = 32
 _COLUMNS = _BANDS - 1  # columns of a fingerprint
-_HEAD = 18  # rows of a fingerprint that hold the profile; the others are frames
+_PROFILE_ROWS = 18  # rows of a fingerprint that hold the profile; the others are frames
 _WEIGHTS = (0.43, 0.32, 0.25)  # pitch, rhythm, timbre
 _COHORT = (0.031, 0.128, 30)  # usual similarity of two songs: mean, deviation, weight in clips
 _TOP = 20.0  # limit of scores, above any measured
@@ -98,7 +98,7 @@ class Link:
     evidence
         "same audio" or "sounds alike".
     confidence
-        How sure it is that the link is right, 0 to 1.
+        Estimated probability that the link is right, 0 to 1.
     offset
         For "same audio", seconds: time t in `second` is time t + offset in `first`. Else None.
     """
@@ -165,12 +165,12 @@ def fingerprint(waveform: np.ndarray, rate: int = _RATE) -> np.ndarray:
     coarse, fine, _ = _filters()
     level = _log(coarse @ power)
     frames = _frames(level)
-    lively = (frames**2).sum(axis=1).mean() > 0.5
-    parts = np.zeros(_HEAD * _COLUMNS, np.float32)
-    if lively and len(frames) >= _MIN_PROFILE * _FPS:
+    varies = (frames**2).sum(axis=1).mean() > 0.5
+    parts = np.zeros(_PROFILE_ROWS * _COLUMNS, np.float32)
+    if varies and len(frames) >= _MIN_PROFILE * _FPS:
         profile = _profile(power, level, _log(fine @ power))
         parts[: len(profile)] = profile
-    return np.concatenate([parts.reshape(_HEAD, _COLUMNS), frames]).astype(np.float16)
+    return np.concatenate([parts.reshape(_PROFILE_ROWS, _COLUMNS), frames]).astype(np.float16)
 
 
 @lru_cache(maxsize=1)
@@ -235,20 +235,23 @@ def group(
         If an array is not a fingerprint.
     """
     n = len(fingerprints)
-    for print_ in fingerprints:
-        if print_.ndim != 2 or print_.shape[0] <= _HEAD or print_.shape[1] != _COLUMNS:
-            raise DataError(f"array of shape {print_.shape} is no fingerprint: make it with fingerprint()")
+    for found in fingerprints:
+        if found.ndim != 2 or found.shape[0] <= _PROFILE_ROWS or found.shape[1] != _COLUMNS:
+            raise DataError(f"array of shape {found.shape} is not a fingerprint: make it with fingerprint()")
     if n < 2:
         return Groups((0,) * n, (), (1.0,) * n)
     with threadpool_limits(1, "blas"):  # more threads slow down such small products
-        same = list(_same_audio([f[_HEAD:] for f in fingerprints], same_audio))
-        score = _scores(np.stack([f[:_HEAD].ravel() for f in fingerprints]).astype(np.float32))
+        same = list(_same_audio([f[_PROFILE_ROWS:] for f in fingerprints], same_audio))
+        score = _scores(np.stack([f[:_PROFILE_ROWS].ravel() for f in fingerprints]).astype(np.float32))
     pairs = sorted(same + _sounds_alike(score, same, sounds_alike), key=lambda p: (p.first, p.second))
     return _components(n, tuple(pairs))
 
 
 def _same_audio(clips: Sequence[np.ndarray], threshold: float) -> Iterator[Link]:
-    """Correlate all pairs of (frames, 31) at all lags. The offset maximises the undiscounted correlation."""
+    """Correlate all pairs of clips, each (frames, 31), at all lags.
+
+    The offset is the lag with the highest correlation before the reduction for short overlaps.
+    """
     lengths = np.array([len(clip) for clip in clips], np.float32)
     n, size = len(clips), fft.next_fast_len(int(2 * lengths.max()), real=True)
     spectra = np.empty((size // 2 + 1, n, _COLUMNS), np.complex64)
@@ -261,7 +264,7 @@ def _same_audio(clips: Sequence[np.ndarray], threshold: float) -> Iterator[Link]
         rows = slice(start, min(n, start + step))
         total = fft.irfft(spectra[:, rows] @ conjugate[:, :, start:], size, axis=0, overwrite_x=True)
         overlap = np.minimum(lengths[rows, None], lengths[start:] + lag) - np.maximum(lag, 0)
-        trust = np.sqrt(np.clip(overlap / _SOLID, _MIN_OVERLAP / _SOLID, 1))
+        trust = np.sqrt(np.clip(overlap / _FULL_OVERLAP, _MIN_OVERLAP / _FULL_OVERLAP, 1))
         total *= np.where(overlap >= _MIN_OVERLAP, trust / np.maximum(overlap, 1), 0)
         best = total.max(axis=0)
         for i, j in np.argwhere(np.triu(best >= threshold, k=1)):
@@ -311,7 +314,10 @@ def _sounds_alike(score: np.ndarray, same: Sequence[Link], threshold: float) -> 
 
 
 def _components(n: int, pairs: tuple[Link, ...]) -> Groups:
-    """Connected components. Confidence is that of the weakest link of the strongest spanning tree."""
+    """Groups as connected components of the links.
+
+    A group's confidence is that of the weakest link in its spanning tree with the highest confidence.
+    """
     doubt = np.array([2 - p.confidence for p in pairs])
     ends = np.array([(p.first, p.second) for p in pairs], int).reshape(-1, 2)
     graph = coo_array((doubt, (ends[:, 0], ends[:, 1])), shape=(n, n)).tocsr()

@@ -72,14 +72,17 @@ def partition(
     filled = [Counter() for _ in shares]
     parts: list[list[int]] = [[] for _ in shares]
 
-    def claim(part: int) -> tuple[float, float, bytes]:
-        """How much a part needs the group at hand: its classes first, then clips at all, then chance."""
+    def priority(part: int) -> tuple[float, float, bytes]:
+        """Sort key: the part with the largest gets the group. Ties in the first are decided by the next.
+
+        The key holds the shortfall of the group's classes, the emptiness of the part, and a hash.
+        """
         size = filled[part].total() / (shares[part] * len(labels))
-        return _need(counts, filled[part], total, shares[part]), -size, _rank(seed, f"{part}/{group}")
+        return _shortfall(counts, filled[part], total, shares[part]), -size, _rank(seed, f"{part}/{group}")
 
     for group in members:
         counts = Counter(labels[i] for i in members[group])
-        best = max(range(len(shares)), key=claim)
+        best = max(range(len(shares)), key=priority)
         filled[best].update(counts)
         parts[best].extend(members[group])
     return [sorted(part) for part in parts]
@@ -88,9 +91,20 @@ def partition(
 def inner_folds(
     labels: Sequence[str], groups: Sequence[str], count: int
 ) -> list[tuple[list[int], list[int]]]:
-    """Folds to choose settings by: ascending indices to learn from and to test on, no group in both.
+    """Divide training clips into folds, to choose settings by.
 
-    Folds that would leave a class without a clip to learn from are left out.
+    Parameters
+    ----------
+    labels, groups
+        Class and group (song) of each clip.
+    count
+        Number of folds.
+
+    Returns
+    -------
+    list of tuple
+        (indices to learn from, indices to test on) of each fold, ascending; no group is in both. Folds that
+        leave a class without a clip to learn from are left out.
     """
     found = []
     for part in partition(labels, groups, [1 / count] * count, seed=0):
@@ -111,13 +125,23 @@ def _members(groups: Iterable[str], seed: int) -> dict[str, list[int]]:
 
 
 def _rank(seed: int, name: str) -> bytes:
+    """A hash that decides an order at random, the same on every machine."""
     return blake2b(name.encode(), digest_size=8, salt=seed.to_bytes(8, "little")).digest()
 
 
-def _need(counts: Counter, filled: Counter, total: Counter, share: float) -> float:
-    """How far a part is below its share of a group's classes, relative to that share.
+def _shortfall(counts: Counter, filled: Counter, total: Counter, share: float) -> float:
+    """How much a part lacks the classes of a group.
 
-    fsum is exact, so neither the order of the clips nor the version of Python changes the result.
+    For each class, the shortfall is 1 for a part without clips of the class, 0 for a part that has its share,
+    and negative above it. They are summed over the clips of the group. fsum is exact, so neither the order of
+    the clips nor the version of Python changes the result.
+
+    Parameters
+    ----------
+    counts, filled, total
+        Clips of each class in the group, in the part, and in all parts.
+    share
+        Share of all clips that the part should have, 0 to 1.
     """
     return fsum(n * (1 - filled[label] / (share * total[label])) for label, n in counts.items())
 
@@ -138,10 +162,10 @@ def split_clips(clips: Sequence[Clip], config: SplitConfig) -> Split:
     ------
     SplitError
         If a part would be empty, the training part would lack a class, the manifest puts a song into two
-        parts, or folds are asked for although the manifest has a split.
+        parts, or `config` has folds although the manifest has a split.
     """
     if any(clip.split for clip in clips):
-        parts = _given(clips, config)
+        parts = _split_of_manifest(clips, config)
     else:
         everything = list(range(len(clips)))
         if config.folds:
@@ -168,6 +192,7 @@ def _groups(clips: Sequence[Clip], config: SplitConfig) -> list[str]:
 def _divide(
     clips: Sequence[Clip], indices: Sequence[int], shares: Sequence[float], config: SplitConfig
 ) -> list[list[int]]:
+    """Divide the clips with these indices into parts with these shares."""
     chosen = [clips[i] for i in indices]
     parts = partition([c.label for c in chosen], _groups(chosen, config), shares, seed=config.seed)
     return [[indices[i] for i in part] for part in parts]
@@ -176,6 +201,7 @@ def _divide(
 def _take_validation(
     clips: Sequence[Clip], rest: Sequence[int], config: SplitConfig
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Divide the clips outside the test part into a training and a validation part."""
     if not config.validation:
         return tuple(rest), ()
     train, validation = _divide(clips, rest, [1 - config.validation, config.validation], config)
@@ -185,13 +211,15 @@ def _take_validation(
 def _take_from_next(
     clips: Sequence[Clip], folds: Sequence[Sequence[int]], config: SplitConfig
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Training and validation part of a fold. Validation comes from the folds that follow, the nearest first.
+    """Training and validation part of a fold.
 
-    A song is taken if its classes lack more of their share in validation than in training. Folds beyond
-    those that the share needs only fill gaps: there, validation must lack at least as much as training even
-    with the song counted in. Every class keeps a song in training. If songs have one class each, a class is
-    less than one song off its share. If the next fold holds the whole share, no two folds have a validation
-    song in common.
+    Validation songs are taken from the test parts of the folds that follow, the nearest first. A song is
+    taken if the shortfall of its classes is larger in validation than in training. In folds beyond those that
+    the share needs, a song is taken only if this still holds with the song counted in. Every class keeps a
+    song in training.
+
+    If songs have one class each, a class is less than one song off its share. If the next fold holds the
+    whole share, no two folds have a validation song in common.
     """
     labels, share = [clip.label for clip in clips], config.validation
     turns = [folds[(config.fold + step) % config.folds] for step in range(1, config.folds)]
@@ -203,15 +231,18 @@ def _take_from_next(
             counts = Counter(labels[turn[i]] for i in members)
             left = total - taken - counts  # in training, if this song is taken
             filled = taken + counts if far and validation else taken  # validation needs a first song
-            lack = _need(counts, filled, total, share) - _need(counts, left, total, 1 - share)
-            if (lack > 0 or (far and lack == 0)) and all(left[label] for label in counts):
+            gap = _shortfall(counts, filled, total, share) - _shortfall(counts, left, total, 1 - share)
+            if (gap > 0 or (far and gap == 0)) and all(left[label] for label in counts):
                 taken.update(counts)
                 validation.update(turn[i] for i in members)
     return tuple(i for i in rest if i not in validation), tuple(sorted(validation))
 
 
-def _given(clips: Sequence[Clip], config: SplitConfig) -> Split:
-    """The manifest's split. Clips without a part train. If none is for validation, some of these are."""
+def _split_of_manifest(clips: Sequence[Clip], config: SplitConfig) -> Split:
+    """The manifest's split. Clips without a part are for training.
+
+    If no clip is for validation, the validation part is taken from the training part.
+    """
     require_no_folds(config)
     parts = {"train": [], "validation": [], "test": []}
     for index, clip in enumerate(clips):
@@ -225,14 +256,16 @@ def _given(clips: Sequence[Clip], config: SplitConfig) -> Split:
 
 
 def _require_whole_songs(clips: Sequence[Clip], split: Split, config: SplitConfig) -> None:
+    """Raise SplitError if a song is in two parts."""
     groups = _groups(clips, config)
-    home: dict[str, str] = {}
+    part_of: dict[str, str] = {}
     for part in ("train", "validation", "test"):
         for index in getattr(split, part):
-            if home.setdefault(groups[index], part) != part:
+            if part_of.setdefault(groups[index], part) != part:
+                other = part_of[groups[index]]
                 raise SplitError(
-                    f"the manifest has clips of {clips[index].song!r} in {home[groups[index]]} and {part}, "
-                    f"which flatters scores; correct {clips[index].id!r}, or allow it with --no-group-by-song"
+                    f"the manifest has clips of {clips[index].song!r} in {other} and {part}, "
+                    f"which raises scores; correct {clips[index].id!r}, or allow it with --no-group-by-song"
                 )
 
 
@@ -266,7 +299,7 @@ def require_usable(
 
 
 def require_no_folds(config: SplitConfig) -> None:
-    """Raise SplitError if folds are asked for. Call it when the manifest has a split of its own."""
+    """Raise SplitError if `config` has folds. Call it if the manifest has a split of its own."""
     if config.folds:
         raise SplitError(
             f"folds={config.folds}, but the manifest has a split of its own; use folds=0 or empty that column"

@@ -5,8 +5,8 @@ A label column may name several columns: `calm,tense,sad`, or with other names f
 
 Listeners choose some classes for almost any music and others rarely. `relative:calm,tense,sad` removes this
 difference: the votes of a class are expressed in standard deviations above its mean over songs, and the
-network learns the softmax of these. The label is then the class that stands out most, even if another has
-more votes.
+network learns the softmax of these. The label is then the class that is furthest above its mean, even if
+another has more votes.
 """
 
 import math

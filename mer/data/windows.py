@@ -37,7 +37,7 @@ def pool(rows: np.ndarray, scores: np.ndarray | None = None, clips: np.ndarray |
 
 
 def window_weights(scores: np.ndarray, clips: np.ndarray) -> np.ndarray:
-    """Softmax of the `scores` (windows,) over the windows of each clip. For `clips` see `pool`."""
+    """Softmax of the `scores` (windows,) over each clip, (windows,). For `clips` see `pool`."""
     top = np.full(int(clips.max()) + 1, -np.inf)
     np.maximum.at(top, clips, scores)
     weights = np.exp(scores - top[clips])

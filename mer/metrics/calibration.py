@@ -36,7 +36,7 @@ BINS = 10
 SPREAD = 0.25  # of the prior of log temperature; 95% of temperatures lie between 0.61 and 1.63
 COLDEST, HOTTEST = 0.25, 4.0  # over five spreads from 1; only very many songs could justify more
 GRID = 17  # temperatures tried first; the middle one is 1
-LEAST = 1e-12  # lowest probability, so that its logarithm is finite
+LEAST = 1e-12  # lower probabilities count as this one, so that logarithms are finite
 
 
 def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
@@ -87,6 +87,7 @@ def fit_temperature(
     shares, clips = song_shares(songs), np.arange(len(truth))
 
     def loss(logarithm: float) -> float:
+        """Negative logarithm of the posterior at a logarithm of the temperature, up to a constant."""
         given = probabilities(float(np.exp(logarithm)))[clips, truth]
         return float(-shares @ np.log(np.maximum(given, LEAST)) + 0.5 * (logarithm / SPREAD) ** 2)
 

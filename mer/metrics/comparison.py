@@ -137,7 +137,22 @@ def compare(first: list[Row], second: list[Row], *, classes: Sequence[str]) -> C
 def matched(first: Sequence[Row], second: Sequence[Row], classes: Sequence[str]) -> list[tuple[Row, Row]]:
     """Pair the rows of each clip, in the order of `first`.
 
-    Raises RunError if the clips, their labels or the classes differ.
+    Parameters
+    ----------
+    first, second
+        Rows of two runs; see `compare`.
+    classes
+        Names of the classes.
+
+    Returns
+    -------
+    list of tuple
+        (row of `first`, row of `second`) for each clip.
+
+    Raises
+    ------
+    RunError
+        If the clips, their labels or the classes differ.
     """
     others = {row["clip"]: row for row in second}
     _require_same(first, others, classes)
@@ -145,6 +160,7 @@ def matched(first: Sequence[Row], second: Sequence[Row], classes: Sequence[str])
 
 
 def _require_same(first: Sequence[Row], others: dict[str, Row], classes: Sequence[str]) -> None:
+    """Raise RunError unless both runs have the same clips, labels and classes."""
     remedy = "train both with the same data, seed and split"
     if not first or not others:
         raise RunError(f"there are no predictions of the {'second' if first else 'first'} run; {remedy}")
@@ -188,15 +204,15 @@ def verdict(comparison: Comparison, first_name: str, second_name: str) -> str:
     c, p = comparison, comparison.p_value
     songs = "this one song" if c.n_songs == 1 else f"these {c.n_songs} songs"
     if not c.only_first + c.only_second:
-        return f"The two cannot be told apart on {songs}: both are right, and wrong, on the same ones."
+        return f"The two cannot be told apart on {songs}: both are right on the same songs."
     chance = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
     better, worse, more, fewer = first_name, second_name, c.only_first, c.only_second
     if c.distinguishable and fewer > more:
         better, worse, more, fewer = worse, better, fewer, more
     counts = f"{better} is right on {more} that {worse} misses, {worse} on {fewer} that {better} misses"
     if c.distinguishable:
-        return f"{better} is better on {songs}: {counts}; so uneven a count is rarely chance ({chance})."
-    return f"The two cannot be told apart on {songs}: {counts}; so small a gap happens by chance ({chance})."
+        return f"{better} is better on {songs}: {counts}; such a difference is rarely chance ({chance})."
+    return f"The two cannot be told apart on {songs}: {counts}; such a difference can be chance ({chance})."
 
 
 def overlapping(first: Score, second: Score) -> bool:

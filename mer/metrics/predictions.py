@@ -21,7 +21,22 @@ Row = dict[str, Any]
 
 
 def answer_row(clip: str, song: str | None, label: str, shares: np.ndarray, classes: Sequence[str]) -> Row:
-    """Row of the answer to a clip; `shares` are its probabilities, of shape (classes,)."""
+    """Make the row of the answer to a clip.
+
+    Parameters
+    ----------
+    clip, song, label
+        Name of the clip, its song (None if unknown) and its true label.
+    shares
+        Probability of each class, shape (classes,).
+    classes
+        Names of the classes.
+
+    Returns
+    -------
+    dict
+        {clip, song, label, predicted, probabilities}.
+    """
     return {
         "clip": clip,
         "song": song,
@@ -42,7 +57,7 @@ def stacked(members: Sequence[Sequence[Row]], classes: Sequence[str]) -> np.ndar
 
 
 def likelihoods(members: Sequence[Sequence[Row]], classes: Sequence[str]) -> np.ndarray:
-    """Probability that each member gives the true label, (members, clips). Raises RunError as `stacked`."""
+    """Probability that each member gives the true label, (members, clips). Raises as `stacked` does."""
     truth = np.array([classes.index(row["label"]) for row in members[0]])
     return stacked(members, classes)[:, np.arange(len(truth)), truth]
 
@@ -103,7 +118,7 @@ def mean_rows(
     Raises
     ------
     RunError
-        As `stacked`.
+        As `stacked` does.
     """
     mean = np.tensordot(np.asarray(weights, dtype=float), stacked(members, classes), axes=1)
     return [
@@ -153,7 +168,7 @@ def agreement(members: Sequence[Sequence[Row]], classes: Sequence[str]) -> dict[
     Raises
     ------
     RunError
-        As `stacked`.
+        As `stacked` does.
 
     References
     ----------

@@ -40,7 +40,22 @@ OUTSIDE = "none of the classes"  # name of such an answer
 
 
 def validate(truth: np.ndarray, probabilities: np.ndarray, groups: int, classes: int) -> None:
-    """Raise ValueError unless shapes and counts agree, labels are classes, and rows are distributions."""
+    """Check the input of `evaluate`.
+
+    Parameters
+    ----------
+    truth
+        Class numbers, int of shape (clips,).
+    probabilities
+        Shape (clips, classes); rows must sum to 1.
+    groups, classes
+        Number of songs given, one per clip, and number of classes.
+
+    Raises
+    ------
+    ValueError
+        If shapes or counts disagree, a label is not a class, or a row is not a distribution.
+    """
     if len(truth) == 0:
         raise ValueError("nothing to evaluate: 0 clips")
     if probabilities.ndim != 2 or len(truth) != len(probabilities):
@@ -67,7 +82,21 @@ def majority_accuracy(truth: np.ndarray) -> float:
 
 
 def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Counts, int64: rows true, columns predicted, with a last column for answers outside the classes."""
+    """Count clips by true and predicted class.
+
+    Parameters
+    ----------
+    truth, predicted
+        Class numbers, int of shape (n,). `classes` in `predicted` stands for none of the classes.
+    classes
+        Number of classes.
+
+    Returns
+    -------
+    np.ndarray
+        int64 (classes, columns): rows true, columns predicted. A last column is added if any answer is none
+        of the classes.
+    """
     columns = classes + int((predicted == classes).any())
     cells = np.bincount(truth * columns + predicted, minlength=classes * columns)
     return cells.reshape(classes, columns)
@@ -84,7 +113,15 @@ def per_class(confusion: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def macro_f1(truth: np.ndarray, predicted: np.ndarray, classes: int) -> float:
-    """Mean F1 over the classes that occur in `truth` or `predicted`."""
+    """Mean F1, 0 to 1, over the classes that occur in `truth` or `predicted`.
+
+    Parameters
+    ----------
+    truth, predicted
+        Class numbers, int of shape (n,).
+    classes
+        Number of classes.
+    """
     confusion = confusion_matrix(truth, predicted, classes)
     occurs = (confusion.sum(axis=0)[:classes] + confusion.sum(axis=1)) > 0
     return float(per_class(confusion)["f1"][occurs].mean())
@@ -116,8 +153,21 @@ def pool_by(
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Average the probabilities of each group (song), and take its most frequent label.
 
-    Returns truth (groups,), probabilities (groups, classes) and the sorted group names. The order of the
-    clips does not affect the result, not even with ties, since fsum is exact.
+    The order of the clips does not affect the result, not even with ties, since fsum is exact.
+
+    Parameters
+    ----------
+    groups
+        Group of each clip.
+    truth
+        Class numbers, int of shape (clips,).
+    probabilities
+        Shape (clips, classes).
+
+    Returns
+    -------
+    tuple
+        Class numbers (groups,), probabilities (groups, classes), and the sorted names of the groups.
     """
     names, index = np.unique(np.asarray(groups), return_inverse=True)
     own = [probabilities[rows] for rows in _members(index)]

@@ -52,7 +52,7 @@ def agreement(votes: np.ndarray, probabilities: np.ndarray, groups: Sequence[str
     -------
     dict
         overlap, divergence and votes_won: means over clips. most_votes: the votes won by always naming the
-        class with most votes. usual: the overlap if the mean of all votes answered every clip.
+        class with most votes. usual: the overlap of always answering with the mean of all votes.
         intervals: [low, high] of the first three.
     """
     rows = {

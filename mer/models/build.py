@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from mer.config.ears import networks_of
+from mer.config.inputs import networks_of
 from mer.config.sections import PRETRAINED, TrainConfig
 from mer.models.classifier import Classifier
 from mer.models.joined import joined_backbone

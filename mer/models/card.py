@@ -14,7 +14,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from mer.config.ears import networks_of
+from mer.config.inputs import networks_of
 from mer.config.sections import Config
 from mer.data.cache.controls import CONTROLS
 from mer.utils.errors import CheckpointError, MerError

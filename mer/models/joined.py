@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mer.config.ears import networks_of
+from mer.config.inputs import networks_of
 from mer.models.heads import take_output
 from mer.models.zoo import Backbone, get_backbone
 

@@ -1,14 +1,14 @@
-"""The check of the input of networks that were trained on music; `mer.config.ears` has its settings."""
+"""The check of the input of networks that were trained on music; `mer.config.inputs` has its settings."""
 
 import torch
 
-from mer.config.ears import ear
+from mer.config.inputs import required_input
 from mer.utils.errors import BackboneError
 
 __all__ = ["first_channel"]
 
 
-INPUT = ear("musicnn_msd")
+INPUT = required_input("musicnn_msd")
 
 
 def first_channel(images: torch.Tensor, least: int, name: str) -> torch.Tensor:

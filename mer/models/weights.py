@@ -19,7 +19,7 @@ import torch
 import torchvision.models
 from torch import nn
 
-from mer.config.ears import WEIGHTS_FOLDER
+from mer.config.inputs import WEIGHTS_FOLDER
 from mer.models.tensors import load_tensors
 from mer.utils.errors import WeightsError, reason_of
 from mer.utils.files import atomic_path, hash_of_file

@@ -32,7 +32,7 @@ def as_path(place: str | os.PathLike, name: str = "path") -> Path:
         return Path(os.fsdecode(os.fspath(place)))
     except TypeError:
         kind = type(place).__name__
-        raise ConfigError(f"{name}: a {kind} is no path; give a str or a pathlib.Path") from None
+        raise ConfigError(f"{name}: a {kind} is not a path; give a str or a pathlib.Path") from None
 
 
 def moved_path(path: str, former: str, own: Path, *, shared: bool = False) -> str:
@@ -96,13 +96,28 @@ def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
 
 def write_atomic(path: Path, content: bytes | str, *, durable: bool = True) -> None:
-    """Write a small file atomically; see `atomic_path`."""
+    """Write a small file atomically.
+
+    Parameters
+    ----------
+    path
+        The file. Its folder is made if needed.
+    content
+        Bytes, or text to write in UTF-8.
+    durable
+        See `atomic_path`.
+
+    Raises
+    ------
+    StorageError
+        If the file cannot be written.
+    """
     with atomic_path(path, durable=durable) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def read_kept(path: Path, use: Callable[[Any], Kept | None]) -> Kept | None:
-    """Read a JSON file that can be made again.
+    """Read a JSON file of a cache. A damaged file counts as missing, since it can be made again.
 
     Parameters
     ----------

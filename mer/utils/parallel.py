@@ -60,7 +60,8 @@ def process_map(
     total, results = len(items), []
     workers = min(workers or cores(), total)
 
-    def collect(outcomes: "Sequence[Result]") -> list[Result]:
+    def collect(outcomes: Iterator[Result]) -> list[Result]:
+        """Gather results as they arrive, and report progress after each."""
         for outcome in outcomes:
             results.append(outcome)
             if progress:
@@ -79,14 +80,14 @@ def process_map(
     except BrokenProcessPool as error:
         raise MerError(
             f"a worker process was killed after {len(results)} of {total} items, perhaps for lack of memory; "
-            "what is done is kept: try again with --workers 1"
+            "finished items are kept; try again with --workers 1"
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _context() -> BaseContext:
-    """Fork where it is safe, since spawned workers must import torch first, which takes seconds.
+    """How to start workers: fork where that is safe, since spawned workers import torch, which takes seconds.
 
     A fork copies only the calling thread, so it is used only by a process with one Python thread (a command,
     not a page). Threads of numerical libraries do not matter, since a worker does not use them.
@@ -96,14 +97,15 @@ def _context() -> BaseContext:
 
 
 def _start_worker(parent: int) -> None:
+    """Set up a worker process. `parent` is the process number of the process that started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     torch.set_num_threads(1)
     keep_memory()
-    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
 
 
-def _follow(parent: int) -> None:
-    """End this worker soon after its parent, which may be killed without notice."""
+def _end_with_parent(parent: int) -> None:
+    """End this worker within a second of its parent, which may be killed and then cannot tell it to."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

@@ -50,6 +50,7 @@ def fitting(path: str) -> str:
 
 
 def _cut(name: str) -> str:
+    """Shorten one part of a path to 255 bytes. A short suffix is kept, and a hash of the whole is added."""
     content = name.encode(errors="surrogateescape")
     if len(content) <= LONGEST:
         return name

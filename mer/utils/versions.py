@@ -64,7 +64,7 @@ def upgraded(kind: str, data: Any, number: object, *, where: str, error: type[Me
     current = CURRENT[kind]
     number = 1 if number is None else number
     if type(number) is not int or number < 1:
-        raise error(f"{where}: format {reprlib.repr(number)} is no format; it should be 1 to {current}")
+        raise error(f"{where}: format {reprlib.repr(number)} is not valid; it should be 1 to {current}")
     if number > current:
         newer = f"format {reprlib.repr(number)}; this one reads up to {current}"
         raise error(f"{where} was made by a newer mer ({newer}); update mer")

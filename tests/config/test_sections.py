@@ -30,7 +30,7 @@ BOUNDED = [
         ({"loss": "bce"}, "pool='attention' needs loss='ce'"),
         ({"outputs": "imagenet"}, "pool='attention' needs outputs='classes'"),
         ({"always_training": True}, "pool='attention' needs always_training=False"),
-        ({"mixup": 0.3}, "pool='attention' learns from whole clips, which mixup=0 leaves whole"),
+        ({"mixup": 0.3}, "pool='attention' learns from whole clips, so it needs mixup=0"),
     ],
 )
 def test_clips_as_bags_go_with_some_settings_only(changes, message):

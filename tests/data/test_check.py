@@ -297,7 +297,7 @@ def test_neither_the_order_of_the_clips_nor_what_is_known_changes_groups_or_spli
 def test_each_step_reports_its_progress(excerpts, store):
     seen = []
     check(load_dataset(excerpts), store, workers=1, progress=lambda *step: seen.append(step))
-    titles = ("decoding", "listening for shared songs")
+    titles = ("decoding", "comparing clips by sound")
     assert seen == [(title, n, 9) for title in titles for n in range(1, 10)]
 
 

@@ -300,7 +300,7 @@ def test_melodies_stay_in_their_raga_and_come_home(label):
     rng = np.random.default_rng(7)
     song = draw_song(label, rng)
     phrases = melody.phrases(song, 120, rng)
-    allowed = tuned(melody.ladder(song.raga))
+    allowed = tuned(melody.scale_notes(song.raga))
     notes = [note for phrase in phrases for note in phrase]
     assert all(np.isclose(allowed, note.pitch).any() for note in notes)
     home = tuned(np.array([0, 7, song.raga.vadi]))

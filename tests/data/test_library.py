@@ -90,7 +90,7 @@ def test_a_key_is_short_and_stays_the_same():
 
 
 def test_an_unknown_key_is_refused():
-    with pytest.raises(DataError, match="no data set 'abc' in this library; choose one of the list"):
+    with pytest.raises(DataError, match="no data set 'abc' in this library; choose one from the list"):
         find("abc")
 
 

@@ -170,5 +170,5 @@ def test_what_is_no_waveform_is_refused(shape):
 
 
 def test_what_is_no_fingerprint_is_refused(songs):
-    with pytest.raises(DataError, match=r"\(12,\) is no fingerprint"):
+    with pytest.raises(DataError, match=r"\(12,\) is not a fingerprint"):
         group([fingerprint(songs[0]), np.zeros(12, np.float16)])

@@ -208,14 +208,16 @@ def test_a_damaged_shard_ends_a_run_with_the_remedy(sharded, tmp_path, runs_home
     copy = Path(shutil.copytree(sharded, tmp_path / "copy"))
     path = shard_path(copy, 3)
     path.write_bytes(path.read_bytes()[:-50] + bytes(50))
-    with pytest.raises(DataError, match=r"00003.bin is damaged \(a checksum is wrong\); run its mer prepare"):
+    with pytest.raises(
+        DataError, match=r"00003.bin is damaged \(a checksum is wrong\); run the same mer prepare"
+    ):
         run(copy)
 
 
 def test_a_set_is_no_data_set_of_clips(sharded):
     from mer.data.load import load_dataset
 
-    with pytest.raises(DataError, match="is a sharded set, which has no clips; it is for: mer train"):
+    with pytest.raises(DataError, match="is a sharded set of images, without audio; use it with: mer train"):
         load_dataset(sharded)
 
 

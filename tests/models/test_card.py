@@ -91,9 +91,9 @@ def test_listing_checkpoints_needs_no_torch():
     [
         ({"format": 3}, r"was made by a newer mer \(format 3; this one reads up to 2\); update mer"),
         ({"format": 10**4000}, r"was made by a newer mer \(format 10+\.\.\.0+; .*\); update mer"),
-        ({"format": "1"}, r"format '1' is no format"),
-        ({"format": 0}, r"format 0 is no format"),
-        ({"format": True}, r"format True is no format"),
+        ({"format": "1"}, r"format '1' is not valid"),
+        ({"format": 0}, r"format 0 is not valid"),
+        ({"format": True}, r"format True is not valid"),
         ({"classes": ["Sad"]}, r"classes=\['Sad'\] should be a list of at least 2 different names"),
         ({"classes": "Sad"}, r"classes='Sad' should be a list of at least 2 different names"),
         ({"classes": ["Sad", 1]}, r"classes=\['Sad', 1\] should be a list"),

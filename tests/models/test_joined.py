@@ -56,7 +56,7 @@ def test_a_network_is_joined_once():
 
 
 def test_networks_that_take_different_spectrograms_are_not_joined():
-    with pytest.raises(ConfigError, match="resnet18 and vgg_msd take different spectrograms; join networks"):
+    with pytest.raises(ConfigError, match="resnet18 and vgg_msd need different spectrograms; join networks"):
         Config().updated(backbone="resnet18+vgg_msd", freeze="head")
 
 

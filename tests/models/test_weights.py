@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
-from mer.config.ears import EARS
+from mer.config.inputs import REQUIRED_INPUTS
 from mer.models.build import build_classifier
 from mer.models.weights import LITE0, TorchvisionWeights, fetch, load_weights_file
 from mer.models.zoo import ZOO, get_backbone
@@ -131,7 +131,7 @@ def test_the_place_is_torchvisions_own_cache(tmp_path):
 
 def test_the_file_names_of_the_whole_zoo_carry_a_hash():
     sources = [entry.source for entry in ZOO.values() if isinstance(entry.source, TorchvisionWeights)]
-    assert len(sources) == len(ZOO) - 1 - len(EARS)
+    assert len(sources) == len(ZOO) - 1 - len(REQUIRED_INPUTS)
     assert all(re.fullmatch(r".+-[0-9a-f]{8,}\.pth", source.path().name) for source in sources)
 
 

@@ -174,7 +174,7 @@ def test_a_newer_run_is_shown_but_not_resumed(runs_home, capsys):
 def test_a_format_that_is_none_is_an_error(text, runs_home):
     runs = RunStore.open()
     run = runs.get(runs.create("one", {}))
-    with pytest.raises(RunError, match="is no format; it should be 1"):
+    with pytest.raises(RunError, match="is not valid; it should be 1"):
         replace(run, tags=run.tags | {"mer.format": text}).require_readable()
 
 

@@ -55,8 +55,7 @@ def read_array(path: Path) -> np.ndarray:
 class ArrayFile:
     """An array on disk. The file is mapped only while a part of it is copied.
 
-    Every page read through a map that stays open counts as memory of the process. With many clips, that adds
-    up.
+    While a map is open, each page read through it counts as memory of the process.
     """
 
     path: Path

@@ -13,7 +13,7 @@ import numpy as np
 
 __all__ = ["CONTROLS", "donors", "entry", "stand_in"]
 
-# Values of the setting `control` other than "none", and what to call them.
+# Values of the setting `control` other than "none", and their names in texts.
 CONTROLS = {"labels": "shuffled labels", "silence": "silence", "noise": "noise"}
 LEVEL = 0.1  # root mean square of the noise; full scale is 1
 
@@ -51,7 +51,7 @@ def entry(control: str, file_hash: str) -> str:
 def donors(labels: Sequence[str], songs: Sequence[str], *, seed: int) -> list[int]:
     """Shuffle labels between songs: for each clip, the index of the clip whose label it gets.
 
-    Each song gets the most frequent label of another song, or of itself by chance, for all its clips. The
+    All clips of a song get the most frequent label of one song, which by chance may be the song itself. The
     permutation follows from hashes of the songs' names (as in `mer.data.splits`), so it depends neither on
     the order of the clips nor on versions of libraries.
 
@@ -78,7 +78,7 @@ def donors(labels: Sequence[str], songs: Sequence[str], *, seed: int) -> list[in
 
 
 def _typical(labels: Sequence[str], indices: Sequence[int]) -> int:
-    """The first of some clips with their most frequent label; ties go to the first label in the alphabet."""
+    """Index of a clip with the most frequent label among some clips; ties go to the first in the alphabet."""
     counts = Counter(labels[i] for i in indices)
     label = min(counts, key=lambda name: (-counts[name], name))
     return next(i for i in indices if labels[i] == label)

@@ -116,7 +116,7 @@ def count_onsets(strength: np.ndarray) -> int:
 
 
 def settings(audio: AudioConfig) -> dict[str, Any]:
-    """The settings that identify a shelf of descriptors. Of `audio`, only `resampler` matters."""
+    """The settings that identify a shelf of descriptors. They use only `resampler` of `audio`."""
     return _SETTINGS | {name: value for name, value in audio.to_key().items() if name == "resampler"}
 
 
@@ -157,9 +157,9 @@ def describe(
         If a clip can no longer be read.
     """
     shelf = Shelf.of(store.root / "descriptors", settings(audio))
-    found = [_kept(shelf.path(entry(control, file_hash))) for _, file_hash in clips]
+    found = [_read(shelf.path(entry(control, file_hash))) for _, file_hash in clips]
     missing = [clip for clip, row in zip(clips, found, strict=True) if row is None]
-    make = partial(_make, store, shelf, audio.replace(sample_rate=RATE), control)
+    make = partial(_compute, store, shelf, audio.replace(sample_rate=RATE), control)
     made = iter(process_map(make, missing, workers=workers, progress=progress))
     shelf.mark_used()
     return np.stack([next(made) if row is None else row for row in found])
@@ -168,12 +168,22 @@ def describe(
 def undescribed(
     store: FeatureStore, hashes: Sequence[str], *, audio: AudioConfig, control: str = "none"
 ) -> list[bool]:
-    """For each file hash, true if the store has no descriptors yet. Damaged entries are not detected."""
+    """For each file hash, true if the store has no descriptors yet. Damaged entries are not detected.
+
+    Parameters
+    ----------
+    store
+        The feature store.
+    hashes
+        File hashes of the clips.
+    audio, control
+        See `describe`.
+    """
     shelf = Shelf.of(store.root / "descriptors", settings(audio))
     return [not shelf.path(entry(control, file_hash)).exists() for file_hash in hashes]
 
 
-def _kept(place: Path) -> np.ndarray | None:
+def _read(place: Path) -> np.ndarray | None:
     """The descriptors in a file, or None if it is missing or damaged."""
     try:
         found = read_array(place)
@@ -182,14 +192,14 @@ def _kept(place: Path) -> np.ndarray | None:
     return found if found.shape == (SIZE,) else None
 
 
-def _make(
+def _compute(
     store: FeatureStore, shelf: Shelf, audio: AudioConfig, control: str, clip: tuple[Path, str]
 ) -> np.ndarray:
     """Compute and store the descriptors of one clip, unless another process has just done so."""
     path, file_hash = clip
     place = shelf.path(entry(control, file_hash))
     with store.lock(f"descriptors-{file_hash[:2]}"):
-        found = _kept(place)
+        found = _read(place)
         if found is None:
             wave = load(path, audio)
             found = descriptors(stand_in(control, wave, file_hash))

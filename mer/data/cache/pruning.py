@@ -16,7 +16,7 @@ from mer.utils.files import read_kept, writing
 __all__ = ["Freed", "Part", "parts", "prune", "size"]
 
 DAY = 86_400.0
-LEFT = 3600.0  # s after which no process can still be writing an unfinished file
+UNFINISHED = 3600.0  # s after which no process can still be writing an unfinished file
 KINDS = ("images", "embeddings", "descriptors")
 
 
@@ -44,7 +44,7 @@ class Part:
     def title(self) -> str:
         """A short description of its contents."""
         if self.kind == "facts":
-            return "what decoding found out"
+            return "results of decoding"
         if self.settings is None:
             return "of another version"
         if self.kind == "descriptors":
@@ -71,7 +71,7 @@ class Freed:
 
 
 def size(root: Path) -> int:
-    """Size of all files of the store in bytes."""
+    """Size in bytes of all files of the store below `root`."""
     return sum(_size(path) for path in root.rglob("*"))
 
 
@@ -162,7 +162,7 @@ def prune(
                 freed += remove.tree(part.folder)
                 continue
             for path in _entries(part.folder):
-                if path.stem.partition("-")[0] in lost or not _is_sound(path):
+                if path.stem.partition("-")[0] in lost or not _is_usable(path):
                     freed += remove.file(path)
     return freed
 
@@ -170,11 +170,11 @@ def prune(
 def _leftovers(root: Path) -> Iterator[Path]:
     """Unfinished files of processes that were killed."""
     for path in root.rglob(".*"):
-        if path.is_file() and time.time() - path.stat().st_mtime > LEFT:
+        if path.is_file() and time.time() - path.stat().st_mtime > UNFINISHED:
             yield path
 
 
-def _is_sound(path: Path) -> bool:
+def _is_usable(path: Path) -> bool:
     """True if an entry is undamaged and, if it holds facts, of this version."""
     if path.suffix == ".npy":
         return is_whole(path)

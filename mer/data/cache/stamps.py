@@ -1,8 +1,8 @@
 """Hashes of files by path, so that unchanged files need not be read again.
 
 As in Git's index, a file counts as unchanged if its size, inode, modification time and change time are the
-same. A file that was read within two seconds of its last change is not noted, because file times can be so
-coarse that a second change would not show ("racy Git problem", Git's technical documentation).
+same. A file that was read within two seconds of its last change is not noted. File times can be coarse, so a
+second change soon after would not show ("racy Git problem", Git's technical documentation).
 
 The database is only a cache. A damaged one is deleted; if it cannot be written, nothing is noted.
 """
@@ -45,7 +45,7 @@ class Stamps:
     def known(self, paths: Sequence[Path]) -> list[str | None]:
         """The hash of each file, or None if it was never noted or has changed since."""
         names = [str(path.absolute()) for path in paths]
-        rows = self._with(lambda database: _rows(database, names), create=False) or {}
+        rows = self._query(lambda database: _rows(database, names), create=False) or {}
         return [_hash_if_unchanged(path, rows.get(name)) for path, name in zip(paths, names, strict=True)]
 
     def note(self, found: Iterable[tuple[Path, Stamp | None, str]]) -> None:
@@ -58,15 +58,15 @@ class Stamps:
         ]
         if rows:
             insert = "INSERT OR REPLACE INTO stamps VALUES (?, ?, ?, ?, ?, ?)"
-            self._with(lambda database: database.executemany(insert, rows), create=True)
+            self._query(lambda database: database.executemany(insert, rows), create=True)
 
     def gone(self) -> set[str]:
         """Hashes for which none of the noted files exists any more."""
         query = "SELECT path, hash FROM stamps"
-        rows = self._with(lambda database: database.execute(query).fetchall(), create=False) or []
+        rows = self._query(lambda database: database.execute(query).fetchall(), create=False) or []
         return {row[1] for row in rows} - {row[1] for row in rows if Path(row[0]).is_file()}
 
-    def _with(self, work: Callable[[sqlite3.Connection], Result], *, create: bool) -> Result | None:
+    def _query(self, work: Callable[[sqlite3.Connection], Result], *, create: bool) -> Result | None:
         """Call `work` on the database and return its result, or None if the database cannot be used."""
         try:
             if not create and not self.path.is_file():

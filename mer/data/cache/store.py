@@ -1,6 +1,6 @@
 """The feature store: features are computed once and kept on disk by hash of file content and settings.
 
-    <root>/facts/ab/abcd....json             result of decoding: duration, rate, or why the file is unusable
+    <root>/facts/ab/abcd....json             result of decoding: duration, rate, or the reason not to use it
     <root>/images/<settings>/ab/abcd....npy  float16 log-mel images (windows, size, size)
     <root>/embeddings/<settings>/...         outputs of a frozen network (`mer.training.embeddings`)
     <root>/descriptors/<settings>/...        statistics of a clip's sound (`mer.data.cache.descriptors`)
@@ -67,7 +67,22 @@ class FeatureStore:
     def facts(
         self, paths: Sequence[Path], *, workers: int | None = None, progress: Progress | None = None
     ) -> list[Facts]:
-        """Facts of each file, decoded in parallel unless known. An unusable file does not stop the others."""
+        """Facts of each file. Files that the store does not know are decoded in worker processes.
+
+        Parameters
+        ----------
+        paths
+            Audio files.
+        workers
+            Number of processes. Default: one per core.
+        progress
+            Called as `progress(done, total)`, with the files that are not in the store.
+
+        Returns
+        -------
+        list of Facts
+            One per path. Unusable files have a `reason`, and do not stop the others.
+        """
         return self._fill(paths, None, workers, progress)
 
     def prepare(
@@ -113,12 +128,38 @@ class FeatureStore:
     def unprepared(
         self, hashes: Sequence[str], *, audio: AudioConfig, mel: MelConfig, control: str = "none"
     ) -> list[bool]:
-        """For each file hash, true if the store has no images yet. Damaged entries are not detected."""
+        """For each file hash, true if the store has no images yet. Damaged entries are not detected.
+
+        Parameters
+        ----------
+        hashes
+            File hashes, as in `Facts.file_hash`.
+        audio, mel, control
+            Settings of the images; see `prepare`.
+        """
         shelf = self.images(audio, mel)
         return [not shelf.path(entry(control, file_hash)).exists() for file_hash in hashes]
 
     def load(self, facts: Facts, *, audio: AudioConfig, mel: MelConfig, control: str = "none") -> ArrayFile:
-        """The images of a prepared clip, float16 (windows, size, size). They are read when indexed."""
+        """The images of a prepared clip, which are read when indexed.
+
+        Parameters
+        ----------
+        facts
+            Facts of the clip.
+        audio, mel, control
+            Settings of the images; see `prepare`.
+
+        Returns
+        -------
+        ArrayFile
+            float16 (windows, rows, columns).
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            If there are no such images, or the file holds no array.
+        """
         return ArrayFile.open(self.images(audio, mel).path(entry(control, facts.file_hash)))
 
     def lock(self, name: str) -> FileLock:
@@ -155,11 +196,11 @@ class FeatureStore:
         workers: int | None,
         progress: Progress | None,
     ) -> list[Facts]:
-        """Look up unchanged files here; workers read the others."""
+        """Facts of files. Unchanged files are looked up in this process; workers read the others."""
         known = self.stamps.known(paths)
         found = [self._look_up(file_hash, settings) if file_hash else None for file_hash in known]
         missing = [path for path, facts in zip(paths, found, strict=True) if facts is None]
-        make = partial(_make, self, settings)
+        make = partial(_read_file, self, settings)
         made = process_map(make, missing, workers=workers, progress=progress)
         self.stamps.note(
             (path, seen, facts.file_hash) for path, (facts, seen) in zip(missing, made, strict=True)
@@ -199,7 +240,7 @@ def _facts_from(data: dict[str, Any], file_hash: str) -> Facts:
     numbers = facts.seconds >= 0 and type(facts.rate) is int and type(facts.channels) is int
     texts = isinstance(facts.content_hash, str) and isinstance(facts.reason, str | None)
     if facts.file_hash != file_hash or not (numbers and texts and (facts.reason or facts.content_hash)):
-        raise ValueError(f"{facts} cannot be")
+        raise ValueError(f"{facts} is not valid")
     return facts
 
 
@@ -208,7 +249,7 @@ def hash_file(content: bytes) -> str:
     return sha256(content).hexdigest()[:40]
 
 
-def _make(store: FeatureStore, settings: Settings | None, path: Path) -> tuple[Facts, Stamp | None]:
+def _read_file(store: FeatureStore, settings: Settings | None, path: Path) -> tuple[Facts, Stamp | None]:
     """Facts and stamp of one file. With settings, its images are in the store afterwards."""
     seen = stamp(path)
     try:
@@ -221,11 +262,15 @@ def _make(store: FeatureStore, settings: Settings | None, path: Path) -> tuple[F
     found = store._look_up(file_hash, settings)
     if found is None:
         with store.lock(file_hash[:2]):  # if another process is making it, wait and use its entry
-            found = store._look_up(file_hash, settings) or _work_out(store, settings, content, file_hash)
+            found = store._look_up(file_hash, settings) or _decode_and_store(
+                store, settings, content, file_hash
+            )
     return found, seen
 
 
-def _work_out(store: FeatureStore, settings: Settings | None, content: bytes, file_hash: str) -> Facts:
+def _decode_and_store(
+    store: FeatureStore, settings: Settings | None, content: bytes, file_hash: str
+) -> Facts:
     """Decode a file and store its facts and, with settings, its images."""
     try:
         clip = decode(content, name="")

@@ -104,8 +104,8 @@ def _perform(name: str, song: Song, notes: list[Note], samples: int, rng: np.ran
     for note in notes:
         start, ring = round(note.start * SR), note.seconds + (0.25 if name == "sitar" else 0.8)
         hertz = sa * 2 ** (melody.bend(note, round(ring * SR)) / 12)
-        room = out[start : start + len(hertz)]
-        room += np.float32(note.level) * _PLUCKED[name](hertz, rng)[: len(room)]
+        section = out[start : start + len(hertz)]
+        section += np.float32(note.level) * _PLUCKED[name](hertz, rng)[: len(section)]
     return out
 
 
@@ -115,8 +115,8 @@ def _drone(song: Song, samples: int, rng: np.random.Generator) -> np.ndarray:
     strings = _tanpura(song.sa, 7 if 7 in song.raga.notes else 5, song.seed)
     out = np.zeros(samples + 4 * gap, np.float32)
     for turn, start in enumerate(range(int(rng.integers(gap)), len(out), gap), start=int(rng.integers(4))):
-        room = out[start : start + 4 * SR]
-        room += np.float32(rng.uniform(0.85, 1.0)) * strings[turn % 4][: len(room)]
+        section = out[start : start + 4 * SR]
+        section += np.float32(rng.uniform(0.85, 1.0)) * strings[turn % 4][: len(section)]
     return out[4 * gap :]
 
 
@@ -145,7 +145,7 @@ def _drums(song: Song, total: float, samples: int, rng: np.random.Generator) -> 
 
 def _pad(song: Song, total: float, samples: int, rng: np.random.Generator) -> np.ndarray:
     """Strings in three parts: chords of every other raga note above Sa, Pa or the vadi, four beats each."""
-    bar, degrees = 240 / song.bpm, melody.ladder(song.raga)
+    bar, degrees = 240 / song.bpm, melody.scale_notes(song.raga)
     roots = np.flatnonzero((degrees >= -5) & (degrees <= 7) & np.isin(degrees % 12, (0, 7, song.raga.vadi)))
     chords = rng.choice(roots, int(total / bar) + 1)
     out = np.zeros(samples, np.float32)
@@ -170,9 +170,9 @@ def _bass(song: Song, total: float, samples: int, rng: np.random.Generator) -> n
         z = voices.phasor(np.full(n, song.sa * 2 ** (note.pitch / 12)))
         fade = np.minimum(1, np.minimum(np.arange(n), n - 1 - np.arange(n)) / 160).astype(np.float32)
         start = round(note.start * SR)
-        room = out[start : start + n]
+        section = out[start : start + n]
         pluck = voices.partials(z, [1, 0.5, 0.25, 0.12]) * fade * np.exp(-2 * np.arange(n) / SR)
-        room += pluck[: len(room)]
+        section += pluck[: len(section)]
     return out
 
 

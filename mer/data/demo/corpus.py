@@ -82,19 +82,19 @@ def write_demo(
         If `out` cannot be written.
     """
     out = Path(out).resolve()
-    _check(out, clips_per_class, seed, workers)
+    _require_valid(out, clips_per_class, seed, workers)
     tasks = _tasks(clips_per_class)
-    with _appearing(out) as folder:
+    with _complete_or_absent(out) as folder:
         rows: list[tuple[str, str, str]] = []
         for done in _run(folder, seed, tasks, workers or len(processors())):
             rows += done
             if progress:
                 progress(len(rows), clips_per_class * len(MER500_CLASSES))
-        _describe(folder, sorted(rows), clips_per_class, seed)
+        _write_manifest(folder, sorted(rows), clips_per_class, seed)
     return out
 
 
-def _check(out: Path, clips_per_class: int, seed: int, workers: int | None) -> None:
+def _require_valid(out: Path, clips_per_class: int, seed: int, workers: int | None) -> None:
     for name, value, least in (
         ("clips_per_class", clips_per_class, 2),
         ("seed", seed, 0),
@@ -145,7 +145,7 @@ def _write_song(folder: Path, seed: int, task: _Task) -> list[tuple[str, str, st
     return rows
 
 
-def _describe(folder: Path, rows: list[tuple[str, str, str]], clips_per_class: int, seed: int) -> None:
+def _write_manifest(folder: Path, rows: list[tuple[str, str, str]], clips_per_class: int, seed: int) -> None:
     with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([("path", "label", "song"), *rows])
     facts = {
@@ -160,7 +160,7 @@ def _describe(folder: Path, rows: list[tuple[str, str, str]], clips_per_class: i
 
 
 @contextmanager
-def _appearing(out: Path) -> Iterator[Path]:
+def _complete_or_absent(out: Path) -> Iterator[Path]:
     """A temporary folder beside `out`: renamed to `out` on success, removed on failure."""
     folder = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:

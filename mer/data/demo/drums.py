@@ -48,7 +48,21 @@ def modes(hertz: np.ndarray, gains: list[float], decays: list[float], seconds: f
 
 
 def thump(low: float, bend: float, glide: float, decay: float, seconds: float) -> np.ndarray:
-    """A drum whose pitch moves from low * bend to low hertz, with a time constant of `glide` seconds."""
+    """The sound of a drum whose pitch moves to its final value.
+
+    Parameters
+    ----------
+    low
+        Final pitch in hertz.
+    bend
+        First pitch divided by `low`.
+    glide
+        Time constant of the pitch in seconds.
+    decay
+        Seconds in which the sound falls by 60 dB.
+    seconds
+        Length of the signal.
+    """
     t = np.arange(int(seconds * SR), dtype=np.float32) / SR
     phase = np.cumsum(low * (1 + (bend - 1) * np.exp(-t / glide))) / SR
     body = np.sin(2 * np.pi * phase) + 0.25 * np.sin(4 * np.pi * phase) * np.exp(-t / 0.05)
@@ -56,7 +70,19 @@ def thump(low: float, bend: float, glide: float, decay: float, seconds: float) -
 
 
 def slap(rng: np.random.Generator, pole: float, decay: float, seconds: float) -> np.ndarray:
-    """A noise burst that falls by 60 dB in `decay` seconds: dark for `pole` near 1, bright near -1."""
+    """A burst of noise.
+
+    Parameters
+    ----------
+    rng
+        Draws the noise.
+    pole
+        Pole of the filter, -1 to 1: low frequencies dominate near 1, high ones near -1.
+    decay
+        Seconds in which the sound falls by 60 dB.
+    seconds
+        Length of the signal.
+    """
     t = np.arange(int(seconds * SR), dtype=np.float32) / SR
     burst = lfilter([1 - abs(pole)], [1, -pole], noise(rng, len(t))) * np.exp(-6.9 * t / decay)
     return (0.9 * burst / np.abs(burst).max()).astype(np.float32)
@@ -179,6 +205,6 @@ def lay(hits: list[tuple[float, str, float]], *, sa: float, samples: int, seed: 
     for seconds, bol, level in hits:
         for name in strokes_of(bol):
             start = round(seconds * SR)
-            room = track[start : start + len(kit[name])]
-            room += np.float32(level) * kit[name][: len(room)]
+            section = track[start : start + len(kit[name])]
+            section += np.float32(level) * kit[name][: len(section)]
     return track

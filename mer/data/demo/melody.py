@@ -15,7 +15,7 @@ from mer.data.demo.styles import Song
 from mer.data.demo.theory import Raga, tuned
 from mer.data.demo.voices import SR
 
-__all__ = ["Note", "bend", "ladder", "line", "phrases"]
+__all__ = ["Note", "bend", "line", "phrases", "scale_notes"]
 
 _LENGTHS = np.array([0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4])
 
@@ -50,7 +50,7 @@ class Note:
     level: float = 1.0
 
 
-def ladder(raga: Raga) -> np.ndarray:
+def scale_notes(raga: Raga) -> np.ndarray:
     """The notes of a raga in whole semitones, ascending from an octave below Sa to two octaves above."""
     return np.array([12 * octave + note for octave in (-1, 0, 1) for note in raga.notes] + [24])
 
@@ -73,7 +73,7 @@ def phrases(song: Song, seconds: float, rng: np.random.Generator) -> list[list[N
         The notes of each phrase.
     """
     beat = 60 / song.bpm
-    degrees = ladder(song.raga)
+    degrees = scale_notes(song.raga)
     at = int(np.abs(degrees - song.centre).argmin())
     now, found = beat * int(rng.integers(0, 3)) / 2, []
     while now < seconds:
@@ -81,7 +81,7 @@ def phrases(song: Song, seconds: float, rng: np.random.Generator) -> list[list[N
         for left in range(int(rng.integers(4, 12)), -1, -1):
             length = _length(song, rng) * (2 if left == 0 else 1)
             before = degrees[at]
-            at = _step(song, degrees, at, rng, home=left == 0)
+            at = _step(song, degrees, at, rng, ends=left == 0)
             phrase.append(_note(song, now, length * beat, degrees, at, before, bool(phrase), rng))
             now += length * beat
         found.append(phrase)
@@ -97,15 +97,15 @@ def _length(song: Song, rng: np.random.Generator) -> float:
     return float(rng.choice(_LENGTHS, p=likely / likely.sum()))
 
 
-def _step(song: Song, degrees: np.ndarray, at: int, rng: np.random.Generator, *, home: bool) -> int:
+def _step(song: Song, degrees: np.ndarray, at: int, rng: np.random.Generator, *, ends: bool) -> int:
     """Index of the next degree. Degrees nearby, near the centre, or on Sa, Pa or the vadi are more likely."""
     likely = np.exp(-np.abs(np.arange(len(degrees)) - at) / 1.4)
     likely[at] *= 0.3
     likely *= np.exp(-(((degrees - song.centre) / 7) ** 2))
-    pull = np.select(
+    weight = np.select(
         [degrees % 12 == song.raga.vadi, degrees % 12 == 0, degrees % 12 == 7], [2.0, 1.6, 1.3], 1.0
     )
-    likely *= pull > 1 if home else pull
+    likely *= weight > 1 if ends else weight
     return int(rng.choice(len(degrees), p=likely / likely.sum()))
 
 
@@ -119,6 +119,7 @@ def _note(
     tied: bool,
     rng: np.random.Generator,
 ) -> Note:
+    """A note on degree `at` with random ornaments. If `tied`, it may glide from the pitch `before`."""
     pitch, origin = float(tuned(degrees[at])), float(tuned(before))
     meend = kan = gamak = 0.0
     if tied and rng.random() < song.glide:
@@ -195,13 +196,13 @@ def line(
     level = np.zeros(samples, np.float32)
     for note in notes:
         start, n = round(note.start * SR), round(note.seconds * SR)
-        room = pitch[start:]
-        room[:n] = bend(note, n, vibrato=vibrato)[: len(room)]
-        room[n:] = note.pitch
+        section = pitch[start:]
+        section[:n] = bend(note, n, vibrato=vibrato)[: len(section)]
+        section[n:] = note.pitch
         swell = np.float32(note.level) * np.linspace(1.0, 0.8, n, dtype=np.float32)
         if not note.meend:
             swell[: int(0.03 * SR)] *= 0.3
-        level[start : start + n] = swell[: len(room)]
+        level[start : start + n] = swell[: len(section)]
     width = max(3, int(smooth * SR))
     for _ in range(2):
         pitch = uniform_filter1d(pitch, width, mode="nearest")

@@ -67,8 +67,8 @@ def partials(z: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
     return total.imag
 
 
-def count_below_top(hertz: np.ndarray, most: int) -> int:
-    """How many partials, 1 to `most`, stay below TOP at the highest pitch of a curve."""
+def count_partials(hertz: np.ndarray, most: int) -> int:
+    """Number of partials, 1 to `most`, with frequencies below `TOP` at the highest pitch of a curve."""
     return max(1, min(most, int(TOP / hertz.max())))
 
 
@@ -98,7 +98,7 @@ def noise(rng: np.random.Generator, samples: int) -> np.ndarray:
 
 def bansuri(hertz: np.ndarray, level: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Bamboo flute: few partials that brighten with `level`, plus breath noise."""
-    n = count_below_top(hertz, 6)
+    n = count_partials(hertz, 6)
     tone = partials(phasor(hertz) * (0.35 + 0.65 * level), np.float32([1, 0.55, 0.3, 0.1, 0.06, 0.03][:n]))
     breath = resonances(
         noise(rng, len(hertz)), ((1_000, 700, 0.4), (2_600, 1_200, 0.25), (4_800, 2_000, 0.1))
@@ -108,7 +108,7 @@ def bansuri(hertz: np.ndarray, level: np.ndarray, rng: np.random.Generator) -> n
 
 def sarangi(hertz: np.ndarray, level: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Bowed string: the sawtooth of Helmholtz motion with bow noise, through a skin-covered body."""
-    n = count_below_top(hertz, 28)
+    n = count_partials(hertz, 28)
     saw = partials(phasor(hertz), 1 / np.arange(1, n + 1))
     bow = 1 + 0.5 * lfilter([0.05], [1, -0.95], noise(rng, len(hertz))).astype(np.float32)
     source = level * (saw * bow + 0.05 * noise(rng, len(hertz)))
@@ -117,7 +117,7 @@ def sarangi(hertz: np.ndarray, level: np.ndarray, rng: np.random.Generator) -> n
 
 def voice(hertz: np.ndarray, level: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Sung vowels: a glottal source of about -8 dB per octave, through formants drifting between a and o."""
-    n = count_below_top(hertz, 28)
+    n = count_partials(hertz, 28)
     source = level * partials(phasor(hertz), np.arange(1, n + 1) ** -1.4)
     source += 0.012 * level * noise(rng, len(hertz))
     knots = np.arange(0, len(hertz) + SR, SR // 2)
@@ -128,7 +128,7 @@ def voice(hertz: np.ndarray, level: np.ndarray, rng: np.random.Generator) -> np.
 
 def harmonium(hertz: np.ndarray, level: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Two ranks of free reeds a few cents apart and one an octave higher, with unsteady bellows."""
-    n = count_below_top(2 * hertz, 14)
+    n = count_partials(2 * hertz, 14)
     reed = np.arange(1, n + 1) ** -0.75 * np.where(np.arange(n) % 2, 0.6, 1.0)
     ranks = ((1.0, 0.5), (2 ** (rng.uniform(2, 6) / 1200), 0.4), (2.0, 0.2))
     tone = sum(gain * partials(phasor(ratio * hertz), reed) for ratio, gain in ranks)
@@ -138,7 +138,7 @@ def harmonium(hertz: np.ndarray, level: np.ndarray, rng: np.random.Generator) ->
 
 def strings(hertz: np.ndarray, level: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One part of a string section: two bowed players whose pitches drift by some cents."""
-    n = count_below_top(hertz, 10)
+    n = count_partials(hertz, 10)
     seconds = np.arange(len(hertz), dtype=np.float32) / SR
     tone = np.zeros(len(hertz), np.float32)
     for rate in 2 * np.pi * rng.uniform(0.15, 0.6, 2):
@@ -154,7 +154,7 @@ def sitar(hertz: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     |sin(pi k p)| models plucking at the share p of the string; the boost of partials 5-9 models the curved
     bridge.
     """
-    n = count_below_top(hertz, 24)
+    n = count_partials(hertz, 24)
     k = np.arange(1, n + 1)
     seconds = np.arange(len(hertz), dtype=np.float32) / SR
     shape = np.abs(np.sin(np.pi * k * rng.uniform(0.12, 0.16))) / k**0.8
@@ -185,7 +185,21 @@ def tanpura(hertz: float, samples: int, rng: np.random.Generator) -> np.ndarray:
 
     The thread under the string makes it graze the bridge. This excites partials that the plucking point
     should not contain (C. V. Raman, Proc. Indian Assoc. Cultiv. Sci. 7, 1921). It sounds like a formant that
-    glides down over the first seconds. Returns float32 of shape (samples,).
+    glides down over the first seconds.
+
+    Parameters
+    ----------
+    hertz
+        Pitch of the string.
+    samples
+        Length of the sound.
+    rng
+        Draws the strength of each partial.
+
+    Returns
+    -------
+    np.ndarray
+        float32 of shape (samples,).
     """
     n = min(32, int(TOP / hertz))
     k = np.arange(1, n + 1)[:, None]

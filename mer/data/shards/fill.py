@@ -63,13 +63,13 @@ def fill(out: Path, number: int) -> Filled:
     audio, mel = AudioConfig.from_key(plan["audio"]), MelConfig.from_key(plan["mel"])
     facts = read_facts(out, number)
     if facts is None or not _is_whole(out, number, facts, record(mel.image_shape(audio))):
-        facts = _make(out, number, plan, audio, mel)
+        facts = _write_shard(out, number, plan, audio, mel)
     windows = facts["windows"]
     size = int(windows.sum()) * record(mel.image_shape(audio)).itemsize
     return Filled(int((windows > 0).sum()), int((windows == 0).sum()), size)
 
 
-def _make(
+def _write_shard(
     out: Path, number: int, plan: dict[str, Any], audio: AudioConfig, mel: MelConfig
 ) -> dict[str, np.ndarray]:
     """Write the images, then the facts. If the facts exist, both are complete."""
@@ -110,6 +110,7 @@ def _features(content: bytes, audio: AudioConfig, mel: MelConfig) -> tuple[np.nd
 def _write_facts(
     out: Path, number: int, rows: np.ndarray, windows: list[int], contents: list[bytes], reasons: list
 ) -> None:
+    """Write the result for each clip of a shard; see `read_facts`."""
     import pyarrow as pa
     from pyarrow import parquet
 

@@ -43,7 +43,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text("utf-8"))
         if not isinstance(found, dict):
-            raise ValueError("no object")
+            raise ValueError("it is not an object")
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read ({error}); prepare the set again in a new folder") from error
     return found
@@ -88,6 +88,4 @@ def crc_of(path: Path) -> int:
 
 def damaged(path: Path, reason: str) -> DataError:
     """The error to raise for a damaged file."""
-    return DataError(
-        f"{path} is damaged ({reason}); run its mer prepare again: it makes anew what is damaged"
-    )
+    return DataError(f"{path} is damaged ({reason}); run the same mer prepare again to repair it")

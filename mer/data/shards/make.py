@@ -26,6 +26,7 @@ __all__ = ["Made", "Spread", "make"]
 
 LOCK = ".lock"
 PIECE = 2**14  # rows of a table per write
+# Runs a function for each shard number, and returns the results in order; see `make`.
 Spread = Callable[[Callable[[int], Filled], range, Progress | None], list[Filled]]
 
 
@@ -105,7 +106,7 @@ def make(
         )  # fmt: skip
         if crc_of(out / "clips.arrow") != plan["crc"]:
             raise DataError(f"{out / 'clips.arrow'} is damaged; prepare the set again in a new folder")
-        _tidy(out)
+        _remove_unfinished(out)
         (out / "set.json").unlink(missing_ok=True)  # the set is unfinished while shards may be made again
         here = partial(process_map, workers=workers, few=1)
         spread = spread or (lambda function, numbers, progress: here(function, numbers, progress=progress))
@@ -135,7 +136,7 @@ def _alone(out: Path) -> Iterator[None]:
                 out.rmdir()
 
 
-def _tidy(out: Path) -> None:
+def _remove_unfinished(out: Path) -> None:
     """Remove unfinished files of processes that were killed."""
     names = (PLAN, *PLANNED, "index.npy", "set.json", "left_out.parquet")
     for path in (
@@ -146,13 +147,28 @@ def _tidy(out: Path) -> None:
 
 
 def write_index(out: Path, plan: dict[str, Any], size: int) -> Made:
-    """Write the index and the table of files left out. Raises DataError if too few clips are usable."""
-    facts = _gather(out, plan)
-    index = _entries(out, facts)
-    kept, dropped, alike = _once(facts["content"], index["label"], index["row"])
+    """Write the index and the table of files that were left out.
+
+    Parameters
+    ----------
+    out
+        The folder of the set, with all shards.
+    plan
+        Its plan.
+    size
+        Size of all images in bytes, for the summary.
+
+    Raises
+    ------
+    DataError
+        If the facts of a shard are damaged, or too few clips are usable.
+    """
+    facts = _usable_clips(out, plan)
+    index = _index_of(out, facts)
+    kept, dropped, alike = _without_duplicates(facts["content"], index["label"], index["row"])
     left_out = _write_left_out(out, plan, index, dropped, alike)
     index, content = index[kept], facts["content"][kept]
-    classes = _number(index["label"], plan["labels"])
+    classes = _renumber(index["label"], plan["labels"])
     counts = np.bincount(index["label"], minlength=len(classes))
     require_trainable(out, dict(zip(classes, counts.tolist(), strict=True)))
     write_array(out / "index.npy", index)
@@ -171,7 +187,7 @@ def write_index(out: Path, plan: dict[str, Any], size: int) -> Made:
     )
 
 
-def _entries(out: Path, facts: np.ndarray) -> np.ndarray:
+def _index_of(out: Path, facts: np.ndarray) -> np.ndarray:
     """The index of all clips that have windows; labels are still numbered as in the plan."""
     index, names = np.zeros(len(facts), INDEX), open_names(out)
     for name in ("row", "shard", "first", "windows"):
@@ -181,7 +197,7 @@ def _entries(out: Path, facts: np.ndarray) -> np.ndarray:
     return index
 
 
-def _number(codes: np.ndarray, labels: list[str]) -> tuple[str, ...]:
+def _renumber(codes: np.ndarray, labels: list[str]) -> tuple[str, ...]:
     """Renumber labels in place by the order of the classes that occur; returns these classes."""
     found = [labels[code] for code in np.unique(codes)]
     classes = class_order(set(found))
@@ -189,7 +205,7 @@ def _number(codes: np.ndarray, labels: list[str]) -> tuple[str, ...]:
     return classes
 
 
-def _gather(out: Path, plan: dict[str, Any]) -> np.ndarray:
+def _usable_clips(out: Path, plan: dict[str, Any]) -> np.ndarray:
     """The facts of all clips that have windows: row, shard, first window in the shard, windows, content."""
     kind = np.dtype(
         [*((name, INDEX[name]) for name in ("row", "shard", "first", "windows")), ("content", "S16")]
@@ -209,7 +225,7 @@ def _gather(out: Path, plan: dict[str, Any]) -> np.ndarray:
     return found[:count]
 
 
-def _once(
+def _without_duplicates(
     content: np.ndarray, label: np.ndarray, row: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Remove duplicates: of clips with equal audio keep the earliest line, or none if their labels differ.
@@ -221,8 +237,8 @@ def _once(
     new = np.append(True, content[order][1:] != content[order][:-1])
     number = np.cumsum(new) - 1  # of the group of clips with equal audio
     first = order[new][number]
-    torn = np.bincount(number, label[order] != label[first]) > 0
-    drop = ~new | torn[number]
+    conflicting = np.bincount(number, label[order] != label[first]) > 0
+    drop = ~new | conflicting[number]
     kept = np.ones(len(content), bool)
     kept[order[drop]] = False
     last = order[np.append(new[1:], True)][number]

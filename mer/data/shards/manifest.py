@@ -67,7 +67,7 @@ def read_lines(path: Path, sources: Sources, *, label_column: str, song_column: 
     except (pa.ArrowException, OSError) as error:
         reason = reason_of(error, 200)
         raise DataError(
-            f"{path} cannot be read as Parquet ({reason}); write it anew, as pandas' to_parquet does"
+            f"{path} cannot be read as Parquet ({reason}); write it again, as pandas' to_parquet does"
         ) from error
 
 
@@ -83,6 +83,7 @@ def _texts(batch: "pa.RecordBatch", name: str) -> list[str]:
 def _lines(
     path: Path, sources: Sources, batch: "pa.RecordBatch", first: int, label_column: str, song_column: str
 ) -> Lines:
+    """Check a batch of lines; `first` is the number of its first line."""
     found = Lines([], [], [], [], [])
     columns = [_texts(batch, name) for name in ("path", label_column, song_column, "split")]
     for number, (name, label, song, split) in enumerate(zip(*columns, strict=True), first):

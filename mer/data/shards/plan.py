@@ -43,12 +43,25 @@ def make_plan(
     song_column: str = "song",
     shard_bytes: int = SHARD_BYTES,
 ) -> dict[str, Any]:
-    """Make and return the plan, or return the one that `out` already has. Parameters are those of `make`.
+    """Make the plan of a set, or read the one that `out` already has.
 
-    Raises DataError if `out` holds something else, or the manifest cannot be used.
+    Parameters
+    ----------
+    manifest, out, config, allowed, label_column, song_column, shard_bytes
+        See `mer.data.shards.make.make`.
+
+    Returns
+    -------
+    dict
+        Content of plan.json.
+
+    Raises
+    ------
+    DataError
+        If `out` holds other files or another plan, or the manifest cannot be used.
     """
     sources = Sources.of(manifest.parent, allowed)
-    asked = {
+    request = {
         "format": FORMAT,
         "features": VERSION,
         "manifest": _file_hash(manifest),
@@ -61,22 +74,22 @@ def make_plan(
         "mel": config.mel.to_key(),
     }
     if (out / PLAN).is_file():
-        return _same_plan(out, asked)
-    if any(_strangers(out)):
-        raise DataError(f"{out} exists and holds something else; choose another --shards")
+        return _same_plan(out, request)
+    if any(_other_files(out)):
+        raise DataError(f"{out} exists and holds other files; choose another --shards")
     lines = read_lines(manifest, sources, label_column=label_column, song_column=song_column)
     counted = _write_lines(out, lines)
     order = _order(out, manifest)
-    plan = asked | describe(manifest.parent) | counted
+    plan = request | describe(manifest.parent) | counted
     plan |= {"clips": len(order), "per_shard": _per_shard(out, order, sources, config, shard_bytes)}
     write_atomic(out / PLAN, json.dumps(plan))
     return plan
 
 
-def _same_plan(out: Path, asked: dict[str, Any]) -> dict[str, Any]:
+def _same_plan(out: Path, request: dict[str, Any]) -> dict[str, Any]:
     """The plan that `out` has. Raises DataError if it is of another manifest or other settings."""
     plan = read_json(out / PLAN)
-    changed = [name for name, value in asked.items() if plan.get(name) != value]
+    changed = [name for name, value in request.items() if plan.get(name) != value]
     if changed:
         raise DataError(
             f"{out} holds the shards of another manifest or other settings ({', '.join(changed)}); "
@@ -85,7 +98,7 @@ def _same_plan(out: Path, asked: dict[str, Any]) -> dict[str, Any]:
     return plan
 
 
-def _strangers(out: Path) -> Iterator[Path]:
+def _other_files(out: Path) -> Iterator[Path]:
     """Files in the folder that were not left by an unfinished plan."""
     return (path for path in out.glob("*") if path.name not in PLANNED and not path.name.startswith("."))
 

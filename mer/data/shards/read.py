@@ -38,7 +38,7 @@ class ShardWindows(Windows):
         super().__init__(clips["windows"], clips["label"], classes=classes)
         self.root, self.record, self.mark = root, record(shape), mark
         self.shard, self.first = clips["shard"].copy(), clips["first"].copy()
-        self._begun: deque[int] = deque(maxlen=2 * BLOCK)
+        self._recent: deque[int] = deque(maxlen=2 * BLOCK)
 
     def images(self, indices: np.ndarray) -> np.ndarray:
         """Images of some windows, float16 (len(indices), rows, columns). Raises DataError on damage."""
@@ -75,8 +75,8 @@ class ShardWindows(Windows):
         """Images of windows of one shard, which is mapped only while they are copied."""
         path = shard_path(self.root, shard)
         try:
-            if shard not in self._begun:
-                self._begun.append(shard)
+            if shard not in self._recent:
+                self._recent.append(shard)
                 self._read_ahead(path, int(self.counts[self.shard == shard].sum()))
             records = np.memmap(path, self.record, "r")[rows]
         except (OSError, ValueError, IndexError) as error:
@@ -137,7 +137,7 @@ def _open_index(root: Path) -> np.ndarray:
         raise damaged(path, "its checksum is wrong")
     index = np.load(path, mmap_mode="r", allow_pickle=False)
     if index.dtype != INDEX or index.ndim != 1:
-        raise damaged(path, "it is no index")
+        raise damaged(path, "it is not an index")
     return index
 
 
@@ -157,7 +157,7 @@ class ShardSet:
         if plan.get("features") != VERSION:
             raise DataError(f"{root} was made by another version of mer; prepare it again in a new folder")
         if not (root / "set.json").is_file():
-            raise DataError(f"{root} is not finished; go on with the same mer prepare --shards {root}")
+            raise DataError(f"{root} is not finished; continue with the same mer prepare --shards {root}")
         found = cls(root, plan, read_json(root / "set.json"), _open_index(root))
         found._require_whole()
         return found
@@ -169,7 +169,7 @@ class ShardSet:
             raise DataError(f"{names} is damaged; prepare the set again in a new folder")
         open_names(self.root, full=True)
         if len(index) != self.summary.get("clips") or not len(index):
-            raise damaged(self.root / "index.npy", "it is not of this set")
+            raise damaged(self.root / "index.npy", "it belongs to another set")
         limits = {"row": len(self._names), "label": len(self.classes), "shard": 2**31, "first": 2**31}
         for name, limit in limits.items():
             if index[name].min() < 0 or index[name].max() >= limit:

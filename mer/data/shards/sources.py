@@ -1,7 +1,7 @@
 """Read the clips of a Parquet manifest, from its folder or from URLs that the user has allowed.
 
-URLs are read by fsspec. A manifest may come from someone else. By itself it can name only files in its own
-folder: no other path on this machine, and no address that only this machine can reach.
+URLs are read by fsspec. A manifest may come from someone else. Unless the user allows URLs, it can name only
+files in its own folder: no other path on this machine, and no address that only this machine can reach.
 """
 
 import re
@@ -41,12 +41,12 @@ class Sources:
     def require(self, name: str, where: str) -> None:
         """Raise DataError unless a manifest may name this clip. `where` is the line, for the message."""
         if is_url(name):
-            if not name.startswith(self.allowed) or _climbs(name):
+            if not name.startswith(self.allowed) or _leads_out(name):
                 raise DataError(
-                    f"{where}: {name!r} is below no URL that may be read; "
-                    f"name it, if you trust this manifest: --from {_beginning(name)}"
+                    f"{where}: {name!r} is not below a URL that may be read; "
+                    f"if you trust this manifest, allow it with --from {_server_of(name)}"
                 )
-        elif "\0" in name or ROOTED.match(name) or _climbs(name):
+        elif "\0" in name or ROOTED.match(name) or _leads_out(name):
             raise DataError(
                 f"{where}: {name!r} points outside {self.root}; put the clips beside the manifest"
             )
@@ -57,12 +57,12 @@ class Sources:
         Raises AudioError if the file is missing, unreadable or too large, and DataError if a server fails, in
         which case trying again may help.
         """
-        content = self._fetched(name) if is_url(name) else self._local(name)
+        content = self._read_url(name) if is_url(name) else self._read_file(name)
         if len(content) > MOST_BYTES:
             raise AudioError(f"larger than {MOST_BYTES >> 20} MB")
         return content
 
-    def _local(self, name: str) -> bytes:
+    def _read_file(self, name: str) -> bytes:
         for form in spellings(name):
             path = self.root / form
             try:
@@ -76,7 +76,7 @@ class Sources:
                 raise AudioError(f"unreadable: {getattr(error, 'strerror', None) or error}") from error
         raise AudioError("no such file")
 
-    def _fetched(self, url: str) -> bytes:
+    def _read_url(self, url: str) -> bytes:
         from fsspec.core import url_to_fs
 
         try:
@@ -87,17 +87,17 @@ class Sources:
         except Exception as error:  # each file system of fsspec raises its own errors
             reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
             raise DataError(
-                f"{url} cannot be read ({reason}); see to that, then try again: what is done is kept"
+                f"{url} cannot be read ({reason}); when that is solved, try again: finished shards are kept"
             ) from error
 
 
-def _climbs(name: str) -> bool:
+def _leads_out(name: str) -> bool:
     """True if a name could lead out of its folder, or chains file systems (fsspec's "::")."""
     plain = unquote(unquote(name))  # a proxy may decode it once and a server again
     return ".." in re.split(r"[/\\]", plain) or "::" in name or "\\" in name
 
 
-def _beginning(name: str) -> str:
+def _server_of(name: str) -> str:
     """The part of a URL up to its server or bucket."""
     scheme, _, rest = name.partition("://")
     return f"{scheme}://{rest.partition('/')[0]}/"
@@ -106,7 +106,7 @@ def _beginning(name: str) -> str:
 def _checked(url: str) -> str:
     """An allowed URL, ending in "/". Raises DataError if it is invalid."""
     found = SCHEME.match(url)
-    if not found or not url[found.end() :].strip("/") or found[1].lower() in LOCAL or _climbs(url):
+    if not found or not url[found.end() :].strip("/") or found[1].lower() in LOCAL or _leads_out(url):
         raise DataError(f"--from {url!r} should be the beginning of URLs, such as s3://bucket/music/")
     from fsspec import get_filesystem_class
 

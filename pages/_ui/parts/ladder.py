@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import streamlit as st
 
-from mer.config.ears import ear
+from mer.config.inputs import required_input
 from mer.data.library import Entry
 from mer.experiments.prepared import Spec
 from mer.experiments.study2022.ladder import Step, rungs
@@ -38,7 +38,7 @@ def ask_ladder(entry: Entry) -> None:
 
     left, right = st.columns(2)
     with left:
-        names = [name for name in ZOO if not ear(name)]  # the study's spectrograms are not for the others
+        names = [name for name in ZOO if not required_input(name)]  # the study trained image networks
         chosen("network", names, default=["efficientnet_lite0"])
         backbone = st.selectbox("Network", names, key="network")
         remember("network", backbone)

@@ -55,7 +55,7 @@ def test_the_report_names_what_is_there_the_largest_first(store):
     assert [part.title for part in found] == [
         "0.5 s every 0.5 s, 16000 Hz, 64 bands, soxr",
         "0.5 s every 0.5 s, 16000 Hz, 32 bands, soxr",
-        "what decoding found out",
+        "results of decoding",
         "vgg16 (time), 0.5 s every 0.5 s, 16000 Hz, 32 bands, soxr",
     ]
     assert found[0].size == sum(p.stat().st_size for p in found[0].folder.rglob("*.npy"))

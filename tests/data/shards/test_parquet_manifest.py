@@ -76,7 +76,7 @@ def test_a_missing_column_is_refused_with_those_there_are(write):
 
 def test_what_is_no_parquet_is_refused(tmp_path):
     (tmp_path / "manifest.parquet").write_text("path,label\na.wav,Sad\n")
-    with pytest.raises(DataError, match=r"cannot be read as Parquet .*; write it anew"):
+    with pytest.raises(DataError, match=r"cannot be read as Parquet .*; write it again"):
         lines(tmp_path / "manifest.parquet")
 
 
@@ -97,7 +97,7 @@ def test_a_path_that_leaves_the_folder_is_refused_with_its_line(name, write):
 
 def test_a_url_is_refused_unless_it_was_named(write):
     path = write(path=["s3://bucket/music/a.wav"], label=["Sad"])
-    with pytest.raises(DataError, match=r"line 1: .* may be read; .*: --from s3://bucket/"):
+    with pytest.raises(DataError, match=r"line 1: .* may be read; .* with --from s3://bucket/"):
         lines(path)
 
 

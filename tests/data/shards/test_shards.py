@@ -175,7 +175,7 @@ def test_another_manifest_or_other_settings_need_another_folder(corpus, tmp_path
         make_set(as_parquet(corpus, song="one"), tmp_path / "set")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
-    with pytest.raises(DataError, match="holds something else"):
+    with pytest.raises(DataError, match="holds other files"):
         make_set(manifest, tmp_path / "mine")
 
 
@@ -220,7 +220,7 @@ def test_a_preparation_that_was_stopped_goes_on_where_it_was(count, corpus, tmp_
     manifest, out = as_parquet(corpus), tmp_path / "set"
     with pytest.raises(Killed):
         make_set(manifest, out, spread=some(count))
-    with pytest.raises(DataError, match="is not finished; go on with the same mer prepare"):
+    with pytest.raises(DataError, match="is not finished; continue with the same mer prepare"):
         ShardSet.open(out)
     done = {path: path.stat().st_mtime_ns for path in (out / "shards").glob("*")} if count else {}
     assert len(done) == 2 * count
@@ -313,7 +313,7 @@ def test_a_manifest_that_cannot_be_used_leaves_no_folder(corpus, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / ".clips.arrow.mine").touch()
     (tmp_path / "mine" / "thesis.txt").touch()
-    with pytest.raises(DataError, match="holds something else"):
+    with pytest.raises(DataError, match="holds other files"):
         make_set(as_parquet(corpus), tmp_path / "mine")
     assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == [".clips.arrow.mine", "thesis.txt"]
 
@@ -335,7 +335,7 @@ def test_a_damaged_shard_is_noticed_when_it_is_read_and_mended_by_preparing_agai
 ):
     harm(shard_path(copied, 2))
     windows = everything(ShardSet.open(copied))
-    with pytest.raises(DataError, match=r"00002.bin is damaged \(.*\); run its mer prepare again"):
+    with pytest.raises(DataError, match=r"00002.bin is damaged \(.*\); run the same mer prepare again"):
         list(windows.batches(4))
     make_set(song_parquet, copied)
     assert shard_files(copied) == shard_files(sharded)

@@ -99,7 +99,8 @@ def test_the_classifier_alone_trains_with_all_its_layers(name, layers):
 
 def test_heads_over_time_cannot_be_kept():
     with pytest.raises(
-        ConfigError, match="outputs='imagenet' keeps the network's own end, without head='gru'"
+        ConfigError,
+        match="outputs='imagenet' keeps the network's output layer, so head='gru' has no place",
     ):
         TrainConfig(outputs="imagenet", head="gru")
 

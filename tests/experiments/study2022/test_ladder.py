@@ -112,7 +112,7 @@ def test_the_last_rung_keeps_held_settings_but_its_own_networks():
 
 
 def test_held_settings_that_do_not_go_together_are_refused():
-    with pytest.raises(ConfigError, match="outputs='imagenet' keeps the network's own end"):
+    with pytest.raises(ConfigError, match="outputs='imagenet' keeps the network's output layer"):
         rungs(head="gru")
     with pytest.raises(ConfigError, match="unknown setting 'epoch'"):
         rungs(epoch=1)

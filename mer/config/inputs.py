@@ -1,7 +1,7 @@
-"""Input settings of networks that were trained on music: they fit no other spectrogram.
+"""Input settings of networks that were trained on music.
 
-Choosing such a network chooses its settings. While its pretrained weights are used, other settings are an
-error.
+Such a network needs the spectrogram that it was trained on. Choosing the network chooses these settings.
+While its pretrained weights are used, other settings are an error.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 import mer
 from mer.utils.errors import ConfigError
 
-__all__ = ["EARS", "WEIGHTS_FOLDER", "ear", "networks_of"]
+__all__ = ["REQUIRED_INPUTS", "WEIGHTS_FOLDER", "networks_of", "required_input"]
 
 WEIGHTS_FOLDER = Path(mer.__file__).parents[1] / "checkpoints" / "pretrained"  # not in a wheel
 
@@ -30,26 +30,26 @@ _MUSICNN = {
     "standardize": "none",
 }
 
-EARS: dict[str, dict[str, Any]] = dict.fromkeys(
+REQUIRED_INPUTS: dict[str, dict[str, Any]] = dict.fromkeys(
     ("musicnn_msd", "musicnn_mtt", "vgg_msd", "vgg_mtt"), _MUSICNN
 )
 
 
-def ear(backbone: str) -> dict[str, Any]:
-    """The settings that a backbone needs, by name; empty for networks that take any image.
+def required_input(backbone: str) -> dict[str, Any]:
+    """The settings that a backbone requires, by name; empty for networks that take any image.
 
-    Raises ConfigError for joined networks that do not need the same.
+    Raises ConfigError if joined networks require different settings.
     """
     first, *others = networks_of(str(backbone))
     for other in others:
-        if EARS.get(other) != EARS.get(first):
+        if REQUIRED_INPUTS.get(other) != REQUIRED_INPUTS.get(first):
             raise ConfigError(
-                f"backbone {backbone!r}: {first} and {other} take different spectrograms; "
+                f"backbone {backbone!r}: {first} and {other} need different spectrograms; "
                 "join networks for music, or networks for images"
             )
-    return EARS.get(first, {})
+    return REQUIRED_INPUTS.get(first, {})
 
 
 def networks_of(backbone: str) -> list[str]:
-    """The names of the networks that a backbone consists of: two for "musicnn_msd+vgg_msd"."""
+    """The names of the networks in a backbone: two for "musicnn_msd+vgg_msd"."""
     return backbone.split("+")

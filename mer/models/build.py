@@ -17,7 +17,24 @@ __all__ = ["build_classifier", "configured_classifier", "require_classifier"]
 
 
 def build_classifier(name: str, *, classes: int, weights: str, **settings: Any) -> Classifier:
-    """A classifier with the backbone `name`; `settings` are further fields of TrainConfig."""
+    """Build a classifier from the name of its backbone.
+
+    Parameters
+    ----------
+    name
+        Name of the backbone.
+    classes
+        Number of classes.
+    weights
+        See `configured_classifier`.
+    **settings
+        Further fields of TrainConfig.
+
+    Raises
+    ------
+    BackboneError, WeightsError
+        If there is no such network, or no such weights.
+    """
     return configured_classifier(TrainConfig(backbone=name, weights=weights, **settings), classes=classes)
 
 
@@ -59,7 +76,21 @@ def require_classifier(config: TrainConfig, *, classes: int, shape: tuple[int, i
     """Check that `configured_classifier` can make a network that takes images (rows, columns) of that shape.
 
     Nothing is computed: the check runs on torch's meta device, where tensors have shapes but no values.
-    ImageNet weights that are not on this machine are downloaded. Raises BackboneError, WeightsError.
+    ImageNet weights that are not on this machine are downloaded.
+
+    Parameters
+    ----------
+    config
+        Settings of the network and of its training.
+    classes
+        Number of classes.
+    shape
+        Rows and columns of an image.
+
+    Raises
+    ------
+    BackboneError, WeightsError
+        If there is no such network, it does not take such images, or there are no such weights.
     """
     with torch.device("meta"):
         configured_classifier(config, classes=classes).require_input(shape)

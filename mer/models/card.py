@@ -184,9 +184,9 @@ def _problems_of_members(members: Any) -> Iterator[str]:
 
 
 def _card_from(data: Any, path: Path) -> Card:
-    """Make a Card from the content of card.json. Raises CheckpointError that names a wrong field."""
+    """Make a Card from the content of card.json. Raises CheckpointError, which names the invalid field."""
     if not isinstance(data, dict):
-        raise CheckpointError(f"{path} holds no object; export the checkpoint again")
+        raise CheckpointError(f"{path} is not a JSON object; export the checkpoint again")
     data = upgraded("card", data, data.get("format"), where=str(path), error=CheckpointError)
     data |= {"format": FORMAT}
     for problem in _problems(data):
@@ -216,7 +216,7 @@ def load_card(folder: str | PathLike) -> Card:
     card = _read_card(folder)
     for place in member_folders(folder, card):
         if any(path.is_symlink() for path in (place, place / CARD, place / WEIGHTS)):
-            raise CheckpointError(f"{place} is or has a link; copy what it points to into the ensemble")
+            raise CheckpointError(f"{place} is a link or contains one; copy the files into the ensemble")
         _require_fit(_read_card(place), card, place)
     return card
 
@@ -225,13 +225,13 @@ def _require_fit(member: Card, card: Card, place: Path) -> None:
     """Raise CheckpointError unless a network fits into the ensemble with that card."""
     own, whole = (part.config.audio for part in (member, card))
     if member.members:
-        problem = "it is an ensemble itself, where only networks may be"
+        problem = "it is an ensemble; members must be single networks"
     elif member.classes != card.classes:
         problem = f"its classes {reprlib.repr(list(member.classes))} are not the ensemble's"
     elif own.sample_rate != whole.sample_rate:
-        problem = f"it hears {own.sample_rate} Hz where the ensemble hears {whole.sample_rate} Hz"
+        problem = f"its sample rate is {own.sample_rate} Hz, not {whole.sample_rate} Hz as of the ensemble"
     elif own.resampler != whole.resampler:
-        problem = f"it resamples by {own.resampler} where the ensemble does by {whole.resampler}"
+        problem = f"its resampler is {own.resampler}, not {whole.resampler} as of the ensemble"
     else:
         return
     raise CheckpointError(f"{place}: {problem}; make the ensemble again")
@@ -266,7 +266,7 @@ def find_checkpoints(root: Path) -> Iterator[tuple[Path, Card]]:
             continue
 
 
-def _what_it_is(card: Card) -> list[str]:
+def _lines_of_content(card: Card) -> list[str]:
     """Lines for the network or the members, classes, data and input."""
     train, data = card.config.train, card.data
     trained = {
@@ -299,18 +299,18 @@ def page(card: Card) -> str:
         rows += ["**Trained on synthetic music: for trying things out, not for judging real songs.**", ""]
     if card.control:
         rows += [f"**A control run ({card.control}): its answers mean nothing.**", ""]
-    rows += _what_it_is(card)
+    rows += _lines_of_content(card)
     try:
-        rows += _how_good(card.metrics)
+        rows += _lines_of_scores(card.metrics)
     except (ArithmeticError, KeyError, TypeError, ValueError):  # a card from elsewhere may hold anything
         rows.append("- scores: not as mer writes them")
-    rows += _how_tempered(card)
+    rows += _lines_of_temperature(card)
     rows += [f"- made: {card.created[:10]} by `{card.command}`", f"- weights kept as {card.dtype}"]
     text = "\n".join([*map(visible, rows), "", visible(card.notes, keep="\n")])
     return text.replace("<", "&lt;").rstrip() + "\n"
 
 
-def _how_tempered(card: Card) -> list[str]:
+def _lines_of_temperature(card: Card) -> list[str]:
     """A line for the temperature and what it was fitted on; none if it is 1."""
     if card.temperature == 1:
         return []
@@ -319,7 +319,7 @@ def _how_tempered(card: Card) -> list[str]:
     return [f"- probabilities: logits divided by {card.temperature:.3g}{fitted}"]
 
 
-def _how_good(scores: dict[str, Any]) -> list[str]:
+def _lines_of_scores(scores: dict[str, Any]) -> list[str]:
     """Lines for the scores that there are."""
     rows = []
     for name, value in (

@@ -22,7 +22,24 @@ __all__ = ["copy_checkpoint", "load_checkpoint", "save_checkpoint", "write_ensem
 def save_checkpoint(folder: Path, model: Classifier, card: Card) -> Path:
     """Write weights and card into a new folder, which appears only when it is complete.
 
-    Floats are saved as `card.dtype`. Raises StorageError if the folder is not empty or cannot be written.
+    Parameters
+    ----------
+    folder
+        The folder.
+    model
+        The network.
+    card
+        Its card. Floats are saved as `card.dtype`.
+
+    Returns
+    -------
+    Path
+        `folder`.
+
+    Raises
+    ------
+    StorageError
+        If the folder is not empty or cannot be written.
     """
     with new_folder(folder) as draft:
         write_files(draft, model, card)
@@ -30,7 +47,7 @@ def save_checkpoint(folder: Path, model: Classifier, card: Card) -> Path:
 
 
 def write_files(folder: Path, model: Classifier, card: Card) -> None:
-    """Write the files of a checkpoint into an existing folder."""
+    """Write the files of a checkpoint into an existing folder; for the parameters see `save_checkpoint`."""
     dtype = getattr(torch, card.dtype)
     tensors = {
         name: (t.to(dtype) if t.is_floating_point() else t).cpu() for name, t in model.state_dict().items()
@@ -47,8 +64,19 @@ def _write_card(folder: Path, card: Card) -> None:
 def write_ensemble(folder: Path, members: Sequence[Path], card: Card) -> None:
     """Write the files of an ensemble into an existing folder: copies of its members in order, and its card.
 
-    With `card.dtype` float16 the members are saved as float16 too. Raises CheckpointError if a member is
-    damaged or does not fit the ensemble.
+    Parameters
+    ----------
+    folder
+        The folder of the ensemble.
+    members
+        Folders of the members' checkpoints.
+    card
+        Card of the ensemble. If `card.dtype` is float16, the members are saved as float16 too.
+
+    Raises
+    ------
+    CheckpointError
+        If a member is damaged or does not fit the ensemble.
     """
     for source, place in zip(members, member_folders(folder, card), strict=True):
         model, _, own = load_checkpoint(source)
@@ -135,7 +163,7 @@ def _require_same(wanted: dict[str, torch.Tensor], found: dict[str, torch.Tensor
         asked, has = _describe(wanted.get(name)), _describe(found.get(name))
         if asked != has:
             raise CheckpointError(
-                f"{folder}: by the card, {name} should be {asked}, but in {WEIGHTS} it is {has}; "
+                f"{folder}: according to the card, {name} should be {asked}, but in {WEIGHTS} it is {has}; "
                 "card and weights do not belong together: export the checkpoint again"
             )
 

@@ -156,7 +156,24 @@ HEADS = {"avg": AverageHead, "bands": BandsHead, "attention": AttentionHead, "gr
 
 
 def make_head(name: str, *, features: int, classes: int, dropout: float) -> nn.Module:
-    """A new head with random weights. Raises BackboneError, which lists the valid names."""
+    """Make a head with new weights.
+
+    Parameters
+    ----------
+    name
+        A key of `HEADS`.
+    features
+        Features of the network's embedding, or channels of its feature map.
+    classes
+        Number of classes.
+    dropout
+        Share of features dropped before the last layer, 0 to 1.
+
+    Raises
+    ------
+    BackboneError
+        If the name is unknown; the message lists the valid ones.
+    """
     if name not in HEADS:
         raise BackboneError(f"unknown head {name!r}; choose one of: {', '.join(HEADS)}")
     return HEADS[name](features, classes, dropout)

@@ -42,7 +42,7 @@ class JoinedBody(nn.Module):
 
 
 class Part(nn.Module):
-    """One of the joined networks. It has what `mer.training.embeddings` asks of a classifier."""
+    """One of the joined networks, with the attributes of a classifier that `mer.training.embeddings` uses."""
 
     sees = "embeddings"
 
@@ -72,12 +72,12 @@ class JoinedWeights:
         return sum(entry.source.parameters for entry in self.entries)
 
     def path(self) -> Path:
-        """The file of the first network whose weights are not here, else of the first."""
+        """The file of the first network whose weights are not on this machine, else of the first."""
         missing = [entry for entry in self.entries if not entry.source.available()]
         return (missing or self.entries)[0].source.path()
 
     def available(self) -> bool:
-        """True if the weights of all networks are here."""
+        """True if the weights of all networks are on this machine."""
         return all(entry.source.available() for entry in self.entries)
 
     def into(self, body: JoinedBody) -> None:

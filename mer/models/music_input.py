@@ -1,4 +1,4 @@
-"""The check of the input of networks that were trained on music; `mer.config.inputs` has its settings."""
+"""Checks the input of networks that were trained on music. `mer.config.inputs` has its settings."""
 
 import torch
 
@@ -26,7 +26,7 @@ def first_channel(images: torch.Tensor, least: int, name: str) -> torch.Tensor:
     Raises
     ------
     BackboneError
-        If the shape is another, or there are too few frames.
+        If the images have another shape, or too few frames.
     """
     if images.ndim != 4 or images.shape[2] != INPUT["n_mels"]:
         shape = " x ".join(str(int(side)) for side in images.shape)

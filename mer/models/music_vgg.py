@@ -63,8 +63,8 @@ class MusicVGG(nn.Module):
     """The VGG with its tag layer: images (n, channels, 96, frames) -> logits (n, outputs).
 
     The stages are `block1` to `block5`, `pool` and `output`. The fifth pooling is in `pool`, so the output of
-    `block5` has frequency and time: (n, 128, 6, columns), of which Grad-CAM makes a map of 6 rows. One column
-    stands for 16 frames. With `output.1` replaced by an identity the network returns what `pool` gives, 128
+    `block5` has frequency and time: (n, 128, 6, columns). Grad-CAM's map then has 6 rows. One column stands
+    for 16 frames. With `output.1` replaced by an identity the network returns the output of `pool`, 128
     numbers per step.
 
     Parameters

@@ -61,7 +61,7 @@ class FrontEnd(nn.Module):
 
 
 def _highest(branch: nn.Sequential, images: torch.Tensor) -> torch.Tensor:
-    """The maximum over frequency of what a branch returns."""
+    """The maximum over frequency of a branch's output."""
     if not takes_shortcut(branch):
         return _over_bands(branch(images))
     pad, convolution, _, norm = branch
@@ -106,8 +106,8 @@ class MusicNN(nn.Module):
 
     For Grad-CAM, the output of `middle` is a map over time only (one row), because `front` takes the maximum
     over frequency. Only the branches of the front end have frequency. The output of `front.timbral.0`
-    has 59 rows, of which row r stands for the bands r to r + 37. It is a part of the evidence: what goes
-    through the other four branches is not in it.
+    has 59 rows; row r stands for the bands r to r + 37. A map of it shows only a part of the evidence,
+    since it lacks the other four branches.
 
     Parameters
     ----------

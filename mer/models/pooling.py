@@ -10,9 +10,23 @@ __all__ = ["first_rows", "pool_logits"]
 
 
 def pool_logits(logits: torch.Tensor, scores: torch.Tensor, clips: np.ndarray) -> torch.Tensor:
-    """Logits (windows, classes) and scores (windows,) -> log-probabilities (clips, classes).
+    """Log-probabilities of clips from the logits of their windows.
 
     A clip's probabilities are the mean over its windows, weighted by the softmax of their scores.
+
+    Parameters
+    ----------
+    logits
+        Shape (windows, classes).
+    scores
+        Pooling score of each window, shape (windows,).
+    clips
+        Clip of each window, shape (windows,).
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (clips, classes).
     """
     sizes = _sizes(clips)
     parts = zip(logits.log_softmax(dim=1).split(sizes), scores.split(sizes), strict=True)

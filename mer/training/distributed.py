@@ -69,7 +69,7 @@ class Ranks:
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """Replace `values` by their sum over all processes, and return them."""
         if self.size > 1:
-            with _met():
+            with _lost_on_failure():
                 dist.all_reduce(values)
         return values
 
@@ -98,24 +98,24 @@ class Ranks:
             between = isinstance(error, dist.DistError) or "/gloo/" in str(error)
             if isinstance(error, LostError) or not between:
                 raise
-            with _met():
+            with _lost_on_failure():
                 raise
 
-    def tell(self, message: Any) -> None:
-        """Send plain data (JSON) from the first process to the others, which call `hear`."""
+    def send(self, message: Any) -> None:
+        """Send plain data (JSON) from the first process to the others, which call `receive`."""
         if self.size > 1:
             content = torch.tensor(list(json.dumps(message).encode()), dtype=torch.uint8)
-            with _met():
+            with _lost_on_failure():
                 for part in (torch.tensor([len(content)]), content):
-                    dist.broadcast(part, 0, group=_small_talk())
+                    dist.broadcast(part, 0, group=_cpu_group())
 
-    def hear(self) -> Any:
-        """Receive what the first process sends with `tell`."""
-        with _met():
+    def receive(self) -> Any:
+        """Receive the data that the first process sends with `send`."""
+        with _lost_on_failure():
             length = torch.zeros(1, dtype=torch.int64)
-            dist.broadcast(length, 0, group=_small_talk())
+            dist.broadcast(length, 0, group=_cpu_group())
             content = torch.zeros(int(length), dtype=torch.uint8)
-            dist.broadcast(content, 0, group=_small_talk())
+            dist.broadcast(content, 0, group=_cpu_group())
         return json.loads(bytes(content.tolist()))
 
 
@@ -124,18 +124,18 @@ _groups: list[Any] = []
 
 
 @contextmanager
-def _met() -> Iterator[None]:
+def _lost_on_failure() -> Iterator[None]:
     """Raise LostError for a failed communication: it means that another process has died."""
     try:
         yield
     except RuntimeError as error:
         raise LostError(
-            f"another process of this training is gone ({reason_of(error, 100)}); "
-            "see its message, then: mer runs resume"
+            f"another process of this training has ended ({reason_of(error, 100)}); "
+            "read its error message, then continue with: mer runs resume"
         ) from error
 
 
-def _small_talk() -> Any:
+def _cpu_group() -> Any:
     """The process group for CPU tensors: a Gloo group of its own beside NCCL, else the default group."""
     return _groups[-1] if _groups else None
 
@@ -156,7 +156,7 @@ def together() -> Iterator[Ranks]:
     if on_gpus:
         if local >= torch.cuda.device_count():
             raise ConfigError(
-                f"rank {local} has no GPU of its own; use --nproc-per-node up to the GPUs' number"
+                f"there is no GPU for rank {local}; use --nproc-per-node with at most the number of GPUs"
             )
         torch.cuda.set_device(local)
     try:

@@ -25,7 +25,7 @@ from mer.models.classifier import Classifier
 from mer.models.forward import pass_size
 from mer.models.joined import JoinedBody, Part
 from mer.training.feed import Feed, OnDisk
-from mer.utils.parallel import Progress
+from mer.utils.parallel import Progress, part_progress
 
 __all__ = ["Embed", "JoinedEmbeddings", "KeptEmbeddings", "embed", "embedded", "trains_head_alone"]
 
@@ -63,7 +63,24 @@ def embed(model: Network, feed: Feed, progress: Progress) -> torch.Tensor:
 
 
 def embedded(model: Classifier, feed: Feed, embed: Embed, progress: Progress) -> Feed:
-    """The same feed with embeddings, from the function `embed`, in place of images."""
+    """Replace the images of a feed by embeddings.
+
+    Parameters
+    ----------
+    model
+        The network.
+    feed
+        The windows, as images.
+    embed
+        Computes embeddings, or reads them from the store.
+    progress
+        Called as `progress(done, total)`, with windows.
+
+    Returns
+    -------
+    Feed
+        The same windows, as embeddings.
+    """
     return Feed(feed.windows, feed.transform, feed.device, embed(model, feed, progress))
 
 
@@ -114,7 +131,11 @@ class KeptEmbeddings:
         audio: AudioConfig,
         mel: MelConfig,
     ) -> "Self | JoinedEmbeddings":
-        """As `of`; joined networks have an entry each, which they share with runs of one network."""
+        """Like `of`, but also for joined networks.
+
+        Each of the joined networks has entries of its own, which runs with that network alone share. For the
+        parameters see `of`.
+        """
         settings = {"audio": audio, "mel": mel}
         if isinstance(model.body, JoinedBody):
             kept = [(part, cls.of(store, part, transform, **settings)) for part in model.body.networks()]
@@ -164,7 +185,7 @@ class KeptEmbeddings:
         rows = Rows(len(windows))
         missing = self._fetch(windows, rows, range(len(windows.counts)))
         if missing:
-            known = len(windows) - _sum(windows, missing)
+            known = len(windows) - _count_windows(windows, missing)
             with self.store.alone(self.lock, lambda: progress(known, len(windows))):
                 missing = self._fetch(windows, rows, missing)
                 self._compute(model, feed, rows, missing, progress)
@@ -197,7 +218,7 @@ class KeptEmbeddings:
         windows, left = feed.windows, list(missing)
         if not left:
             return
-        total, done = len(windows), len(windows) - _sum(windows, missing)
+        total, done = len(windows), len(windows) - _count_windows(windows, missing)
         for indices, found in _passes(model, feed, torch.cat([_span(windows, clip) for clip in missing])):
             rows.put(indices, found)
             while left and _span(windows, left[0])[-1] <= indices[-1]:
@@ -218,7 +239,7 @@ class JoinedEmbeddings:
         total, found = len(self.parts) * len(feed.windows), []
         for number, (part, kept) in enumerate(self.parts):
             before = number * len(feed.windows)
-            found.append(kept(part, feed, lambda done, _, before=before: progress(before + done, total)))
+            found.append(kept(part, feed, part_progress(progress, before, total)))
         if all(isinstance(rows, torch.Tensor) for rows in found):
             return torch.cat(found, dim=1)
         return SideBySide(tuple(found))
@@ -241,7 +262,7 @@ def _span(windows: Windows, clip: int) -> torch.Tensor:
     return torch.arange(start, start + int(windows.counts[clip]))
 
 
-def _sum(windows: Windows, clips: list[int]) -> int:
+def _count_windows(windows: Windows, clips: list[int]) -> int:
     return int(np.sum(windows.counts[clips]))
 
 

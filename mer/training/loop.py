@@ -31,13 +31,14 @@ from mer.training.norms import joined_norms
 from mer.training.predict import autocast, predict_windows
 from mer.utils.errors import RunError, Stop
 
-__all__ = ["Callback", "State", "Step", "fit", "tested"]
+__all__ = ["Callback", "State", "Step", "fit", "report", "tested"]
 
 
 @dataclass(slots=True)
 class State:
     """The state of a run after an epoch, from which it can be resumed: plain data and tensors.
 
+    For a solved head, `epoch` and `best_epoch` count strengths of regularisation instead of epochs.
     `history` has one row of figures per epoch. `model` and `best` are the weights that training changes, of
     the last epoch and of the one with the lowest validation loss (without validation, the last).
     """
@@ -68,7 +69,7 @@ class Callback:
         """While embeddings of a frozen body are computed: `done` of `total` windows."""
 
     def on_solve(self, done: int, total: int) -> None:
-        """While a head is solved for: `done` of `total` fits."""
+        """While a solver fits a head: `done` of `total` fits."""
 
     def on_step(self, step: Step) -> None:
         """After each optimizer step."""
@@ -77,8 +78,37 @@ class Callback:
         """After each epoch; its figures are in `state.history[-1]`."""
 
 
+def report(callbacks: Sequence[Callback], method: str, done: int, total: int) -> None:
+    """Report progress to callbacks.
+
+    Parameters
+    ----------
+    callbacks
+        Called in order.
+    method
+        "on_embed" or "on_solve".
+    done, total
+        Number of items done, and of all items.
+    """
+    for callback in callbacks:
+        getattr(callback, method)(done, total)
+
+
 def rate_factor(config: TrainConfig, done: int, total: int) -> float:
-    """Learning-rate factor after `done` of `total` steps: linear warm-up, then constant or cosine decay."""
+    """Factor of the learning rate: linear warm-up, then constant or cosine decay.
+
+    Parameters
+    ----------
+    config
+        Uses `warmup` and `schedule`.
+    done, total
+        Number of optimizer steps done, and of all steps.
+
+    Returns
+    -------
+    float
+        0 to 1.
+    """
     warmup = round(config.warmup * total)
     if done < warmup:
         return (done + 1) / warmup
@@ -109,7 +139,24 @@ def _targets(windows: Windows, model: Classifier) -> torch.Tensor:
 def tested(
     model: Classifier, feed: Feed, config: TrainConfig, loss: Callable[..., torch.Tensor], ranks: Ranks
 ) -> tuple[float, float]:
-    """The loss, and the share of clips whose most probable class is their label."""
+    """Test a network on windows.
+
+    Parameters
+    ----------
+    model, feed
+        The network and its input.
+    config
+        Uses `loss`, `batch_size`, `seed` and `amp`.
+    loss
+        Function of logits and target distributions, as `loss_function` returns it.
+    ranks
+        The processes that share the work.
+
+    Returns
+    -------
+    tuple of float
+        The loss, and the share of clips whose most probable class is their label.
+    """
     logits, scores = predict_windows(model, feed, config, ranks)
     windows, targets = feed.windows, _targets(feed.windows, model)
     clips = windows.pool(to_probabilities(logits, config.loss).numpy(), scores.numpy())
@@ -134,7 +181,7 @@ class _Loop:
         ranks: Ranks,
     ) -> None:
         self.model, self.feed, self.validation, self.ranks = model, feed, validation, ranks
-        self.asked: Stop | None = None
+        self.stop: Stop | None = None
         self.config, self.augment, self.callbacks = config, augment, callbacks
         self.optimizer = _optimizer(model, config)
         self.targets = _targets(feed.windows, model)
@@ -147,7 +194,7 @@ class _Loop:
         self.state = State()
 
     def resume(self, state: State) -> None:
-        """Continue from the end of an epoch."""
+        """Continue from a state, which was saved at the end of an epoch."""
         self.state = copy.deepcopy(state)
         self.model.load_state_dict(self.state.model, strict=False)
         self.optimizer.load_state_dict(self.state.optimizer)
@@ -242,11 +289,11 @@ class _Loop:
         """Sums over all processes: loss, right answers, answers. Raises Stop if any was asked to stop."""
         if self.ranks.size == 1:
             return loss.item(), int(hits), count
-        mine = [loss.detach(), hits * bool(count), count, bool(self.asked)]
+        mine = [loss.detach(), hits * bool(count), count, bool(self.stop)]
         figures = torch.stack([torch.as_tensor(value, device=loss.device).double() for value in mine])
         value, right, counted, stop = self.ranks.sum(figures).tolist()
         if stop:
-            raise self.asked or Stop("the first process was asked to stop")
+            raise self.stop or Stop("the first process was asked to stop")
         return value, int(right), int(counted)
 
     def _notify(self, tell: Callable[[Callback], None]) -> None:
@@ -257,7 +304,7 @@ class _Loop:
         except Stop as stop:
             if self.ranks.size == 1:
                 raise
-            self.asked = stop
+            self.stop = stop
 
     def _validate(self) -> dict[str, float]:
         loss, right = tested(self.model, self.validation, self.config, self.loss, self.ranks)
@@ -273,11 +320,6 @@ class _Loop:
         if figures.get("validation_loss", -math.inf) < min(losses, default=math.inf):
             state.best, state.best_epoch = state.model, state.epoch
         self._notify(lambda callback: callback.on_epoch(state))
-
-
-def _tell(callbacks: Sequence[Callback], done: int, total: int) -> None:
-    for callback in callbacks:
-        callback.on_embed(done, total)
 
 
 def fit(
@@ -330,7 +372,7 @@ def fit(
     feed = Feed(train, transform, device)
     held_out = Feed(validation, EvalTransform(transform.standardizer), device) if validation else None
     if trains_head_alone(model, transform):
-        progress = partial(_tell, callbacks)
+        progress = partial(report, callbacks, "on_embed")
         feed = embedded(model, feed, embed, progress)
         held_out = held_out and embedded(model, held_out, embed, progress)
     loop = _Loop(model, feed, held_out, config, transform.config, callbacks, ranks)

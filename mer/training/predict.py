@@ -44,7 +44,17 @@ class Answers:
 
     @classmethod
     def of(cls, windows: Windows, found: np.ndarray, scores: np.ndarray) -> "Answers":
-        """Pool probabilities of windows (windows, outputs) by clip, weighted by their scores (windows,)."""
+        """Pool probabilities of windows by clip.
+
+        Parameters
+        ----------
+        windows
+            The windows of the clips.
+        found
+            Probabilities, shape (windows, outputs); rows sum to 1.
+        scores
+            Pooling scores, shape (windows,).
+        """
         pooled, classes = windows.pool(found, scores), windows.classes
         outside = pooled.argmax(axis=1) >= classes if pooled.shape[1] > classes else None
         return cls(windows, within(pooled, classes), windows.hits(found), outside)
@@ -69,9 +79,21 @@ def autocast(device: torch.device, config: TrainConfig) -> torch.autocast:
 def predict_windows(
     model: Classifier, feed: Feed, config: TrainConfig, ranks: Ranks = ALONE
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits (windows, outputs of the model) and pooling scores (windows,), float32 on the CPU.
+    """Run a network, or its head alone, on all windows of a feed.
 
-    With several processes, each computes a share of the batches, and all return the whole result.
+    Parameters
+    ----------
+    model, feed
+        The network and its input.
+    config
+        Uses `batch_size`, `seed` and `amp`.
+    ranks
+        Processes that share the batches. All return the whole result.
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        Logits (windows, outputs of the model) and pooling scores (windows,), float32 on the CPU.
     """
     count = len(feed.windows)
     batches = model.test_batches(count, config.batch_size)

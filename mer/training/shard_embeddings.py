@@ -6,7 +6,6 @@ nothing from them.
 """
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from mer.data.cache.arrays import ArrayFile, Shelf, is_whole, write_array
 from mer.data.shards.read import ShardWindows
 from mer.training.embeddings import KeptEmbeddings, Network, embed
 from mer.training.feed import Feed
-from mer.utils.parallel import Progress
+from mer.utils.parallel import Progress, part_progress
 
 __all__ = ["ShardEmbeddings"]
 
@@ -39,11 +38,6 @@ class _Kept:
         return torch.from_numpy(found)
 
 
-def _further(progress: Progress, before: int, total: int, done: int, _: int) -> None:
-    """Report the progress on one shard as progress on all shards."""
-    progress(before + done, total)
-
-
 class ShardEmbeddings(KeptEmbeddings):
     """Embeddings for windows in shards; those that are not in the store are added shard by shard."""
 
@@ -56,7 +50,7 @@ class ShardEmbeddings(KeptEmbeddings):
             total, done = sum(sizes.values()), sum(sizes[shard] for shard in {*shards} - {*missing})
             with self.store.alone(self.lock, lambda: progress(done, total)):
                 for shard in self._missing(windows, missing):
-                    self._compute(model, feed, shard, partial(_further, progress, done, total))
+                    self._compute(model, feed, shard, part_progress(progress, done, total))
                     done += sizes[shard]
         self.shelf.mark_used()
         return _Kept(windows, self.shelf)

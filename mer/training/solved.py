@@ -1,6 +1,8 @@
-"""Trains a head by solving for it: embeddings, one solution, and the figures of a run.
+"""Trains a run whose head is solved: computes embeddings, fits the head at once, and reports the figures.
 
-A history has one row for each strength of regularisation in place of an epoch.
+Such a run has no epochs. Its history has one row for each strength of regularisation that was tried, where
+other runs have one for each epoch. So everything that counts epochs, such as the run metric `epochs`, counts
+strengths for a solved run.
 """
 
 import time
@@ -18,7 +20,7 @@ from mer.models.classifier import Classifier
 from mer.training.distributed import ALONE, Ranks
 from mer.training.embeddings import Embed, embed, embedded
 from mer.training.feed import Feed
-from mer.training.loop import Callback, State, tested
+from mer.training.loop import Callback, State, report, tested
 from mer.training.losses import loss_function
 from mer.training.solve import solve
 from mer.utils.errors import RunError, Stop
@@ -42,7 +44,7 @@ def fit_solved(
     embed: Embed = embed,
     ranks: Ranks = ALONE,
 ) -> State:
-    """Solve for the head of a model, in place.
+    """Fit the head of a model at once, in place.
 
     Parameters
     ----------
@@ -71,9 +73,9 @@ def fit_solved(
         model.load_state_dict(resume.model, strict=False)
         return resume
     device, started = next(model.parameters()).device, time.perf_counter()
-    progress = partial(_tell, callbacks, "on_embed")
+    progress = partial(report, callbacks, "on_embed")
     feed = embedded(model, Feed(train, transform, device), embed, progress)
-    found = _shared(model, ranks, feed, config, songs, callbacks)
+    found = _solve_and_share(model, ranks, feed, config, songs, callbacks)
     parts = {"train": feed}
     if validation:
         held_out = Feed(validation, EvalTransform(transform.standardizer), device)
@@ -85,10 +87,10 @@ def fit_solved(
     seconds = (time.perf_counter() - started) / len(found["rows"])
     rows = [{"epoch": n + 1} | row | {"seconds": seconds} for n, row in enumerate(found["rows"])]
     rows[-1] |= figures
-    return _told(model, rows, found["best"] + 1, callbacks)
+    return _report_rows(model, rows, found["best"] + 1, callbacks)
 
 
-def _shared(
+def _solve_and_share(
     model: Classifier,
     ranks: Ranks,
     feed: Feed,
@@ -96,23 +98,23 @@ def _shared(
     songs: Sequence[str],
     callbacks: Sequence[Callback],
 ) -> dict[str, Any]:
-    """Solve in the first process and give all the same head; returns the rows and the best one's number."""
+    """Solve in the first process and copy the head to the others; returns the rows and the best index."""
     head, stop, found = model.head, None, {}
     if ranks.first:
         try:
             solution = solve(
                 _features(model, feed, config.solver), feed.windows.targets, feed.windows.clip, songs,
-                solver=config.solver, seed=config.seed, progress=partial(_tell, callbacks, "on_solve"),
+                solver=config.solver, seed=config.seed, progress=partial(report, callbacks, "on_solve"),
             )  # fmt: skip
             head.fill(**solution.tensors)
             names = [name for name in ("strength", "gamma") if name in solution.rows[0]]
             found = {"rows": solution.rows, "best": solution.best, "names": names}
             found |= {"size": head.linear.in_features}
-        except Stop as wish:
-            stop = wish
-        ranks.tell(found)
+        except Stop as request:
+            stop = request
+        ranks.send(found)
     else:
-        found = ranks.hear()
+        found = ranks.receive()
     if not found:
         raise stop or Stop("the first process was asked to stop")
     if not ranks.first:
@@ -138,8 +140,8 @@ def _features(model: Classifier, feed: Feed, solver: str) -> np.ndarray:
     return found
 
 
-def _told(model: Classifier, rows: list[dict], best: int, callbacks: Sequence[Callback]) -> State:
-    """Tell the callbacks of each row; only the last state, which a run can resume from, has the weights."""
+def _report_rows(model: Classifier, rows: list[dict], best: int, callbacks: Sequence[Callback]) -> State:
+    """Report each row to the callbacks, like an epoch. Only the last state has weights to resume from."""
     state = State(optimizer={"state": {}, "param_groups": []})
     for number, row in enumerate(rows, 1):
         state.epoch, state.history = number, [*state.history, row]
@@ -149,8 +151,3 @@ def _told(model: Classifier, rows: list[dict], best: int, callbacks: Sequence[Ca
         for callback in callbacks:
             callback.on_epoch(state)
     return state
-
-
-def _tell(callbacks: Sequence[Callback], name: str, done: int, total: int) -> None:
-    for callback in callbacks:
-        getattr(callback, name)(done, total)

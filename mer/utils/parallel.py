@@ -18,7 +18,7 @@ import torch
 from mer.utils.errors import MerError
 from mer.utils.machine import cores, keep_memory
 
-__all__ = ["SMALL", "Progress", "one_thread", "process_map", "share_cores", "thread_map"]
+__all__ = ["SMALL", "Progress", "one_thread", "part_progress", "process_map", "share_cores", "thread_map"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -109,6 +109,19 @@ def _end_with_parent(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
+
+
+def part_progress(progress: Progress, before: int, total: int) -> Progress:
+    """Make a progress function for one part of some work, which reports progress of the whole.
+
+    Parameters
+    ----------
+    progress
+        Called as `progress(done, total)` with the numbers of the whole.
+    before, total
+        Number of items in earlier parts, and in all parts.
+    """
+    return lambda done, _: progress(before + done, total)
 
 
 def share_cores() -> None:

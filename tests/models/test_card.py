@@ -170,7 +170,9 @@ def test_a_card_that_is_no_text_is_named_with_the_remedy(write):
 
 @pytest.mark.parametrize("data", [[], "text", 5, None])
 def test_a_card_that_holds_no_object_is_named_with_the_remedy(write, data):
-    with pytest.raises(CheckpointError, match=r"card\.json holds no object; export the checkpoint again"):
+    with pytest.raises(
+        CheckpointError, match=r"card\.json is not a JSON object; export the checkpoint again"
+    ):
         load_card(write(json.dumps(data)))
 
 

@@ -182,7 +182,9 @@ def test_a_checkpoint_that_cannot_be_finished_leaves_nothing(model, card, tmp_pa
 )
 def test_a_card_of_another_network_is_refused(saved, changes, tensor):
     change_train(saved, **changes)
-    message = rf"by the card, {tensor}; card and weights do not belong together: export the checkpoint"
+    message = (
+        rf"according to the card, {tensor}; card and weights do not belong together: export the checkpoint"
+    )
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(saved)
 
@@ -204,7 +206,7 @@ def test_tensors_that_are_missing_or_too_many_are_named(saved, change):
         tensors["body.extra"] = torch.zeros(1)
     save_file(tensors, saved / WEIGHTS)
     name = "body.features.1.running_mean" if change == "missing" else "body.extra"
-    with pytest.raises(CheckpointError, match=rf"by the card, {name} should be .*absent"):
+    with pytest.raises(CheckpointError, match=rf"according to the card, {name} should be .*absent"):
         load_checkpoint(saved)
 
 

@@ -8,14 +8,17 @@ from mer.audio.transforms import TrainTransform
 from mer.config.sections import AugmentConfig
 from mer.data.splits import inner_folds
 from mer.inference.export import convert
+from mer.metrics.probabilities import softmax
 from mer.models.checkpoint import load_checkpoint, save_checkpoint
 from mer.models.gradcam import grad_cam
 from mer.models.solved import MOST_CENTRES
-from mer.training import solve as module
-from mer.training import solved as fitting
+from mer.training import fitting
+from mer.training import solve as solve_module
+from mer.training import solved as solved_module
+from mer.training.fitting import STRENGTHS, Fitted, fitted
 from mer.training.loop import Callback
 from mer.training.predict import window_probabilities
-from mer.training.solve import STRENGTHS, USUAL, fitted, solve
+from mer.training.solve import USUAL, solve
 from mer.training.solved import fit_solved
 from mer.training.state import load_state, save_state
 from mer.utils.errors import CheckpointError, RunError, Stop
@@ -76,7 +79,7 @@ def test_logistic_is_that_of_scikit_learn(features):
         inputs = standard(rows) / np.sqrt(features)
         other = LogisticRegression(C=1 / strength / len(targets), tol=1e-9, max_iter=5000)
         other.fit(inputs, targets[clip].argmax(axis=1), sample_weight=weights_of(clip))
-        own = module.softmax(found.scores(rows)[number] + found.biases[number])
+        own = softmax(found.scores(rows)[number] + found.biases[number])
         assert own == pytest.approx(other.predict_proba(inputs), abs=1e-4)
 
 
@@ -95,8 +98,8 @@ def test_the_kernel_is_that_of_scikit_learn():
 def test_landmarks_come_close_to_the_whole_kernel(monkeypatch):
     rows, targets, clip, _ = problem(3, 60)
     whole = fitted(rows, targets, clip, solver="kernel", gamma=0.3, strengths=[0.1])
-    monkeypatch.setattr(module, "MOST_CENTRES", 100)
-    monkeypatch.setattr(module, "LANDMARKS", 80)
+    monkeypatch.setattr(fitting, "MOST_CENTRES", 100)
+    monkeypatch.setattr(fitting, "LANDMARKS", 80)
     few = fitted(rows, targets, clip, solver="kernel", gamma=0.3, strengths=[0.1])
     assert len(few.centres) == 80
     assert few.scores(rows)[0] == pytest.approx(whole.scores(rows)[0], abs=0.01)
@@ -160,7 +163,7 @@ def test_no_song_is_on_both_sides_of_an_inner_fold(monkeypatch):
         seen.extend(inner_folds(labels, groups, count))
         return seen
 
-    monkeypatch.setattr(module, "inner_folds", watched)
+    monkeypatch.setattr(solve_module, "inner_folds", watched)
     solve(rows, targets, clip, songs, solver="ridge")
     assert len(seen) == 5
     for learned, tested in seen:
@@ -180,7 +183,7 @@ def test_shares_of_votes_are_learned(solver):
     rows, targets, clip, songs = problem(signal=0.0)
     shares = np.tile([0.6, 0.3, 0.1], (len(targets), 1))
     bias = solve(rows, shares, clip, songs, solver=solver).tensors["bias"]
-    assert module.softmax(bias) == pytest.approx([0.6, 0.3, 0.1], abs=1e-3)
+    assert softmax(bias) == pytest.approx([0.6, 0.3, 0.1], abs=1e-3)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -192,8 +195,8 @@ def test_the_same_input_gives_the_same_bits(solver):
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_the_order_of_the_clips_does_not_matter(solver, monkeypatch):
-    monkeypatch.setattr(module, "MOST_CENTRES", 30)
-    monkeypatch.setattr(module, "LANDMARKS", 10)
+    monkeypatch.setattr(fitting, "MOST_CENTRES", 30)
+    monkeypatch.setattr(fitting, "LANDMARKS", 10)
     rows, targets, clip, songs = problem()
     order = np.random.default_rng(1).permutation(len(targets))
     windows = np.concatenate([np.flatnonzero(clip == i) for i in order])
@@ -202,7 +205,7 @@ def test_the_order_of_the_clips_does_not_matter(solver, monkeypatch):
     assert one.best == other.best
     for name in ("mean", "scale", "bias"):
         assert one.tensors[name] == pytest.approx(other.tensors[name], abs=1e-6)
-    rows_of = [module.Fitted(
+    rows_of = [Fitted(
         found.tensors["mean"], found.tensors["scale"], [found.tensors["weights"]], [],
         found.tensors.get("centres"), found.tensors.get("gamma"),
     ).scores(rows)[0] for found in (one, other)]  # fmt: skip
@@ -260,7 +263,7 @@ def test_the_head_gives_the_scores_of_the_solution():
         head = tiny_model(tiny_config(solver=solver, freeze="head"), classes=3).head
         head.fill(**found.tensors)
         own = found.tensors
-        scores = module.Fitted(
+        scores = Fitted(
             own["mean"], own["scale"], [own["weights"]], [], own.get("centres"), own.get("gamma")
         ).scores(rows)[0]
         with torch.inference_mode():
@@ -316,6 +319,6 @@ def test_a_stop_while_solving_ends_it():
 
 
 def test_more_features_than_fit_are_refused(monkeypatch):
-    monkeypatch.setattr(fitting, "MOST_VALUES", 100)
+    monkeypatch.setattr(solved_module, "MOST_VALUES", 100)
     with pytest.raises(RunError, match=r"24 windows of 8 features .* use solver='steps'"):
         trained("ridge")

@@ -147,12 +147,28 @@ def test_what_can_be_told_apart_is_learned_and_noise_is_not(solver):
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_the_best_row_has_the_lowest_inner_loss(solver):
+def test_there_is_a_row_for_each_strength(solver):
     found = solve(*problem(), solver=solver)
-    losses = [row["inner_loss"] for row in found.rows]
     assert [row["strength"] for row in found.rows] == list(STRENGTHS)
-    assert losses[found.best] == min(losses)
     assert all(("gamma" in row) == (solver == "kernel") for row in found.rows)
+
+
+def test_a_faint_signal_is_learned_with_a_stronger_regularisation_than_usual():
+    found = solve(*problem(clips=40, signal=0.3), solver="logistic")
+    assert found.rows[found.best]["strength"] > USUAL["logistic"]
+
+
+def test_a_clear_signal_is_learned_with_a_weaker_regularisation_than_usual():
+    found = solve(*problem(clips=120, signal=8.0), solver="logistic")
+    assert found.rows[found.best]["strength"] < USUAL["logistic"]
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_the_usual_strength_is_kept_if_the_best_one_is_better_by_chance_alone(solver):
+    found = solve(*problem(WIDE, clips=300, signal=0.1), solver=solver)
+    losses = {row["strength"]: row["inner_loss"] for row in found.rows}
+    assert min(losses.values()) < losses[USUAL[solver]]
+    assert found.rows[found.best]["strength"] == USUAL[solver]
 
 
 def test_no_song_is_on_both_sides_of_an_inner_fold(monkeypatch):

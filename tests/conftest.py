@@ -28,15 +28,21 @@ WORKERS = 4  # of up to 2 GB each
 
 
 def pytest_xdist_auto_num_workers(config) -> int:
-    """Only the default tests run in parallel: slow tests measure, and a few tests finish sooner here."""
+    """Only the default tests run in parallel by themselves: a few tests finish sooner here.
+
+    Slow tests run one after the other unless `-n` is given, as in `.ci/run`.
+    """
     picked = config.args_source is not pytest.Config.ArgsSource.TESTPATHS or config.option.keyword
     return 0 if picked or config.option.markexpr != "not slow" else min(len(processors()), WORKERS)
 
 
 def pytest_configure(config):
-    """Each worker gets its own cores; with one core, code under test starts no processes for a few clips."""
+    """Each worker gets its own cores; with one core, code under test starts no processes for a few clips.
+
+    Slow tests start processes of their own, so they may use all cores.
+    """
     worker = getattr(config, "workerinput", None)
-    if worker and hasattr(os, "sched_setaffinity"):
+    if worker and config.option.markexpr == "not slow" and hasattr(os, "sched_setaffinity"):
         number, mine = int(worker["workerid"].removeprefix("gw")), processors()
         os.sched_setaffinity(0, mine[number % len(mine) :: worker["workercount"]])
 

@@ -438,6 +438,7 @@ def test_a_signal_stops_a_run_that_can_then_be_resumed(mer_json, song_corpus, ho
     assert (run["run_id"], run["status"]) == (result["run_id"], "stopped")
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_interrupted_and_resumes_to_the_end(mer_json, song_corpus):
     process = train_one_epoch(song_corpus, 4, program=("tests.held", "1"))
     process.kill()

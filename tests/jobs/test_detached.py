@@ -98,6 +98,7 @@ def test_a_launched_run_waits_for_a_slot_ends_like_one_in_the_foreground_and_is_
     assert not log_path(run.id).exists()
 
 
+@pytest.mark.slow
 def test_a_running_run_is_worked_on_once_and_goes_on_after_it_was_killed(runs, launched, song_corpus):
     run_id = launched(song_corpus, **LONG)
     training(runs, run_id)

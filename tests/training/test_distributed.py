@@ -76,6 +76,7 @@ def environment(**more):
     return os.environ | {"OMP_NUM_THREADS": "1"} | more
 
 
+@pytest.mark.slow
 @pytest.mark.promise("Two processes train to the weights of one.", measured="gradients equal to 1e-9")
 def test_two_processes_end_with_the_weights_of_one():
     done = subprocess.run(

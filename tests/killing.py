@@ -4,9 +4,8 @@
 resumes until the run is done, compares its weights with those of an undisturbed run, and prints one JSON
 object. With `--full FOLDER`, a small file system, the disk fills up at those moments instead.
 
-Each life of a run (from a start to its end) is a process forked from this one, which has imported everything
-and opened nothing. Half of the moments are random times; the others are just before, during or after an
-operation that changes the disk.
+A run has several lives, each from a start to its end (`tests.life`). Half of the moments at which a life ends
+are random times; the others are just before, during or after an operation that changes the disk.
 """
 
 import argparse
@@ -21,12 +20,11 @@ import sqlite3
 import sys
 import tempfile
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from functools import partial, wraps
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -34,14 +32,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
 
-import mer.experiments.callbacks
-import mer.experiments.experiment
-import mer.experiments.setup
-import mer.models.tensors
-import mer.training.loop
 from mer.data.cache.arrays import is_whole
 from mer.data.cache.store import FeatureStore
 from mer.experiments.experiment import Experiment
@@ -51,6 +42,20 @@ from mer.runs.store import RunStore
 from mer.training.state import load_state
 from mer.utils import files
 from mer.utils.errors import MerError
+from tests.life import (
+    COUNT,
+    DONE,
+    MOST_STEPS,
+    REFUSED,
+    STEPS,
+    WHILE,
+    Trap,
+    asked,
+    fill,
+    in_a_fork,
+    kill_all,
+    wait,
+)
 from tests.run_helpers import tiny_config, write_songs
 
 KINDS = {  # the kinds of runs, and their settings
@@ -59,171 +64,8 @@ KINDS = {  # the kinds of runs, and their settings
     "a cross-validation": {"folds": 2, "freeze": "head", "standardize": "window"},
     "a launched run": {"freeze": "head", "standardize": "window"},
 }
-WHILE = (  # what a life may be doing
-    "beginning",
-    "making the database",
-    "preparing data",
-    "training",
-    "writing the state",
-    "writing to the database",
-    "testing",
-    "writing a checkpoint",
-    "finishing",
-)
 MEMORY = Path("/dev/shm")  # if it exists: a kill leaves the same there as on a disk, and it is faster
-DONE, REFUSED, BROKEN = 0, 2, 3  # exit statuses of a life
-COUNT, STEPS, MOST_STEPS = slice(8, 16), 16, 8000  # places in the memory that a life shares with its parent
 LIVES = 4  # at most; the last is not killed
-
-
-# ---------------------------------------------------------------------------------------------- one life
-
-
-def in_a_fork(work: Callable[[], Any], *, log: Path) -> int:
-    """Start a process with its own process group that does some work; returns its id."""
-    pid = os.fork()
-    if pid:
-        return pid
-    status = BROKEN
-    try:
-        os.setsid()
-        said = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        os.dup2(said, 1)
-        os.dup2(said, 2)
-        work()
-        status = DONE
-    except MerError as error:
-        os.write(2, f"error: {error}\n".encode())
-        status = REFUSED
-    except BaseException:  # noqa: BLE001 - shown by the status
-        traceback.print_exc()
-        sys.stderr.flush()
-    finally:
-        os._exit(status)
-
-
-def wait(pid: int) -> int | None:
-    """Exit status of a process, or None if it was killed."""
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    return None if status < 0 else status
-
-
-def asked(question: Callable[[], Any], log: Path) -> Any:
-    """Call a function in a new process; returns its result, which must fit into JSON."""
-    with tempfile.NamedTemporaryFile() as file:
-        answer = Path(file.name)
-        status = wait(in_a_fork(lambda: answer.write_text(json.dumps(question())), log=log))
-        if status != DONE:
-            raise AssertionError(f"looking at what is left ended with {status}:\n{log.read_text()[-3000:]}")
-        return json.loads(answer.read_text())
-
-
-class Trap:
-    """Counts the operations of this process that change the disk, and calls `spring` at number `at`.
-
-    `seen` is memory shared with the parent: what this life is doing, the number of operations so far, and
-    what it was doing at each.
-    """
-
-    def __init__(self, seen: mmap.mmap, at: int = 0, spring: Callable[[], None] = lambda: None) -> None:
-        self.seen, self.at, self.spring, self.count = seen, at, spring, 0
-
-    def step(self) -> None:
-        """Count an operation."""
-        self.count += 1
-        self.seen[COUNT] = self.count.to_bytes(8, "little")
-        self.seen[STEPS + self.count % MOST_STEPS] = self.seen[0]
-        if self.count == self.at:
-            self.spring()
-
-    def set(self) -> None:
-        """Patch all functions that write. Nothing is restored, because the process ends soon."""
-        for name in ("replace", "fsync"):
-            setattr(os, name, self.around(getattr(os, name)))
-        shutil.rmtree = self.around(shutil.rmtree)
-        for name in ("write_bytes", "write_text"):
-            setattr(Path, name, self.halved(getattr(Path, name)))
-        mer.models.tensors.save_file = self.torn(mer.models.tensors.save_file)
-        event.listen(Engine, "after_cursor_execute", lambda *rest: self.step())
-        event.listen(Engine, "commit", lambda connection: self.step())
-        self.show(mer.experiments.setup, "prepare", "preparing data")
-        self.show(mer.training.loop._Loop, "_epoch", "training")
-        self.show(mer.experiments.callbacks, "save_state", "writing the state")
-        for name in ("create", "tag", "log", "finish"):
-            self.show(RunStore, name, "writing to the database")
-        self.show(mer.experiments.experiment, "judge", "testing")
-        self.show(RunStore, "save_folder", "writing a checkpoint")
-        self.show(mer.experiments.experiment, "headline", "finishing", stay=True)
-
-    def around(self, function: Callable) -> Callable:
-        """Count an operation just before the call and one just after."""
-
-        @wraps(function)
-        def call(*arguments: Any, **named: Any) -> Any:
-            self.step()
-            result = function(*arguments, **named)
-            self.step()
-            return result
-
-        return call
-
-    def halved(self, write: Callable) -> Callable:
-        """Count an operation in the middle of writing a small file."""
-
-        @wraps(write)
-        def call(path: Path, content: Any, *rest: Any, **named: Any) -> Any:
-            if self.count + 1 == self.at:
-                write(path, content[: len(content) // 2], *rest, **named)
-            self.step()
-            return write(path, content, *rest, **named)
-
-        return call
-
-    def torn(self, save: Callable) -> Callable:
-        """Count an operation in the middle of writing tensors."""
-
-        @wraps(save)
-        def call(tensors: dict, path: Path, **named: Any) -> Any:
-            if self.count + 1 == self.at:
-                save(tensors, path, **named)
-                os.truncate(path, path.stat().st_size // 2)
-            self.step()
-            return save(tensors, path, **named)
-
-        return call
-
-    def show(self, place: Any, name: str, doing: str, *, stay: bool = False) -> None:
-        """Record that this life is inside a function, or with `stay` that it was."""
-        function = getattr(place, name)
-
-        @wraps(function)
-        def call(*arguments: Any, **named: Any) -> Any:
-            before, self.seen[0] = self.seen[0], WHILE.index(doing)
-            try:
-                return function(*arguments, **named)
-            finally:
-                if not stay:
-                    self.seen[0] = before
-
-        setattr(place, name, call)
-
-
-def kill_all() -> None:
-    """Kill this process and its workers."""
-    os.killpg(os.getpgrp(), signal.SIGKILL)
-    time.sleep(60)
-
-
-def fill(place: Path) -> None:
-    """Fill a file system."""
-    with (place / "ballast").open("ab", buffering=0) as file, suppress(OSError):
-        for size in (65_536, 4096, 1):
-            with suppress(OSError):
-                while file.write(bytes(size)):
-                    pass
-
-
-# ------------------------------------------------------------------------------------- one run, many lives
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,7 @@ class Experiment:
 
         def waiting() -> None:
             report("waiting for a free slot", 0, 0)
-            self.ranks.tell({"waiting": run.id})  # or the other processes give up
+            self.ranks.send({"waiting": run.id})  # or the other processes give up
 
         with hold_slot(self.runs, run.id, waiting):
             return self._train(run, prepared)
@@ -252,7 +252,7 @@ class Experiment:
             log.log_missing(saved)
         send = SendState(self.runs, run_id, path)
         keep += [send] if self.runs.shared else []
-        self.ranks.tell({"run": run_id, "spec": spec.to_dict()})
+        self.ranks.send({"run": run_id, "spec": spec.to_dict()})
         callbacks = [*keep, log, *self.callbacks, self._reporter(run_id)]
         try:
             state = setup.fit(callbacks, resume=saved, ranks=self.ranks)

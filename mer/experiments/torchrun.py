@@ -27,14 +27,14 @@ def lead_or_follow(lead: Callable[[Ranks], T]) -> T | None:
             _follow(ranks)
             return None
         result = lead(ranks)
-        ranks.tell(None)
+        ranks.send(None)
         return result
 
 
 def _follow(ranks: Ranks) -> None:
     """Train with the first process each run, or fold, that it names, until it names none."""
     known: dict[Path, PreparedData] = {}
-    while order := ranks.hear():
+    while order := ranks.receive():
         if "run" not in order:  # it waits for a slot
             continue
         spec, state = Spec.from_dict(order["spec"]), state_path(order["run"])

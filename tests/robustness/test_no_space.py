@@ -18,7 +18,7 @@ from mer.experiments.prepared import Spec
 from mer.models.checkpoint import load_checkpoint
 from mer.runs.store import RunStore
 from mer.utils.errors import StorageError
-from tests.killing import fill
+from tests.life import fill
 from tests.run_helpers import copy_home, tiny_config
 
 ROOT = Path(__file__).parents[2]

@@ -73,7 +73,7 @@ ISC:
 """
 
 
-def _names(family: str, corpus: str) -> tuple[nn.Module, dict[str, nn.Module]]:
+def layers_of(family: str, corpus: str) -> tuple[nn.Module, dict[str, nn.Module]]:
     """A network with random weights, and its layers by TensorFlow's names."""
     if family == "musicnn":
         net: nn.Module = MusicNN()
@@ -94,7 +94,7 @@ def _numbered(name: str, number: int) -> str:
     return f"{name}_{number}" if number else name
 
 
-def _suffixes(layer: nn.Module) -> dict[str, str]:
+def tensor_suffixes(layer: nn.Module) -> dict[str, str]:
     """TensorFlow's names of a layer's variables -> torch's."""
     if isinstance(layer, nn.modules.batchnorm._BatchNorm):
         statistics = {"moving_mean": "running_mean", "moving_variance": "running_var"}
@@ -104,8 +104,8 @@ def _suffixes(layer: nn.Module) -> dict[str, str]:
 
 def variables(family: str, corpus: str) -> list[str]:
     """Names of TensorFlow's variables that a network needs; those of the optimizer are left out."""
-    layers = _names(family, corpus)[1]
-    return [f"{name}/{suffix}" for name, layer in layers.items() for suffix in _suffixes(layer)]
+    layers = layers_of(family, corpus)[1]
+    return [f"{name}/{suffix}" for name, layer in layers.items() for suffix in tensor_suffixes(layer)]
 
 
 def filled(family: str, corpus: str, values: dict[str, np.ndarray]) -> nn.Module:
@@ -119,9 +119,9 @@ def filled(family: str, corpus: str, values: dict[str, np.ndarray]) -> nn.Module
     WeightsError
         If a variable has another shape.
     """
-    net, layers = _names(family, corpus)
+    net, layers = layers_of(family, corpus)
     for name, layer in layers.items():
-        for theirs, ours in _suffixes(layer).items():
+        for theirs, ours in tensor_suffixes(layer).items():
             target, value = getattr(layer, ours), torch.from_numpy(values[f"{name}/{theirs}"])
             if value.ndim == 4 and value.shape[1:3] == (target.shape[1], 1):
                 value = value.transpose(1, 2)

@@ -21,7 +21,18 @@ POLL = 1.0  # s
 def watch(picked: list[str], by: str, known: set[str], ended: Callable[[str], Run | None]) -> None:
     """Show active and selected runs; rerun the whole page if the set of active runs changed.
 
-    Called every second while a run is moving.
+    It is called every second while a run works or waits.
+
+    Parameters
+    ----------
+    picked
+        Ids of the runs whose curves are shown.
+    by
+        "step" or "epoch".
+    known
+        Ids of the active runs when the page was drawn.
+    ended
+        Returns a run by its id, as it was when the page was drawn.
     """
     active = active_runs()
     if acted() or {run.id for run in active} != known:
@@ -46,7 +57,7 @@ def watch(picked: list[str], by: str, known: set[str], ended: Callable[[str], Ru
             )
         return
     show_curves(selected, read, by, key="live")
-    told = "; ".join(
+    summary = "; ".join(
         f"{plain(run.name)} `{run.id[:8]}` {best_and_last(run, read[run.id]['validation_accuracy'])}"
         for run in selected
         if read[run.id]["validation_accuracy"]
@@ -54,12 +65,18 @@ def watch(picked: list[str], by: str, known: set[str], ended: Callable[[str], Ru
     st.caption(
         "Dashed: training. Solid: validation. Ring: best epoch. Dotted line: chance. Where validation gets "
         "worse while training improves, the network overfits. Validation accuracy by clip, with 95% "
-        f"interval: {told or 'none yet'}"
+        f"interval: {summary or 'none yet'}"
     )
 
 
 def poll(picked: list[str], by: str, known: set[str], ended: Callable[[str], Run | None]) -> None:
-    """`watch`, with errors shown on the page."""
+    """`watch`, with errors shown on the page.
+
+    Parameters
+    ----------
+    picked, by, known, ended
+        See `watch`.
+    """
     try:
         watch(picked, by, known, ended)
     except MerError as error:
@@ -75,7 +92,7 @@ with page("Live"):
         st.page_link(page_file("train"), label="Train a network", icon=":material/fitness_center:")
     else:
         names = {run.id: f"{titled(run)} · {run.status}" for run in runs}
-        # From the same read as the names; between two reads a run could end unnoticed.
+        # From the same read as the names. If it were read again, a run that ended in between would be missed.
         active = [run.id for run in runs if run.status in ACTIVE]
         left, right = st.columns([4, 1])
         with left:

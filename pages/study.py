@@ -72,7 +72,7 @@ with page("2022 study"):
         "they are in the columns after the fifth. This project replaces the output layer by one with an "
         "output per emotion."
     )
-    st.subheader("What the report says and what the code does")
+    st.subheader("Differences between the report and the code")
     st.page_link(
         page_file("ladder"),
         label="Measure what each difference is worth on your data",

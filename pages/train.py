@@ -21,7 +21,7 @@ WORDS = {
     "full": "Trains the whole network. Minutes to hours.",
     "quick": "The network's own pooling and a new output layer. For a first look.",
     "paper": "The study of 2022: binary cross-entropy, Adam, batch 64, 5 epochs, 80-20.",
-    "as-released": "What the released code of that study does. See Ladder.",
+    "as-released": "The settings of that study's released code. See Ladder.",
 }
 
 
@@ -37,8 +37,8 @@ def pick_backbones() -> Sequence[str]:
         f"{entry.source.parameters / 1e6:.1f} M{'' if here[name] else ' · download'}"
         for name, entry in entries.items()
     }
-    asked = PRESETS.get(st.query_params.get("preset"), PRESETS["default"])
-    frozen = asked.train.freeze == "head"  # as joined networks have to be
+    selected = PRESETS.get(st.query_params.get("preset"), PRESETS["default"])
+    frozen = selected.train.freeze == "head"  # joined networks must be frozen
     chosen("backbone", list(entries), default=[MUSIC if frozen else IMAGES], many=len(entries))
     names = st.pills(
         "Networks (parameters)", list(entries), format_func=labels.get, selection_mode="multi",

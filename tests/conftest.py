@@ -5,6 +5,7 @@ write_audio    write_audio(path, waveform, rate=...) writes any format of libsnd
 tiny_corpus    a folder per class (Happy, Sad), three 1 s WAV clips each, all different
 small_disk     small_disk(size, content=None) mounts a file system, read-only if it gets content (root only)
 full_disk      a folder on a disk without a free byte (root only, else skipped)
+single_threaded  torch on one thread, for tests of networks
 forbidden      a folder that this process may neither read nor write
 """
 
@@ -93,6 +94,15 @@ def noise(seconds=1.0, *, rate=RATE, level=0.3, seed=0):
 def silence(seconds=1.0, *, rate=RATE):
     """Zeros."""
     return np.zeros(round(seconds * rate), np.float32)
+
+
+@pytest.fixture(scope="module")
+def single_threaded():
+    """torch on one thread, for tests of networks."""
+    from tests.tiny_backbone import one_thread  # here, as it imports torch
+
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="session")

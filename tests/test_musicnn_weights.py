@@ -156,8 +156,8 @@ def test_another_wheel_is_refused(tmp_path):
 def theirs(family):
     """Made-up values of all variables of a network, in TensorFlow's shapes, and one of the optimizer."""
     rng, values = np.random.default_rng(0), {}
-    for name, layer in script._names(family, "mtt")[1].items():
-        for suffix, ours in script._suffixes(layer).items():
+    for name, layer in script.layers_of(family, "mtt")[1].items():
+        for suffix, ours in script.tensor_suffixes(layer).items():
             shape = tuple(getattr(layer, ours).shape)[::-1]
             if family == "musicnn" and len(shape) == 4 and shape[1] == 1 and shape[2] > 1:
                 shape = (shape[0], shape[2], 1, shape[3])

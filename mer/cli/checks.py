@@ -5,25 +5,25 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mer.cli.output import Bars, emit, table
-from mer.cli.specs import asked_config, asked_preset, command_for, make_spec
+from mer.cli.specs import command_for, make_spec, requested_config, requested_preset
 from mer.data.cache.controls import CONTROLS
 from mer.utils.errors import Stop
 
 if TYPE_CHECKING:
     from mer.runs.outcomes import Outcome
 
-FOUND = 1  # exit status of a check that found something
+FAILED = 1  # exit status of a check that found something
 
 
 def _trained(arguments: Namespace, **changes: object) -> "tuple[Outcome, list[dict]]":
-    """The outcome of a run with these changes, and its predictions; raises Stop if it was stopped."""
+    """Train a run with these changes. Returns its outcome and predictions; raises Stop if it was stopped."""
     from mer.cli.epochs import EpochBar
     from mer.experiments.experiment import Experiment
     from mer.runs.results import read_predictions
     from mer.runs.store import RunStore
 
-    spec = make_spec(arguments, asked_config(arguments, **changes))
-    spec = replace(spec, command=command_for(spec, preset_name=asked_preset(arguments)))
+    spec = make_spec(arguments, requested_config(arguments, **changes))
+    spec = replace(spec, command=command_for(spec, preset_name=requested_preset(arguments)))
     outcome = Experiment(RunStore.open, callbacks=[EpochBar()], notify=Bars()).train(spec)
     if outcome.status != "finished":
         raise Stop
@@ -46,15 +46,15 @@ def controls(arguments: Namespace) -> int:
         for name, score in control.scores.items()
     ]  # fmt: skip
     verdict = (
-        "A score is above guessing although nothing can be learned. One in forty is so by chance: "
-        "try again with another --seed; if it remains, the pipeline is broken."
+        "A score is above guessing although nothing can be learned. By chance, one score in forty is: "
+        "try again with another --seed. If it happens again, the scores cannot be trusted."
         if broken
         else "No score is above guessing, as expected."
     )
     header = ("learned from", "", "by song (95% interval)", "guessing", "", "run")
     data = {"controls": [control.to_dict() for control in found], "broken": broken}
     emit(data, as_json=arguments.json, text=f"{table(rows, header)}\n{verdict}")
-    return FOUND if broken else 0
+    return FAILED if broken else 0
 
 
 def check_leak(arguments: Namespace) -> None:

@@ -1,4 +1,4 @@
-"""`--executor ray`: the same commands, with the training done by a Ray cluster."""
+"""`--executor ray`: training and sweeps on a Ray cluster."""
 
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 OPTIONS = ("workers", "cpus_per_worker", "gpus_per_worker", "memory_per_worker")
 
 
-def asked_needs(arguments: Namespace) -> Needs | None:
-    """Resources on a cluster; None where this machine does the work. Raises ConfigError."""
+def requested_needs(arguments: Namespace) -> Needs | None:
+    """The requested resources on a cluster; None if this machine does the work. Raises ConfigError."""
     given = {name: getattr(arguments, name) for name in OPTIONS if getattr(arguments, name) is not None}
     if arguments.executor == "ray":
         needs = Needs(**{name.removesuffix("_per_worker"): value for name, value in given.items()})
@@ -59,9 +59,10 @@ def work_on_cluster(run: "Run") -> "Outcome":
 
 
 def sweep_on_cluster(specs: "Sequence[Spec]", needs: Needs) -> "list[Outcome | MerError]":
-    """Train all at the same time; the outcome of each, or why it failed."""
+    """Train new runs, all at the same time. Returns the outcome of each, or its error."""
 
     def one(driver: "Driver", spec: "Spec") -> "Outcome | MerError":
+        """Train one run; returns its error if it fails."""
         try:
             return _train(driver, spec)
         except MerError as error:
@@ -71,7 +72,7 @@ def sweep_on_cluster(specs: "Sequence[Spec]", needs: Needs) -> "list[Outcome | M
         try:
             return list(pool.map(lambda spec: one(driver, spec), specs))
         except BaseException:
-            driver.leaving.set()  # the pool is left when all have ended
+            driver.leaving.set()  # ends the runs, which the pool waits for
             raise
 
 

@@ -3,7 +3,7 @@
 from argparse import Namespace
 
 from mer.cli.output import Bars, emit, table
-from mer.cli.specs import asked_config, make_spec
+from mer.cli.specs import make_spec, requested_config
 from mer.config.sections import Config
 from mer.data.load import load_dataset
 from mer.utils.errors import ConfigError
@@ -49,7 +49,7 @@ def prepare(arguments: Namespace) -> None:
     """Fill the feature store, or make a sharded set."""
     from mer.experiments.prepared import prepare as prepare_data
 
-    config = asked_config(arguments, baseline=False)
+    config = requested_config(arguments, baseline=False)
     if arguments.shards:
         _prepare_shards(arguments, config)
         return
@@ -67,7 +67,7 @@ def prepare(arguments: Namespace) -> None:
 def _refuse_for_store(arguments: Namespace) -> None:
     """Refuse options that need --shards."""
     if arguments.allowed or arguments.executor != "local":
-        raise ConfigError("--from and --executor ray are for a sharded set; name its folder with --shards")
+        raise ConfigError("--from and --executor ray need --shards, the folder of a sharded set")
 
 
 def _prepare_shards(arguments: Namespace, config: Config) -> None:
@@ -97,9 +97,9 @@ def _shards_text(data: dict) -> str:
     known = (
         f"{data['songs']}, named by the manifest"
         if data["songs_known"]
-        else "a clip without a song counts as a song of its own; a set is not compared by sound"
+        else "not all named; a clip without a song counts as one song, since a set is not compared by sound"
     )
-    twice = f"{data['duplicates']} with the audio of another"
+    twice = f"{data['duplicates']} duplicates with the same audio as another clip"
     lines = [
         f"{many}, in {data['shards']} shards of {data['bytes'] / 1e6:.1f} MB in all",
         f"songs: {known}",
@@ -125,11 +125,12 @@ def _report_text(report: dict) -> str:
         lines.append(table(rows, (f"left out ({len(rows)})", "reason")))
     if report["duplicates"]:
         rows = [(row["dropped"], row["kept"]) for row in report["duplicates"]]
-        lines.append(table(rows, (f"same audio ({len(rows)})", "kept once as")))
+        lines.append(table(rows, (f"same audio ({len(rows)})", "kept clip")))
     return "\n\n".join(lines)
 
 
 def _songs_text(songs: int, grouping: dict) -> str:
+    """A line on the songs: how many there are, and how they were found."""
     if grouping["source"] == "by hand":
         return f"songs: {songs}, named by the manifest"
     least = ", ".join(f"{kind} from {value:g}" for kind, value in grouping["thresholds"].items())

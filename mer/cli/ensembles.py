@@ -1,4 +1,4 @@
-"""`mer ensemble`: finished runs combined into one predictor."""
+"""`mer ensemble`: combines finished runs into one predictor."""
 
 import shlex
 import shutil

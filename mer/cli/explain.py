@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def explain(arguments: Namespace) -> None:
-    """Write where a network looked in a clip, how that part sounds, and whether it matters."""
+    """Explain an answer: write the map of the evidence, its sound, and a test of whether it matters."""
     from mer.inference.ensemble import open_predictor
     from mer.inference.explain import explain
     from mer.inference.explain_files import FILES, write_explanation
@@ -44,5 +44,5 @@ def _words(found: "Explanation") -> list[str]:
     part = f"{found.start:g} to {found.end:g} s"
     words = [f"{found.emotion}. Explained: {found.explained}, {found.probability:.0%} from {part}."]
     if found.deletion is None:
-        return [*words, f"Nothing there speaks for {found.explained}: the map is empty."]
+        return [*words, f"There is no evidence for {found.explained}: the map is empty."]
     return [*words, found.deletion.verdict]

@@ -29,7 +29,7 @@ def ladder(arguments: Namespace) -> int:
         text = f"{len(found)} runs are queued; see the page Ladder, or: mer runs list"
         emit({"ladder": name, "run_ids": found}, as_json=arguments.json, text=text)
         return 0
-    stopped, failed = _climb(specs)
+    stopped, failed = _train_all(specs)
     steps = _read(RunStore.open(), name)
     emit(
         {
@@ -45,6 +45,7 @@ def ladder(arguments: Namespace) -> int:
 
 
 def _specs(arguments: Namespace) -> list["Spec"]:
+    """The requests for the runs of a new ladder."""
     from mer.experiments.study2022.ladder import rungs
 
     name, specs = uuid4().hex, []
@@ -55,8 +56,8 @@ def _specs(arguments: Namespace) -> list["Spec"]:
     return specs
 
 
-def _climb(specs: list["Spec"]) -> tuple[bool, list[dict[str, str]]]:
-    """Train each; returns whether it was stopped, and what failed. Raises MerError if every run failed."""
+def _train_all(specs: list["Spec"]) -> tuple[bool, list[dict[str, str]]]:
+    """Train each run. Returns whether one was stopped, and the failures; raises MerError if all failed."""
     from mer.cli.epochs import EpochBar
     from mer.experiments.experiment import Experiment
     from mer.runs.store import RunStore
@@ -107,7 +108,7 @@ def _plain(step: "Step") -> dict[str, Any]:
 
 
 def _published() -> list[dict[str, Any]]:
-    """The results that the study itself reported, for the same table."""
+    """The published results of the study, as plain data."""
     from mer.experiments.study2022.published import RESULTS, TEST_CLIPS, majority
 
     return [
@@ -124,22 +125,24 @@ def _published() -> list[dict[str, Any]]:
 
 
 def _text(steps: list["Step"], failed: list[dict[str, str]]) -> str:
+    """The results as a table, with notes."""
     rows = [_row(step) for step in steps]
     parts = [table(rows, ("rung", "by song (95%)", "change (95%)", "p", "no class", "time", "run"))]
     scores = next((step.scores for step in reversed(steps) if step.scores and not step.aside), None)
     if scores:
         parts.append(
             f"{scores['n_clips']} test clips of {scores['n_songs']} songs; largest class "
-            f"{scores['majority']:.0%}, chance {scores['chance']:.0%}. Each rung keeps what those above it "
-            "changed; p is McNemar's over songs, against the row before."
+            f"{scores['majority']:.0%}, chance {scores['chance']:.0%}. Each rung keeps the changes of "
+            "the rows above it; p is from McNemar's test over songs, against the row before."
         )
     best = ", ".join(f"{row['name']} {row['accuracy']:.1%}" for row in _published()[:2])
-    parts.append(f"The study of 2022 itself, on 98 clips: {best}, ...; largest class 27.6%.")
+    parts.append(f"The results of the study of 2022, on 98 clips: {best}, ...; largest class 27.6%.")
     parts += [f"{row['rung']}: {row['error']}" for row in failed]
     return "\n\n".join(parts)
 
 
 def _row(step: "Step") -> tuple[str, ...]:
+    """The row of one rung in the table."""
     run, found = step.run, step.comparison
     time = f"{run.ended - run.started:.0f} s" if run.ended else ""
     if step.scores is None:

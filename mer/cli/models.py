@@ -13,7 +13,7 @@ from mer.utils.errors import AudioError
 if TYPE_CHECKING:
     from mer.inference.predictor import Prediction
 
-HANDFUL = 5  # files that are predicted too quickly for a progress bar
+HANDFUL = 5  # up to so many files, no progress is shown
 
 
 def evaluate(arguments: Namespace) -> None:
@@ -32,6 +32,7 @@ def evaluate(arguments: Namespace) -> None:
 
 
 def _scores_text(scores: dict) -> str:
+    """Tables of scores and of the confusion matrix."""
     from mer.metrics.scores import columns
 
     rows = [
@@ -50,7 +51,9 @@ def _scores_text(scores: dict) -> str:
         table(matrix, ("true \\ predicted", *columns(scores))),
     ]
     if scores["trained_on_this_data"]:
-        parts.append("It was trained on some of these clips, which raises scores; its test scores: card.md.")
+        parts.append(
+            "It was trained on some of these clips, which raises scores; see card.md for its test scores."
+        )
     return "\n\n".join(parts)
 
 
@@ -115,16 +118,17 @@ def stimuli(arguments: Namespace) -> int:
     text = table([[row[name] for name in columns] for row in rows], columns)
     text += f"\n{len(rows)} of {len(found)} candidates: {arguments.out}"
     if missing:
-        text += f"\nLeft out, since no clip is given this emotion by all models: {', '.join(missing)}."
+        text += f"\nLeft out, since the models agree on no clip: {', '.join(missing)}."
     emit(data, as_json=arguments.json, text=text)
     return 0
 
 
 def _notes(file: Path, prediction: "Prediction") -> list[str]:
-    """One line on a file whose prediction is not reliable or not clear."""
+    """A line for a file whose prediction may be unreliable, or is unsure; none for other files."""
     parts = list(prediction.remarks)
     if prediction.unsure:
-        parts.append(f"The network is unsure: {prediction.emotion} and {prediction.runner_up} come close.")
+        pair = f"{prediction.emotion} and {prediction.runner_up}"
+        parts.append(f"The network is unsure: {pair} are almost equally probable.")
     return [f"{file}: {' '.join(parts)}"] if parts else []
 
 
@@ -153,13 +157,14 @@ def convert(arguments: Namespace) -> None:
     found = convert(arguments.checkpoint, arguments.out)
     text = (
         f"{found['file']}, {found['size'] / 1e6:.1f} MB: windows of {found['window_seconds']:g} s at "
-        f"{found['sample_rate']} Hz to probabilities; off by {found['difference']:.1g} at most"
+        f"{found['sample_rate']} Hz to probabilities, which differ by at most "
+        f"{found['difference']:.1g} from the checkpoint's"
     )
     emit(found, as_json=arguments.json, text=text)
 
 
 def _all_folds(run: Run) -> str:
-    """The score of all folds together; the exported checkpoint is one of them."""
+    """Text for the card of an exported fold: the score of all folds together."""
     m = run.metrics
     score = Score.from_metrics(m)
     folds = run.spec["config"]["split"]["folds"]

@@ -15,11 +15,21 @@ from mer.utils.text import visible
 __all__ = ["STOPPED", "Bars", "emit", "error_line", "table"]
 
 STOPPED = 130  # exit status of a command that was stopped
-BETWEEN_LINES = 0.5  # s, where standard error is no terminal
+BETWEEN_LINES = 0.5  # s, if standard error is not a terminal
 
 
 def emit(data: Any, *, as_json: bool, text: str) -> None:
-    """Print `data` as one line of JSON, or `text`; control characters in them do not reach the terminal."""
+    """Print the result of a command on standard output. Control characters are escaped.
+
+    Parameters
+    ----------
+    data
+        Plain data for JSON.
+    as_json
+        Print `data` as one line of JSON instead of `text`.
+    text
+        The result for people.
+    """
     print(visible(json.dumps(data, ensure_ascii=False)) if as_json else visible(text, keep="\n"))
 
 
@@ -33,7 +43,7 @@ def error_line(error: object) -> str:
 
 
 def table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> str:
-    """Left-aligned columns."""
+    """Format rows as text with left-aligned columns, below a header."""
     cells = [[visible(str(cell)) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
@@ -49,7 +59,7 @@ class Bars:
         self.meter = ProgressMeter()
 
     def __call__(self, title: str, done: int, total: int) -> None:
-        """Show that `done` of `total` are done; with a total of 0 the title alone, once."""
+        """Show that `done` of `total` are done. With a total of 0, show only the title, once."""
         if total and sys.stderr.isatty() and not _progress_as_json():
             self._draw(title, done, total)
         else:

@@ -90,7 +90,7 @@ def _data(top: Group) -> None:
         group,
         "check",
         data.data_check,
-        "list the usable clips, the others with the reason, and which clips share a song",
+        "summarise a data set: usable clips, files left out and why, and songs",
     )
     listing.add_argument("path", type=Path, metavar="PATH")
     _columns(listing)
@@ -105,7 +105,10 @@ def _prepare(top: Group) -> None:
     text = "allow URLs in the manifest that start with this, such as s3://bucket/music/; repeatable"
     prepare.add_argument("--from", dest="allowed", action="append", default=[], metavar="URL", help=text)
     prepare.add_argument(
-        "--executor", choices=("local", "ray"), default="local", help="what makes the shards"
+        "--executor",
+        choices=("local", "ray"),
+        default="local",
+        help="where shards are made: on this machine, or on a Ray cluster",
     )
     prepare.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
     prepare.add_argument("--preset", choices=PRESETS, default="default")
@@ -117,7 +120,7 @@ def _store(top: Group) -> None:
     group = top.add_parser("store", help="show the disk space of stored features", allow_abbrev=False)
     group.add_argument("--json", action="store_true", help="print one JSON object")
     group.set_defaults(run=store.store)
-    text = "remove what no run can use: leftovers, damaged entries, entries of other versions"
+    text = "remove entries that no run can use: unfinished, damaged, or of other versions"
     prune = _add(group.add_subparsers(metavar="COMMAND"), "prune", store.store_prune, text)
     prune.add_argument(
         "--unused", type=float, metavar="DAYS", help="also entries that were not used for this long"
@@ -225,13 +228,17 @@ def _models(top: Group) -> None:
         "--per-class", type=int, default=10, metavar="N", help="clips per emotion (default: 10)"
     )
     stimuli.add_argument(
-        "--loudness", type=float, default=-23.0, metavar="LUFS", help="of all clips (default: -23, EBU R128)"
+        "--loudness",
+        type=float,
+        default=-23.0,
+        metavar="LUFS",
+        help="loudness of all clips (default: -23, EBU R128)",
     )
     stimuli.add_argument("--out", type=Path, required=True, metavar="DIR")
     _columns(stimuli)
     _files(top)
     _serving(top)
-    where = _add(top, "explain", explain.explain, "show where a network looked, as a map and as sound")
+    where = _add(top, "explain", explain.explain, "show the evidence for an answer, as a map and as sound")
     where.add_argument("checkpoint", type=Path)
     where.add_argument("file", type=Path, metavar="FILE")
     where.add_argument("--out", type=Path, required=True, metavar="DIR")
@@ -252,7 +259,9 @@ def _files(top: Group) -> None:
     ensemble.add_argument("--weights", choices=("equal", "validation"), default="equal", help=text)
     portable = _add(top, "convert", models.convert, "write a checkpoint as one file for other programs")
     portable.add_argument("checkpoint", type=Path)
-    portable.add_argument("--out", type=Path, required=True, metavar="FILE", help="ending in .onnx or .pt2")
+    portable.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="a file that ends in .onnx or .pt2"
+    )
 
 
 def _serving(top: Group) -> None:
@@ -261,9 +270,9 @@ def _serving(top: Group) -> None:
     command.add_argument("--host", default="127.0.0.1", help="default: only this machine")
     command.add_argument("--port", type=int, default=8000, metavar="N")
     command.add_argument("--workers", type=int, metavar="N", help="threads (default: one per core)")
-    text = "concurrent requests; more are answered with 429 (default: 32)"
+    text = "requests admitted at once; others are answered with status 429 (default: 32)"
     command.add_argument("--max-inside", type=int, default=32, metavar="N", help=text)
-    text = "time to wait for more requests of a batch; for GPUs (default: 0)"
+    text = "time in ms to wait for requests that can share a batch; useful on GPUs (default: 0)"
     command.add_argument("--batch-window", type=float, default=0.0, metavar="MS", help=text)
 
 
@@ -274,7 +283,7 @@ def _runs(top: Group) -> None:
         ("show", "show a run's settings, tags and metrics"),
         ("cancel", "stop a run at its next step"),
         ("resume", "resume an unfinished run"),
-        ("work", "work on a queued run (what --detach starts)"),
+        ("work", "work on a queued run; --detach starts this command"),
         ("delete", "delete a run"),
     ):
         command = _add(group, name, getattr(runs, f"runs_{name}"), text)

@@ -84,7 +84,7 @@ def runs_resume(arguments: Namespace) -> int:
 
 
 def runs_work(arguments: Namespace) -> int:
-    """Work on a queued run. `mer train --detach` starts this command."""
+    """Work on a queued run. `--detach` starts this command."""
     from mer.cli.cluster import work_on_cluster
     from mer.cli.epochs import EpochBar
     from mer.cli.train import show_outcome

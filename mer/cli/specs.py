@@ -15,7 +15,7 @@ from mer.utils.errors import ConfigError
 if TYPE_CHECKING:
     from mer.experiments.prepared import Spec
 
-__all__ = ["asked_config", "asked_preset", "command_for", "given_settings", "make_spec"]
+__all__ = ["command_for", "given_settings", "make_spec", "requested_config", "requested_preset"]
 
 
 def given_settings(arguments: Namespace) -> dict:
@@ -25,7 +25,7 @@ def given_settings(arguments: Namespace) -> dict:
     }
 
 
-def asked_preset(arguments: Namespace) -> str:
+def requested_preset(arguments: Namespace) -> str:
     """The name of the preset: `default` if none is given, or `full` with random weights.
 
     Most frozen networks with random weights give almost the same output for every image.
@@ -34,13 +34,13 @@ def asked_preset(arguments: Namespace) -> str:
     return arguments.preset or ("full" if random else "default")
 
 
-def asked_config(arguments: Namespace, **changes: object) -> Config:
-    """The preset with the settings that were given, and with `changes`.
+def requested_config(arguments: Namespace, **changes: object) -> Config:
+    """The preset with the given settings and with `changes`.
 
     If no backbone was given, and the settings do not fit the networks of the preset, or their weights are not
     on this machine, the backbone is the usual network for images.
     """
-    name, settings = asked_preset(arguments), given_settings(arguments) | changes
+    name, settings = requested_preset(arguments), given_settings(arguments) | changes
     if "backbone" in settings or not required_input(preset(name).train.backbone):
         return preset(name, **settings)
     if WEIGHTS_FOLDER.is_dir():
@@ -50,7 +50,7 @@ def asked_config(arguments: Namespace, **changes: object) -> Config:
 
 
 def make_spec(arguments: Namespace, config: Config) -> "Spec":
-    """Data, columns, settings, and the command as typed."""
+    """The request for a run, with the command as it was typed."""
     from mer.experiments.prepared import Spec
 
     return Spec(
@@ -67,11 +67,11 @@ def command_for(spec: "Spec", *, preset_name: str) -> str:
 
     It names the data, columns other than the default, the preset, and each setting that differs from that
     preset. `fold` has no option: the command is that of the whole cross-validation. Raises ConfigError for
-    an unknown preset, or where split and training have different seeds, since `--seed` sets both.
+    an unknown preset, or if split and training have different seeds, since `--seed` sets both.
     """
     config, usual = spec.config, preset(preset_name)
     try:
-        base = preset(preset_name, backbone=config.train.backbone)  # whose settings need not be given
+        base = preset(preset_name, backbone=config.train.backbone)  # its settings need no options
     except ConfigError:  # this backbone needs changes to the preset
         base = usual
     if config.split.seed != config.train.seed:

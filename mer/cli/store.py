@@ -23,7 +23,7 @@ def store(arguments: Namespace) -> None:
     rows = [(part.kind, part.title, part.entries, megabytes(part.size), _day(part.used)) for part in found]
     text = f"{root}: {megabytes(data['bytes'])}"
     if rows:
-        text = "\n".join([table(rows, ("kind", "what", "clips", "size", "last used")), text])
+        text = "\n".join([table(rows, ("kind", "contents", "clips", "size", "last used")), text])
     emit(data, as_json=arguments.json, text=text)
 
 
@@ -48,7 +48,7 @@ def _day(moment: float) -> str:
 
 
 def store_prune(arguments: Namespace) -> None:
-    """Remove what no run can use, and more on request; refused while a run may be using the store."""
+    """Remove entries that no run can use, and others on request. Raises RunError while a run may use them."""
     from mer.data.cache.pruning import prune
     from mer.data.cache.store import FeatureStore
 

@@ -3,9 +3,9 @@
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from mer.cli.cluster import asked_needs, sweep_on_cluster, train_on_cluster
+from mer.cli.cluster import requested_needs, sweep_on_cluster, train_on_cluster
 from mer.cli.output import STOPPED, Bars, emit, table
-from mer.cli.specs import asked_config, asked_preset, given_settings, make_spec
+from mer.cli.specs import given_settings, make_spec, requested_config, requested_preset
 from mer.config.presets import preset
 from mer.metrics.score import Score
 from mer.utils.errors import ConfigError, MerError
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 def train(arguments: Namespace) -> int:
     """Train one network, or k for a cross-validation."""
-    needs = asked_needs(arguments)
-    config = asked_config(arguments)
-    _tell_consequences(arguments, config)
+    needs = requested_needs(arguments)
+    config = requested_config(arguments)
+    _note_consequences(arguments, config)
     spec = make_spec(arguments, config)
     if arguments.detach:
         return _launch(spec, needs.to_json() if needs else "", as_json=arguments.json)
@@ -32,9 +32,9 @@ def train(arguments: Namespace) -> int:
     return run_together(lambda experiment: experiment.train(spec), as_json=arguments.json)
 
 
-def _tell_consequences(arguments: Namespace, config: "Config") -> None:
-    """Say if the settings that were given changed the backbone, and which of them have no effect."""
-    given, name = given_settings(arguments), asked_preset(arguments)
+def _note_consequences(arguments: Namespace, config: "Config") -> None:
+    """Report if the given settings changed the backbone, and those that have no effect."""
+    given, name = given_settings(arguments), requested_preset(arguments)
     usual, backbone = preset(name).train.backbone, config.train.backbone
     if "backbone" not in given and backbone != usual:
         reason = f"{usual} of preset {name} do not fit the options, or have no weights on this machine"
@@ -74,8 +74,9 @@ def show_outcome(outcome: "Outcome", *, as_json: bool) -> int:
 
 
 def _outcome_text(outcome: "Outcome") -> str:
+    """The scores of a run and the place of its checkpoint, for people."""
     if outcome.status != "finished":
-        return f"run {outcome.run_id[:8]} {outcome.status}; to go on: mer runs resume {outcome.run_id[:8]}"
+        return f"run {outcome.run_id[:8]} {outcome.status}; to continue: mer runs resume {outcome.run_id[:8]}"
     m = outcome.metrics
     rows = [
         (label, str(Score.from_metrics(m, key)))
@@ -108,14 +109,14 @@ def sweep(arguments: Namespace) -> int:
     """Train each backbone with each batch size; a failure does not stop the rest."""
     from mer.models.zoo import ZOO, get_backbone
 
-    needs = asked_needs(arguments)
+    needs = requested_needs(arguments)
     names = list(ZOO) if arguments.backbones == "all" else arguments.backbones.split(",")
     for name in names:
         get_backbone(name)
-    usual = {name: asked_config(arguments, backbone=name).train.batch_size for name in names}
+    usual = {name: requested_config(arguments, backbone=name).train.batch_size for name in names}
     sizes = _sizes(arguments.batch_sizes)
     settings = [{"backbone": name, "batch_size": size} for name in names for size in sizes or [usual[name]]]
-    specs = [make_spec(arguments, asked_config(arguments, **setting)) for setting in settings]
+    specs = [make_spec(arguments, requested_config(arguments, **setting)) for setting in settings]
     outcomes = sweep_on_cluster(specs, needs) if needs else _one_by_one(specs)
     done, failed = [], []
     for setting, outcome in zip(settings, outcomes, strict=False):
@@ -130,7 +131,7 @@ def sweep(arguments: Namespace) -> int:
 
 
 def _one_by_one(specs: "list[Spec]") -> "Iterator[Outcome | MerError]":
-    """Train one after the other; the first that is stopped is the last."""
+    """Train one after the other, until one is stopped; yields outcomes or errors."""
     from mer.cli.epochs import EpochBar
     from mer.experiments.experiment import Experiment
     from mer.runs.store import RunStore

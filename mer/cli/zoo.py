@@ -23,7 +23,7 @@ def zoo(arguments: Namespace) -> None:
             r["name"],
             f"{r['parameters'] / 1e6:.1f} M",
             r["weights"],
-            "here" if r["available_offline"] else "to fetch",
+            "available" if r["available_offline"] else "to download",
         )
         for r in rows
     ]

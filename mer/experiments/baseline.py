@@ -1,8 +1,8 @@
 """The baseline of every network: a support vector machine (SVM) on statistics of each clip's sound.
 
-A network that is not better has learned nothing beyond mel, MFCC, chroma and onset statistics. The SVM learns
-from the same clips as the network (training and validation part) and is tested on the same clips. Runs with
-the same clips, labels, songs and split share one SVM, which is computed once and kept in MER_HOME.
+A network that is not better has learned nothing beyond statistics of mel bands, MFCC, chroma and onsets. The
+SVM learns from the same clips as the network (training and validation part) and is tested on the same clips.
+Runs with the same clips, labels, songs and split share one SVM, which is computed once and kept in MER_HOME.
 """
 
 import json
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["ENOUGH", "GRID", "TITLE", "baseline_rows", "fitted", "with_baseline"]
 
 VERSION = 1  # of the method, and part of its key
-TITLE = "the SVM beside it"
+TITLE = "fitting the SVM"
 # C and kernel width; cross-validation over songs chooses the best pair.
 GRID = [{"svc__C": c, "svc__gamma": g / SIZE} for c in (1.0, 3.0, 10.0, 30.0) for g in (0.1, 0.3, 1.0)]
 USUAL = {"svc__C": 3.0, "svc__gamma": 0.3 / SIZE}  # if there are too few songs to choose
@@ -64,7 +64,22 @@ def baseline_rows(data: PreparedClips, split: Split, notify: Notify) -> Rows:
 
 
 def with_baseline(scores: dict[str, Any], rows: Rows, classes: Sequence[str]) -> dict[str, Any]:
-    """The scores of a run with those of the SVM under `svm`: accuracy, song_accuracy, macro_f1, intervals."""
+    """Add the scores of the SVM to those of a run.
+
+    Parameters
+    ----------
+    scores
+        Scores of the run.
+    rows
+        Predictions of the SVM; if empty, the scores stay as they are.
+    classes
+        Names of the classes.
+
+    Returns
+    -------
+    dict
+        The scores, with `svm` {accuracy, song_accuracy, macro_f1, intervals}.
+    """
     if not rows:
         return scores
     found = score_rows(rows, classes)
@@ -119,7 +134,7 @@ def fitted(sound: np.ndarray, labels: np.ndarray, songs: Sequence[str], notify: 
     notify
         Called with the progress.
     """
-    return _svm().set_params(**_chosen(sound, labels, songs, notify)).fit(sound, labels)
+    return _svm().set_params(**_best_setting(sound, labels, songs, notify)).fit(sound, labels)
 
 
 def _svm() -> "Pipeline":
@@ -130,7 +145,9 @@ def _svm() -> "Pipeline":
     return make_pipeline(StandardScaler(), SVC(kernel="rbf"))
 
 
-def _chosen(sound: np.ndarray, labels: np.ndarray, songs: Sequence[str], notify: Notify) -> dict[str, float]:
+def _best_setting(
+    sound: np.ndarray, labels: np.ndarray, songs: Sequence[str], notify: Notify
+) -> dict[str, float]:
     """The setting of the grid with the best accuracy by cross-validation over songs."""
     from sklearn.model_selection import cross_val_score
 

@@ -24,9 +24,9 @@ class Reporter(Callback):
     store, run_id
         The run, and where it is recorded.
     heartbeat
-        Is asked to beat with every report.
+        Writes a heartbeat with a report, if one is due.
     notify
-        Is called with every report too, for a terminal.
+        Also called with every report, for a terminal.
     every
         Minimum time in s between two writes to the store, and between two checks for a request to stop.
     """
@@ -55,7 +55,7 @@ class Reporter(Callback):
         if self.notify:
             self.notify(title, done, total)
         if due:
-            self._look(f"stopped on request ({title})")
+            self._stop_if_requested(f"stopped on request ({title})")
 
     def on_embed(self, done: int, total: int) -> None:
         """Report the embeddings of a frozen network, in windows."""
@@ -63,12 +63,12 @@ class Reporter(Callback):
 
     def on_solve(self, done: int, total: int) -> None:
         """Report the fits of a solved head."""
-        self("solving for the head", done, total)
+        self("fitting the head", done, total)
 
     def on_step(self, step: Step) -> None:
         """Check for a request to stop."""
         if self._due():
-            self._look(f"stopped on request in epoch {step.epoch}")
+            self._stop_if_requested(f"stopped on request in epoch {step.epoch}")
 
     def _due(self) -> bool:
         self.beat()
@@ -77,13 +77,17 @@ class Reporter(Callback):
             self.last = time.monotonic()
         return due
 
-    def _look(self, reason: str) -> None:
+    def _stop_if_requested(self, reason: str) -> None:
         if self.store.stop_requested(self.run_id):
             raise Stop(reason)
 
 
 class LogMetrics(Callback):
-    """Logs the metrics of steps and epochs, at most once in `every` s, so that it slows no fast run."""
+    """Logs the metrics of steps and epochs. It writes at most once in `every` s, so that runs stay fast.
+
+    Rows for epochs have the number of the epoch as step. A solved run has no epochs: its rows are for
+    strengths of regularisation, and its metric `epochs` is the number of strengths.
+    """
 
     def __init__(self, store: RunStore, run_id: str, *, every: float = 0.5) -> None:
         self.store, self.run_id, self.every = store, run_id, every
@@ -108,18 +112,18 @@ class LogMetrics(Callback):
         self._flush_if_due()
 
     def log_missing(self, state: State) -> None:
-        """Note the epochs of a saved state that a killed process had no time to log."""
+        """Note the epochs of a saved state that its process did not log before it was killed."""
         metrics = ("train_loss", "inner_loss")  # of a head trained by steps, and of a solved one
         logged = {step for name in metrics for step, _ in self.store.history(self.run_id, name)}
         missing = [row for row in state.history if row["epoch"] not in logged]
-        self.rows += [(row["epoch"], _metrics(row)) for row in missing]
+        self.rows += [(row["epoch"], _epoch_metrics(row)) for row in missing]
         if missing and state.best_epoch:
             self.rows.append((state.epoch, {"best_epoch": float(state.best_epoch)}))
 
     def on_epoch(self, state: State) -> None:
         """Note the epoch's metrics and which epoch is the best so far."""
         best = {"best_epoch": float(state.best_epoch)} if state.best_epoch else {}
-        self.rows.append((state.epoch, _metrics(state.history[-1]) | best))
+        self.rows.append((state.epoch, _epoch_metrics(state.history[-1]) | best))
         self._flush_if_due()
 
     def _flush_if_due(self) -> None:
@@ -127,20 +131,20 @@ class LogMetrics(Callback):
             self.flush()
 
     def flush(self) -> None:
-        """Write what was noted to the store."""
+        """Write the noted rows to the store."""
         rows, self.rows = self.rows, []
         self.store.log(self.run_id, rows)
         self.flushed = time.monotonic()
 
 
-def _metrics(row: dict[str, float]) -> dict[str, float]:
-    """What is logged of an epoch."""
+def _epoch_metrics(row: dict[str, float]) -> dict[str, float]:
+    """The metrics that are logged for an epoch, from its row of the history."""
     metrics = {key: value for key, value in row.items() if key not in ("epoch", "seconds")}
     return metrics | {"epoch_seconds": row["seconds"]}
 
 
 class SaveState(Callback):
-    """Saves what is needed to resume, after each epoch, unless the home of the `store` was moved away."""
+    """Saves the state to resume from after each epoch. Raises StorageError if the store's home was moved."""
 
     def __init__(self, path: Path, store: RunStore | None = None) -> None:
         self.path, self.store = path, store
@@ -155,8 +159,8 @@ class SaveState(Callback):
 class SendState(Callback):
     """Sends the saved state to the server, for other machines to resume from. It comes after SaveState.
 
-    At most once in `every` s, and not before ten times the duration of the last transfer has passed, so that
-    transfers take at most a tenth of the run's time.
+    It sends at most once in `every` s. After a transfer it waits ten times the duration of the transfer, so
+    that transfers take at most a tenth of the run's time.
     """
 
     def __init__(self, store: RunStore, run_id: str, path: Path, *, every: float = 60.0) -> None:
@@ -180,9 +184,24 @@ class SendState(Callback):
 
 
 def newest_state(store: RunStore, run_id: str, path: Path) -> State | None:
-    """The state to resume from: this machine's at `path`, or a newer one that another machine sent.
+    """The state to resume from: the one on this machine, or a newer one that another machine sent.
 
-    None if the run never finished an epoch. Raises RunError or StorageError if the state is damaged.
+    Parameters
+    ----------
+    store, run_id
+        The run, and where it is recorded.
+    path
+        File of the state on this machine. A newer state replaces it.
+
+    Returns
+    -------
+    State or None
+        None if the run never finished an epoch.
+
+    Raises
+    ------
+    RunError, StorageError
+        If the state is damaged.
     """
     saved = load_state(path)
     fetched = store.fetch_state(run_id, path, saved.epoch if saved else 0)

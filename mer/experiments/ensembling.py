@@ -99,7 +99,7 @@ def join(runs: RunStore, names: Sequence[str], *, weights: str = "equal", comman
     classes = cards[0].classes
     shares = [1 / len(members)] * len(members)
     if weights == "validation":
-        shares = _fitted(runs, members, classes)
+        shares = _fitted_weights(runs, members, classes)
     rows = mean_rows(answers, shares, classes)
     scores, diversity = score_rows(rows, classes), agreement(answers, classes)
     card = replace(
@@ -135,7 +135,7 @@ def _require_joinable(members: Sequence[Run]) -> None:
         if run.status != "finished":
             raise RunError(f"run {short} is {run.status}; only finished runs can be joined: mer runs list")
         if run.members:
-            raise RunError(f"run {short} is an ensemble itself; name its members instead")
+            raise RunError(f"run {short} is an ensemble; name its members instead")
         known.add(run.id)
 
 
@@ -153,10 +153,12 @@ def _require_alike(members: Sequence[Run], cards: Sequence[Card]) -> None:
         one, other = (part.config.audio for part in (card, own))
         if one.sample_rate != other.sample_rate:
             rates = f"{one.sample_rate} and {other.sample_rate} Hz"
-            raise RunError(f"{pair} hear {rates}; join runs of the same sample rate")
+            raise RunError(f"{pair} have sample rates of {rates}; join runs of the same sample rate")
         if one.resampler != other.resampler:
             ways = f"{one.resampler} and {other.resampler}"
-            raise RunError(f"{pair} resample by {ways}; join runs of one kind, or train one again")
+            raise RunError(
+                f"{pair} have the resamplers {ways}; join runs with the same one, or train one again"
+            )
 
 
 def _answers(runs: RunStore, run: Run) -> list[Row]:
@@ -164,7 +166,7 @@ def _answers(runs: RunStore, run: Run) -> list[Row]:
     return read_predictions(runs, run.id)
 
 
-def _fitted(runs: RunStore, members: Sequence[Run], classes: Sequence[str]) -> list[float]:
+def _fitted_weights(runs: RunStore, members: Sequence[Run], classes: Sequence[str]) -> list[float]:
     """The most probable weights by the labels of the validation part."""
     seen = [_validation(runs, run) for run in members]
     try:
@@ -185,7 +187,7 @@ def _validation(runs: RunStore, run: Run) -> list[Row]:
     found = [(number, row) for number, part in enumerate(parts) for row in read_validation(runs, part.id)]
     if not found:
         raise RunError(
-            f"run {run.id[:8]} kept no answers to a validation part, since it has none or is too old; "
+            f"run {run.id[:8]} has no predictions for a validation part, since it has none or is too old; "
             "use --weights equal, or train it again"
         )
     return [
@@ -199,12 +201,12 @@ def _pooled(members: Sequence[Run]) -> bool:
 
 
 def _notes(members: Sequence[Run], card: Card, how: str) -> str:
-    """The origin of weights and scores, then the notes on the data."""
+    """Notes for the card: how weights and scores were computed, then the notes on the data."""
     found = f"{how} The scores are those of the members' answers to their test clips, averaged."
     if _pooled(members):
         found += (
             f" Each member is one of the {card.config.split.folds} networks of a cross-validation, "
-            f"{members[0].kept_fold}; the scores are of all of them, each asked about its own fold."
+            f"{members[0].kept_fold}; the scores are of all of them, each for its own fold."
         )
     return "\n\n".join(filter(None, [found, card.notes]))
 

@@ -39,7 +39,7 @@ from mer.utils.files import home, read_kept, write_atomic
 from mer.utils.machine import cores
 from mer.utils.parallel import SMALL
 
-__all__ = ["Estimate", "estimate"]
+__all__ = ["Estimate", "estimate", "measured"]
 
 CLASSES = 5
 CPU_BATCH = 8  # on a CPU, time per window is constant from this size on
@@ -122,24 +122,26 @@ def _windows(config: Config, clip_seconds: Sequence[float]) -> int:
 
 def _preparing(config: Config, clip_seconds: Sequence[float]) -> float:
     key = ["prepare", config.audio.to_key(), config.mel.to_key()]
-    second, window = _kept(key, partial(_time_clip, config))
-    return _shared(sum(clip_seconds) * second + _windows(config, clip_seconds) * window, len(clip_seconds))
+    second, window = measured(key, partial(_time_clip, config))
+    return _on_all_cores(
+        sum(clip_seconds) * second + _windows(config, clip_seconds) * window, len(clip_seconds)
+    )
 
 
 def _describing(audio: AudioConfig, clip_seconds: Sequence[float]) -> float:
-    (second,) = _kept(["describe", settings(audio)], partial(_time_description, audio))
-    return _shared(sum(min(seconds, LONGEST) for seconds in clip_seconds) * second, len(clip_seconds))
+    (second,) = measured(["describe", settings(audio)], partial(_time_description, audio))
+    return _on_all_cores(sum(min(seconds, LONGEST) for seconds in clip_seconds) * second, len(clip_seconds))
 
 
-def _shared(seconds: float, clips: int) -> float:
-    """Duration of `seconds` of work on so many clips; many clips are divided between all cores."""
+def _on_all_cores(seconds: float, clips: int) -> float:
+    """Duration of work that takes `seconds` on one core. Many clips are divided between all cores."""
     return POOL_SECONDS + seconds / cores() if clips > SMALL and cores() > 1 else seconds
 
 
 def _fitting(config: Config, clips: int) -> float:
     """Seconds to choose settings of the SVM and fit it; grows with the square of the clips."""
     split = config.split
-    least, more = _kept(["svm"], _time_svm)
+    least, more = measured(["svm"], _time_svm)
     learning = min(clips * (1 - (1 / split.folds if split.folds else split.test)), ENOUGH)
     few, many = SVM_CLIPS
     return SVM_SECONDS + max(1, split.folds) * (least + more * learning**2 / (many**2 - few**2))
@@ -152,7 +154,7 @@ def _training(config: Config, windows: int) -> float:
     learning = windows * (1 - test) * (1 - split.validation)
     validation = windows * (1 - test) * split.validation
     stepped = config.replace(train=train.replace(solver="steps"))
-    fixed, each, through, saving = _kept(_network_key(stepped), partial(_time_network, stepped))
+    fixed, each, through, saving = measured(_network_key(stepped), partial(_time_network, stepped))
     if train.solver != "steps":
         solving = _solving(config, learning)
         return float(max(1, split.folds) * (RUN_SECONDS + through * windows + solving))
@@ -166,9 +168,9 @@ def _training(config: Config, windows: int) -> float:
 
 
 def _solving(config: Config, windows: float) -> float:
-    """Seconds to solve for a head: linear in the windows, and at least quadratic for a kernel of all."""
+    """Seconds to fit a solved head: linear in the windows; quadratic while a kernel uses all of them."""
     train, many = config.train, SOLVED_WINDOWS
-    (seconds,) = _kept(
+    (seconds,) = measured(
         ["solve", train.solver, train.backbone, train.head, train.depth], partial(_time_solving, train)
     )
     whole = min(windows, MOST_CENTRES) if train.solver == "kernel" else many
@@ -176,7 +178,7 @@ def _solving(config: Config, windows: float) -> float:
 
 
 def _time_solving(train: TrainConfig) -> tuple[float]:
-    """Seconds to solve for a head on noise of the width that the network gives."""
+    """Seconds to fit a solved head to noise with as many features as the network's embeddings."""
     with torch.device("meta"):
         width = len(configured_classifier(train, classes=CLASSES, weights="none").head.mean)
     rows, clips = np.random.default_rng(0).standard_normal((SOLVED_WINDOWS, width)), np.arange(SOLVED_WINDOWS)
@@ -187,12 +189,14 @@ def _time_solving(train: TrainConfig) -> tuple[float]:
 
 
 def _embeds_once(config: Config) -> bool:
+    """True if embeddings are computed once, so that epochs train the head alone."""
     with torch.device("meta"):
         model = configured_classifier(config.train, classes=CLASSES, weights="none")
     return trains_head_alone(model, TrainTransform(STANDARDIZER, config.augment))
 
 
 def _network_key(config: Config) -> list:
+    """All that the time of a training step depends on."""
     train = config.train
     device = choose_device(train.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
@@ -202,8 +206,21 @@ def _network_key(config: Config) -> list:
     return ["train", *settings, *config.input_shape, name, batch]
 
 
-def _kept(key: list, measure: Callable[[], Sequence[float]]) -> Sequence[float]:
-    """The stored measurement for this key on this machine; measured now if there is none."""
+def measured(key: list, measure: Callable[[], Sequence[float]]) -> Sequence[float]:
+    """The stored measurement for a key on this machine. If there is none, it is made and stored.
+
+    Parameters
+    ----------
+    key
+        All that the measurement depends on, as plain data. The first item is its kind.
+    measure
+        Makes the measurement: one or several numbers, most of them seconds.
+
+    Returns
+    -------
+    sequence of float
+        The numbers.
+    """
     name = json.dumps([*key, cores(), torch.get_num_threads(), torch.__version__], sort_keys=True)
     path = home() / "speed.json"
     known = read_kept(path, lambda found: found if isinstance(found, dict) else None) or {}

@@ -49,14 +49,15 @@ class Experiment:
     open_runs
         Opens the run store. It is called when the first run is to be recorded.
     callbacks
-        Are called in the training loop.
+        Called in the training loop.
     notify
-        Is called with the progress of other work: preparing clips, the wait for a slot, the SVM.
+        Called with the progress of other work: preparing clips, the wait for a slot, the SVM.
     ranks
         The processes that train together.
     driven
-        True in a worker of a Ray cluster. A driver holds the run then: it takes no slot here, and if a worker
-        is lost, the run is left as it is for the driver to go on with.
+        True in a worker of a Ray cluster. A driver then has the right to work on the run. The run takes no
+        slot on this machine, and if a worker is lost, the run stays as it is, so that the driver can continue
+        it.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class Experiment:
         return self.work(self._create(prepared), prepared)
 
     def resume(self, name: str) -> Outcome:
-        """Go on with a run that was stopped, interrupted or failed.
+        """Continue a run that was stopped, interrupted or failed.
 
         Raises RunError for any other run and if the clips have changed, DataError if they are not on this
         machine, TakenError if another process has taken over the run meanwhile.
@@ -104,10 +105,10 @@ class Experiment:
         return self.work(run.id, prepared)
 
     def work(self, name: str, prepared: PreparedRun | None = None) -> Outcome:
-        """Work on a queued run, once it is its turn, in this process.
+        """Work on a queued run in this process, as soon as it has a slot.
 
-        How the run ends is recorded, whatever happens. Raises RunError if it is not queued or if another
-        process works on it, and whatever the run fails with. A stop, also by Ctrl-C, is an outcome.
+        The end of the run is recorded in any case. A stop, also by Ctrl-C, is an outcome. Raises RunError if
+        the run is not queued or another process works on it, and any error that the run fails with.
         """
         share_cores()
         run = self.runs.get(name)
@@ -131,38 +132,35 @@ class Experiment:
             self._end(run_id, "stopped", reason=str(stop) or "stopped by Ctrl-C")
             return Outcome(run_id, "stopped")
         except TakenError:
-            raise  # the other process records what becomes of it
+            raise  # the other process records how the run ends
         except BaseException as error:
             if self.driven and isinstance(error, (LostError, SystemExit)):  # Ray ends a worker by SystemExit
                 raise
             reason = str(error) if isinstance(error, MerError) else f"{type(error).__name__}: {error}"
-            with suppress(MerError):  # if the disk is full it stays "running", and is interrupted later
+            with suppress(MerError):  # if the disk is full, the run later counts as interrupted
                 self._end(run_id, "failed", reason=reason)
             raise
         self._end(run_id, outcome.status)
         if outcome.status == "finished":
-            drop_state(state_path(run_id))  # not before: if killed here, the run need not train again
+            drop_state(state_path(run_id))  # last, so that a run that is killed here need not train again
             self.runs.drop_state(run_id)
         return outcome
 
     def _end(self, run_id: str, status: str, *, reason: str = "") -> None:
-        """Record the end of a run, unless it has ended already or is another process's by now."""
+        """Record the end of a run, unless it has ended already or another process has taken it over."""
         run = self.runs.get(run_id)
         if run.status not in ENDED and is_mine(run.tags, self.runs.owner):
             self.runs.finish(run_id, status, reason=reason)
 
     def _train_in_turn(self, run: Run, prepared: PreparedRun | None) -> Outcome:
-        """Wait for a slot of this machine and train.
-
-        A run for a Ray cluster needs none: Ray makes it wait.
-        """
+        """Wait for a slot of this machine and train. A run on a Ray cluster waits for Ray instead."""
         if run.needs:
             return self._train(run, prepared)
         report = self._reporter(run.id)
 
         def waiting() -> None:
             report("waiting for a free slot", 0, 0)
-            self.ranks.send({"waiting": run.id})  # or the other processes give up
+            self.ranks.send({"waiting": run.id})  # else the other processes would time out
 
         with hold_slot(self.runs, run.id, waiting):
             return self._train(run, prepared)
@@ -260,7 +258,7 @@ class Experiment:
             raise
         except BaseException:
             with suppress(StorageError):
-                send.send()  # for whichever machine goes on
+                send.send()  # so that another machine can continue the run
             raise
         finally:
             log.flush()
@@ -335,7 +333,7 @@ class Experiment:
 
 
 def _require_data(run: Run, spec: Spec) -> None:
-    """Raise DataError, with the remedy, if the clips are not on this machine."""
+    """Raise DataError if the clips are not on this machine."""
     if not Path(spec.data).exists():
         place = f" on {run.host}" if run.host else ""
         raise DataError(

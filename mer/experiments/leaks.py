@@ -1,4 +1,4 @@
-"""How much a score rises if clips of one song are on both sides of a split."""
+"""Measures how much a score rises if clips of one song are in both training and test part."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -18,11 +18,17 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Two runs that differ only in that the first keeps songs apart, scored by clip.
+    """Comparison of two runs that differ only in their split: the first keeps songs apart.
 
-    By clip, since a song of which only some clips are tested has no score of its own. `difference` is how
-    much higher the second scores. `same` is true where both gave the same answers to the same clips, which
-    were then divided alike.
+    Parameters
+    ----------
+    kept, parted
+        Accuracy by clip of the run that keeps songs apart, and of the run that does not. They are by clip,
+        since a song of which only some clips are tested has no score of its own.
+    difference
+        parted - kept.
+    same
+        True if both gave the same answers to the same clips. Their splits were then the same.
     """
 
     kept: Score
@@ -32,7 +38,7 @@ class Leak:
 
     @property
     def meaning(self) -> str:
-        """The meaning of the difference, in a sentence."""
+        """The conclusion from the difference, in a sentence."""
         if self.same:
             return (
                 "Both runs are the same, so this shows nothing: the data set brings its own split, "
@@ -42,7 +48,7 @@ class Leak:
             return "Songs on both sides raise the score: learning from a clip helps with others of its song."
         if self.difference.high < 0:
             return "Songs on both sides lower the score, which is unexpected: check the splits."
-        return "So few songs show no leak, which does not prove that there is none."
+        return "No leak can be seen with so few songs; this does not prove that there is none."
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -50,21 +56,21 @@ class Leak:
 
 
 def pairs(runs: Iterable[Run]) -> list[tuple[Run, Run]]:
-    """Runs that differ in nothing but that the first keeps songs apart; of equal runs the newest.
+    """Pairs of runs with the same request, except that the first keeps songs apart and the second does not.
 
-    Folds, ensembles and runs that are not finished belong to no pair. The pair with the newest run comes
-    first.
+    Of several runs with the same request, the newest is used. Folds, ensembles and runs that are not finished
+    are left out. The pair with the newest run comes first.
     """
     sides: dict[tuple[str, str | None], dict[bool, Run]] = {}
     for run in sorted(runs, key=lambda run: -run.started):
         if run.status == "finished" and not run.parent and not run.members:
-            apart, asked = _asked(run)
-            sides.setdefault((asked, run.data_hash), {}).setdefault(apart, run)
+            keeps_apart, request = _request(run)
+            sides.setdefault((request, run.data_hash), {}).setdefault(keeps_apart, run)
     return [(found[True], found[False]) for found in sides.values() if len(found) == 2]
 
 
-def _asked(run: Run) -> tuple[bool, str]:
-    """Whether a run keeps songs apart, and all else that was asked of it."""
+def _request(run: Run) -> tuple[bool, str]:
+    """Whether a run keeps songs apart, and the rest of its request as JSON, without the command line."""
     spec = json.loads(json.dumps(run.spec))
     spec.pop("command", None)
     split = spec.get("config", {}).get("split", {})
@@ -74,8 +80,14 @@ def _asked(run: Run) -> tuple[bool, str]:
 def leak_of(kept: Rows, parted: Rows) -> Leak:
     """Compare the predictions of a run that kept songs apart with those of one that did not.
 
-    They need not be of the same clips. Intervals resample songs, those tested in both runs in both at once;
-    where no song is named (grouping by sound is off in the second run), a clip counts as a song.
+    Intervals resample songs. A song that was tested in both runs is drawn for both at once. A clip without
+    a song counts as a song; in the second run, songs are not found by sound.
+
+    Parameters
+    ----------
+    kept, parted
+        Predictions of the two runs, as `mer.runs.results.read_predictions` returns them. Their clips may
+        differ.
     """
     rows = [*kept, *parted]
     right = np.array([row["predicted"] == row["label"] for row in rows], float)
@@ -83,6 +95,7 @@ def leak_of(kept: Rows, parted: Rows) -> Leak:
     songs = [row["song"] or row["clip"] for row in rows]
 
     def difference(chosen: np.ndarray) -> float:
+        """Difference of the accuracies on rows with these indices; 0 if they are of one run only."""
         sides = [right[chosen][second[chosen] == side] for side in (False, True)]
         return float(sides[1].mean() - sides[0].mean()) if all(map(len, sides)) else 0.0
 
@@ -106,7 +119,7 @@ def _score(right: np.ndarray, songs: list[str]) -> Score:
 def _spread(
     difference: Callable[[np.ndarray], float], right: np.ndarray, songs: list[str]
 ) -> tuple[float, float]:
-    """95% interval of a difference; Wilson's spread to either side where all are right, or all wrong."""
+    """95% interval of a difference. If all answers are right, or all wrong, its width is Wilson's."""
     if (right == right[0]).all():
         spread = wilson_interval(0, len(set(songs)))[1]
         return -spread, spread

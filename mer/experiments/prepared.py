@@ -41,7 +41,7 @@ class Spec:
     label_column, song_column
         Columns of the CSV.
     command
-        The command line that asked for the run.
+        The command line that started the run.
     ladder, rung
         The ladder that the run is part of, and its rung (`study2022.ladder`); empty for other runs.
     """
@@ -93,7 +93,7 @@ class PreparedData(Protocol):
 
     @property
     def notes(self) -> str:
-        """Remarks of the data set, such as what its labels mean."""
+        """Remarks of the data set, such as the meaning of its labels."""
 
     @property
     def left_out(self) -> int:
@@ -101,7 +101,7 @@ class PreparedData(Protocol):
 
     @property
     def voted(self) -> bool:
-        """True where listeners' votes are learned in place of labels."""
+        """True if listeners' votes are learned in place of labels."""
 
     @property
     def control(self) -> str:
@@ -111,10 +111,10 @@ class PreparedData(Protocol):
         """The windows of some clips."""
 
     def content(self, index: int) -> bytes | None:
-        """The bytes of a clip's file, if they are still what was prepared."""
+        """The bytes of a clip's file; None if the file has changed, or was not used as it is."""
 
     def groups(self, indices: Sequence[int]) -> list[str]:
-        """Song of each clip, or the clip itself where no song is known."""
+        """Song of each clip, or the clip itself if its song is unknown."""
 
     def rows(self, indices: Sequence[int], probabilities: np.ndarray) -> list[dict[str, Any]]:
         """Predictions (clips, classes) as plain data, one row per clip."""
@@ -159,7 +159,7 @@ class PreparedClips:
 
     @property
     def notes(self) -> str:
-        """Remarks of the data set, such as what its labels mean."""
+        """Remarks of the data set, such as the meaning of its labels."""
         return self.report.dataset.notes
 
     @property
@@ -169,7 +169,7 @@ class PreparedClips:
 
     @property
     def voted(self) -> bool:
-        """True where listeners' votes are learned in place of labels."""
+        """True if listeners' votes are learned in place of labels."""
         return bool(self.report.dataset.order)
 
     @property
@@ -190,7 +190,7 @@ class PreparedClips:
         )
 
     def content(self, index: int) -> bytes | None:
-        """The bytes of a clip's file; None if they are not what was prepared, as in a control run."""
+        """The bytes of a clip's file; None if the file has changed, or was replaced in a control run."""
         if self.control in ("silence", "noise"):
             return None
         try:
@@ -200,7 +200,7 @@ class PreparedClips:
         return content if hash_file(content) == self.report.facts[index].file_hash else None
 
     def groups(self, indices: Sequence[int]) -> list[str]:
-        """Song of each clip, or the clip itself where no song is known."""
+        """Song of each clip, or the clip itself if its song is unknown."""
         clips = self.report.dataset.clips
         return [clips[i].song or clips[i].id for i in indices]
 
@@ -233,9 +233,23 @@ class PreparedClips:
 def prepare(spec: Spec, *, notify: Notify | None = None, workers: int | None = None) -> PreparedData:
     """Read, decode and check the data set, and fill the feature store. Each new clip is decoded once.
 
-    A sharded set has its features already and is only opened. `workers` is the number of processes, by
-    default one per core. Raises DataError, and ConfigError where a sharded set cannot give what the settings
-    ask for.
+    A sharded set has its features already and is only opened.
+
+    Parameters
+    ----------
+    spec
+        The request.
+    notify
+        Called with (title, done, total).
+    workers
+        Number of processes. Default: one per core.
+
+    Raises
+    ------
+    DataError
+        If the data set cannot be used.
+    ConfigError
+        If the settings need something that a sharded set does not have.
     """
     if is_sharded(Path(spec.data)):
         return PreparedShards.open(Path(spec.data), spec.config)

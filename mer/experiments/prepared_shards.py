@@ -40,7 +40,7 @@ class PreparedShards:
 
     @classmethod
     def open(cls, root: Path, config: Config) -> "PreparedShards":
-        """Raises DataError if the set cannot be read, ConfigError if it lacks what the settings need."""
+        """Open a set. Raises DataError if it is unreadable, ConfigError if it does not fit the settings."""
         shards = ShardSet.open(root)
         _require_same(root, shards, config)
         return cls(shards, FeatureStore.default(), config)
@@ -60,7 +60,7 @@ class PreparedShards:
 
     @property
     def notes(self) -> str:
-        """Remarks of the data set, such as what its labels mean."""
+        """Remarks of the data set, such as the meaning of its labels."""
         return self.shards.plan["notes"]
 
     @property
@@ -77,7 +77,7 @@ class PreparedShards:
         return None
 
     def groups(self, indices: Sequence[int]) -> list[str]:
-        """Song of each clip, or the clip itself where no song is known."""
+        """Song of each clip, or the clip itself if its song is unknown."""
         both = (self.shards.column(name, indices) for name in ("song", "name"))
         return [song or name for song, name in zip(*both, strict=True)]
 
@@ -117,20 +117,20 @@ class PreparedShards:
 
 def _require_same(root: Path, shards: ShardSet, config: Config) -> None:
     """Raise DataError or ConfigError if these settings need other features than the set holds."""
-    for made, asked in ((shards.audio, config.audio), (shards.mel, config.mel)):
+    for made, wanted in ((shards.audio, config.audio), (shards.mel, config.mel)):
         for name, value in made.to_dict().items():
-            if value != getattr(asked, name):
+            if value != getattr(wanted, name):
                 option = name.replace("_", "-")
                 raise DataError(
-                    f"{root} was prepared with {name}={value}, not {getattr(asked, name)}; "
+                    f"{root} was prepared with {name}={value}, not {getattr(wanted, name)}; "
                     f"train with --{option} {value}, or prepare it again in a new folder"
                 )
     if config.split.control != "none":
         raise ConfigError(
-            f"control={config.split.control!r} needs clips, and {root} holds features alone; "
+            f"control={config.split.control!r} needs clips, but {root} holds only images; "
             "check the pipeline on a part of the clips, given as a CSV"
         )
     if config.split.baseline:
         raise ConfigError(
-            f"an SVM beside the network needs clips, and {root} holds features alone; add --no-baseline"
+            f"an SVM beside the network needs clips, but {root} holds only images; add --no-baseline"
         )

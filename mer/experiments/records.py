@@ -48,7 +48,17 @@ def parameters(model: nn.Module) -> int:
 def make_card(
     spec: Spec, data: PreparedData, split: Split, standardizer: Standardizer, judged: Judged
 ) -> Card:
-    """The card of the network that a run trained."""
+    """Make the card of the network that a run trained.
+
+    Parameters
+    ----------
+    spec, data, split
+        The request, its data, and the split.
+    standardizer
+        Standardisation of the images.
+    judged
+        Result of the test.
+    """
     return Card(
         classes=data.classes,
         config=spec.config,
@@ -68,9 +78,18 @@ def make_card(
 
 
 def save_evaluation(runs: RunStore, run_id: str, parts: dict[str, Any]) -> None:
-    """Save parts of a run's evaluation, such as its scores, each in a file that `mer.runs.results` reads."""
+    """Save the evaluation of a run, which `mer.runs.results` reads.
+
+    Parameters
+    ----------
+    runs, run_id
+        The run, and where it is recorded.
+    parts
+        Plain data by name, such as "scores"; each is saved as <name>.json.
+    """
 
     def write(folder: Path) -> None:
+        """Write each part into a file."""
         for name, content in parts.items():
             (folder / f"{name}.json").write_text(json.dumps(content, ensure_ascii=False), "utf-8")
 

@@ -65,7 +65,7 @@ class Setup:
 
     @classmethod
     def of(cls, run: PreparedRun) -> "Setup":
-        """Raises BackboneError and WeightsError."""
+        """Build the setup of a run. Raises BackboneError and WeightsError."""
         config, data, split = run.spec.config, run.data, run.split
         model = _new_model(config, classes=len(data.classes))
         train = data.windows(split.train)
@@ -78,7 +78,18 @@ class Setup:
     def fit(
         self, callbacks: Sequence[Callback] = (), *, resume: State | None = None, ranks: Ranks = ALONE
     ) -> State:
-        """Train; see `mer.training.loop.fit` and, for a solved head, `mer.training.solved.fit_solved`."""
+        """Train the network.
+
+        Parameters
+        ----------
+        callbacks, resume, ranks
+            See `mer.training.loop.fit` and, for a solved head, `mer.training.solved.fit_solved`.
+
+        Returns
+        -------
+        State
+            The state after training.
+        """
         method = fit if self.config.train.solver == "steps" else partial(fit_solved, songs=self.songs)
         return method(
             self.model, self.train, self.validation, transform=self.transform, config=self.config.train,

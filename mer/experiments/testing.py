@@ -66,6 +66,7 @@ def judge(
     """
 
     def answers(part: Sequence[int]) -> tuple[Windows, np.ndarray, np.ndarray]:
+        """Windows of a part, probabilities of their outputs, and pooling scores."""
         windows = material.windows(part)
         found = window_probabilities(model, windows, transform, material.config.train, embed=kept)
         return windows, *found
@@ -89,6 +90,7 @@ def judge(
 
 
 def _rows(material: PreparedData, part: Sequence[int], found: Answers) -> list[dict[str, Any]]:
+    """Predictions as plain data, with counts of windows, and with answers outside the classes."""
     outside = np.zeros(len(part), bool) if found.outside is None else found.outside
     return [
         row | {"windows": counts} | ({"predicted": OUTSIDE} if strange else {})

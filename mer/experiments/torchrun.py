@@ -1,4 +1,4 @@
-"""Several processes that train one run: the first does all the work, the others only train with it."""
+"""Trains one run in several processes. The first also prepares, tests and records; the others only train."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,20 +19,20 @@ T = TypeVar("T")
 def lead_or_follow(lead: Callable[[Ranks], T]) -> T | None:
     """Call `lead` in the first of all processes that torchrun started; the others train with it.
 
-    Returns what `lead` returned in the first process, and None in the others, which end when it is done.
-    Raises what `lead` raises, and LostError in the others.
+    The first process returns the result of `lead`, or raises its exception. The others return None when the
+    first has finished, and raise LostError if it ends unexpectedly.
     """
     with together() as ranks:
         if not ranks.first:
-            _follow(ranks)
+            _train_with_first(ranks)
             return None
         result = lead(ranks)
         ranks.send(None)
         return result
 
 
-def _follow(ranks: Ranks) -> None:
-    """Train with the first process each run, or fold, that it names, until it names none."""
+def _train_with_first(ranks: Ranks) -> None:
+    """Train each run, or fold, that the first process names, until it names none."""
     known: dict[Path, PreparedData] = {}
     while order := ranks.receive():
         if "run" not in order:  # it waits for a slot
@@ -44,5 +44,5 @@ def _follow(ranks: Ranks) -> None:
         try:
             run = PreparedRun(spec, data, data.split(spec.config))
             Setup.of(run).fit(resume=load_state(state), ranks=ranks)
-        except Stop:  # so did the first process, which names the next run or none
+        except Stop:  # the first process has stopped too, and names the next run or none
             continue

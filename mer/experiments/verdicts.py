@@ -17,10 +17,10 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """Scores by song of a control run, and the most that guessing can reach on its test songs.
+    """Scores by song of a control run, and the highest score that guessing can reach on its test songs.
 
-    `scores` has those of the network and, if it was tested, of the SVM. One correct score in
-    forty lies above guessing by chance, since a 95% interval leaves 2.5% on each side.
+    `scores` holds the score of the network and, if there is one, of the SVM. Of forty scores without a leak,
+    about one lies above guessing by chance, since a 95% interval leaves 2.5% on each side.
     """
 
     control: str
@@ -40,8 +40,8 @@ class Control:
         if not self.above:
             return f"Passed: learns nothing from {learned}."
         return (
-            f"Broken, unless by chance: the {who} scored above guessing on {learned}. "
-            "One score in forty does; try another seed."
+            f"Failed, unless by chance: the {who} scored above guessing on {learned}. "
+            "By chance, one score in forty does; try another seed."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -51,14 +51,31 @@ class Control:
 
 
 def control_of(control: str, run_id: str, metrics: dict[str, float], rows: Rows) -> Control:
-    """The result of a control run, from its metrics and its predictions."""
+    """Make the result of a control run.
+
+    Parameters
+    ----------
+    control
+        Kind of the control: "labels", "silence" or "noise".
+    run_id
+        Id of the run.
+    metrics
+        Its metrics.
+    rows
+        Its predictions, as `mer.runs.results.read_predictions` returns them.
+
+    Raises
+    ------
+    RunError
+        If there are no predictions.
+    """
     keys = {"network": "test_song_accuracy", "SVM": "svm_song_accuracy"}
     scores = {name: Score.from_metrics(metrics, key) for name, key in keys.items() if key in metrics}
     return Control(control, run_id, scores, guess_of(rows))
 
 
 def guess_of(rows: Rows) -> float:
-    """The most that guessing can score by song: chance, or always naming the largest class.
+    """The highest score by song that guessing can reach: chance, or always naming the largest class.
 
     Raises RunError if there are no predictions.
     """

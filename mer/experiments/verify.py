@@ -1,4 +1,4 @@
-"""Checks that a saved checkpoint gives the answers that its run was tested with."""
+"""Checks that a saved checkpoint gives the same answers as the test of its run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,8 +23,8 @@ def require_same_answers(
 ) -> None:
     """Predict a few test clips with a checkpoint as it is on disk, and compare.
 
-    A clip is predicted from its audio file where that is still what it was, else from its images in the
-    store. A network whose answers depend on the rest of a batch is only loaded.
+    A clip is predicted from its audio file if that is unchanged, else from its images in the store. A network
+    whose answers depend on the rest of the batch is only loaded.
 
     Parameters
     ----------

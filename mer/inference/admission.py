@@ -28,7 +28,7 @@ MB = 2**20
 FORM = 2**14  # bytes that a form may take in addition to its file
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)  # bucket bounds of the histogram
 LEFT = 499  # status counted when the client disconnects; it is never sent
-STOPPING = "the server is stopping; come again in 5 seconds"
+STOPPING = "the server is stopping; try again in 5 seconds"
 LATER = {"Retry-After": "5"}
 
 log = logging.getLogger("mer.inference.serve")
@@ -153,13 +153,14 @@ class Admission:
         task, began, status = asyncio.current_task(), time.monotonic(), LEFT
         self.inside.enter(task)
         try:
-            status = await self._answer(scope, self._measured(receive), send)
+            status = await self._answer(scope, self._limited(receive), send)
         finally:
             self.inside.leave(task)
             self.inside.seconds.observe(time.monotonic() - began)
             self.inside.requests.labels(status).inc()
 
     def _refusal(self, scope: dict) -> JSONResponse | None:
+        """The response to a request that is not admitted; None if it is."""
         if self.inside.stopping and scope["path"] != "/metrics":
             return error_response(503, STOPPING, LATER)
         if scope["method"] != "POST":
@@ -168,7 +169,7 @@ class Admission:
         if not length.isdigit() or int(length) > self.most:
             return error_response(413, self._too_large)
         if len(self.inside) >= self.limits.inside:
-            busy = f"{len(self.inside)} requests are being worked on; come again in a second"
+            busy = f"{len(self.inside)} requests are being worked on; try again in a second"
             return error_response(429, busy, {"Retry-After": "1"})
         return None
 
@@ -176,7 +177,7 @@ class Admission:
         """Run the application, or answer with a one-line error if it fails. Returns the status."""
         statuses: list[int] = []
         try:
-            await self.app(scope, receive, _noting(send, statuses))
+            await self.app(scope, receive, _recording_status(send, statuses))
         except ClientDisconnect:
             return LEFT
         except asyncio.CancelledError:  # by `Inside.drain`
@@ -198,18 +199,20 @@ class Admission:
         first = error if kind not in self.seen else None
         self.seen.add(kind)
         log.error("error %s: %s: %s", number, type(error).__name__, text, exc_info=first)
-        return error_response(500, f"the server failed on this request; its log says why, under {number}")
+        return error_response(
+            500, f"the server failed on this request; its log has the reason, under {number}"
+        )
 
     @property
     def _too_large(self) -> str:
         return f"the file is larger than {self.limits.megabytes:g} MB; cut it or compress it"
 
-    def _measured(self, receive: Any) -> Any:
+    def _limited(self, receive: Any) -> Any:
         """Wrap `receive` to refuse bodies that are too large or arrive too slowly."""
         until, size = time.monotonic() + self.limits.patience, 0
         whole = False
 
-        async def measured() -> dict:
+        async def limited() -> dict:
             """Receive the next message. Raises HTTPException (408 or 413) if it breaks a limit."""
             nonlocal size, whole
             if whole:
@@ -225,18 +228,30 @@ class Admission:
                 raise HTTPException(413, self._too_large)
             return message
 
-        return measured
+        return limited
 
 
-def _noting(send: Any, statuses: list[int]) -> Any:
-    async def noting(message: dict) -> None:
+def _recording_status(send: Any, statuses: list[int]) -> Any:
+    """Wrap `send` to append the status of the response to `statuses`."""
+
+    async def record(message: dict) -> None:
         if message["type"] == "http.response.start":
             statuses.append(message["status"])
         await send(message)
 
-    return noting
+    return record
 
 
 def error_response(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """An error response with the body `{"error": text}`, where `text` is one line."""
+    """Make an error response with the body `{"error": text}`.
+
+    Parameters
+    ----------
+    status
+        HTTP status.
+    text
+        The error; it becomes one line.
+    headers
+        Further headers.
+    """
     return JSONResponse({"error": visible(text)}, status, headers)

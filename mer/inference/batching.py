@@ -15,6 +15,7 @@ import torch
 
 __all__ = ["Gatherer"]
 
+# From inputs (n, ...) to arrays with n rows each.
 Look = Callable[[torch.Tensor], tuple[np.ndarray, ...]]
 
 
@@ -54,6 +55,7 @@ class Gatherer:
         return mine.result()
 
     def _answer(self, group: Sequence[tuple[torch.Tensor, Future]]) -> None:
+        """Call `look` for a batch, and give each thread its rows or the exception."""
         try:
             found = self.look(torch.cat([inputs for inputs, _ in group]))
         except Exception as error:  # noqa: BLE001 - raised again in the threads that called

@@ -49,11 +49,11 @@ class Deletion:
     @property
     def verdict(self) -> str:
         """The conclusion from the curves, in one sentence."""
-        harder = int(np.sum(np.trapezoid(self.random, self.removed, axis=1) > self.auc))
-        figures = f"area under the curve {self.auc:.2f}, shifted by chance {self.random_auc:.2f}"
+        higher = int(np.sum(np.trapezoid(self.random, self.removed, axis=1) > self.auc))
+        figures = f"area under the curve {self.auc:.2f}, of maps shifted at random {self.random_auc:.2f}"
         if self.auc < self.random_auc:
-            return f"What the map points at matters: {figures} ({harder} of {len(self.random)} above)."
-        return f"The map points at nothing that matters more than other places: {figures}."
+            return f"The marked places matter: {figures} ({higher} of {len(self.random)} are higher)."
+        return f"The marked places matter no more than others: {figures}."
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -68,7 +68,7 @@ class Deletion:
 
 def deletion(
     maps: torch.Tensor,
-    belief: Callable[[torch.Tensor], float],
+    probability: Callable[[torch.Tensor], float],
     *,
     draws: int,
     seed: int = 0,
@@ -82,7 +82,7 @@ def deletion(
     ----------
     maps
         Relevance at the resolution of the network's input, shape (n, height, width).
-    belief
+    probability
         Returns the probability of the class, given which places are left: bool of shape (n, height, width).
     draws
         Number of shifted maps.
@@ -111,7 +111,7 @@ def deletion(
             if share in (0, 1) and row:
                 curves[row, number] = curves[0, number]  # nothing or everything removed: the same for all
             else:
-                curves[row, number] = belief(ranking >= share)
+                curves[row, number] = probability(ranking >= share)
         if progress:
             progress(number + 1, len(removed))
     curve, *random = (tuple(map(float, values)) for values in curves)

@@ -63,7 +63,7 @@ def clip_embeddings(checkpoint: Path, paths: Sequence[Path], *, progress: Progre
     facts = store.prepare(paths, audio=audio, mel=mel)
     for path, fact in zip(paths, facts, strict=True):
         if fact.reason:
-            raise DataError(f"{path} can no longer be used ({fact.reason}); bring the data back as it was")
+            raise DataError(f"{path} can no longer be used ({fact.reason}); restore the file")
     device, transform = choose_device("auto"), EvalTransform(standardizer)
     model.to(device)
     windows = WindowSet(

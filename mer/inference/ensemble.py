@@ -59,7 +59,7 @@ class Ensemble(Listener):
         windows = found[0].windows
         at = [(window.start + window.end) / 2 for window in windows]
         clip = self.joined([self._rows([prediction]) for prediction in found])[0]
-        course = self.joined([self._course(prediction.windows, at) for prediction in found])
+        course = self.joined([self._interpolated(prediction.windows, at) for prediction in found])
         mean = self._named(clip)
         return Prediction(
             max(mean, key=mean.get),
@@ -74,7 +74,7 @@ class Ensemble(Listener):
     def _rows(self, parts: Sequence[Prediction | Window]) -> np.ndarray:
         return np.array([[part.probabilities[name] for name in self.card.classes] for part in parts])
 
-    def _course(self, windows: Sequence[Window], at: Sequence[float]) -> np.ndarray:
+    def _interpolated(self, windows: Sequence[Window], at: Sequence[float]) -> np.ndarray:
         """Probabilities (times, classes), interpolated at the times `at` in seconds."""
         middles = [(window.start + window.end) / 2 for window in windows]
         return np.stack([np.interp(at, middles, values) for values in self._rows(windows).T], axis=1)

@@ -1,4 +1,4 @@
-"""Explanation of an answer: which times and frequencies led to it, how they sound, and if they matter."""
+"""Explains an answer: the times and frequencies that led to it, their sound, and whether they matter."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -159,8 +159,8 @@ def _common_settings(listener: Listener) -> Config:
     first, *rest = (network.card.config for network in listener.networks)
     if any((own.audio, own.mel) != (first.audio, first.mel) for own in rest):
         raise ConfigError(
-            "the networks of this ensemble do not all hear in the same windows and bands, so their maps have "
-            "no mean; explain one of them: the folders member-1, member-2 and so on in that of the ensemble"
+            "the networks of this ensemble use different windows or mel bands, so their maps cannot be "
+            "averaged; explain one network: the ensemble's folder holds member-1, member-2 and so on"
         )
     return first
 
@@ -199,6 +199,7 @@ class _Part(NamedTuple):
 
 
 def _part(clip: np.ndarray, audio: AudioConfig, window: int | None, name: str) -> _Part:
+    """The part of a clip to explain: one window, or the whole clip."""
     starts, seconds = window_starts(len(clip), audio), len(clip) / audio.sample_rate
     if window is None:
         if seconds > LONGEST:
@@ -247,8 +248,8 @@ def _check(
 ) -> Deletion:
     """The deletion curve of the maps."""
 
-    def belief(left: torch.Tensor) -> float:
+    def probability(left: torch.Tensor) -> float:
         return float(_respond(listener, [as_input(own[:, 0] * left) for own in seen])[target])
 
     draws = max(2, DRAWS // len(seen[0]))
-    return deletion(_resized(evidence, seen[0].shape[-2:]), belief, draws=draws, progress=progress)
+    return deletion(_resized(evidence, seen[0].shape[-2:]), probability, draws=draws, progress=progress)

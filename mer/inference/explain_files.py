@@ -64,12 +64,13 @@ def _draw(found: Explanation, path: Path) -> None:
         warnings.filterwarnings("ignore", message="Glyph")
         top, bottom = picture.subplots(2, height_ratios=[3, 2])
         _spectrogram(found, top)
-        picture.colorbar(top.images[-1], ax=top, label=f"speaks for {found.explained}")
+        picture.colorbar(top.images[-1], ax=top, label=f"evidence for {found.explained}")
         _curves(found, bottom)
         picture.savefig(path, dpi=120)
 
 
 def _spectrogram(found: Explanation, axes: "Axes") -> None:
+    """Draw the spectrogram in grey with the map over it, and a line at half of the map's maximum."""
     first, second = (*found.seconds[:2], found.end)[:2]  # there may be only one frame
     half = (second - first) / 2
     extent = (found.seconds[0] - half, found.seconds[-1] + half, -0.5, len(found.hertz) - 0.5)
@@ -80,19 +81,20 @@ def _spectrogram(found: Explanation, axes: "Axes") -> None:
         axes.contour(found.seconds, range(len(found.hertz)), found.relevance, [0.5], colors=CYAN)
     axes.set_yticks(*frequency_ticks(found.hertz))
     axes.set(xlabel="time (s)", ylabel="frequency (Hz)")
-    axes.set_title(f"What speaks for {found.explained} ({found.probability:.0%}); line: half of the most")
+    axes.set_title(f"Evidence for {found.explained} ({found.probability:.0%}); line: half of the maximum")
 
 
 def _curves(found: Explanation, axes: "Axes") -> None:
+    """Draw the deletion curves of the map and of the shifted maps."""
     checked = found.deletion
     if checked is None:
-        axes.set_title(f"Nothing speaks for {found.explained}: there is nothing to take away")
+        axes.set_title(f"No evidence for {found.explained}, so there is nothing to remove")
         return
     removed = [100 * share for share in checked.removed]
-    axes.plot(removed, checked.curve, color=ORANGE, marker="o", label="what the map points at")
+    axes.plot(removed, checked.curve, color=ORANGE, marker="o", label="removed in the order of the map")
     for number, curve in enumerate(checked.random):
-        label = {"label": "the map shifted by chance"} if number == 0 else {}
+        label = {"label": "removed in the order of a map shifted at random"} if number == 0 else {}
         axes.plot(removed, curve, color=BLUE, linewidth=0.7, linestyle="--", **label)
-    axes.set(xlabel="taken away (%)", ylabel=f"probability of {found.explained}", ylim=(0, 1))
+    axes.set(xlabel="removed (%)", ylabel=f"probability of {found.explained}", ylim=(0, 1))
     axes.set_title(checked.verdict, fontsize="medium")
     axes.legend()

@@ -74,12 +74,14 @@ def convert(checkpoint: str | PathLike, out: str | PathLike) -> dict[str, Any]:
         missing package, or a difference of 0.001 or more. Then nothing is written.
     """
     checkpoint, out = as_path(checkpoint, "checkpoint"), as_path(out, "out")
-    writers: dict[str, Callable[..., Callable]] = {".onnx": _onnx, ".pt2": _program}
+    writers: dict[str, Callable[..., Callable]] = {".onnx": _write_onnx, ".pt2": _write_program}
     if out.suffix not in writers:
-        raise CheckpointError(f"{out}: converting gives .onnx or .pt2; choose one of these endings")
+        raise CheckpointError(f"{out}: the file must end in .onnx or .pt2")
     model, standardizer, card = load_checkpoint(checkpoint)
     if isinstance(model, ReleasedClassifier):
-        raise CheckpointError(f"{checkpoint} keeps ImageNet's outputs or no evaluation mode; train another")
+        raise CheckpointError(
+            f"{checkpoint} keeps ImageNet's outputs or has no evaluation mode; convert another network"
+        )
     portable = Portable(model, standardizer, card).eval()
     noises, network = _noises(card), Predictor(checkpoint, device="cpu")
     own = [list(network.predict_waveform(noise).probabilities.values()) for noise in noises.numpy()]
@@ -108,7 +110,8 @@ def _exported(portable: Portable, windows: torch.Tensor) -> torch.export.Exporte
         return torch.export.export(portable, (windows,), dynamic_shapes=(count,), strict=False)
 
 
-def _program(portable: Portable, windows: torch.Tensor, out: Path, about: dict[str, Any]) -> Callable:
+def _write_program(portable: Portable, windows: torch.Tensor, out: Path, about: dict[str, Any]) -> Callable:
+    """Write a torch.export program. Returns a function that runs it: windows -> probabilities."""
     with _quiet():
         with out.open("wb") as file:
             extra = {"about.json": json.dumps(about, ensure_ascii=False)}
@@ -123,7 +126,8 @@ def _program(portable: Portable, windows: torch.Tensor, out: Path, about: dict[s
     return run
 
 
-def _onnx(portable: Portable, windows: torch.Tensor, out: Path, about: dict[str, Any]) -> Callable:
+def _write_onnx(portable: Portable, windows: torch.Tensor, out: Path, about: dict[str, Any]) -> Callable:
+    """Write an ONNX model. Returns a function that runs it: windows -> probabilities."""
     try:
         import onnx
         import onnxruntime

@@ -50,8 +50,10 @@ def divide(
     ConfigError
         If the shape or the values of the mask, or the sample rate, cannot be used.
 
-    References ---------- Griffin and Lim, "Signal estimation from modified short-time Fourier transform",
-    IEEE Trans. Acoust. Speech Signal Process., 1984.
+    References
+    ----------
+    Griffin and Lim, "Signal estimation from modified short-time Fourier transform", IEEE Trans. Acoust.
+    Speech Signal Process., 1984.
     """
     sample_rate = as_rate(sample_rate)
     n_fft = 2 ** round(np.log2(SPECTRUM_SECONDS * sample_rate))

@@ -188,9 +188,10 @@ class Listener(ABC):
             raise AudioError(f"{paths!r:.80}: a single clip; give a list of paths, or call predict")
         if workers is not None:
             workers = as_whole(workers, "workers", low=1, high=MOST_WORKERS)
-        return _side_by_side(self._attempt, paths, min(workers or cores(), len(paths)))
+        return _in_parallel(self._attempt, paths, min(workers or cores(), len(paths)))
 
     def _attempt(self, path: Source) -> Prediction | AudioError:
+        """Predict a file; returns the error if it cannot be used."""
         try:
             return self.predict(path)
         except AudioError as error:
@@ -238,7 +239,7 @@ class Predictor(Listener):
 
     def answer(self, waveform: np.ndarray) -> Prediction:
         """Predict a waveform that `load` returned for the card's settings."""
-        looked = list(self._over(waveform, window_starts(len(waveform), self.card.config.audio)))
+        looked = list(self._predict_windows(waveform, window_starts(len(waveform), self.card.config.audio)))
         scores = np.array([score for *_, score in looked])
         whole = pool(np.array([row for _, row, _ in looked]), scores)
         windows = tuple(window for window, *_ in looked)
@@ -259,9 +260,9 @@ class Predictor(Listener):
         """
         waveform = as_samples(waveform)
         starts = [as_whole(start, "start", low=0, high=len(waveform) - 1) for start in starts]
-        return (window for window, *_ in self._over(waveform, starts))
+        return (window for window, *_ in self._predict_windows(waveform, starts))
 
-    def _over(
+    def _predict_windows(
         self, waveform: np.ndarray, starts: Sequence[int]
     ) -> Iterator[tuple[Window, np.ndarray, float]]:
         """Yield each window, the probabilities of all its outputs (outputs,), and its score."""
@@ -322,7 +323,7 @@ class Predictor(Listener):
             return torch.cat([grad_cam(self.model, inputs[part], target) for part in parts])[:size]
 
 
-def _side_by_side(
+def _in_parallel(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int
 ) -> Iterator[tuple[Item, Result]]:
     """Yield `(item, function(item))` for each item in order, computed by threads with one torch thread each.
@@ -342,14 +343,14 @@ def _side_by_side(
             for item in items:
                 ahead.append((item, pool.submit(function, item)))
                 if len(ahead) == 2 * workers:
-                    yield _first(ahead)
+                    yield _next_result(ahead)
             while ahead:
-                yield _first(ahead)
+                yield _next_result(ahead)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _first(ahead: deque[tuple[Item, Future]]) -> tuple[Item, Any]:
+def _next_result(ahead: deque[tuple[Item, Future]]) -> tuple[Item, Any]:
     item, future = ahead.popleft()
     return item, future.result()
 

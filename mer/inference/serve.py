@@ -89,9 +89,9 @@ class Problem(BaseModel):
 
 ERRORS = {
     400: "the form cannot be read",
-    408: "the body came too slowly",
+    408: "the body arrived too slowly",
     413: "the file is too large",
-    422: "there is no file, or it is no clip that can be used",
+    422: "there is no file, or it cannot be used as a clip",
     429: "too many requests at once; see Retry-After",
     503: "the server is stopping; see Retry-After",
 }
@@ -113,14 +113,14 @@ def application(listener: Listener, limits: Limits) -> FastAPI:
         The application; its `state.inside` has the admitted requests.
     """
     inside = Inside()
-    _gather(listener, limits.batch_window)
+    _batch_requests(listener, limits.batch_window)
 
     @asynccontextmanager
-    async def life(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with one_thread(), ThreadPoolExecutor(limits.workers) as app.state.pool:
             yield
 
-    app = FastAPI(title="mer", description=__doc__, lifespan=life, version="1")
+    app = FastAPI(title="mer", description=__doc__, lifespan=lifespan, version="1")
     app.state.inside = inside
     app.add_middleware(Admission, limits=limits, inside=inside)
     _add_errors(app)
@@ -152,7 +152,7 @@ def application(listener: Listener, limits: Limits) -> FastAPI:
     return app
 
 
-def _gather(listener: Listener, patience: float) -> None:
+def _batch_requests(listener: Listener, patience: float) -> None:
     """Batch the requests that reach a network within `patience` seconds; 0 turns batching off."""
     for network in listener.networks if patience else ():
         if network.model.answers_alone:  # else an answer would depend on other requests

@@ -1,4 +1,4 @@
-"""The connections of `mer serve`: how many may be open, how long one may be silent, how the server stops.
+"""The connections of `mer serve`: their number, how long one may be silent, and how the server stops.
 
 uvicorn waits without limit for the headers of a request, and accepts connections until the process has no
 file descriptors left. Here a connection without a request is closed after `HEAD_SECONDS`. If too many
@@ -27,12 +27,12 @@ __all__ = ["bound", "most_connections", "server"]
 
 MOST = 1000  # open connections; each takes about 20 KB
 LEAST = 64  # open connections that must be possible
-HEAD_SECONDS = 10.0  # to receive all headers of a request, from the connection or the last response on
+HEAD_SECONDS = 10.0  # to receive all headers of a request, counted from the connection or the last response
 STALLED_SECONDS = 10.0  # for a client to read more of its response
 KEEP_SECONDS = 5  # that an idle connection is kept after a response
 DRAIN_SECONDS = 10.0  # for the admitted requests to end when the server stops
 QUEUE = 4096  # connections that the system holds until they are accepted, if it allows so many
-AT_ONCE = 16  # 1/16 of all connections are accepted at a time, so that the spare descriptors suffice
+AT_ONCE = 16  # at most 1/16 of all connections are accepted at a time, so that free descriptors suffice
 HEAD_BYTES = 2**14
 LOG_SECONDS = 60.0  # between two log lines of the same kind
 
@@ -40,10 +40,14 @@ log = logging.getLogger("mer.inference.sockets")
 
 
 def most_connections() -> int:
-    """How many connections may be open: half of the limit on open files (`ulimit -n`), at most 1000.
+    """Largest number of open connections: half of the limit on open files (`ulimit -n`), at most 1000.
 
-    The other half is for the model, for uploads, and for connections that are being opened or closed. Raises
-    ConfigError if the limit is below 128.
+    The other half is for the model, for uploads, and for connections that are being opened or closed.
+
+    Raises
+    ------
+    ConfigError
+        If the limit on open files is below 128.
     """
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = MOST if files == resource.RLIM_INFINITY else min(MOST, files // 2)
@@ -212,7 +216,7 @@ class Connection(H11Protocol):
 
 
 class Seldom(logging.Filter):
-    """Passes one log line of each kind per minute, so that no client can fill the disk."""
+    """Lets one log line of each kind per minute pass, so that no client can fill the disk."""
 
     def __init__(self) -> None:
         super().__init__()

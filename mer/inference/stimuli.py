@@ -222,11 +222,11 @@ def match(found: Sequence[Stimulus], *, per_class: int) -> list[Stimulus]:
     for emotion, group in groups.items():
         if len(group) < per_class:
             raise DataError(
-                f"only {len(group)} songs that all call {emotion!r}, not {per_class}; lower --per-class, or "
-                "give more data or fewer models"
+                f"all models agree on {emotion!r} for only {len(group)} songs, not {per_class}; "
+                "lower --per-class, or give more data or fewer models"
             )
     if not groups:
-        raise DataError("there is no clip on which all agree; give more data or fewer models")
+        raise DataError("the models agree on no clip; give more data or fewer models")
     shares = (np.arange(per_class) + 0.5) / per_class
     targets = np.mean([np.quantile(_octaves(group), shares) for group in groups.values()], axis=0)
     return [one for name in sorted(groups) for one in _assign(groups[name], targets)]

@@ -1,4 +1,4 @@
-"""Tags of a clip, by the networks that were trained to tag music: a second opinion in other words.
+"""Tags of a clip, from networks that were trained to tag music. They describe a clip in words of music.
 
 The names of the tags are those of the package musicnn 0.1.0 (Pons and Serra, 2019), in the order of the
 networks' outputs. The networks were trained on 3 s of music, so a clip is divided into parts of 3 s, and the
@@ -58,8 +58,8 @@ def tags_of(waveform: np.ndarray, name: str) -> dict[str, float]:
     Parameters
     ----------
     waveform
-        Samples at `RATE`, 16 kHz; see `mer.audio.waveforms.as_samples`. A clip of less than 3 s is continued
-        by silence. What is left after the last whole 3 s is ignored.
+        Samples at `RATE`, 16 kHz; see `mer.audio.waveforms.as_samples`. A clip of less than 3 s is padded
+        with silence. The rest after the last whole 3 s is ignored.
     name
         One of `NETWORKS`.
 

@@ -42,9 +42,25 @@ def log_path(run_id: str) -> Path:
 
 
 def launch(runs: RunStore, spec: "Spec", *, needs: str = "") -> str:
-    """Record a queued run and start its process; returns the run's id at once. Raises as `submit` does."""
+    """Record a queued run and start its process, without waiting for it.
+
+    Parameters
+    ----------
+    runs, spec, needs
+        See `submit`.
+
+    Returns
+    -------
+    str
+        The run's id.
+
+    Raises
+    ------
+    DataError, ConfigError, BackboneError
+        If the request cannot be used.
+    """
     run_id = submit(runs, spec, needs=needs)
-    _spawn(runs, run_id)
+    _start_process(runs, run_id)
     return run_id
 
 
@@ -53,8 +69,10 @@ def submit(runs: RunStore, spec: "Spec", *, needs: str = "") -> str:
 
     Parameters
     ----------
-    runs, spec
-        Where to record which request.
+    runs
+        The run store.
+    spec
+        The request.
     needs
         Resources on a Ray cluster, as `mer.jobs.ray_cluster.Needs.to_json` writes them; empty for this
         machine.
@@ -71,7 +89,7 @@ def submit(runs: RunStore, spec: "Spec", *, needs: str = "") -> str:
 
 
 def check_request(spec: "Spec") -> str:
-    """Check what can be checked of a request without decoding audio; returns the data set's name.
+    """Check a request as far as possible without decoding audio; returns the data set's name.
 
     Raises DataError, ConfigError or BackboneError.
     """
@@ -83,6 +101,7 @@ def check_request(spec: "Spec") -> str:
 
 
 def _data_name(spec: "Spec") -> str:
+    """Name of the data set of a request, which must be large enough to train on."""
     from mer.data.clips import is_sharded
     from mer.data.load import load_dataset
     from mer.experiments.prepared_shards import PreparedShards
@@ -97,12 +116,12 @@ def _data_name(spec: "Spec") -> str:
 def relaunch(runs: RunStore, name: str) -> Run:
     """Queue an unfinished run again and start its process; raises RunError if it is not idle."""
     run = requeue(runs, name)
-    _spawn(runs, run.id)
+    _start_process(runs, run.id)
     return run
 
 
 def requeue(runs: RunStore, name: str) -> Run:
-    """Queue an unfinished run again, to go on from its last epoch; raises RunError if it is not idle."""
+    """Queue an unfinished run again, to continue after its last epoch; raises RunError if it is not idle."""
     run = runs.get(name)
     if run.status not in RESUMABLE:
         raise RunError(f"run {run.id[:8]} is {run.status}; only an unfinished, idle run can be resumed")
@@ -111,7 +130,7 @@ def requeue(runs: RunStore, name: str) -> Run:
     return replace(run, status="queued")
 
 
-def _spawn(runs: RunStore, run_id: str) -> None:
+def _start_process(runs: RunStore, run_id: str) -> None:
     """Start `python -m mer runs work RUN` in a session of its own, which outlives the terminal."""
     log = log_path(run_id)
     try:

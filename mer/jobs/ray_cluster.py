@@ -1,7 +1,7 @@
-"""A Ray cluster: the connection to it, and the resources that a training needs of it.
+"""A Ray cluster: the connection to it, and the resources that a training needs.
 
-Ray is imported only when a cluster is used. Its usage reports are off. A Ray that is started here, where no
-cluster is given, has no dashboard and requires a token that is made for it.
+Ray is imported only when a cluster is used. Its usage reports are off. If no cluster is given, Ray is started
+on this machine, without a dashboard and with a new token for access.
 """
 
 import json
@@ -62,7 +62,7 @@ class Needs:
             raise ConfigError("--cpus-per-worker 0 leaves a worker nothing to compute with; use 1")
 
     def to_json(self) -> str:
-        """The form in which a run's record keeps it."""
+        """JSON text, which is stored with a run."""
         return json.dumps(asdict(self))
 
     @classmethod
@@ -82,14 +82,14 @@ class Needs:
         return {name: value for name, value in wanted.items() if value}
 
     def room(self, nodes: Sequence[dict[str, float]]) -> int:
-        """Number of such workers that nodes with these resources can hold, each on one node."""
+        """Number of such workers that fit on nodes with these resources; a worker is on one node."""
         return sum(
             min(int(node.get(name, 0) / value + 1e-9) for name, value in self.bundle.items())
             for node in nodes
         )
 
     def require_room(self, nodes: Sequence[dict[str, float]]) -> None:
-        """Raise ConfigError if those nodes cannot hold the workers even when idle; Ray would wait forever."""
+        """Raise ConfigError if the workers do not fit on idle nodes, since Ray would wait forever."""
         if (room := self.room(nodes)) < self.workers:
             raise ConfigError(
                 f"the cluster ({len(nodes)} nodes) has room for {room} of {self}; "
@@ -105,10 +105,11 @@ class Needs:
 
 @contextmanager
 def connect() -> Iterator[str]:
-    """Connect to the cluster at RAY_ADDRESS (host:port), or to a Ray started here; yields its description.
+    """Connect to the cluster at RAY_ADDRESS (host:port), or start Ray on this machine.
 
-    Its actors, tasks and reservations end with the connection, and so does a Ray that was started for it.
-    Raises ConfigError if Ray is not installed, the address does not answer, or Ray there has another version.
+    Yields a description of the cluster. At the end of the context, all actors, tasks and reservations end,
+    and so does a Ray that was started here. Raises ConfigError if Ray is not installed, the address does not
+    answer, or the cluster has another version of Ray.
     """
     require()
     for name, value in QUIET.items():
@@ -154,9 +155,10 @@ def _ray() -> Any:
 
 
 def _require_answer(address: str) -> None:
+    """Raise ConfigError unless an address is valid and accepts connections."""
     host, _, port = address.rpartition(":")
     if not host or "/" in address or not port.isdecimal():
-        raise ConfigError(f"RAY_ADDRESS={address!r} should be host:port, as 'ray start --head' says it")
+        raise ConfigError(f"RAY_ADDRESS={address!r} should be host:port, as 'ray start --head' prints it")
     try:
         socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
     except (OSError, OverflowError) as error:

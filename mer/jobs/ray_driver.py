@@ -1,4 +1,4 @@
-"""Runs trained by a Ray cluster, all at the same time. This process drives them, and they end with it.
+"""Trains runs on a Ray cluster, all at the same time. This process drives them, and they end with it.
 
 Each run has a placement group, which reserves resources for all of its workers or for none, and in it one
 actor per worker. Runs that do not fit wait in Ray. When a worker is lost, all workers of its run are started
@@ -45,12 +45,13 @@ class DrivenRun:
         self.outcome: dict[str, Any] | None = None
         self.workers: list[Any] = []
         self.calls: list[Any] = []  # of the workers' `work`, in Ray's references
-        self.losses, self.progress = 0, self._state()
+        self.losses, self.progress = 0, self._state_time()
         self.deadline: float | None = None
         self.stage = ""
         self._reserve()
 
-    def _state(self) -> int:
+    def _state_time(self) -> int:
+        """Modification time of the saved state, in ns; 0 if there is none. It changes with every epoch."""
         path = state_path(self.run_id)
         return path.stat().st_mtime_ns if path.exists() else 0
 
@@ -61,7 +62,7 @@ class DrivenRun:
         self.group = placement_group([needs.bundle] * needs.workers, strategy="PACK")
 
     def poll(self) -> None:
-        """Look at the run and do what comes next. After its end there is an `outcome`."""
+        """Do the next step for the run. When it has ended, `outcome` is set."""
         if self._must_end():
             self.end_workers()
             self.outcome = {"run_id": self.run_id, "status": "stopped"}
@@ -73,7 +74,7 @@ class DrivenRun:
             self._report(f"waiting for the cluster: {self.driver.needs}")
 
     def _must_end(self) -> bool:
-        """True if its workers are to be ended now: it was asked to stop and has not, or the driver leaves."""
+        """True if the workers must be ended now: the driver ends, or the run did not stop in time."""
         if self.deadline is None and self.driver.stop_requested(self.stopped_with):
             if self.workers:
                 self.driver.runs.request_stop(self.run_id)
@@ -87,6 +88,7 @@ class DrivenRun:
         return placement_group_table(self.group).get("state") == "CREATED"
 
     def _start_workers(self) -> None:
+        """Start one actor per worker in the reservation, and call their `work`."""
         import ray
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -110,14 +112,16 @@ class DrivenRun:
             self.driver.runs.tag(self.run_id, {"mer.stage": ProgressReport(stage).to_json()})
 
     def _read_results(self) -> None:
-        """Read what the workers return: the first one's outcome, or what went wrong."""
+        """Read the results of the workers: the outcome from the first one, or errors."""
         import ray
 
         done, _ = ray.wait(self.calls, num_returns=len(self.calls), timeout=0)
-        results = [_result(call) for call in done]
-        if any(result.get("lost") for result in results):  # then a worker that failed may be the cause
+        results = [_returned(call) for call in done]
+        if any(
+            result.get("lost") for result in results
+        ):  # another worker's failure may be the cause; wait for its result
             done, _ = ray.wait(self.calls, num_returns=len(self.calls), timeout=POLL)
-            results = [_result(call) for call in done]
+            results = [_returned(call) for call in done]
         wrong = [result for result in results if "error" in result]
         failed = [result for result in wrong if not result.get("lost")]
         if failed:
@@ -125,7 +129,7 @@ class DrivenRun:
         elif wrong:
             self._restart(wrong[0]["error"])
         elif self.calls[0] in done:
-            self.outcome = _result(self.calls[0])
+            self.outcome = _returned(self.calls[0])
             self.end_workers()
 
     def _fail(self, reason: str) -> None:
@@ -134,8 +138,8 @@ class DrivenRun:
 
     def _restart(self, reason: str) -> None:
         """Start again with new workers, unless workers were lost too often."""
-        self.losses = 1 if self._state() != self.progress else self.losses + 1
-        self.progress = self._state()
+        self.losses = 1 if self._state_time() != self.progress else self.losses + 1
+        self.progress = self._state_time()
         if self.losses > LOSSES:
             self._fail(f"workers were lost {self.losses} times without an epoch between; the last: {reason}")
             return
@@ -144,7 +148,7 @@ class DrivenRun:
         self._reserve()
 
     def end_workers(self) -> None:
-        """End the workers, give back the reservation, and check that Ray did so."""
+        """End the workers, release the reservation, and check that Ray has done so."""
         import ray
         from ray.util import placement_group_table, remove_placement_group
 
@@ -167,8 +171,8 @@ class DrivenRun:
         self.workers, self.calls = [], []
 
 
-def _result(call: Any) -> dict[str, Any]:
-    """What a worker returned, or that it is lost."""
+def _returned(call: Any) -> dict[str, Any]:
+    """The result of a worker's `work`. If the worker was lost: {"error": text, "lost": True}."""
     import ray
 
     try:
@@ -199,9 +203,9 @@ class Driver:
     needs
         Workers of each run, and their resources.
     marker
-        A file in MER_HOME by which workers see that they share that folder.
+        A file in MER_HOME, by which workers check that they share that folder.
     callbacks
-        Are called in the training loop of each run's first worker.
+        Called in the training loop of each run's first worker.
     """
 
     def __init__(self, runs: RunStore, needs: Needs, marker: Path, callbacks: Sequence[Callback]) -> None:
@@ -213,7 +217,20 @@ class Driver:
     def connected(
         cls, open_runs: Callable[[], RunStore], needs: Needs, *, callbacks: Sequence[Callback] = ()
     ) -> Iterator["Driver"]:
-        """Connect to the cluster; raises ConfigError if it is too small or cannot reach the run store."""
+        """Connect to the cluster, and yield the driver.
+
+        Parameters
+        ----------
+        open_runs
+            Opens the run store.
+        needs, callbacks
+            See `Driver`.
+
+        Raises
+        ------
+        ConfigError
+            If the cluster is too small or cannot reach the run store.
+        """
         with connect() as description:
             needs.require_room([node["Resources"] for node in nodes()])
             require_shared_runs(len(hosts()))
@@ -242,9 +259,26 @@ class Driver:
     def work(
         self, run_ids: Sequence[str], heartbeat: Heartbeat, *, parent: str | None = None
     ) -> list[Outcome]:
-        """Train queued runs, all at the same time; a request to stop `parent` stops them all.
+        """Train queued runs, all at the same time.
 
-        Raises RunError when all have ended, if one failed.
+        Parameters
+        ----------
+        run_ids
+            Ids of the runs.
+        heartbeat
+            Writes their heartbeats.
+        parent
+            Id of their cross-validation. A request to stop it stops all of them.
+
+        Returns
+        -------
+        list of Outcome
+            In the order of `run_ids`.
+
+        Raises
+        ------
+        RunError
+            If a run failed; it is raised when all have ended.
         """
         for run_id in run_ids:
             self.runs.tag(run_id, {"mer.owner": owner(), "mer.needs": self.needs.to_json()})
@@ -288,9 +322,9 @@ class Driver:
 
 
 class ClusterExperiment(Experiment):
-    """Runs, and folds, that a driver's workers train.
+    """An experiment whose runs and folds are trained by a driver's workers.
 
-    This process prepares the clips of folds and pools them.
+    This process prepares the clips of folds and pools their results.
     """
 
     def __init__(self, driver: Driver) -> None:

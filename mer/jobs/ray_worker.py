@@ -1,6 +1,6 @@
-"""One worker of a training on a Ray cluster: an actor with a process of its own, on some node.
+"""One worker of a training on a Ray cluster: an actor, which has a process of its own.
 
-It gets its rank and the address of the first worker in the same environment variables as from torchrun, so
+Its rank and the address of the first worker are in the environment variables that torchrun uses, so
 `mer.training.distributed` connects the workers in the same way. Nothing here imports torch before the
 environment is set.
 """
@@ -75,7 +75,7 @@ class RunWorker:
     def work(
         self, address: tuple[str, int] | None, marker: str, owner: str, callbacks: "Sequence[Callback]"
     ) -> dict[str, Any]:
-        """Begin or resume the run, as one of its processes.
+        """Train the run, from its start or its last epoch, as one of its processes.
 
         Parameters
         ----------
@@ -86,7 +86,7 @@ class RunWorker:
         owner
             The driver's owner text (`mer.runs.run.owner`).
         callbacks
-            Are called in the training loop of the first worker.
+            Called in the training loop of the first worker.
 
         Returns
         -------
@@ -121,7 +121,7 @@ class RunWorker:
         return lead_or_follow(lambda ranks: self._lead(ranks, owner, callbacks)) or {}
 
     def _lead(self, ranks: "Ranks", owner: str, callbacks: "Sequence[Callback]") -> dict[str, Any]:
-        """Work on the run, as the first of its processes."""
+        """Work on the run as the first of its processes; returns its outcome as plain data."""
         from mer.experiments.experiment import Experiment
 
         experiment = Experiment(
@@ -129,12 +129,12 @@ class RunWorker:
         )
         run = experiment.runs.get(self.run_id)
         if run.status not in ("queued", "running", "stopping"):  # cancelled, or ended by another worker
-            return _ended(experiment.runs, run)
+            return _outcome_of_ended(experiment.runs, run)
         return experiment.work(run.id).to_dict()
 
 
-def _ended(runs: RunStore, run: Run) -> dict[str, Any]:
-    """How a run ended, as `RunWorker.work` returns it."""
+def _outcome_of_ended(runs: RunStore, run: Run) -> dict[str, Any]:
+    """The outcome of a run that has ended already, in the form that `RunWorker.work` returns."""
     if run.status == "failed":
         return {"error": run.reason}
     return (finished(runs, run) or Outcome(run.id, run.status)).to_dict()

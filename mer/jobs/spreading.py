@@ -20,10 +20,23 @@ def _call(function: Callable[[Item], Result], item: Item) -> Result:
 def over_ray(
     function: Callable[[Item], Result], items: Sequence[Item], progress: Progress | None = None
 ) -> list[Result]:
-    """`[function(item) for item in items]`, by tasks of one core each.
+    """Compute `[function(item) for item in items]` on a Ray cluster, in tasks of one core each.
 
-    `progress(done, total)` is called after each. A task whose machine is lost runs again elsewhere. Raises
-    what the first failing task raised, and ConfigError if there is no Ray.
+    A task whose machine is lost runs again on another machine.
+
+    Parameters
+    ----------
+    function
+        Picklable function of one item. The exception of the first task that fails is raised here.
+    items
+        The items, in order.
+    progress
+        Called as `progress(done, total)` after each item.
+
+    Raises
+    ------
+    ConfigError
+        If there is no Ray.
     """
     with connect():
         import ray

@@ -1,8 +1,9 @@
 """A run's files: its folders, and the state of an unfinished run, in the home or on a server.
 
 In a home, a folder gets its name when it is complete. A server stores files one by one; there a tag with
-the hash of the content is written last and says that a folder is complete. What was downloaded stays
-under MER_HOME/fetched, by that hash: nothing is fetched twice, and what was replaced is noticed.
+the hash of the content is written last and says that a folder is complete. Downloaded folders stay under
+MER_HOME/fetched, by that hash. So no content is fetched twice, but a replaced folder
+is fetched again.
 """
 
 import json
@@ -31,7 +32,7 @@ __all__ = ["Artifacts", "drop_fetched"]
 
 KEPT, STATE = "mer.kept.", "mer.state"
 SHORT = 16  # letters of a hash in a path
-MARK = "mer.beat"  # runs without it are of a mer that wrote no hashes
+MARK = "mer.beat"  # runs without this tag were made by a version of mer that wrote no hashes
 
 
 class Artifacts:
@@ -51,14 +52,24 @@ class Artifacts:
         self.client, self.shared, self.root = client, shared, root
 
     def save_folder(self, run_id: str, name: str, write: Callable[[Path], None]) -> None:
-        """Replace a folder of a run by one that `write` fills, completely or not at all."""
+        """Replace a folder of the run's artifacts, completely or not at all.
+
+        Parameters
+        ----------
+        run_id
+            Id of the run.
+        name
+            Name of the folder.
+        write
+            Called with an empty folder, which it fills.
+        """
         run = self.client.get_run(run_id)
         if (local := self._local(run)) is None:
-            self._send_folder(run, name, write)
+            self._upload(run, name, write)
             return
         target = local / name
         for old in (target, *leftovers(target)):
-            _discard(old)
+            _remove(old)
         with new_folder(target) as draft:
             write(draft)
 
@@ -84,7 +95,7 @@ class Artifacts:
     def _find(self, run: "MlflowRun", local: Path, name: str) -> Path | None:
         """A folder of a run on this machine: in its home or, if it is not there, where the run was made.
 
-        If only the database of a home was copied, the rest is read from the home of before.
+        If only the database of a home was copied, the folders are read from the former home.
         """
         run_id = run.info.run_id
         before = (run.data.tags.get(HOME), home_of_run(run.info.artifact_uri, run_id)) if self.root else ()
@@ -95,14 +106,14 @@ class Artifacts:
         """The folder for a run's artifacts, whether or not it exists; None if a server keeps them."""
         return self._local(self.client.get_run(run_id))
 
-    def _send_folder(self, run: "MlflowRun", name: str, write: Callable[[Path], None]) -> None:
+    def _upload(self, run: "MlflowRun", name: str, write: Callable[[Path], None]) -> None:
         run_id = run.info.run_id
-        with tempfile.TemporaryDirectory(dir=_made(_fetched(run_id)), prefix=".") as draft:
+        with tempfile.TemporaryDirectory(dir=_make_folder(_fetched_folder(run_id)), prefix=".") as draft:
             built = Path(draft) / "built" / name
             built.mkdir(parents=True)
             write(built)
-            token = _hash(built)
-            place = _place(run_id, token)
+            token = _hash_of_folder(built)
+            place = _download_path(run_id, token)
             if not place.exists():
                 with writing(place):
                     built.parent.replace(place)
@@ -115,12 +126,26 @@ class Artifacts:
     def folder(
         self, run_id: str, name: str, tags: dict[str, str] | None = None, *, only: str = ""
     ) -> Path | None:
-        """A folder of a run as a local path, downloaded if it is not here; None if there is none.
+        """A folder of a run as a local path, downloaded if needed; None if there is none.
 
-        Known `tags` save a request to the server. With `only`, only files of that name are downloaded.
+        Parameters
+        ----------
+        run_id
+            Id of the run.
+        name
+            Name of the folder.
+        tags
+            Tags of the run, if known; this saves a request to the server.
+        only
+            Download only files of this name. Default: all files.
+
+        Raises
+        ------
+        StorageError
+            If the folder changed during the download, or is damaged.
         """
         run = None
-        if self.root and re.fullmatch("[0-9a-f]{32}", run_id):  # the common case, without a question
+        if self.root and re.fullmatch("[0-9a-f]{32}", run_id):  # the usual case, which needs no request
             own = run_folder(self.root, run_id) / name
             if own.is_dir():
                 return own
@@ -131,18 +156,18 @@ class Artifacts:
             tags = run.data.tags
         token = tags.get(KEPT + name, "")
         if not token and MARK not in tags:
-            token = self._listed(run_id, name)
+            token = self._hash_of_listing(run_id, name)
         if not re.fullmatch("[0-9a-f]{64}", token):
             return None
-        whole, part = _place(run_id, token) / name, _place(run_id, token, only) / name
+        whole, part = _download_path(run_id, token) / name, _download_path(run_id, token, only) / name
         if not whole.is_dir() and not (only and part.is_dir()):
-            with FileLock(_made(_fetched(run_id)) / f".{name}.lock"):
-                self._fetch(run_id, name, token, only=only, checked=bool(tags.get(KEPT + name)))
+            with FileLock(_make_folder(_fetched_folder(run_id)) / f".{name}.lock"):
+                self._download(run_id, name, token, only=only, checked=bool(tags.get(KEPT + name)))
         return whole if whole.is_dir() else part
 
-    def _fetch(self, run_id: str, name: str, token: str, *, only: str, checked: bool) -> None:
-        place = _place(run_id, token, only)
-        if place.is_dir():  # meanwhile
+    def _download(self, run_id: str, name: str, token: str, *, only: str, checked: bool) -> None:
+        place = _download_path(run_id, token, only)
+        if place.is_dir():  # another process downloaded it in the meantime
             return
         with new_folder(place) as draft:
             if only:
@@ -151,18 +176,18 @@ class Artifacts:
                         self.client.download_artifacts(run_id, path, str(draft))
                 return
             self.client.download_artifacts(run_id, name, str(draft))
-            if checked and _hash(draft / name) != token:
+            if checked and _hash_of_folder(draft / name) != token:
                 raise StorageError(
                     f"the {name} of run {run_id[:8]} changed while it was fetched, or is damaged; try again"
                 )
 
-    def _listed(self, run_id: str, name: str) -> str:
+    def _hash_of_listing(self, run_id: str, name: str) -> str:
         """A substitute for the hash of a folder that was stored without one, from names and sizes."""
         found = sorted(self._entries(run_id, name))
         return sha256(json.dumps(found).encode()).hexdigest() if found else ""
 
     def _entries(self, run_id: str, name: str) -> list[tuple[str, int]]:
-        """Path and size in bytes of each file of a folder and of the folders in it."""
+        """Path and size in bytes of each file below a folder."""
         found: list[tuple[str, int]] = []
         for entry in self.client.list_artifacts(run_id, name):
             found += (
@@ -171,9 +196,19 @@ class Artifacts:
         return found
 
     def send_state(self, run_id: str, path: Path, epoch: int) -> None:
-        """Send the state after `epoch` epochs to the server. The older one stays until the new one is there.
+        """Send the state of a run to the server, where other machines can read it.
 
-        Two places are used in turn, and a tag names the valid one.
+        The older state stays until the new one is complete: two places are used in turn, and a tag names the
+        valid one.
+
+        Parameters
+        ----------
+        run_id
+            Id of the run.
+        path
+            File with the state.
+        epoch
+            Number of epochs that it has finished.
         """
         before = _state(self.client.get_run(run_id).data.tags)
         slot = "state-b" if before.get("slot") == "state-a" else "state-a"
@@ -182,17 +217,31 @@ class Artifacts:
         self.client.set_tag(run_id, STATE, json.dumps(known))
 
     def fetch_state(self, run_id: str, path: Path, epoch: int) -> bool:
-        """Replace the state at `path`, of `epoch` epochs, by the server's if that is newer.
+        """Download a newer state of a run, if another machine sent one. Returns True if so.
 
-        Raises StorageError and keeps the old state if the downloaded one is damaged.
+        Parameters
+        ----------
+        run_id
+            Id of the run.
+        path
+            File of the state, which is replaced.
+        epoch
+            Number of epochs that the state at `path` has finished.
+
+        Raises
+        ------
+        StorageError
+            If the downloaded state is damaged. The file at `path` then stays.
         """
         known = _state(self.client.get_run(run_id).data.tags)
         if not known or known["epoch"] <= epoch:
             return False
-        with tempfile.TemporaryDirectory(dir=_made(path.parent), prefix=".") as draft:
+        with tempfile.TemporaryDirectory(dir=_make_folder(path.parent), prefix=".") as draft:
             found = self.client.download_artifacts(run_id, f"{known['slot']}/{path.name}", draft)
             if hash_of_file(Path(found)) != known["sha256"]:
-                raise StorageError(f"the state of run {run_id[:8]} came damaged from the server; try again")
+                raise StorageError(
+                    f"the state of run {run_id[:8]} was damaged on its way from the server; try again"
+                )
             with atomic_path(path) as temporary:
                 Path(found).replace(temporary)
         return True
@@ -210,18 +259,18 @@ class Artifacts:
 
 def drop_fetched(run_id: str) -> None:
     """Remove the downloaded files of a run from this machine."""
-    shutil.rmtree(_fetched(run_id), ignore_errors=True)
+    shutil.rmtree(_fetched_folder(run_id), ignore_errors=True)
 
 
-def _fetched(run_id: str) -> Path:
+def _fetched_folder(run_id: str) -> Path:
     return home() / "fetched" / run_id
 
 
-def _place(run_id: str, token: str, only: str = "") -> Path:
-    return _fetched(run_id) / (f"{token[:SHORT]}-{only}" if only else token[:SHORT])
+def _download_path(run_id: str, token: str, only: str = "") -> Path:
+    return _fetched_folder(run_id) / (f"{token[:SHORT]}-{only}" if only else token[:SHORT])
 
 
-def _made(folder: Path) -> Path:
+def _make_folder(folder: Path) -> Path:
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -237,7 +286,7 @@ def _state(tags: dict[str, str]) -> dict[str, Any]:
     return found if right and isinstance(found.get("sha256"), str) else {}
 
 
-def _hash(folder: Path) -> str:
+def _hash_of_folder(folder: Path) -> str:
     """SHA-256 over names and content of all files of a folder."""
     total = sha256()
     for path in sorted(_files(folder)):
@@ -249,7 +298,7 @@ def _files(folder: Path) -> Iterator[Path]:
     return (path for path in folder.rglob("*") if path.is_file())
 
 
-def _discard(folder: Path) -> None:
+def _remove(folder: Path) -> None:
     if folder.exists():
         with writing(folder):
             shutil.rmtree(folder)

@@ -26,14 +26,19 @@ if TYPE_CHECKING:
 __all__ = ["changing", "guarded", "open_local", "open_uri"]
 
 PAUSE = 2.0  # s between two tries of a run that waits for its server
-Opened = tuple["MlflowClient", str, Server | None, Place | None]  # and the id of our experiment
+Opened = tuple["MlflowClient", str, Server | None, Place | None]  # the string is the id of our experiment
 
 
 def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn failures of MLflow into StorageError with the remedy. Retry while the store's patience lasts."""
+    """Decorate a function that uses MLflow: its failures become StorageError with the remedy.
+
+    If a server does not answer, the call is repeated for as long as the store's `patience`. If the home of
+    the store was moved or replaced, StorageError is raised instead of a call.
+    """
 
     @wraps(method)
     def call(*arguments: Any, **keywords: Any) -> Any:
+        """Call the method. The first argument is the store, or an address."""
         quieten()
         from mlflow.exceptions import MlflowException
         from requests import RequestException
@@ -51,16 +56,17 @@ def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
                     continue
                 if is_away(error) and hasattr(store, "patience"):
                     store.patience = 0  # later calls do not wait again
-                raise _failed(error) from error
+                raise _storage_error(error) from error
 
     return call
 
 
 def changing(method: Callable[..., Any]) -> Callable[..., Any]:
-    """As `guarded`; raises StorageError at once if the home is read-only."""
+    """Like `guarded`, for a method that writes: raises StorageError if the home is read-only."""
 
     @wraps(method)
     def call(*arguments: Any, **keywords: Any) -> Any:
+        """Call the method. The first argument is the store."""
         place = arguments[0].place
         if place and not place.writable:
             raise StorageError(
@@ -71,12 +77,13 @@ def changing(method: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _failed(error: Exception) -> StorageError:
+def _storage_error(error: Exception) -> StorageError:
+    """The error to raise for a failure of MLflow, with the remedy."""
     place = shown(os.environ.get("MLFLOW_TRACKING_URI", ""))
     if is_away(error):
         return StorageError(
-            f"the MLflow server at {place} gives no answer; start it, or check MLFLOW_TRACKING_URI; "
-            "a run that ends so goes on with: mer runs resume"
+            f"the MLflow server at {place} does not answer; start it, or check MLFLOW_TRACKING_URI; "
+            "if a run ended for this reason, continue it with: mer runs resume"
         )
     if "Invalid Host header" in str(error):  # its status, 403, is also that of a visitor without permission
         return StorageError(
@@ -85,8 +92,8 @@ def _failed(error: Exception) -> StorageError:
         )
     if status_of(error) in (401, 403):
         return StorageError(
-            f"the MLflow server at {place} lets nobody in without a name; set MLFLOW_TRACKING_USERNAME and "
-            "MLFLOW_TRACKING_PASSWORD"
+            f"the MLflow server at {place} requires a user name and password; set MLFLOW_TRACKING_USERNAME "
+            "and MLFLOW_TRACKING_PASSWORD"
         )
     return StorageError(
         f"the run store failed ({reason_of(error)}); free some space, "
@@ -96,7 +103,7 @@ def _failed(error: Exception) -> StorageError:
 
 @guarded
 def open_uri(uri: str) -> Opened:
-    """Open a server, which must answer, or a database of MLflow. Raises StorageError."""
+    """Open a server or a database of MLflow. Raises StorageError, also if the server does not answer."""
     client, server = _client(uri), Server(uri) if is_server(uri) else None
     if server:
         server.require()
@@ -127,13 +134,13 @@ def open_local(root: Path) -> Opened:
     It uses a write-ahead log. A database that cannot be written is opened for reading.
     """
     database = root / "mlflow.db"
-    with _usable(root):
+    with _storage_errors(root):
         if database.is_file() and not (_may_write(root) and _may_write(database)):
-            return _open_to_read(root)
+            return _open_read_only(root)
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / ".mlflow.lock"):
             if not database.exists() or not database.stat().st_size:
-                _make(database)
+                _create_database(database)
             with closing(sqlite3.connect(database)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")
             bring_up_to_date(database)
@@ -148,12 +155,12 @@ def _may_write(path: Path) -> bool:
     return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
-def _open_to_read(root: Path) -> Opened:
+def _open_read_only(root: Path) -> Opened:
     """Open a database on a read-only mount, or of another user.
 
-    SQLite can read such a database with a write-ahead log only if the log exists, as while another process
-    writes. Otherwise it must be told that the database does not change. When it does change, the place's mark
-    changes.
+    If the write-ahead log exists, as while another process writes, SQLite can read such a database.
+    Otherwise SQLite must be told that the database does not change. If it changes later, the place's mark
+    changes too, and the database is opened again.
     """
     database, place = root / "mlflow.db", Place.of(root, writable=False)
     logged = database.with_name("mlflow.db-wal").exists()
@@ -163,7 +170,7 @@ def _open_to_read(root: Path) -> Opened:
     return client, _experiment(client), None, place
 
 
-def _make(database: Path) -> None:
+def _create_database(database: Path) -> None:
     """Create a database with our experiment. It gets its name when it is complete."""
     for old in leftovers(database):
         old.unlink()
@@ -172,7 +179,8 @@ def _make(database: Path) -> None:
 
 
 @contextmanager
-def _usable(root: Path) -> Iterator[None]:
+def _storage_errors(root: Path) -> Iterator[None]:
+    """Turn failures of SQLite and of the disk into StorageError."""
     with writing(root):
         try:
             yield

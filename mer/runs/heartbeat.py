@@ -26,7 +26,7 @@ class Heartbeat:
 
     @contextmanager
     def of(self, run_id: str) -> Iterator[None]:
-        """Include a run. Its record has a fresh heartbeat already."""
+        """Write heartbeats of a run within this context. Its record must have a recent heartbeat already."""
         if run_id in self.runs:
             yield
             return
@@ -46,16 +46,17 @@ class Heartbeat:
 
     @contextmanager
     def in_background(self) -> Iterator[None]:
-        """Heartbeats from a thread, for work that reports no progress.
+        """Write heartbeats from a thread within this context, for work that reports no progress.
 
-        Do not use it around work that is spread over processes: these are forked only while there is no other
-        thread (`mer.utils.parallel`).
+        Do not use it around work that is spread over processes. These are forked, which is fast, only while
+        there is no other thread (`mer.utils.parallel`).
         """
         done = threading.Event()
 
         def run() -> None:
+            """Write heartbeats until the work is done."""
             while not done.wait(min(EVERY, 1.0)):
-                with suppress(StorageError):  # a server that does not answer: the work itself will notice
+                with suppress(StorageError):  # if the server does not answer, the work itself raises
                     self.beat()
 
         thread = threading.Thread(target=run, daemon=True, name="heartbeat")

@@ -1,7 +1,8 @@
 """Lists the runs of a server that has hundreds, without reading each of them every time.
 
-A server on two cores tells of some 200 runs a second. So a page asks for all once a minute; in between for
-those that are active, those that no longer are, and the newest, since nothing else changes but by deletion.
+A server on two cores sends about 200 runs a second. So all runs are read only once a minute. In between, only
+the newest runs are read, those that are active, and those that were active before. Other runs do not change,
+unless they are deleted.
 """
 
 import threading
@@ -13,12 +14,12 @@ from mer.runs.run import ACTIVE, Run
 
 __all__ = ["Listing"]
 
-FULL = 60.0  # s between two looks at all
-NEWEST = 25  # runs that may have begun and ended between two looks
+FULL = 60.0  # s after which all runs are read again
+NEWEST = 25  # runs to read in between, in case they began and ended since
 
 
 class Search(Protocol):
-    """Runs of a status, or all runs; at most `most` of them, newest first."""
+    """Function that returns runs, newest first: all that fulfil an MLflow condition, or at most `most`."""
 
     def __call__(self, condition: str, most: int | None = None) -> list[Run]: ...
 
@@ -31,19 +32,20 @@ class Listing:
     ) -> None:
         self.search, self.active, self.one = search, active, one
         self.known: dict[str, Run] = {}
-        self.asked, self.lock = float("-inf"), threading.Lock()
+        self.read_at, self.lock = float("-inf"), threading.Lock()
 
     def runs(self) -> list[Run]:
-        """All runs, newest first. One that another machine deleted is listed for a minute more at most."""
+        """All runs, newest first. A run that another machine deleted stays listed for up to a minute."""
         with self.lock:
-            if time.monotonic() - self.asked >= FULL:
+            if time.monotonic() - self.read_at >= FULL:
                 self.known = {run.id: run for run in self.search("")}
-                self.asked = time.monotonic()
+                self.read_at = time.monotonic()
             else:
-                self._follow()
+                self._update()
             return sorted(self.known.values(), key=lambda run: -run.started)
 
-    def _follow(self) -> None:
+    def _update(self) -> None:
+        """Read the newest and the active runs, and those that are no longer active."""
         found = {run.id: run for run in (*self.search("", NEWEST), *self.active())}
         for run_id in [key for key, run in self.known.items() if run.status in ACTIVE and key not in found]:
             if run := self.one(run_id):

@@ -17,8 +17,8 @@ from mer.utils.errors import StorageError
 __all__ = ["EXPERIMENT", "Place", "home_of_run", "is_same_home", "run_folder", "settle"]
 
 EXPERIMENT = "mer"
-KEEPS = "artifacts"  # the folder of a home that has the artifacts
-# Where MLflow keeps absolute places: table, column, and which rows
+KEEPS = "artifacts"  # the folder of a home with the artifacts
+# Where MLflow keeps absolute paths: table, column, and a condition for the rows
 PLACES = (
     ("experiments", "artifact_location", ""),
     ("runs", "artifact_uri", ""),
@@ -67,7 +67,7 @@ class Place:
         if self.writable and not self.is_current():
             raise StorageError(
                 f"{self.root} was moved, removed or replaced while this process used it; set MER_HOME to "
-                "where it is now and start again; a run that was at work goes on with: mer runs resume"
+                "where it is now and start again; continue a run that was interrupted with: mer runs resume"
             )
 
 
@@ -77,7 +77,7 @@ def run_folder(root: Path, run_id: str) -> Path:
 
 
 def home_of_run(location: str, run_id: str) -> str:
-    """The home that a run's URI or absolute path lies in; "" if it lies in no home."""
+    """The home that contains a run's URI or absolute path; "" if it is not in a home."""
     return _home_of(location, f"{KEEPS}/{run_id}/artifacts")
 
 

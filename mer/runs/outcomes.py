@@ -37,7 +37,17 @@ class Outcome:
 
     @classmethod
     def of(cls, runs: RunStore, run_id: str, metrics: dict[str, float]) -> "Outcome":
-        """The outcome of a finished run."""
+        """The outcome of a finished run.
+
+        Parameters
+        ----------
+        runs
+            The store.
+        run_id
+            Id of the run.
+        metrics
+            Its test scores.
+        """
         folder = runs.folder(run_id, "checkpoint")
         return cls(run_id, "finished", metrics, str(folder) if folder else None)
 
@@ -56,9 +66,23 @@ def finished(runs: RunStore, run: Run | None) -> Outcome | None:
 
 
 def kept_folder(runs: RunStore, run: Run, name: str, *, only: str = "") -> Path:
-    """The folder "checkpoint" or "evaluation" of a run, as `RunStore.folder` finds it.
+    """A folder of a run that must exist.
 
-    Raises RunError, with what helps, if there is none.
+    Parameters
+    ----------
+    runs
+        The store.
+    run
+        The run.
+    name
+        "checkpoint" or "evaluation". The checkpoint of a cross-validation is in one of its folds.
+    only
+        Download only files of this name. Default: all files.
+
+    Raises
+    ------
+    RunError
+        If there is no such folder. The message gives the remedy.
     """
     keeper = runs.get(run.checkpoint_run) if name == "checkpoint" and run.checkpoint_run != run.id else run
     found = runs.folder(keeper, name, only=only)
@@ -68,6 +92,7 @@ def kept_folder(runs: RunStore, run: Run, name: str, *, only: str = "") -> Path:
 
 
 def _why_missing(runs: RunStore, run: Run, keeper: Run, name: str) -> str:
+    """Reason and remedy for a folder that does not exist; `keeper` is the run that should have it."""
     short = run.id[:8]
     if run.status in RESUMABLE:
         return f"run {short} is {run.status} and has no {name} yet; finish it: mer runs resume {short}"
@@ -77,6 +102,6 @@ def _why_missing(runs: RunStore, run: Run, keeper: Run, name: str) -> str:
     if (place := runs.place_of(keeper)) is None:
         return f"run {short} is finished, but the server keeps no {name} of it; {again}"
     return (
-        f"run {short} is finished, but its {name} is gone: {place / name} is missing; bring that folder back "
-        f"from a backup or from where this home was copied, or {again}"
+        f"run {short} is finished, but its {name} is gone: {place / name} is missing; restore that folder "
+        f"from a backup or from the home that this one was copied from, or {again}"
     )

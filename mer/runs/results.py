@@ -18,15 +18,20 @@ __all__ = ["read_baseline", "read_predictions", "read_scores", "read_validation"
 
 SHARES = ("accuracy", "macro_f1", "song_accuracy", "majority", "chance")
 INTERVALS = ("accuracy", "macro_f1", "song_accuracy")
-NEWER = {"calibration", "kappa", "n_windows", "window_accuracy"}
+NEWER = {  # scores that the first versions of mer did not record
+    "calibration",
+    "kappa",
+    "n_windows",
+    "window_accuracy",
+}
 
 
 def read_predictions(runs: RunStore, run_id: str) -> list[dict[str, Any]]:
     """A row per test clip: {clip, song or None, label, predicted, probabilities {class: 0 to 1}}.
 
     `predicted` is one of the classes, or `mer.metrics.scores.OUTSIDE`. Each clip occurs once, all rows have
-    the same classes, and probabilities sum to 1. Empty if the run has no evaluation. Raises RunError
-    where the file is damaged.
+    the same classes, and probabilities sum to 1. Empty if the run has no evaluation. Raises RunError if the
+    file is damaged.
     """
     return _read_rows(runs, run_id, "predictions")
 
@@ -75,8 +80,8 @@ def test_key(run: Run) -> str | None:
     """A key that is equal for runs with the same data and the same test clips.
 
     It consists of the hash of the data and the hash of the test clips' names. For a cross-validation, which
-    tests every clip once, the number of folds and the seed replace the latter. Control
-    runs have keys of their own. None where it is not known, as for a run that has not begun.
+    tests every clip once, the number of folds and the seed replace the latter. Control runs have keys of
+    their own. None if it is not known, as for a run that has not begun.
     """
     key = run.tags.get("mer.test_hash")
     if key is None or not run.data_hash:
@@ -111,6 +116,7 @@ def _damaged(run_id: str, name: str, problem: object) -> RunError:
 
 
 def _require(condition: bool, name: str, value: object, wanted: str) -> None:
+    """Raise ValueError unless the condition holds."""
     if not condition:
         raise ValueError(f"{name}={reprlib.repr(value)} should be {wanted}")
 
@@ -139,7 +145,7 @@ def _check_rows(rows: Any) -> None:
         keys = ("clip", "song", "label", "predicted", "probabilities")
         _require(_has_keys(row, keys), "row", row, f"an object with {', '.join(keys)}")
         _require(isinstance(row["clip"], str), "clip", row["clip"], "text")
-        _require(row["clip"] not in clips, "clip", row["clip"], "there once")
+        _require(row["clip"] not in clips, "clip", row["clip"], "unique")
         clips.add(row["clip"])
         _require(isinstance(row["song"], str | None), "song", row["song"], "text or null")
         _check_windows(row.get("windows", [0, 1]))  # runs of an older mer have none
@@ -204,7 +210,7 @@ def _check_scores(scores: Any) -> None:
 
 
 def _check_confusion(matrix: Any, size: int, more: int) -> None:
-    """`more` is 1 where there may be a column of answers that are none of the classes."""
+    """Check a matrix of `size` rows. `more` is 1 if it may have a column for none of the classes, else 0."""
     rows = matrix if isinstance(matrix, list) else []
     right = len(rows) == size and all(isinstance(row, list) for row in rows)
     right = right and {len(row) for row in rows} in ({size}, {size + more})

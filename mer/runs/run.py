@@ -82,7 +82,7 @@ class Run:
     tags
         All tags of its record.
     turn
-        How often it was resumed.
+        Number of times that it was resumed.
     """
 
     id: str
@@ -99,7 +99,7 @@ class Run:
 
     @property
     def solved(self) -> bool:
-        """True if its head is solved for, so that it has strengths of regularisation and no epochs."""
+        """True if its head is solved. It then has strengths of regularisation in place of epochs."""
         return self.spec.get("config", {}).get("train", {}).get("solver", "steps") != "steps"
 
     @property
@@ -192,7 +192,7 @@ def state_path(run_id: str) -> Path:
 
 
 def drop_state(path: Path) -> None:
-    """Delete the state of a run, and what a killed process had begun to write."""
+    """Delete the state of a run, and unfinished files of processes that were killed."""
     for file in (path, *leftovers(path)):
         file.unlink(missing_ok=True)
     if path.parent.is_dir() and not any(path.parent.iterdir()):
@@ -200,7 +200,13 @@ def drop_state(path: Path) -> None:
 
 
 def owner(pid: int | None = None) -> str:
-    """A process (default: this one) of this home as JSON, distinct from a later one with the same number."""
+    """Identify a process that works in this home, as JSON. A later process with the same number differs.
+
+    Parameters
+    ----------
+    pid
+        Number of the process. Default: this process.
+    """
     process = psutil.Process(pid or os.getpid())
     place = {"host": socket.gethostname(), "boot": _boot(), "home": str(home())}
     return json.dumps(place | {"pid": process.pid, "born": process.create_time()})
@@ -222,7 +228,7 @@ def host_of(tags: dict[str, str]) -> str:
 
 
 def is_mine(tags: dict[str, str], me: str) -> bool:
-    """True unless a process other than `me`, an `owner`, has the run with these tags."""
+    """False if the tags of a run name an owner other than `me`, which is a text that `owner` returns."""
     known = _owner(tags)
     if not known:
         return True
@@ -235,9 +241,16 @@ def is_mine(tags: dict[str, str], me: str) -> bool:
 
 
 def to_run(run: "MlflowRun", now: Callable[[], float], root: Path | None = None) -> Run:
-    """From MLflow's record; `now` tells the time of the machine that keeps the runs, in s since 1970.
+    """Make a `Run` from MLflow's record.
 
-    `root` is the home that keeps it; None for a server.
+    Parameters
+    ----------
+    run
+        The record.
+    now
+        Returns the time of the machine that keeps the runs, in s since 1970.
+    root
+        The home that keeps the runs; None for a server.
     """
     tags, info = run.data.tags, run.info
     spec = _spec(tags, info.run_id)
@@ -260,36 +273,40 @@ def to_run(run: "MlflowRun", now: Callable[[], float], root: Path | None = None)
 
 
 def made_in(spec: dict[str, Any]) -> str:
-    """The home in which a run of these settings is made; spelt as its data are, if those lie in it."""
+    """The home in which a run with this spec is made, as an absolute path.
+
+    If the data are in the home, the path begins like that of the data: with links followed, or not.
+    """
     own, data = home(), Path(str(spec.get("data", "")))
     real = own.resolve()
     return str(real if data.is_relative_to(real) and not data.is_relative_to(own) else own)
 
 
 def _spec(tags: dict[str, str], run_id: str) -> dict[str, Any]:
-    """What was asked for, in the present format; as it is if its format is newer, or none."""
+    """The request of a run in the present format. One of a newer or invalid format is returned unchanged."""
     try:
         spec = json.loads(tags.get("mer.spec", "{}"))
     except (ValueError, RecursionError):
         spec = {}
     if not isinstance(spec, dict):
         return {}
-    with suppress(RunError):  # such a run is shown all the same; see Run.require_readable
+    with suppress(RunError):  # such a run is listed nevertheless; see Run.require_readable
         return _upgraded(spec, tags, run_id)
     return spec
 
 
 def _upgraded(spec: dict[str, Any], tags: dict[str, str], run_id: str) -> dict[str, Any]:
-    """The spec in the present format; raises RunError if it is of a newer one, or none."""
-    text = tags.get("mer.format", "1")  # runs of before there were formats have none
+    """The spec in the present format; raises RunError if its format is newer or invalid."""
+    text = tags.get("mer.format", "1")  # older runs have no format
     number = int(text) if text.isdecimal() else text
     return upgraded("run", spec, number, where=f"run {run_id[:8]}", error=RunError)
 
 
 def _status(status: str, tags: dict[str, str], now: Callable[[], float], root: Path | None) -> str:
+    """Our status for a status of MLflow; "interrupted" if the process of an active run is gone."""
     if status not in ("RUNNING", "SCHEDULED"):
         return STATUS.get(status, "failed")
-    owner = _owner(tags) or _owner(tags, "mer.maker")  # at first, the process that recorded it
+    owner = _owner(tags) or _owner(tags, "mer.maker")  # before it starts, the process that recorded it
     gone = not (_alive(owner) and _works_in(owner, root)) if _is_here(owner) else _is_silent(tags, now)
     if gone:
         return "interrupted"
@@ -297,9 +314,9 @@ def _status(status: str, tags: dict[str, str], now: Callable[[], float], root: P
 
 
 def _works_in(owner: dict[str, Any], root: Path | None) -> bool:
-    """True unless the process works in another home, of which this one is a copy, or was before it moved.
+    """False if the process works in another home, which this one was copied or moved from.
 
-    Processes of an older mer, which did not say in which, are believed.
+    Older versions of mer did not record the home. Their processes count as working in this one.
     """
     place = owner.get("home")
     return root is None or not isinstance(place, str) or is_same_home(place, root)

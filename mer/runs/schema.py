@@ -1,6 +1,6 @@
-"""The run database's schema, which is MLflow's: an older one is brought up to date after a copy was made.
+"""The schema of the run database, which MLflow defines. An older database is copied, then upgraded.
 
-Left to itself, MLflow changes some older databases without a copy, and stops at others.
+By itself, MLflow upgrades some older databases without a copy, and refuses others.
 """
 
 import logging
@@ -20,8 +20,8 @@ SCHEMA = "dc11669786a5"  # of the MLflow that requirements.txt pins
 def database_uri(database: Path, **options: object) -> str:
     """SQLAlchemy's address of an SQLite database, whatever characters its path has.
 
-    `options` are those of SQLite and of Python's `sqlite3.connect`; others are ignored. Quoted twice, since
-    both SQLAlchemy and SQLite take it apart. It never makes a database, unless told to by `mode`.
+    `options` are those of SQLite and of Python's `sqlite3.connect`; others are ignored. The path is quoted
+    twice, since both SQLAlchemy and SQLite decode it. Unless `mode` says so, no database is created.
     """
     words = urlencode({"mode": "rw", "uri": "true"} | options)
     # With the driver named, MLflow makes no folder named "file:" in the working directory.
@@ -33,25 +33,25 @@ def require_current(database: Path, **options: object) -> None:
     found = _schema_of(database, **options)
     if found != SCHEMA:
         raise StorageError(
-            f"{database} is of another MLflow (schema {found}) and cannot be written here; open it once with "
-            "this mer where it can be, or install the mer that made it"
+            f"{database} was made by another MLflow (schema {found}) and is read-only here; open it once "
+            "with this mer where it can be written, or install the mer that made it"
         )
 
 
 def bring_up_to_date(database: Path) -> None:
-    """Bring an older database to the schema of the MLflow that is installed; the caller holds its lock.
+    """Upgrade an older database to the schema of the installed MLflow. The caller holds its lock.
 
-    A copy stays beside it as mlflow.db.before-<schema>. Raises StorageError, with the database as it was, if
-    a newer MLflow wrote it or the change fails.
+    A copy stays beside it as mlflow.db.before-<schema>. If a newer MLflow wrote the database or the upgrade
+    fails, StorageError is raised and the database stays as it was.
     """
     found = _schema_of(database)
     if found in (None, SCHEMA):
         return
-    known = _known()
+    known = _known_schemas()
     if found not in known:
         raise StorageError(
-            f"{database} was made by a newer MLflow (schema {found}); install mer and its requirements anew, "
-            "or set MER_HOME to another folder"
+            f"{database} was made by a newer MLflow (schema {found}); install a newer mer with its "
+            "requirements, or set MER_HOME to another folder"
         )
     if found == known[0]:
         return
@@ -60,10 +60,10 @@ def bring_up_to_date(database: Path) -> None:
         source.backup(sink)
     try:
         _upgrade(database)
-    except Exception as error:  # a migration meets damage with whatever its next step raises
-        _put_back(copy, database)
+    except Exception as error:  # on a damaged database, a migration can raise any error
+        _restore(copy, database)
         raise StorageError(
-            f"{database} is of an older MLflow and cannot be brought up to date ({reason_of(error)}); "
+            f"{database} was made by an older MLflow and cannot be upgraded ({reason_of(error)}); "
             "set MER_HOME to another folder, or move it away"
         ) from error
 
@@ -75,7 +75,7 @@ def _upgrade(database: Path) -> None:
     upgrade.main([database_uri(database)], standalone_mode=False)
 
 
-def _put_back(copy: Path, database: Path) -> None:
+def _restore(copy: Path, database: Path) -> None:
     with closing(sqlite3.connect(copy)) as source, closing(sqlite3.connect(database)) as sink:
         source.backup(sink)
 
@@ -85,10 +85,12 @@ def quieten() -> None:
     level = os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # read when mlflow is imported
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # where --json has one object
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7 are 4 minutes, for which no page waits
-    logging.getLogger("mlflow").setLevel(level)  # and when it was already
+    os.environ.setdefault(
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"
+    )  # MLflow's 7 take 4 minutes, too long for a page
+    logging.getLogger("mlflow").setLevel(level)  # if it was imported before
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # of each try
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it would warn of each retry
 
 
 def _schema_of(database: Path, **options: object) -> str | None:
@@ -101,8 +103,8 @@ def _schema_of(database: Path, **options: object) -> str | None:
     return str(row[0]) if row else None
 
 
-def _known() -> list[str]:
-    """All schemas that the installed MLflow can bring up to date, the newest first."""
+def _known_schemas() -> list[str]:
+    """All schemas that the installed MLflow can upgrade, the newest first."""
     quieten()
     import mlflow
     from alembic.script import ScriptDirectory

@@ -9,8 +9,8 @@ from mer.utils.errors import StorageError
 
 __all__ = ["Server", "delete_artifacts", "is_away", "is_server", "shown", "status_of"]
 
-TIMEOUT = 5.0  # s for an answer before a command or a page says that there is none
-FRESH = 600.0  # s for which the difference between two clocks is believed
+TIMEOUT = 5.0  # s that a command or a page waits for an answer
+FRESH = 600.0  # s after which the clocks are compared again
 
 
 def is_server(uri: str | None) -> bool:
@@ -25,35 +25,36 @@ def shown(uri: str) -> str:
 
 
 class Server:
-    """One server. Machines that share it agree on its clock, whatever their own say."""
+    """One server. Machines that share it all use its clock, since their own may differ."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        self.ahead, self.asked = 0.0, float("-inf")
+        self.ahead, self.compared_at = 0.0, float("-inf")
 
     def now(self) -> float:
-        """The server's time, in s since 1970: this machine's, corrected by an answer's date (within 1 s).
+        """The server's time, in s since 1970, accurate to about 1 s.
 
-        Believed for ten minutes, then asked for again; without an answer the last difference is kept.
+        It is this machine's time plus the difference to the date of an answer. The difference is measured
+        again after ten minutes; if the server does not answer then, the last one is kept.
         """
-        if time.monotonic() - self.asked > FRESH:
+        if time.monotonic() - self.compared_at > FRESH:
             try:
                 self.require()
             except StorageError:
-                self.asked = time.monotonic()
+                self.compared_at = time.monotonic()
         return time.time() + self.ahead
 
     def require(self) -> None:
         """Raise StorageError, within seconds, unless the server answers."""
         before = time.time()
-        answer = self._ask()
+        answer = self._request_health()
         if answer.status_code >= 500:
-            raise self._silent(f"it answers with status {answer.status_code}")
-        self.asked = time.monotonic()
+            raise self._unusable(f"it answers with status {answer.status_code}")
+        self.compared_at = time.monotonic()
         if date := answer.headers.get("Date"):  # in whole seconds, cut off
             self.ahead = parsedate_to_datetime(date).timestamp() + 0.5 - (before + time.time()) / 2
 
-    def _ask(self) -> Any:
+    def _request_health(self) -> Any:
         from mlflow.exceptions import MlflowException
         from mlflow.utils.credentials import get_default_host_creds
         from mlflow.utils.rest_utils import http_request
@@ -64,9 +65,9 @@ class Server:
                 credentials, "/health", "GET", max_retries=0, timeout=TIMEOUT, raise_on_status=False
             )
         except MlflowException as error:
-            raise self._silent("no answer") from error
+            raise self._unusable("no answer") from error
 
-    def _silent(self, reason: str) -> StorageError:
+    def _unusable(self, reason: str) -> StorageError:
         return StorageError(
             f"the MLflow server at {shown(self.uri)} cannot be used ({reason}); start it, or check "
             "MLFLOW_TRACKING_URI"
@@ -88,7 +89,7 @@ def is_away(error: Exception) -> bool:
 
 
 def _chain(error: Exception) -> tuple[BaseException | None, ...]:
-    """An error and the one that it was raised for."""
+    """An error and its cause, if it has one."""
     return error, error.__cause__ or error.__context__
 
 

@@ -1,7 +1,7 @@
-"""Slots: how many runs this machine works on at a time, and the queue for them.
+"""Slots, which limit how many runs this machine works on at a time, and the queue for them.
 
-A slot is a file lock, and so is the right to work on a run. The system frees both when a process ends,
-however it ends.
+A slot is a file lock. The right to work on a run is one too. The system releases both when a process ends,
+for whatever reason.
 """
 
 import time
@@ -24,7 +24,7 @@ PATIENCE = 1.0  # s between two looks for a free slot
 
 @contextmanager
 def hold_run(run_id: str) -> Iterator[None]:
-    """Be the only process of this machine that works on a run; raises RunError if another one does."""
+    """Hold the right to work on a run; raises RunError if another process of this machine has it."""
     lock = FileLock(_lock_folder() / f"run-{run_id}.lock")
     try:
         with lock.acquire(timeout=0):
@@ -42,7 +42,7 @@ def hold_slot(runs: RunStore, run_id: str, waiting: Callable[[], None]) -> Itera
     runs, run_id
         The run, which must be queued.
     waiting
-        Is called about once a second while there is no free slot. What it raises ends the wait.
+        Called about once a second while there is no free slot. It may raise to end the wait.
 
     Raises
     ------

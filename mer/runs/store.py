@@ -62,7 +62,7 @@ class RunStore:
         The owner recorded with runs that this process works on, as `run.owner` writes it. Default: this
         process.
     patience
-        Seconds for which calls to a server that does not answer are repeated. 0, for readers: no repetition.
+        Seconds for which calls are repeated if the server does not answer; 0 for processes that only read.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class RunStore:
         self.client, self.experiment, self.server, self.place = client, experiment, server, place
         self.root = place.root if place else None
         self._owner, self.patience = owner, patience
-        self.listing = Listing(self._search, self.active, self._whole)
+        self.listing = Listing(self._search, self.active, self._read_run)
         self.artifacts = Artifacts(client, shared=server is not None, root=self.root)
 
     @classmethod
@@ -86,7 +86,7 @@ class RunStore:
     def open(cls) -> "RunStore":
         """Open the store that the environment names; it is created on first use. Raises StorageError."""
         uri = os.environ.get("MLFLOW_TRACKING_URI")
-        return _at(uri) if uri else _local(home())
+        return _of_uri(uri) if uri else _of_home(home())
 
     def for_worker(self, *, owner: str = "", patience: float = 0.0) -> "RunStore":
         """Return the same store for a process that works on runs.
@@ -143,6 +143,15 @@ class RunStore:
         """Record a new queued run and return its id.
 
         It counts as interrupted if this process dies before another one starts the run.
+
+        Parameters
+        ----------
+        name
+            Name of the run, for people.
+        spec
+            The request as plain data.
+        parent
+            Id of the cross-validation, for a fold.
         """
         from mlflow.entities import Param
 
@@ -152,7 +161,7 @@ class RunStore:
             tags["mlflow.parentRunId"] = parent
         run = self.client.create_run(self.experiment, tags=tags)
         self.client.update_run(run.info.run_id, status="SCHEDULED")
-        params = [Param(key, value) for key, value in _flat(spec)]
+        params = [Param(key, value) for key, value in _flattened(spec)]
         for start in range(0, len(params), PARAM_LIMIT):
             self.client.log_batch(run.info.run_id, params=params[start : start + PARAM_LIMIT])
         return run.info.run_id
@@ -199,7 +208,17 @@ class RunStore:
 
     @changing
     def finish(self, run_id: str, status: str, *, reason: str = "") -> None:
-        """Record the end of a run: "finished", "failed" or "stopped"."""
+        """Record the end of a run.
+
+        Parameters
+        ----------
+        run_id
+            Id of the run.
+        status
+            "finished", "failed" or "stopped".
+        reason
+            Why it failed or was stopped; the first 4000 characters are kept.
+        """
         self.tag(run_id, {"mer.reason": reason[:4000]})
         word = next(key for key, value in STATUS.items() if value == status)
         self.client.set_terminated(run_id, status=word)
@@ -253,7 +272,7 @@ class RunStore:
 
     def get(self, name: str) -> Run:
         """The run whose id starts with `name`; raises RunError if there is none, or more than one."""
-        matches = [self._whole(name)] if re.fullmatch("[0-9a-f]{32}", name) else self.runs()
+        matches = [self._read_run(name)] if re.fullmatch("[0-9a-f]{32}", name) else self.runs()
         matches = [run for run in matches if run and name and run.id.startswith(name)]
         if len(matches) != 1:
             found = f"{len(matches)} runs match" if matches else "there is no such run"
@@ -261,8 +280,8 @@ class RunStore:
         return matches[0]
 
     @guarded
-    def _whole(self, run_id: str) -> Run | None:
-        """The run with this id, read alone; None if it does not exist in our experiment."""
+    def _read_run(self, run_id: str) -> Run | None:
+        """The run with this id; None if it does not exist in our experiment."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -298,27 +317,26 @@ class RunStore:
 
     @changing
     def save_folder(self, run_id: str, name: str, write: Callable[[Path], None]) -> None:
-        """Replace a folder of the run's artifacts by one that `write` fills, completely or not at all."""
+        """Replace a folder of the run's artifacts; see `Artifacts.save_folder`."""
         self.artifacts.save_folder(run_id, name, write)
 
     @guarded
     def folder(self, run: Run | str, name: str, *, only: str = "") -> Path | None:
-        """A folder of a run's artifacts as a local path; None if there is none.
+        """A folder of a run's artifacts as a local path, or None; see `Artifacts.folder`.
 
-        It is downloaded from a server if it is not here. Given a `Run` in place of an id, the server is not
-        asked for its tags again. With `only`, only files of that name are downloaded.
+        With a `Run` in place of an id, its tags need not be requested from the server again.
         """
         run_id, tags = (run.id, run.tags) if isinstance(run, Run) else (run, None)
         return self.artifacts.folder(run_id, name, tags, only=only)
 
     @changing
     def send_state(self, run_id: str, path: Path, epoch: int) -> None:
-        """Send the state after `epoch` epochs to where other machines can read it."""
+        """Send the state of a run to the server; see `Artifacts.send_state`."""
         self.artifacts.send_state(run_id, path, epoch)
 
     @guarded
     def fetch_state(self, run_id: str, path: Path, epoch: int) -> bool:
-        """Save a state of more than `epoch` epochs at `path`, if another machine sent one."""
+        """Download a newer state of a run; see `Artifacts.fetch_state`. False without a server."""
         return self.shared and self.artifacts.fetch_state(run_id, path, epoch)
 
     @changing
@@ -333,21 +351,21 @@ def _taken(run: Run) -> TakenError:
     return TakenError(f"run {short} was taken over by another process{place}; see: mer runs show {short}")
 
 
-def _flat(spec: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def _flattened(spec: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for key, value in spec.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from _flattened(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", str(value)[:500]
 
 
 @lru_cache(maxsize=4)
-def _at(uri: str) -> RunStore:
+def _of_uri(uri: str) -> RunStore:
     return RunStore(*open_uri(uri))
 
 
-def _local(root: Path) -> RunStore:
-    """The store of a home; opened again if another home is at its path now."""
+def _of_home(root: Path) -> RunStore:
+    """The store of a home. It is opened again if its database was replaced."""
     store = _opened(root)
     if store.place and not store.place.is_current():
         _opened.cache_clear()

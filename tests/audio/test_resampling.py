@@ -80,23 +80,24 @@ def test_nothing_above_what_the_target_rate_holds_is_heard_as_something_else(her
     "Older runs get the same samples and features as before.", measured="to 1e-6 of full scale"
 )
 def test_sinc_equals_torchaudio(rate, target):
-    same_as_torchaudio(rate, target, (8000, 12_345, 50_007))
+    assert difference_from_torchaudio(rate, target, (8000, 12_345, 50_007)) < 1e-6
 
 
 @pytest.mark.parametrize(("rate", "target"), [(4001, 4000), (4000, 4001), (5003, 4000), (1009, 4000)])
 def test_sinc_equals_torchaudio_at_odd_rates(rate, target):
-    same_as_torchaudio(rate, target, (round(0.7 * rate),))
+    assert difference_from_torchaudio(rate, target, (round(0.7 * rate),)) < 1e-6
 
 
-def same_as_torchaudio(rate, target, lengths):
-    """Compares waveforms of several lengths, in samples; making torchaudio's filter takes the longest."""
-    theirs = torchaudio.transforms.Resample(rate, target)
+def difference_from_torchaudio(rate, target, lengths):
+    """Largest difference of a sample, over waveforms of several lengths, given in samples."""
+    theirs, largest = torchaudio.transforms.Resample(rate, target), 0.0  # its filter takes long to make
     for samples in lengths:
         wave = noise(samples / rate, rate=rate)
         expected = theirs(torch.from_numpy(wave)).numpy()
         found = resample(wave, rate=rate, audio=SINC.replace(sample_rate=target))
         assert found.shape == expected.shape
-        assert np.abs(found - expected).max() < 1e-6
+        largest = max(largest, float(np.abs(found - expected).max()))
+    return largest
 
 
 @WAYS

@@ -68,15 +68,15 @@ def test_people_are_told_what_was_left_out_and_that_songs_are_not_found_by_sound
     assert status == 0
     assert "24 clips of 2 classes, 24 windows, in 1 shards" in printed
     assert "a set is not compared by sound" in printed
-    assert "1 files left out, 0 with the audio of another; see" in printed
+    assert "1 files left out, 0 duplicates with the same audio as another clip; see" in printed
     assert "mer train --no-baseline --data" in printed
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--executor", "ray"], "name its folder with --shards"),
-        (["--from", "s3://bucket/"], "name its folder with --shards"),
+        (["--executor", "ray"], "need --shards, the folder of a sharded set"),
+        (["--from", "s3://bucket/"], "need --shards, the folder of a sharded set"),
         (["--shards", "OUT", "--from", "/etc"], "should be the beginning of URLs"),
         (["--shards", "OUT", "--label-column", "mood"], "no column 'mood'"),
     ],

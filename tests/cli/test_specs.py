@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mer.cli import main, specs
 from mer.cli.parser import NOT_OPTIONS, SECTIONS, build_parser
-from mer.cli.specs import asked_config, asked_preset, command_for, make_spec
+from mer.cli.specs import command_for, make_spec, requested_config, requested_preset
 from mer.config.presets import PRESETS, preset
 from mer.config.sections import Config
 from mer.experiments.prepared import Spec
@@ -53,7 +53,7 @@ def understood(command):
     assert words[:3] == ["python", "-m", "mer"]
     arguments = build_parser().parse_args(words[3:])
     arguments.words = words[3:]
-    return make_spec(arguments, asked_config(arguments))
+    return make_spec(arguments, requested_config(arguments))
 
 
 @given(
@@ -106,7 +106,7 @@ def test_two_seeds_are_more_than_a_command_can_say():
     ],
 )
 def test_random_weights_are_trained_whole_unless_a_preset_is_named(words, name):
-    assert asked_preset(build_parser().parse_args(["train", "--data", "/data", *words])) == name
+    assert requested_preset(build_parser().parse_args(["train", "--data", "/data", *words])) == name
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones():

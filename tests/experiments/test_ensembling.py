@@ -188,7 +188,7 @@ def test_a_run_keeps_its_answers_to_the_validation_part_and_they_are_of_no_test_
 
 def test_without_answers_to_a_validation_part_only_equal_weights_are_possible(made, joined):
     assert read_validation(made.runs, made.unchecked) == []
-    with pytest.raises(RunError, match=f"{made.unchecked[:8]} kept no answers to a validation part"):
+    with pytest.raises(RunError, match=f"{made.unchecked[:8]} has no predictions for a validation part"):
         joined(made.first, made.unchecked, weights="validation")
     assert joined(made.first, made.unchecked).weights == (0.5, 0.5)
 
@@ -209,7 +209,7 @@ def test_runs_with_different_validation_parts_cannot_be_weighed(made, joined):
         (["first", "first"], "is given twice"),
         (["first", "elsewhere"], "were not tested on the same clips; join runs of the same data, seed"),
         (["first", "strange"], r"have other classes \(Happy, Sad against Calm, Sad\)"),
-        (["first", "faster"], "hear 4000 and 4410 Hz; join runs of the same sample rate"),
+        (["first", "faster"], "have sample rates of 4000 and 4410 Hz; join runs of the same sample rate"),
     ],
 )
 def test_what_does_not_belong_together_is_refused_and_leaves_no_run(made, names, message):
@@ -232,7 +232,7 @@ def test_a_run_that_is_not_there_or_not_finished_is_refused(made, joined):
 
 def test_an_ensemble_is_no_member(made, joined):
     found = joined(made.first, made.second)
-    with pytest.raises(RunError, match=f"{found.run_id[:8]} is an ensemble itself; name its members"):
+    with pytest.raises(RunError, match=f"{found.run_id[:8]} is an ensemble; name its members"):
         joined(made.first, found.run_id)
 
 

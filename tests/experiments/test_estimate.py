@@ -27,7 +27,7 @@ def tiny_in_the_zoo():
 @pytest.fixture
 def timed(monkeypatch):
     """Known speeds in place of measured ones, no overheads, one core."""
-    monkeypatch.setattr(module, "_kept", lambda key, measure: SPEED[key[0]])
+    monkeypatch.setattr(module, "measured", lambda key, measure: SPEED[key[0]])
     monkeypatch.setattr(module, "cores", lambda: 1)
     monkeypatch.setattr(module, "RUN_SECONDS", 0.0)
     monkeypatch.setattr(module, "SVM_SECONDS", 0.0)

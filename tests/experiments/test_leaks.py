@@ -70,12 +70,16 @@ def test_a_run_has_no_leak_against_itself(right):
     assert low <= 0 <= high
     assert found.to_dict()["kept"] == found.to_dict()["parted"]
     assert "Both runs are the same" in found.meaning
-    assert "So few songs show no leak" in other.meaning
+    assert "No leak can be seen with so few songs" in other.meaning
 
 
 @pytest.mark.parametrize(
     ("low", "high", "meaning"),
-    [(0.1, 0.3, "raise the score"), (-0.3, -0.1, "unexpected"), (-0.1, 0.1, "So few songs show no leak")],
+    [
+        (0.1, 0.3, "raise the score"),
+        (-0.3, -0.1, "unexpected"),
+        (-0.1, 0.1, "No leak can be seen with so few songs"),
+    ],
 )
 def test_what_an_interval_means_depends_on_where_zero_lies(low, high, meaning):
     score = (0.5, 0.4, 0.6)

@@ -217,7 +217,8 @@ def stopped_with(server, content, answers):
 
 
 @pytest.mark.promise(
-    "When `mer serve` stops, waiting and new requests are told to come again.", measured="503, one log line"
+    "When `mer serve` stops, waiting and new requests are told to try again later.",
+    measured="503, one log line",
 )
 def test_when_it_stops_those_inside_and_those_who_come_are_told_to_come_again(
     listener, sound, caplog, monkeypatch
@@ -241,7 +242,7 @@ def test_when_it_stops_those_inside_and_those_who_come_are_told_to_come_again(
         server.thread.join(30)
         assert not server.thread.is_alive()
     assert [(status, headers["retry-after"]) for status, headers, _ in answers] == [(503, "5")] * 5
-    assert {found["error"] for *_, found in answers} == {"the server is stopping; come again in 5 seconds"}
+    assert {found["error"] for *_, found in answers} == {"the server is stopping; try again in 5 seconds"}
     assert [record.getMessage().split(" ", 1)[0] for record in caplog.records] == ["5"]
 
 

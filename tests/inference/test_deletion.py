@@ -24,14 +24,14 @@ def belief(left):
 def test_a_map_of_what_matters_beats_its_shifted_copies():
     found = deletion(spot(), belief, draws=8)
     assert found.auc < 0.1 < found.random_auc
-    assert found.verdict.startswith("What the map points at matters: area under the curve 0.0")
-    assert found.verdict.endswith("(8 of 8 above).")
+    assert found.verdict.startswith("The marked places matter: area under the curve 0.0")
+    assert found.verdict.endswith("(8 of 8 are higher).")
 
 
 def test_a_map_of_what_does_not_matter_says_so():
     found = deletion(spot(value=0.0, rest=1.0), belief, draws=8)
     assert found.auc > 0.9 > found.random_auc
-    assert found.verdict.startswith("The map points at nothing that matters more than other places")
+    assert found.verdict.startswith("The marked places matter no more than others")
 
 
 def test_curves_begin_with_everything_and_end_with_nothing():
@@ -92,7 +92,7 @@ def test_progress_is_told_step_by_step():
 def test_areas_are_means_over_what_is_taken_away():
     found = Deletion((0.0, 0.5, 1.0), (1.0, 0.0, 0.0), ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0)))
     assert (found.auc, found.random_auc) == (0.25, 0.5)
-    assert found.verdict.endswith("(1 of 2 above).")
+    assert found.verdict.endswith("(1 of 2 are higher).")
     data = found.to_dict()
     assert data["random"] == [[1, 1, 1], [0, 0, 0]]
     assert np.isclose(data["auc"], 0.25)

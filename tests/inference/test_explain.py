@@ -216,5 +216,5 @@ def test_the_check_asks_the_ensemble(ensemble, clip):
 
 
 def test_networks_that_hear_differently_have_no_common_map(ensemble, clip):
-    with pytest.raises(ConfigError, match="explain one of them: the folders member-1, member-2"):
+    with pytest.raises(ConfigError, match="explain one network: the ensemble's folder holds member-1"):
         explain(ensemble(window_seconds=0.9), clip(2.0))

@@ -131,7 +131,7 @@ def test_what_differs_is_not_written(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("train", "name", "said"),
     [
-        ({}, "model.bin", "choose one of these endings"),
+        ({}, "model.bin", "the file must end in .onnx or .pt2"),
         ({"outputs": "imagenet"}, "model.pt2", "ImageNet's outputs"),
         ({"always_training": True}, "model.pt2", "no evaluation mode"),
     ],

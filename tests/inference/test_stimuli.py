@@ -144,7 +144,7 @@ def test_every_emotion_gets_as_many_different_clips_or_none_does(drawn, per_clas
     found = [stimulus(*one, number=k) for k, one in enumerate(drawn)]
     counts = [sum(one.emotion == emotion for one in found) for emotion in {o.emotion for o in found}]
     if not counts or min(counts) < per_class:
-        with pytest.raises(DataError, match=r"--per-class|no clip on which all agree"):
+        with pytest.raises(DataError, match=r"--per-class|the models agree on no clip"):
             match(found, per_class=per_class)
         return
     chosen = match(found, per_class=per_class)

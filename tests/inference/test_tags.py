@@ -8,13 +8,8 @@ from mer.audio.mel import log_mel
 from mer.inference.tags import FRAMES, INPUT, NETWORKS, RATE, TAGS, tags_of
 from mer.models.zoo import get_backbone
 from mer.utils.errors import AudioError
-from tests.tiny_backbone import one_thread
 
-
-@pytest.fixture(autouse=True)
-def single_threaded():
-    with one_thread():
-        yield
+pytestmark = pytest.mark.usefixtures("single_threaded")
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -3,15 +3,7 @@
 import pytest
 import torch
 
-from tests.tiny_backbone import one_thread
-
-
-@pytest.fixture(autouse=True, scope="module")
-def single_threaded():
-    with one_thread():
-        yield
-
 
 @pytest.fixture(autouse=True)
-def seeded():
+def seeded(single_threaded):
     torch.manual_seed(0)

@@ -11,15 +11,12 @@ from mer.models.heads import HEADS
 from mer.models.zoo import ZOO
 from mer.utils.errors import BackboneError
 from tests.real_networks import example_images, real_classifier
-from tests.tiny_backbone import TINY, one_thread
+from tests.tiny_backbone import TINY
 
 
 @pytest.fixture(autouse=True)
 def tiny_in_the_zoo(monkeypatch):
     monkeypatch.setitem(ZOO, "tiny", TINY)
-    torch.manual_seed(0)
-    with one_thread():
-        yield
 
 
 def network(name="tiny", **options):

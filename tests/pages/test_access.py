@@ -34,13 +34,13 @@ def roots(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("value", ["1", "true", "yes", "on", "True ", "perhaps"])
-def test_what_may_mean_read_only_does(value, monkeypatch):
+def test_any_value_but_an_explicit_no_makes_the_dashboard_read_only(value, monkeypatch):
     monkeypatch.setenv("MER_READ_ONLY", value)
     assert read_only()
 
 
 @pytest.mark.parametrize("value", ["", "0", "false", "No", "OFF"])
-def test_it_is_off_where_that_is_said(value, monkeypatch):
+def test_an_explicit_no_turns_read_only_off(value, monkeypatch):
     monkeypatch.setenv("MER_READ_ONLY", value)
     assert not read_only()
 
@@ -55,7 +55,7 @@ def test_a_path_in_a_data_root_may_be_read(roots):
 )
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.promise("A typed path must lie in the data roots.")
-def test_a_path_that_leads_out_of_the_data_roots_is_refused(typed, shared, roots):
+def test_a_path_outside_the_data_roots_is_refused(typed, shared, roots):
     (roots[0] / "link").symlink_to(roots[2])
     typed = typed.format(music=roots[0], secret=roots[2])
     with pytest.raises(AccessError, match="lies outside the data folders") as refused:
@@ -75,7 +75,9 @@ def test_the_refusal_does_not_tell_whether_the_path_exists(roots):
     assert said[0] == said[1]
 
 
-def test_without_data_roots_any_path_will_do_for_one_alone_and_none_for_others(tmp_path, monkeypatch):
+def test_without_data_roots_a_local_dashboard_takes_any_path_and_a_shared_one_takes_none(
+    tmp_path, monkeypatch
+):
     monkeypatch.delenv("MER_DATA_ROOTS", raising=False)
     assert confined(str(tmp_path), shared=False) == tmp_path
     with pytest.raises(AccessError, match="accepts no paths; upload"):
@@ -83,7 +85,7 @@ def test_without_data_roots_any_path_will_do_for_one_alone_and_none_for_others(t
 
 
 @pytest.mark.parametrize("typed", ["a\0b", "~nobody-of-that-name/x", "x" * 5000])
-def test_what_is_no_path_is_refused_in_one_line(typed, tmp_path, monkeypatch):
+def test_text_that_is_not_a_path_is_refused_in_one_line(typed, tmp_path, monkeypatch):
     monkeypatch.delenv("MER_DATA_ROOTS", raising=False)
     try:
         confined(typed, shared=False)
@@ -91,7 +93,7 @@ def test_what_is_no_path_is_refused_in_one_line(typed, tmp_path, monkeypatch):
         assert "\n" not in str(error)  # noqa: PT017 - a system may take such a name
 
 
-def test_a_data_root_must_be_a_whole_path(monkeypatch):
+def test_a_data_root_must_be_an_absolute_path(monkeypatch):
     monkeypatch.setenv("MER_DATA_ROOTS", "music")
     with pytest.raises(ConfigError, match="MER_DATA_ROOTS='music' is not absolute"):
         data_roots()
@@ -115,12 +117,12 @@ def test_a_data_root_must_be_a_whole_path(monkeypatch):
         (",,", VERIFIED, True),
     ],
 )
-def test_editors_are_those_named_and_verified(editors, claims, allowed, monkeypatch):
+def test_only_named_people_with_a_verified_address_are_editors(editors, claims, allowed, monkeypatch):
     monkeypatch.setenv("MER_EDITORS", editors)
     assert is_editor(claims) is allowed
 
 
-def test_a_sign_in_lasts_for_a_working_day():
+def test_a_sign_in_lasts_twelve_hours():
     assert is_fresh({"iat": 1000.0}, now=1000.0 + access.WORKING_DAY - 1)
     assert not is_fresh({"iat": 1000.0}, now=1000.0 + access.WORKING_DAY)
     assert not is_fresh({})
@@ -137,14 +139,14 @@ def test_the_queue_is_bounded(monkeypatch):
 
 
 @pytest.mark.parametrize("value", ["many", "0", "-1", "1.5", "٣"])
-def test_a_queue_of_no_length_is_refused(value, monkeypatch):
+def test_a_queue_without_places_is_refused(value, monkeypatch):
     monkeypatch.setenv("MER_MAX_QUEUE", value)
     with pytest.raises(ConfigError, match="MER_MAX_QUEUE"):
         most_waiting()
 
 
 @given(st.lists(st.floats(0, 30), min_size=1, max_size=60))
-def test_an_allowance_never_gives_more_in_its_time(waits):
+def test_an_allowance_never_allows_more_uses_in_its_time(waits):
     clock, given_at = [0.0], []
     allowance = Allowance("predictions", 5, 60.0)
     with pytest.MonkeyPatch.context() as patch:

@@ -32,7 +32,7 @@ def control(recorded):
 
 
 @pytest.mark.parametrize("on", ["the same, test kept", "the same, test parted"])
-def test_both_scores_of_a_leak_check_are_shown_with_intervals_and_what_they_mean(leak, on):
+def test_a_leak_check_shows_both_scores_with_intervals_and_a_conclusion(leak, on):
     app = opened("compare", on=on)
     assert errors(app) == []
     (choice,) = [box for box in app.selectbox if box.label == "Leak check"]
@@ -57,15 +57,15 @@ def test_a_control_run_that_guesses_has_passed_on_compare_and_on_confusion(contr
     assert "Passed: learns nothing from shuffled labels." in words(app)
 
 
-def test_a_control_run_above_guessing_is_called_broken(control):
+def test_a_control_run_above_guessing_is_shown_as_failed(control):
     run = control("silence", RIGHT, svm=GUESSED)
     control("noise", GUESSED)
     (error,) = errors(opened("compare", on="of silence"))
-    assert "Broken, unless by chance: the network scored above guessing on silence" in error
-    assert "Broken, unless by chance" in words(opened("confusion", run=[run[:8]]))
+    assert "Failed, unless by chance: the network scored above guessing on silence" in error
+    assert "Failed, unless by chance" in words(opened("confusion", run=[run[:8]]))
 
 
-def test_the_checks_stand_beside_ordinary_runs_on_the_same_data(control, recorded):
+def test_the_checks_are_shown_with_ordinary_runs_on_the_same_data(control, recorded):
     control("noise", GUESSED)
     recorded(RIGHT)
     app = opened("compare", on="made up")
@@ -73,7 +73,7 @@ def test_the_checks_stand_beside_ordinary_runs_on_the_same_data(control, recorde
     assert "No finished leak check on this data set yet" in words(app)
 
 
-def test_control_runs_are_not_what_compare_shows_first(lab, control):
+def test_compare_shows_control_runs_last(lab, control):
     control("noise", GUESSED)
     app = opened("compare")
     (choice,) = [box for box in app.selectbox if box.label == "Tested on"]
@@ -81,13 +81,13 @@ def test_control_runs_are_not_what_compare_shows_first(lab, control):
     assert "control" not in choice.value
 
 
-def test_without_checks_a_link_leads_to_where_they_are_launched(lab):
+def test_without_checks_the_page_links_to_train(lab):
     app = opened("compare")
     assert "No finished leak check and no control run on this data set yet" in words(app)
     assert links(app) == ["train"]
 
 
-def test_a_damaged_control_run_is_named_and_the_rest_of_the_page_stays(control, recorded, lab, damage):
+def test_the_page_names_a_damaged_control_run_and_shows_the_rest(control, recorded, lab, damage):
     run = control("noise", GUESSED)
     recorded(RIGHT)
     damage(lab.runs.folder(run, "evaluation") / "predictions.json")

@@ -53,12 +53,12 @@ def test_runs_on_the_same_clips_are_ranked_best_first(lab, pair):
     assert table["accuracy by song"].iloc[0] == 1
 
 
-def test_two_thirds_are_67_percent(recorded):
+def test_two_thirds_are_shown_as_67_percent(recorded):
     recorded(RIGHT[:8] + [(*row, "Happy" if row[2] == "Sad" else "Sad") for row in SONGS[8:]])
     assert board(opened("compare", on="made up, test made up"))["accuracy by song"].iloc[0] == 0.67
 
 
-def test_runs_without_curves_of_their_own_leave_no_empty_chart(recorded):
+def test_runs_without_curves_get_no_empty_chart(recorded):
     recorded(RIGHT, config=tiny_config(folds=2))
     app = opened("compare", on="made up, test made up, 2 folds, seed 0")
     assert errors(app) == []
@@ -66,13 +66,13 @@ def test_runs_without_curves_of_their_own_leave_no_empty_chart(recorded):
     assert "For the folds of a cross-validation, see Live" in said(app)
 
 
-def test_guessing_stands_below_the_runs(lab):
+def test_baselines_by_guessing_are_listed_below_the_runs(lab):
     table = board(on(lab, lab.first))
     assert list(table["run"])[-2:] == ["always the largest class", "chance"]
     assert list(table["accuracy by song"])[-2:] == [0.5, 0.5]
 
 
-def test_an_svm_on_the_same_clips_stands_between_the_runs_and_guessing(lab, recorded):
+def test_the_svm_is_listed_between_the_runs_and_guessing(lab, recorded):
     recorded(RIGHT, name="the network", svm=WRONG)
     table = board(opened("compare", on="made up"))
     assert list(table["run"])[1:] == [SVM_TITLE, "always the largest class", "chance"]
@@ -80,7 +80,7 @@ def test_an_svm_on_the_same_clips_stands_between_the_runs_and_guessing(lab, reco
     assert table["low"][1] < 5 / 12 < table["high"][1]
 
 
-def test_a_run_and_the_svm_beside_it_are_compared_clip_by_clip(lab, recorded):
+def test_a_run_and_its_svm_are_compared_clip_by_clip(lab, recorded):
     network = recorded(RIGHT, name="the network", svm=WRONG)
     app = opened("compare", on="made up", a=network[:8], b="svm", outcome="only first")
     assert "the network" in said(app)
@@ -89,7 +89,7 @@ def test_a_run_and_the_svm_beside_it_are_compared_clip_by_clip(lab, recorded):
     assert errors(app) == []
 
 
-def test_runs_on_other_clips_are_not_in_the_table_and_that_is_said(lab):
+def test_runs_on_other_clips_are_left_out_of_the_table_with_a_note(lab):
     app = on(lab, lab.first)
     listed = " ".join(board(app)["run"])
     assert lab.first[:8] in listed
@@ -98,7 +98,7 @@ def test_runs_on_other_clips_are_not_in_the_table_and_that_is_said(lab):
     assert "Not ranked here: 1 more run, tested on other clips" in said(app)
 
 
-def test_the_other_clips_can_be_chosen(lab):
+def test_another_set_of_test_clips_can_be_chosen(lab):
     app = on(lab, lab.first)
     (choice,) = [box for box in app.selectbox if box.label == "Tested on"]
     assert sorted(choice.options) == [
@@ -116,7 +116,7 @@ def test_the_better_of_two_is_named_in_a_sentence(lab, pair):
     assert "McNemar's exact test counts songs" in said(app)
 
 
-def test_two_that_are_alike_cannot_be_told_apart(lab):
+def test_two_similar_runs_cannot_be_told_apart(lab):
     app = on(lab, lab.first)
     assert "cannot be told apart on these 2 songs" in said(app)
     assert errors(app) == []
@@ -127,7 +127,7 @@ def test_a_run_is_not_compared_with_itself(lab, pair):
     assert any("Choose two different runs" in info.value for info in app.info)
 
 
-def test_the_clips_that_one_alone_gets_right_are_listed(lab, pair):
+def test_clips_that_only_one_run_classifies_correctly_are_listed(lab, pair):
     app = opened("compare", on="made up", a=pair[0][:8], b=pair[1][:8], outcome="only second")
     clips = app.dataframe[1].value
     assert set(clips["outcome"]) == {"only second"}
@@ -137,7 +137,7 @@ def test_the_clips_that_one_alone_gets_right_are_listed(lab, pair):
     assert len(app.dataframe) == 1
 
 
-def test_the_csv_has_a_row_a_run_and_the_baselines(lab, pair, taken):
+def test_the_csv_has_a_row_for_each_run_and_baseline(lab, pair, taken):
     opened("compare", on="made up")
     rows = list(csv.DictReader(io.StringIO(taken["runs.csv"])))
     assert [row["run"].split(" · ")[0] for row in rows] == [
@@ -147,7 +147,7 @@ def test_the_csv_has_a_row_a_run_and_the_baselines(lab, pair, taken):
     assert "95% interval" not in rows[0]
 
 
-def test_a_bar_of_the_table_is_a_drawing_within_its_frame(lab):
+def test_the_interval_drawn_in_the_table_stays_inside_its_cell(lab):
     from urllib.parse import unquote
     from xml.etree import ElementTree
 
@@ -157,21 +157,21 @@ def test_a_bar_of_the_table_is_a_drawing_within_its_frame(lab):
     assert all(0 <= float(part.get("x") or part.get("cx")) <= 100 for part in picture)
 
 
-def test_bars_go_right_where_the_second_is_better():
+def test_bars_point_right_where_the_second_run_is_better():
     found = type("Found", (), {"per_class": {"Happy": (0.5, 1.0), "Sad": (1.0, 0.75)}})
     (bars,) = differences(found).data
     assert dict(zip(bars.y, bars.x, strict=True)) == {"Sad": -0.25, "Happy": 0.5}
     assert list(bars.text) == ["100% → 75%", "50% → 100%"]
 
 
-def test_curves_of_no_run_at_all_are_fine(lab):
+def test_the_page_works_with_no_run_chosen_for_curves(lab):
     app = on(lab, lab.first)
     app.multiselect(key="run").set_value([]).run()
     assert errors(app) == []
     assert not app.get("vega_lite_chart")
 
 
-def test_what_an_address_cannot_mean_is_ignored(lab):
+def test_unknown_values_in_the_address_are_ignored(lab):
     app = opened("compare", on="everything", run=["x"] * 9, a="zz", b="", outcome="maybe")
     assert errors(app) == []
     assert len(app.dataframe) >= 1

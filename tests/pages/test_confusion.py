@@ -35,7 +35,7 @@ def test_a_cell_lists_exactly_its_clips(lab, true, taken_for):
         )
 
 
-def test_the_surest_clips_come_first_five_at_a_time(lab, recorded):
+def test_clips_are_listed_by_probability_five_per_page(lab, recorded):
     run_id = recorded([*ROWS, ("Happy/0a.wav", "Happy 0", "Happy", "Happy")])
     app = opened("confusion", run=run_id[:8])
     assert f"**{len(ROWS)} clips of Sad predicted as Happy**" in said(app)
@@ -51,7 +51,7 @@ def test_the_most_confused_cell_is_shown_first(lab, recorded):
     assert "Sad as Happy, 8 of 8" in said(app)
 
 
-def test_how_sure_shows_whether_percentages_can_be_believed(lab, recorded):
+def test_the_view_how_sure_shows_a_reliability_diagram(lab, recorded):
     run_id = recorded(
         [("a.wav", None, "calm", "calm"), *((f"{n}.wav", None, "calm", "tense") for n in range(9))]
     )
@@ -60,7 +60,7 @@ def test_how_sure_shows_whether_percentages_can_be_believed(lab, recorded):
     assert "Accuracy by song" in said(app)
 
 
-def test_a_run_from_before_calibration_says_so(lab, recorded):
+def test_a_run_without_calibration_data_says_so(lab, recorded):
     run_id = recorded(MOODS)
     path = lab.runs.folder(run_id, "evaluation") / "scores.json"
     scores = json.loads(path.read_text("utf-8"))
@@ -70,27 +70,27 @@ def test_a_run_from_before_calibration_says_so(lab, recorded):
     assert "has no calibration data" in said(app)
 
 
-def test_two_networks_can_be_seen_side_by_side(lab):
+def test_two_matrices_are_shown_side_by_side(lab):
     app = opened("confusion", run=[lab.first[:8], lab.second[:8]])
     assert len(app.get("plotly_chart")) >= 2
     assert [option[-8:] for option in app.selectbox(key="of").options] == [lab.first[:8], lab.second[:8]]
 
 
-def test_each_network_has_the_classes_that_it_knows(lab, recorded):
+def test_each_matrix_has_the_classes_of_its_own_network(lab, recorded):
     other = recorded(MOODS)
     app = opened("confusion", run=[lab.first[:8], other[:8]], of=other[:8], true="calm", said="tense")
     assert app.selectbox(key="true").options == ["calm", "tense"]
     assert "**1 clip of calm predicted as tense**" in said(app)
 
 
-def test_a_class_whose_name_is_markdown_is_shown_as_it_is(lab, recorded):
+def test_a_class_name_in_markdown_is_shown_literally(lab, recorded):
     other = recorded([("x.wav", None, "**a**", ":red[b]"), ("y.wav", None, ":red[b]", ":red[b]")])
     words = said(opened("confusion", run=other[:8]))
     assert r"1 clip of \*\*a\*\* predicted as \:red\[b\]" in words
     assert "Most confused\\: \\*\\*a" in words
 
 
-def test_a_clip_whose_file_has_gone_is_named_and_the_others_can_be_heard(lab, recorded):
+def test_the_page_names_a_missing_clip_and_plays_the_others(lab, recorded):
     run_id = recorded([("Sad/0a.wav", "Sad 0", "Sad", "Happy"), ("Sad/99.wav", "Sad 9", "Sad", "Happy")])
     app = opened("confusion", run=run_id[:8])
     (error,) = errors(app)
@@ -99,7 +99,7 @@ def test_a_clip_whose_file_has_gone_is_named_and_the_others_can_be_heard(lab, re
     assert len(app.get("audio")) == 1
 
 
-def test_data_that_has_moved_is_said(lab, tmp_path):
+def test_the_page_says_if_the_data_set_has_moved(lab, tmp_path):
     shutil.move(lab.corpus, tmp_path / "away")
     app = opened("confusion", run=lab.first[:8])
     shutil.move(tmp_path / "away", lab.corpus)
@@ -116,7 +116,7 @@ def test_a_spectrogram_is_shown_on_demand(lab):
     assert len(app.get("plotly_chart")) == before + 1
 
 
-def test_counts_and_shares(lab):
+def test_the_matrix_shows_counts_or_shares(lab):
     opened_as = {}
     for show in ("counts", "row %"):
         app = opened("confusion", run=lab.first[:8], show=show)
@@ -136,11 +136,11 @@ def test_a_run_without_a_matrix_says_so(lab):
     assert errors(app) == []
 
 
-def test_scores_stand_beside_chance_and_the_largest_class(lab):
+def test_scores_are_shown_with_chance_and_the_largest_class(lab):
     assert "chance 50%, largest class 50%" in said(opened("confusion", run=lab.first[:8]))
 
 
-def test_no_network_chosen_shows_no_matrix(lab):
+def test_without_a_chosen_network_no_matrix_is_shown(lab):
     app = opened("confusion", run=lab.first[:8])
     app.multiselect(key="run").set_value([]).run()
     assert errors(app) == []

@@ -40,23 +40,23 @@ def kept(monkeypatch):
     return found
 
 
-def test_validation_by_step_is_put_where_its_epoch_ended(kept):
+def test_validation_points_lie_at_the_last_step_of_their_epoch(kept):
     kept["validation_loss"] = [(1, 0.9), (2, 0.8), (3, 0.7)]
     assert read_curves(run_of(), "step")["validation_loss"] == [(40, 0.9), (80, 0.8), (120, 0.7)]
 
 
-def test_by_epoch_points_stay_where_they_are(kept):
+def test_points_by_epoch_are_not_moved(kept):
     kept["validation_loss"] = kept["train_loss"] = [(1, 0.9), (2, 0.8)]
     found = read_curves(run_of(), "epoch")
     assert found["validation_loss"] == found["train_loss"] == [(1, 0.9), (2, 0.8)]
 
 
-def test_without_the_number_of_steps_the_last_one_stands_for_it(kept):
+def test_without_the_number_of_steps_the_last_step_is_used(kept):
     kept["step_loss"], kept["validation_loss"] = [(n, 1.0) for n in range(1, 31)], [(3, 0.7)]
     assert read_curves(run_of(steps=""), "step")["validation_loss"] == [(30, 0.7)]
 
 
-def test_a_run_without_figures_has_no_points(kept):
+def test_a_run_without_metrics_has_no_points(kept):
     assert not any(read_curves(run_of(steps="", epochs=0), "step").values())
 
 
@@ -76,7 +76,7 @@ def test_a_long_curve_is_thinned_and_keeps_the_newest_point_and_the_order(kept, 
     assert len(found) == count or POINTS <= len(found) < 2 * POINTS
 
 
-def test_figures_of_an_ended_run_are_read_once(kept):
+def test_metrics_of_an_ended_run_are_read_once(kept):
     for _ in range(3):
         history(run_of("finished"), "step_loss")
     assert kept.asked == ["step_loss"]
@@ -89,13 +89,13 @@ def test_a_metric_of_an_active_run_is_read_again_when_its_newest_value_changes(k
     assert kept.asked == ["validation_loss"] * 2
 
 
-def test_the_newest_step_of_an_active_run_is_added_to_what_was_read_before(kept):
+def test_the_newest_step_of_an_active_run_is_appended_to_the_cached_points(kept):
     kept["step_loss"] = [(10, 0.8), (20, 0.7)]
     assert history(run_of("running", progress=0.25, step_loss=0.6), "step_loss")[-1] == (30, 0.6)
     assert history(run_of("running", progress=20 / 120, step_loss=0.7), "step_loss")[-1] == (20, 0.7)
 
 
-def test_the_best_epoch_stands_beside_the_last():
+def test_the_best_epoch_is_shown_with_the_last():
     points = [(1.0, 0.5), (2.0, 0.75), (3.0, 0.25)]
     assert best_and_last(run_of(best_epoch=2.0), points) == "best epoch 2: 75%, last epoch 3: 25%"
     assert best_and_last(run_of(), points) == "last epoch 3: 25%"

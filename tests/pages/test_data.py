@@ -65,7 +65,7 @@ def test_a_second_folder_is_the_one_that_is_shown(corpus, tmp_path):
         ("notes.txt", "not a data set"),
     ],
 )
-def test_what_is_no_data_set_is_said_and_not_added(own_home, tmp_path, path, words):
+def test_a_path_that_is_not_a_data_set_gives_an_error_and_is_not_added(own_home, tmp_path, path, words):
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").write_text("dear diary")
     app = add_folder(tmp_path / path)
@@ -74,7 +74,7 @@ def test_what_is_no_data_set_is_said_and_not_added(own_home, tmp_path, path, wor
     assert known() == []
 
 
-def test_no_path_at_all_is_asked_for(own_home):
+def test_an_empty_path_gives_a_warning(own_home):
     assert ["Give the path" in text for text in warnings(add_folder("  "))] == [True]
 
 
@@ -90,7 +90,7 @@ def test_a_zip_is_added(own_home, tmp_path, checked):
     assert (figures(app)["Clips"], known()[0].name, known()[0].source) == ("8", "mine", "upload")
 
 
-def test_a_damaged_zip_is_said(own_home):
+def test_a_damaged_zip_gives_an_error(own_home):
     app = page_at("data").run()
     by_label(app.file_uploader, "A zip").upload("mine.zip", b"PK, or not", "application/zip")
     by_label(app.run().button, "Add this zip").click().run()
@@ -118,7 +118,7 @@ def test_files_are_collected_class_by_class_and_added_together(own_home, tmp_pat
     assert figures(app)["Clips"] == "8"
 
 
-def test_what_was_collected_can_be_forgotten(own_home, tmp_path):
+def test_collected_files_can_be_discarded(own_home, tmp_path):
     songs = write_songs(tmp_path / "songs", songs=2)
     app = page_at("data").run()
     app.segmented_control(key="upload kind").set_value("Audio files").run()
@@ -150,7 +150,7 @@ def test_the_demo_corpus_is_generated_by_a_command_once(own_home, monkeypatch, c
     assert known()[0].path == out
 
 
-def test_what_the_composing_command_could_not_do_is_said(own_home, monkeypatch):
+def test_a_failure_of_the_generating_command_is_shown(own_home, monkeypatch):
     def fail(*words, title):
         raise MerError("no space left; free some")
 
@@ -160,7 +160,7 @@ def test_what_the_composing_command_could_not_do_is_said(own_home, monkeypatch):
     assert errors(app) == ["no space left; free some"]
 
 
-def test_where_kaggle_cannot_be_reached_the_way_by_hand_is_said(own_home, monkeypatch):
+def test_if_kaggle_does_not_answer_the_page_explains_the_manual_download(own_home, monkeypatch):
     def fail(name):
         raise DataError("Kaggle cannot be reached; download archive.zip by hand")
 
@@ -170,7 +170,7 @@ def test_where_kaggle_cannot_be_reached_the_way_by_hand_is_said(own_home, monkey
     assert errors(app) == ["Kaggle cannot be reached; download archive.zip by hand"]
 
 
-def test_a_set_that_is_forgotten_leaves_the_list_and_keeps_its_files(corpus):
+def test_a_forgotten_data_set_leaves_the_list_and_keeps_its_files(corpus):
     app = page_at("data").run()
     by_label(app.button, "Forget it").click().run()
     assert known() == []
@@ -179,7 +179,7 @@ def test_a_set_that_is_forgotten_leaves_the_list_and_keeps_its_files(corpus):
     assert errors(app) == []
 
 
-def test_a_set_whose_folder_has_gone_is_said_and_can_be_forgotten(corpus):
+def test_a_missing_data_set_is_named_and_can_be_forgotten(corpus):
     corpus.rename(corpus.with_name("elsewhere"))
     app = page_at("data").run()
     (error,) = errors(app)
@@ -200,12 +200,12 @@ def test_classes_and_words_filter_the_clips(corpus):
     assert errors(app) == []
 
 
-def test_a_link_opens_a_clip_and_the_beginning_of_a_wrong_one_the_first(corpus):
+def test_a_link_opens_its_clip_and_a_wrong_link_opens_the_first(corpus):
     assert opened("data", clip="Sad/2a.wav").selectbox(key="clip").value == "Sad/2a.wav"
     assert opened("data", clip="Angry/1.wav").selectbox(key="clip").value == "Happy/0a.wav"
 
 
-def test_a_row_that_is_clicked_is_the_clip_that_is_shown(monkeypatch):
+def test_a_click_on_a_row_shows_its_clip(monkeypatch):
     state = {"table": {"selection": {"rows": [1]}}, "table names": ["a.wav", "b.wav"], "clip": "a.wav"}
     monkeypatch.setattr(browse.st, "session_state", state)
     browse.take_from_table()
@@ -217,14 +217,14 @@ def test_a_row_that_is_clicked_is_the_clip_that_is_shown(monkeypatch):
     assert state["clip"] == "b.wav"
 
 
-def test_a_clip_that_has_gone_since_is_named(corpus):
+def test_a_clip_that_was_removed_is_named(corpus):
     app = page_at("data").run()
     (corpus / "Sad" / "2a.wav").unlink()
     app.selectbox(key="clip").select("Sad/2a.wav").run()
     assert errors(app) == ["Sad/2a.wav can no longer be read; press Check again to update the list"]
 
 
-def test_what_is_left_out_is_listed_with_the_reason(corpus):
+def test_clips_that_were_left_out_are_listed_with_the_reason(corpus):
     (corpus / "Sad" / "2a.wav").write_bytes(b"no sound")
     (corpus / "Sad" / "2b.wav").write_bytes((corpus / "Sad" / "3b.wav").read_bytes())
     app = opened("data")
@@ -248,7 +248,7 @@ def test_the_check_is_run_once_and_again_on_request(corpus, monkeypatch):
     assert figures(app)["Clips"] == "15"
 
 
-def test_a_set_that_cannot_be_used_says_why(corpus, monkeypatch):
+def test_the_page_says_why_a_data_set_cannot_be_used(corpus, monkeypatch):
     def fail(*words, title):
         raise MerError("songs: no clip can be used")
 
@@ -257,7 +257,7 @@ def test_a_set_that_cannot_be_used_says_why(corpus, monkeypatch):
     assert errors(app) == ["songs: no clip can be used"]
 
 
-def test_the_real_check_runs_as_a_command_of_its_own(own_home, tmp_path):
+def test_the_real_check_runs_in_a_separate_process(own_home, tmp_path):
     add(write_songs(tmp_path / "songs", songs=2))
     app = opened("data")
     assert errors(app) == []
@@ -272,7 +272,7 @@ def test_a_clip_is_shown_in_six_steps(corpus):
         assert f'"text":"{number} · ' in spec or f'"text":"{number} \\u00b7 ' in spec
 
 
-def test_sliders_change_the_picture_and_what_does_not_fit_is_said(corpus):
+def test_sliders_change_the_picture_and_invalid_combinations_give_a_warning(corpus):
     app = page_at("data").run()
     app.select_slider(key="bands").set_value(64).run()
     assert "64 bands, FFT 1024" in said(app)

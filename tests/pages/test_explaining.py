@@ -90,7 +90,7 @@ def charts(app):
     return len(app.get("plotly_chart"))
 
 
-def test_nothing_is_computed_before_it_is_asked_for(asked, everywhere, song, uploaded):
+def test_no_explanation_is_computed_before_it_is_requested(asked, everywhere, song, uploaded):
     app = uploaded(song(1.0)[0])
     before = charts(app)
     assert asked == []
@@ -142,7 +142,7 @@ def test_without_evidence_for_an_emotion_the_page_says_so(monkeypatch, song, upl
     assert errors(app) == []
 
 
-def test_a_network_that_cannot_be_explained_gives_one_message(monkeypatch, song, uploaded):
+def test_a_network_that_cannot_be_explained_gives_one_error(monkeypatch, song, uploaded):
     def refuse(*_):
         raise BackboneError("backbone 'vit_b_16' cannot be explained; these can: alexnet")
 
@@ -176,7 +176,7 @@ def test_a_clip_of_a_cross_validation_is_explained_by_the_network_of_its_fold(la
             lab.runs.delete(each.run_id)
 
 
-def test_the_map_lies_over_the_spectrogram_at_its_seconds_and_bands():
+def test_the_map_is_drawn_over_the_spectrogram_at_the_same_seconds_and_bands():
     mel = Config().mel
     level, relevance = np.zeros((mel.n_mels, 100)), np.zeros((mel.n_mels, 100))
     relevance[40, 50] = 100

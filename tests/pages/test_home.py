@@ -46,20 +46,20 @@ def test_data_runs_and_models_are_counted_and_linked(busy):
     assert {"data", "live", "predict", "train", "confusion"} <= set(links(app))
 
 
-def test_the_folds_of_a_cross_validation_are_no_runs_of_their_own(lab):
+def test_the_folds_of_a_cross_validation_are_not_counted_as_runs(lab):
     fold = lab.runs.create("fold 1", {}, parent=lab.first)
     app = opened("home")
     lab.runs.delete(fold)
     assert figures(app)["Runs"] == "5"
 
 
-def test_nothing_is_tried_unasked():
+def test_no_clip_is_predicted_before_the_button_is_pressed():
     app = opened("home")
     assert [heading.value for heading in app.subheader] == ["Start here"]
     assert not app.get("plotly_chart")
 
 
-def test_trying_a_clip_gives_a_verdict_by_the_shipped_model():
+def test_trying_a_clip_shows_a_prediction_of_the_shipped_model():
     app = page_at("home").run()
     app.button(key="try").click().run()
     assert errors(app) == []
@@ -87,7 +87,7 @@ def test_each_click_takes_another_clip(monkeypatch):
     assert any(name in generated[0] for name in MER500_CLASSES)
 
 
-def test_a_missing_model_is_said_with_the_remedy(monkeypatch, tmp_path):
+def test_a_missing_model_is_reported_with_the_remedy(monkeypatch, tmp_path):
     monkeypatch.setattr("pages._ui.cached.models.SHIPPED", tmp_path)
     app = page_at("home").run()
     app.button(key="try").click().run()
@@ -95,7 +95,7 @@ def test_a_missing_model_is_said_with_the_remedy(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("drawing", ["sound", "curves", "matrix"])
-def test_drawings_are_whole_pictures(drawing):
+def test_each_drawing_is_a_complete_svg(drawing):
     from xml.etree import ElementTree
 
     from pages._ui.charts import pictures

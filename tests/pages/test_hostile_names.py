@@ -73,7 +73,7 @@ def texts(message: Message) -> Iterator[tuple[str, str]]:
 
 def shown(app) -> Iterator[tuple[str, str, str]]:
     """Every text that the page sent to the browser: kind of element, field, text."""
-    todo = [app._tree]
+    todo = [app.main, app.sidebar]
     while todo:
         node = todo.pop()
         proto = getattr(node, "proto", None)

@@ -61,11 +61,11 @@ def test_the_button_makes_an_ensemble_and_shows_its_rank(lab):
     assert made.spec["command"].startswith("python -m mer ensemble ")
 
 
-def test_an_ensemble_cannot_become_a_member_and_the_error_says_so(both):
+def test_an_ensemble_is_refused_as_a_member_with_an_error(both):
     app = compare(both, join=[both.first[:8], both.both[:8]])
     by_label(app.button, "Make an ensemble").click().run()
     (message,) = errors(app)
-    assert "is an ensemble itself; name its members instead" in message
+    assert "is an ensemble; name its members instead" in message
 
 
 def test_one_chosen_run_shows_no_agreement(lab):

@@ -55,13 +55,13 @@ def charts(app):
     return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
 
 
-def test_without_data_the_way_to_some_is_shown():
+def test_without_a_data_set_the_page_links_to_data():
     app = opened("ladder")
     assert links(app) == ["data", "study"]
     assert not app.main.button
 
 
-def test_every_rung_is_launched_as_a_run_of_its_own(launched, lab):
+def test_every_rung_is_launched_as_a_separate_run(launched, lab):
     app = opened("ladder", network="resnet18", weights="none")
     by_label(app.main.button, "Launch the ladder").click().run()
     assert errors(app) == []
@@ -72,14 +72,14 @@ def test_every_rung_is_launched_as_a_run_of_its_own(launched, lab):
     assert {spec.data for spec in launched} == {str(lab.corpus)}
 
 
-def test_a_network_whose_weights_are_not_here_starts_from_random_ones(launched):
+def test_a_network_without_local_weights_starts_from_random_weights(launched):
     app = opened("ladder", network="alexnet")
     assert app.selectbox(key="weights").value == "none"
     app = opened("ladder", network="alexnet", weights="imagenet")
     assert "ImageNet weights of alexnet are not on this machine" in said(app)
 
 
-def test_the_time_is_told_when_asked_for(launched, monkeypatch):
+def test_the_time_needed_is_shown_on_request(launched, monkeypatch):
     asked = []
     monkeypatch.setattr(parts, "time_needed", lambda entry, specs: asked.append(len(specs)) or 600.0)
     app = opened("ladder")
@@ -96,7 +96,7 @@ def test_each_rung_has_its_score_and_its_change(ladder):
     assert outputs["by song"].startswith("100% (")
     assert outputs["change"].startswith("+50 points (")
     assert "p = " in outputs["change"]
-    assert "outputs: imagenet → classes" in outputs["what it is"].replace("\\", "")
+    assert "outputs: imagenet → classes" in outputs["description"].replace("\\", "")
     assert (aside[""], aside["change"]) == ("–", "other test clips")
 
 
@@ -107,7 +107,7 @@ def test_the_chart_has_every_finished_rung_and_both_reference_lines(ladder):
     assert {note["text"] for note in chart["layout"]["annotations"]} == {"chance", "largest class"}
 
 
-def test_the_published_matrix_stands_beside_that_of_the_lowest_rung(ladder):
+def test_the_published_matrix_is_shown_beside_that_of_the_lowest_rung(ladder):
     app = opened("ladder", ladder=NAME)
     titles = [chart["layout"]["title"]["text"] for chart in charts(app)]
     assert titles[1:] == ["The lowest rung", f"Published: {RESULTS[0].name} on MER500"]
@@ -127,7 +127,7 @@ def test_the_published_matrix_keeps_its_order_beside_other_classes(ladder):
     assert charts(opened("ladder", ladder=NAME))[2]["data"][0]["y"] == list(CLASSES)
 
 
-def test_a_ladder_under_way_says_how_far_it_is(under_way):
+def test_a_running_ladder_shows_its_progress(under_way):
     app = opened("ladder", ladder=NAME)
     assert errors(app) == []
     assert rows_of(app)[3]["by song"] == "queued"
@@ -148,12 +148,12 @@ def test_the_newest_ladder_is_shown_first_and_the_address_names_it(ladder):
     assert app.query_params["ladder"] in (NAME[:8], [NAME[:8]])
 
 
-def test_damaged_predictions_are_said_and_the_page_stays(ladder, lab, damage):
+def test_the_page_reports_damaged_predictions_and_shows_the_rest(ladder, lab, damage):
     damage(lab.runs.folder(ladder[1], "evaluation") / "predictions.json")
     app = opened("ladder", ladder=NAME)
     assert any("its predictions cannot be read" in error for error in errors(app))
     assert "The ladder" in [title.value for title in app.title]
 
 
-def test_the_study_leads_to_the_ladder():
+def test_the_study_page_links_to_the_ladder():
     assert "ladder" in links(opened("study"))

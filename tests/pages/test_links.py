@@ -45,13 +45,13 @@ def test_the_beginning_of_a_value_is_enough():
 
 
 @pytest.mark.parametrize("value", ["purple", "", "RED", "red-1; drop table"])
-def test_a_value_that_is_no_option_is_dropped(value):
+def test_a_value_that_is_not_an_option_is_dropped(value):
     app = app_at(one=value, some=[value, "blue-3"])
     assert values(app) == ("green-2", ["blue-3"])
     assert app.query_params == {"one": "green-2", "some": "blue-3"}
 
 
-def test_only_unknown_values_leave_the_defaults():
+def test_with_only_unknown_values_the_defaults_are_chosen():
     assert values(app_at(some=["purple", "pink"])) == ("green-2", ["red-1"])
 
 
@@ -59,7 +59,7 @@ def test_more_values_than_may_be_chosen_are_cut():
     assert values(app_at(some=["red", "green", "blue"]))[1] == ["red-1", "green-2"]
 
 
-def test_a_choice_goes_to_the_address():
+def test_a_choice_is_written_to_the_address():
     app = app_at()
     app.selectbox[0].select("red-1")
     app.multiselect[0].set_value(["blue-3", "green-2"])
@@ -67,33 +67,33 @@ def test_a_choice_goes_to_the_address():
     assert app.query_params == {"one": "red-1", "some": ["blue-3", "green-2"]}
 
 
-def test_all_choices_may_be_taken_back():
+def test_all_choices_can_be_removed():
     app = app_at(some=["blue-3"])
     app.multiselect[0].set_value([]).run()
     assert values(app.run()) == ("green-2", [])
     assert "some" not in app.query_params
 
 
-def test_an_option_that_has_gone_is_no_longer_chosen():
+def test_an_option_that_no_longer_exists_is_not_chosen():
     app = app_at(one="blue-3", some=["blue-3", "green-2"])
     app.session_state["options"] = ["red-1", "green-2"]
     assert values(app.run()) == ("green-2", ["green-2"])
 
 
-def test_where_all_that_was_chosen_has_gone_the_defaults_come_back():
+def test_if_no_chosen_option_exists_any_more_the_defaults_are_chosen():
     app = app_at(some=["blue-3"])
     app.session_state["options"] = ["red-1", "green-2"]
     assert values(app.run())[1] == ["red-1"]
 
 
-def test_a_new_address_wins_over_what_was_chosen_before():
+def test_a_new_address_replaces_an_earlier_choice():
     app = app_at()
     app.selectbox[0].select("red-1").run()
     app.query_params["one"] = "blue-3"
     assert values(app.run())[0] == "blue-3"
 
 
-def test_a_choice_is_found_again_after_another_page():
+def test_a_choice_is_kept_after_a_visit_to_another_page():
     app = app_at()
     app.multiselect[0].set_value(["blue-3"]).run()
     app.session_state["elsewhere"] = True
@@ -103,7 +103,7 @@ def test_a_choice_is_found_again_after_another_page():
     assert values(app.run())[1] == ["blue-3"]
 
 
-def test_a_choice_that_went_to_the_address_shortened_is_found_again_too():
+def test_a_choice_that_is_shortened_in_the_address_is_kept_too():
     app = app_at()
     app.session_state["elsewhere"] = True
     app.run()

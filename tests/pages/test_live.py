@@ -59,7 +59,7 @@ def polled(monkeypatch):
 
 @pytest.fixture
 def done(monkeypatch):
-    """The actions that were asked for; nothing is done, or what `done.fails` says."""
+    """Records requested actions instead of doing them; they raise `done.fails` if it is set."""
     asked = SimpleNamespace(calls=[], fails=None)
 
     def action(name):
@@ -70,12 +70,8 @@ def done(monkeypatch):
 
         return act
 
-    kept = {name: action(name) for name in ("cancel", "relaunch", "delete")}
-    names = {"Stop": "cancel", "Resume": "relaunch", "Delete for good": "delete"}
-    real = actions._button
-    monkeypatch.setattr(
-        actions, "_button", lambda label, icon, act, run: real(label, icon, kept[names[label]], run)
-    )
+    for name in ("cancel", "relaunch", "delete"):
+        monkeypatch.setattr(actions, name, action(name))
     return asked
 
 
@@ -84,7 +80,7 @@ def buttons(app, run_id):
     return [button.label for button in app.main.button if (button.key or "").endswith(run_id)]
 
 
-def test_a_running_run_shows_its_epoch_the_time_that_is_left_and_can_be_stopped(busy):
+def test_a_running_run_shows_epoch_and_time_left_and_can_be_stopped(busy):
     app = opened("live")
     assert "running** " not in said(app)
     (progress,) = app.get("progress")
@@ -92,7 +88,7 @@ def test_a_running_run_shows_its_epoch_the_time_that_is_left_and_can_be_stopped(
     assert buttons(app, busy.running) == ["Stop"]
 
 
-def test_curves_of_what_is_active_are_shown_first(busy):
+def test_curves_of_active_runs_are_shown_first(busy):
     app = opened("live")
     assert app.multiselect(key="run").value == [busy.running]
     assert len(app.get("arrow_vega_lite_chart") or app.get("vega_lite_chart")) == 2
@@ -103,23 +99,23 @@ def test_without_an_active_run_the_newest_is_shown(lab):
     assert opened("live").multiselect(key="run").value == [lab.failed]
 
 
-def test_a_page_is_drawn_again_every_second_while_a_run_is_active(busy, polled):
+def test_the_page_is_redrawn_every_second_while_a_run_is_active(busy, polled):
     opened("live")
     assert set(polled) == {("poll", 1.0)}
 
 
-def test_nothing_is_drawn_again_where_nothing_is_active(lab, polled):
+def test_the_page_is_not_redrawn_if_no_run_is_active(lab, polled):
     opened("live")
     assert set(polled) == {("poll", None)}
 
 
-def test_a_run_that_was_interrupted_alone_is_not_polled_for(lab, begun, polled):
+def test_the_page_is_not_redrawn_for_an_interrupted_run(lab, begun, polled):
     begun("running", tags={"mer.owner": GONE})
     opened("live")
     assert set(polled) == {("poll", None)}
 
 
-def test_a_run_that_ends_while_the_page_is_drawn_is_seen_to_have_ended(lab, begun, monkeypatch):
+def test_a_run_that_ends_while_the_page_is_drawn_is_shown_as_ended(lab, begun, monkeypatch):
     ending, read = begun("running", tags={"mer.stop": "1"}), cached_runs.all_runs
 
     def read_before_it_ends():
@@ -134,14 +130,14 @@ def test_a_run_that_ends_while_the_page_is_drawn_is_seen_to_have_ended(lab, begu
     assert buttons(app, ending) == ["Resume", "Delete for good"]
 
 
-def test_a_run_that_waits_says_for_what(lab, begun):
+def test_a_waiting_run_says_what_it_waits_for(lab, begun):
     waiting = begun("queued", tags={"mer.stage": "waiting for a free slot"})
     app = opened("live")
     assert "waiting for a free slot" in said(app)
     assert buttons(app, waiting) == ["Stop", "Delete for good"]
 
 
-def test_a_run_whose_process_is_gone_says_so_and_can_go_on(lab, begun):
+def test_a_run_whose_process_died_says_so_and_can_be_resumed(lab, begun):
     assert not psutil.pid_exists(2**22 - 7)
     lost = begun("running", tags={"mer.owner": GONE})
     app = opened("live")
@@ -150,7 +146,7 @@ def test_a_run_whose_process_is_gone_says_so_and_can_go_on(lab, begun):
     assert buttons(app, lost) == ["Resume", "Delete for good"]
 
 
-def test_a_run_that_was_asked_to_stop_is_stopping_and_cannot_be_deleted(lab, begun):
+def test_a_stopping_run_cannot_be_deleted(lab, begun):
     ending = begun("running", tags={"mer.stop": "1"}, metrics={"progress": 0.5})
     app = opened("live")
     assert "stopping]" in said(app)
@@ -165,7 +161,7 @@ def test_a_run_that_was_asked_to_stop_is_stopping_and_cannot_be_deleted(lab, beg
         ("first", "largest class 50%, chance 50%", ["Delete for good"]),
     ],
 )
-def test_a_run_that_ended_says_how_and_offers_what_fits(lab, which, words, offered):
+def test_an_ended_run_says_how_it_ended_and_has_the_matching_buttons(lab, which, words, offered):
     run_id = getattr(lab, which)
     app = opened("live", run=run_id[:8])
     assert words in said(app)
@@ -177,13 +173,13 @@ def run_with(status="running", *, folds=0, stage="", parent=None, **metrics):
     return Run("a" * 32, "one", status, 0, None, spec, metrics, parent=parent, tags={"mer.stage": stage})
 
 
-def test_progress_is_told_in_epochs():
+def test_progress_is_shown_in_epochs():
     words = [progress_of(run_with(progress=share, seconds_left=200.0))[1] for share in (0.05, 0.5, 1.0)]
     assert words == ["epoch 1 of 10, 3 min left", "epoch 6 of 10, 3 min left", "epoch 10 of 10, 3 min left"]
     assert progress_of(run_with("stopped", progress=0.31)) == (0.31, "epoch 4 of 10")
 
 
-def test_before_training_the_stage_is_told():
+def test_before_training_the_stage_is_shown():
     assert progress_of(run_with(stage="preparing clips: 3 of 16")) == (0, "preparing clips: 3 of 16")
     assert progress_of(run_with())[1] == "preparing"
 
@@ -205,7 +201,7 @@ def test_a_cross_validation_is_shown_with_its_folds(lab, begun):
 
 
 @pytest.mark.parametrize(("label", "action"), [("Stop", "cancel"), ("Delete for good", "delete")])
-def test_a_button_does_what_it_says(lab, begun, done, label, action):
+def test_each_button_calls_its_action(lab, begun, done, label, action):
     waiting = begun("queued")
     app = opened("live")
     assert done.calls == []
@@ -220,21 +216,21 @@ def test_resume_queues_the_run_again(lab, done):
     assert done.calls == [("relaunch", lab.stopped)]
 
 
-def test_what_a_button_could_not_do_is_said_and_stays(lab, done):
+def test_a_failed_action_shows_an_error_that_stays(lab, done):
     done.fails = RunError("run is worked on by another process")
     app = opened("live", run=lab.stopped[:8])
     app.button(key=f"Resume {lab.stopped}").click().run()
     assert errors(app) == ["Resume: run is worked on by another process"]
 
 
-def test_delete_asks_first(lab):
+def test_deleting_needs_a_confirmation(lab):
     app = opened("live", run=lab.first[:8])
     (popover,) = app.get("popover")
     assert "This cannot be undone" in said(popover)
     assert [button.label for button in popover.button] == ["Delete for good"]
 
 
-def test_a_stopped_run_is_shown_as_such_at_once(lab, begun):
+def test_a_stopped_run_is_shown_as_stopped_at_once(lab, begun):
     waiting = begun("queued")
     app = opened("live")
     app.button(key=f"Stop {waiting}").click().run()
@@ -259,7 +255,7 @@ def test_a_link_with_more_runs_than_colours_shows_the_first_ones(lab, begun):
     assert app.multiselect(key="run").value == many[:7]
 
 
-def test_a_run_that_never_had_figures_is_not_said_to_be_preparing(lab, begun):
+def test_an_ended_run_without_metrics_is_not_shown_as_preparing(lab, begun):
     over = begun("failed")
     app = opened("live", run=over[:8])
     assert not any("being prepared" in info.value for info in app.info)
@@ -267,7 +263,7 @@ def test_a_run_that_never_had_figures_is_not_said_to_be_preparing(lab, begun):
     assert any("being prepared" in info.value for info in opened("live").info)
 
 
-def test_curves_by_step_and_by_epoch(busy):
+def test_curves_are_shown_by_step_or_by_epoch(busy):
     app = opened("live", by="epoch")
     assert app.get("segmented_control")[0].value == "epoch"
     assert opened("live", by="fortnight").get("segmented_control")[0].value == "step"
@@ -285,7 +281,7 @@ def test_the_log_is_shown_from_its_end(lab):
     assert "the beginning" not in code.value
 
 
-def test_a_log_that_is_cut_within_a_letter_is_shown(lab):
+def test_a_log_that_is_cut_within_a_character_is_shown(lab):
     path = log_path(lab.failed)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes("दुख".encode() * 1000)

@@ -6,7 +6,7 @@ import pytest
 from tests.page_helpers import errors, links, opened, said
 
 
-def test_without_runs_the_way_to_train_is_shown(own_home):
+def test_without_runs_the_page_links_to_train(own_home):
     app = opened("map")
     assert "No finished runs yet" in said(app)
     assert any("train" in link for link in links(app))
@@ -19,7 +19,7 @@ def test_one_network_shows_its_test_clips_on_a_map(lab):
     assert "laid out by the embeddings of the network" in said(app)
 
 
-def test_two_networks_share_a_map_of_their_answers(lab):
+def test_two_networks_share_a_map_of_their_predictions(lab):
     app = opened("map", run=[lab.first[:8], lab.second[:8]], colour="network")
     assert not errors(app)
     assert "the predicted probabilities" in said(app)
@@ -36,7 +36,7 @@ def test_the_colour_is_in_the_address(lab, by):
     assert not errors(app)
 
 
-def test_a_run_of_too_few_test_clips_has_no_map(lab):
+def test_a_run_with_too_few_test_clips_has_no_map(lab):
     app = opened("map", run=lab.first[:8])
     assert errors(app) == ["4 clips are too few for a map; use at least 5"]
 
@@ -51,7 +51,7 @@ def test_without_its_clips_the_page_says_what_to_do(lab, recorded):
     run_id = recorded([(f"gone{n}.wav", None, "calm", "calm" if n % 2 else "tense") for n in range(8)])
     app = opened("map", run=run_id[:8])
     assert errors(app)
-    assert all("bring the data back" in text or "train it again" in text for text in errors(app))
+    assert all("restore the file" in text or "train it again" in text for text in errors(app))
 
 
 def test_the_map_has_each_clip_once_and_mistakes_are_hollow():

@@ -28,7 +28,7 @@ def test_answers_outside_the_classes_are_not_called_confused():
     assert worst_cell([[1, 0, 9], [1, 3, 0]], CLASSES[:2]) == (1, 0)
 
 
-def test_looking_at_a_matrix_leaves_it_as_it_is():
+def test_reading_a_matrix_does_not_change_it():
     worst_cell(CONFUSION, CLASSES)
     assert CONFUSION == [[6, 1, 3], [2, 2, 0], [0, 0, 5]]
 
@@ -41,7 +41,7 @@ def test_rows_are_true_from_top_to_bottom_and_columns_predicted():
     assert low > high
 
 
-def test_a_hidden_point_lies_on_each_cell_and_tells_of_it():
+def test_an_invisible_point_lies_on_each_cell_and_describes_it():
     _, points = drawn()
     assert len(points.x) == len(points.y) == len(points.customdata) == 9
     for x, y, about in zip(points.x, points.y, points.customdata, strict=True):
@@ -60,7 +60,7 @@ def test_a_class_without_clips_has_no_share():
     assert list(cells.z[0]) == [0, 0, 0]
 
 
-def test_a_click_is_the_cell_under_it():
+def test_a_click_gives_the_cell_under_it():
     _, points = drawn()
     clicked = {"x": points.x[1], "y": points.y[1]}
     assert cell_of({"selection": {"points": [clicked]}}) == ("Happy", "Sad")

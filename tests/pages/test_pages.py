@@ -41,7 +41,7 @@ def test_the_menu_has_every_page():
 
 
 @pytest.mark.parametrize("name", TITLES)
-def test_a_page_of_an_empty_home_has_a_way_on_and_leaves_it_empty(name, own_home):
+def test_each_page_of_an_empty_home_offers_a_next_step_and_writes_nothing(name, own_home):
     app = opened(name)
     assert whole(app, name)
     assert errors(app) == []
@@ -50,7 +50,7 @@ def test_a_page_of_an_empty_home_has_a_way_on_and_leaves_it_empty(name, own_home
 
 
 @pytest.mark.parametrize("name", TITLES)
-def test_a_page_opens_on_its_own_where_there_are_runs(name, lab):
+def test_each_page_opens_on_its_own_in_a_home_with_runs(name, lab):
     app = opened(name)
     assert whole(app, name)
     assert errors(app) == []
@@ -58,7 +58,7 @@ def test_a_page_opens_on_its_own_where_there_are_runs(name, lab):
 
 
 @pytest.mark.parametrize("name", TITLES)
-def test_a_page_has_a_link_to_a_run_that_is_under_way(name, busy):
+def test_each_page_links_to_active_runs(name, busy):
     app = opened(name)
     assert whole(app, name)
     assert errors(app) == []
@@ -68,7 +68,7 @@ def test_a_page_has_a_link_to_a_run_that_is_under_way(name, busy):
 
 
 @pytest.mark.parametrize("name", TITLES)
-def test_a_page_opens_through_the_front_door(name, busy):
+def test_each_page_opens_through_the_entry_point(name, busy):
     app = AppTest.from_file(ENTRY, default_timeout=SECONDS).run()
     app.switch_page(f"pages/{name}.py").run()
     assert whole(app, name)
@@ -76,7 +76,7 @@ def test_a_page_opens_through_the_front_door(name, busy):
 
 
 @pytest.mark.parametrize("name", TITLES)
-def test_a_broken_database_is_named_and_the_remedy_said(name, broken_database):
+def test_a_broken_database_is_named_with_the_remedy(name, broken_database):
     app = opened(name)
     assert whole(app, name)
     assert errors(app)
@@ -84,7 +84,7 @@ def test_a_broken_database_is_named_and_the_remedy_said(name, broken_database):
     assert all("set MER_HOME" in error for error in errors(app))
 
 
-def test_a_database_of_no_bytes_counts_as_none(own_home):
+def test_an_empty_database_file_counts_as_no_database(own_home):
     own_home.mkdir()
     (own_home / "mlflow.db").touch()
     app = opened("live")
@@ -93,7 +93,7 @@ def test_a_database_of_no_bytes_counts_as_none(own_home):
 
 
 @pytest.mark.parametrize("name", ["home", "live"])
-def test_a_setting_that_makes_no_sense_is_named_and_the_page_stays(name, monkeypatch):
+def test_an_invalid_environment_setting_is_named_and_the_page_stays(name, monkeypatch):
     monkeypatch.setenv("MER_SLOTS", "many")
     app = opened(name)
     assert whole(app, name)
@@ -107,7 +107,7 @@ def test_the_sidebar_counts_the_cores_that_runs_may_use(monkeypatch):
 
 
 @pytest.mark.parametrize("name", TITLES)
-def test_damaged_files_leave_each_page_whole(name, spoiled):
+def test_each_page_still_works_with_damaged_files(name, spoiled):
     assert whole(opened(name), name)
 
 
@@ -126,7 +126,7 @@ def test_damaged_predictions_are_named_and_the_leaderboard_stays(lab, damage):
     assert len(app.dataframe) == 1
 
 
-def test_a_damaged_card_takes_its_model_off_the_list_and_is_said(spoiled):
+def test_a_model_with_a_damaged_card_is_left_out_with_a_warning(spoiled):
     app = opened("predict", model=spoiled.second[:8])
     (models,) = app.multiselect
     assert models.value == [spoiled.second[:8]]
@@ -136,12 +136,12 @@ def test_a_damaged_card_takes_its_model_off_the_list_and_is_said(spoiled):
     assert spoiled.first in warning.value.replace("\\", "")
 
 
-def test_a_damaged_library_is_said_with_where_it_is_kept(spoiled):
+def test_a_damaged_library_is_reported_with_the_place_of_its_copy(spoiled):
     app = opened("data")
     assert any("library.json.damaged" in as_read(warning.value) for warning in app.warning)
 
 
-def test_what_is_no_error_of_ours_is_said_in_plain_words(monkeypatch):
+def test_an_unexpected_exception_is_reported_in_plain_words(monkeypatch):
     monkeypatch.setattr("pages._ui.cached.models.models", lambda: 1 / 0)
     app = opened("home")
     assert not app.exception
@@ -164,17 +164,17 @@ def modules_in(path):
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
-def test_a_page_is_thin(path):
+def test_each_page_is_short(path):
     assert lines(path) <= 120
 
 
 @pytest.mark.parametrize("path", SHARED, ids=lambda path: path.name)
-def test_what_pages_share_comes_in_small_modules(path):
+def test_the_modules_that_pages_share_are_short(path):
     assert lines(path) <= 300
 
 
 @pytest.mark.parametrize("path", [*MODULES, *SHARED], ids=lambda path: path.name)
-def test_no_page_knows_mlflow(path):
+def test_no_page_imports_mlflow(path):
     assert not [name for name in modules_in(path) if name.split(".")[0] == "mlflow"]
 
 

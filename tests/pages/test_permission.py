@@ -46,7 +46,7 @@ def buttons(app):
     "Every change that a page can make goes through the module that checks the permission.",
     measured="every module",
 )
-def test_what_changes_anything_is_reached_through_one_door(path):
+def test_only_one_module_calls_functions_that_change_something(path):
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if not isinstance(node, ast.ImportFrom | ast.Import):
             continue
@@ -64,7 +64,7 @@ def test_what_changes_anything_is_reached_through_one_door(path):
 @pytest.mark.promise(
     "In read-only mode, or before sign-in, nothing can be changed.", measured="every kind of change"
 )
-def test_the_door_is_shut_before_anything_is_done(name, read_only, own_home):
+def test_permission_is_checked_before_anything_is_changed(name, read_only, own_home):
     words = {"weights": "equal", "command": ""} if name == "join" else {}
     arguments = {"add": 1, "add_clips": 2, "add_demo": 0, "add_kaggle": 1, "add_zip": 2, "forget": 1}
     with pytest.raises(AccessError, match=SAYS):
@@ -99,7 +99,7 @@ def test_a_read_only_dashboard_predicts(lab, read_only):
     assert len(app.get("plotly_chart")) >= 2
 
 
-def test_a_button_that_was_drawn_before_the_door_was_shut_does_nothing(lab, monkeypatch):
+def test_a_button_that_was_drawn_before_permission_ended_does_nothing(lab, monkeypatch):
     app = opened("live")
     before = {run.id: run.status for run in RunStore.open().runs()}
     monkeypatch.setenv("MER_READ_ONLY", "1")
@@ -108,7 +108,7 @@ def test_a_button_that_was_drawn_before_the_door_was_shut_does_nothing(lab, monk
     assert {run.id: run.status for run in RunStore.open().runs()} == before
 
 
-def test_without_sign_in_set_up_all_may_change(lab, checked, unmeasured):
+def test_without_sign_in_everybody_may_make_changes(lab, checked, unmeasured):
     labels = buttons(opened("train"))
     assert labels["Launch"] is False
     assert "Sign in" not in labels
@@ -120,7 +120,7 @@ def visited(page, user):
     return app.run()
 
 
-def test_a_stranger_may_look_and_is_asked_to_sign_in(lab, checked, unmeasured):
+def test_a_visitor_who_is_not_signed_in_may_view_and_is_asked_to_sign_in(lab, checked, unmeasured):
     app = visited("train", STRANGER)
     assert "Sign in to change anything here" in said(app)
     assert buttons(app)["Launch"] is True
@@ -128,22 +128,22 @@ def test_a_stranger_may_look_and_is_asked_to_sign_in(lab, checked, unmeasured):
     assert "Delete for good" not in buttons(visited("live", STRANGER))
 
 
-def test_who_is_signed_in_may_change(lab, checked, unmeasured):
+def test_a_visitor_who_is_signed_in_may_make_changes(lab, checked, unmeasured):
     app = visited("train", teacher())
     assert buttons(app)["Launch"] is False
     assert "A Teacher" in said(app)
     assert "Sign out" in buttons(app)
 
 
-def test_a_name_from_a_provider_is_shown_and_does_nothing_else(lab):
+def test_a_name_from_the_sign_in_provider_is_shown_as_plain_text(lab):
     assert r"\<b\>A\*\*" in said(visited("home", teacher(name="<b>A**")))
 
 
-def test_a_sign_in_of_yesterday_is_none(lab, checked, unmeasured):
+def test_a_sign_in_of_yesterday_has_expired(lab, checked, unmeasured):
     assert buttons(visited("train", teacher(iat=time.time() - 86_400)))["Launch"] is True
 
 
-def test_only_editors_may_change_where_they_are_named(lab, checked, unmeasured, monkeypatch):
+def test_if_editors_are_named_only_they_may_make_changes(lab, checked, unmeasured, monkeypatch):
     monkeypatch.setenv("MER_EDITORS", "@school.in")
     verified = {"email": "a@school.in", "email_verified": True}
     assert buttons(visited("train", teacher(**verified)))["Launch"] is False
@@ -172,21 +172,23 @@ def test_a_typed_path_outside_the_data_roots_is_refused(
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "", "192.168.1.7"])
-def test_a_server_that_others_can_reach_takes_no_paths_unless_told_which(address, own_home, monkeypatch):
+def test_a_shared_server_takes_no_paths_without_data_roots(address, own_home, monkeypatch):
     option = st.get_option
     monkeypatch.setattr(st, "get_option", lambda key: address if key == "server.address" else option(key))
     with pytest.raises(AccessError, match="accepts no paths"):
         permission.confined("/srv/music")
 
 
-def test_a_file_of_weights_is_confined_too(lab, checked, unmeasured, monkeypatch, tmp_path):
+def test_the_path_of_a_weights_file_must_be_in_a_data_root_too(
+    lab, checked, unmeasured, monkeypatch, tmp_path
+):
     monkeypatch.setenv("MER_DATA_ROOTS", str(tmp_path))
     app = opened("train")
     next(box for box in app.text_input if box.label == "weights").set_value("/etc/passwd").run()
     assert "lies outside the data folders" in errors(app)[0]
 
 
-def test_the_queue_has_an_end(lab, monkeypatch):
+def test_the_queue_takes_only_a_limited_number_of_runs(lab, monkeypatch):
     monkeypatch.setattr(changes.queue, "launch", lambda runs, spec: "run")
     monkeypatch.setattr(st, "session_state", {})
     monkeypatch.setenv("MER_MAX_QUEUE", "1")
@@ -199,7 +201,7 @@ def test_the_queue_has_an_end(lab, monkeypatch):
         RunStore.open().delete(waiting)
 
 
-def test_a_session_has_an_end_of_its_patience(monkeypatch):
+def test_a_session_has_a_limit_of_actions(monkeypatch):
     monkeypatch.setattr(st, "session_state", {})
     monkeypatch.setitem(permission.ALLOWANCES, "predictions", (2, 600.0))
     permission.spend("predictions")
@@ -216,7 +218,7 @@ def test_a_clip_that_is_too_long_is_refused_before_it_is_read(lab, monkeypatch):
     assert "10 s long; cut it to 5 s or less" in errors(app)[0]
 
 
-def test_only_what_is_computed_counts(lab, monkeypatch):
+def test_only_computed_predictions_count_against_the_limit(lab, monkeypatch):
     counted = []
     monkeypatch.setattr(clip, "spend", counted.append)
     for _ in range(2):

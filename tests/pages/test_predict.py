@@ -80,7 +80,7 @@ def warnings(app):
     return [warning.value for warning in app.warning]
 
 
-def test_an_example_is_judged_at_once(network):
+def test_an_example_is_predicted_at_once(network):
     app = opened("predict")
     assert app.subheader[0].value == "Sad दुख, 70%"
     assert "synthetic music" in said(app)
@@ -88,7 +88,7 @@ def test_an_example_is_judged_at_once(network):
     assert errors(app) == warnings(app) == []
 
 
-def test_an_uploaded_file_gives_a_verdict(song):
+def test_an_uploaded_file_is_predicted(song):
     app = uploaded(("दिल_1.wav", song))
     assert app.subheader[0].value == "Sad दुख, 70%"
     assert r"**दिल\_1\.wav**" in said(app)
@@ -96,13 +96,13 @@ def test_an_uploaded_file_gives_a_verdict(song):
     assert len(app.get("audio")) == 1
 
 
-def test_before_a_file_is_given_the_page_says_how():
+def test_before_an_upload_the_page_says_how_to_give_a_clip():
     app = opened("predict", source="Upload")
     assert any("No clip yet" in info.value for info in app.info)
     assert not app.download_button
 
 
-def test_a_close_call_is_said(network, song):
+def test_an_unsure_prediction_is_marked(network, song):
     network.shares = SPLIT
     assert any("Unsure" in info.value for info in uploaded(("a.wav", song)).info)
     network.shares = SURE
@@ -112,7 +112,7 @@ def test_a_close_call_is_said(network, song):
 @pytest.mark.parametrize(
     ("name", "words"), [("short", "too short to tell music by"), ("noise", "noise rather than music")]
 )
-def test_what_should_not_be_relied_on_is_said(sound, name, words):
+def test_an_unreliable_prediction_has_a_warning(sound, name, words):
     content = {"short": wav(sound.chirp(seconds=0.7)), "noise": wav(sound.noise(4.0))}[name]
     app = uploaded(("a.wav", content))
     assert any("Do not rely on this" in text and words in text for text in warnings(app))
@@ -128,14 +128,14 @@ def test_what_should_not_be_relied_on_is_said(sound, name, words):
         ("cut.wav", wav(np.full(1600, 0.5, np.float32)), "cut.wav: 0.10 s, shorter than 0.5 s"),
     ],
 )
-def test_a_file_that_cannot_be_heard_is_one_message(name, content, words):
+def test_a_file_that_cannot_be_decoded_gives_one_error(name, content, words):
     app = uploaded((name, content))
     (error,) = errors(app)
     assert words in error
     assert not app.download_button
 
 
-def test_a_broken_file_does_not_keep_the_others_from_being_judged(song):
+def test_a_broken_file_does_not_stop_the_other_predictions(song):
     app = uploaded(("broken.wav", b"RIFF, or not"), ("good.wav", song), ("better.wav", song))
     (error,) = errors(app)
     assert error.startswith("broken.wav: not audio")
@@ -143,13 +143,13 @@ def test_a_broken_file_does_not_keep_the_others_from_being_judged(song):
     assert r"**good\.wav**" in said(app)
 
 
-def test_a_broken_file_is_one_message_however_many_networks_listen(song):
+def test_a_broken_file_gives_one_error_for_all_models(song):
     app = uploaded(("broken.wav", b"RIFF, or not"), ("good.wav", song), model=[MODEL, OTHER])
     assert len(errors(app)) == 1
     assert len([text for text in app.subheader if "70%" in text.value]) == 2
 
 
-def test_of_many_files_the_first_twenty_are_taken(network, song):
+def test_only_the_first_twenty_files_are_used(network, song):
     app = uploaded(*((f"{n}.wav", song) for n in range(21)))
     assert any("21 files; only the first 20 are used" in text for text in warnings(app))
     assert len(app.selectbox(key="clip").options) == 20
@@ -177,7 +177,7 @@ def test_a_click_on_a_window_starts_the_player_there(points, start, monkeypatch,
     assert app.get("audio")[0].proto.start_time == start
 
 
-def test_the_csv_has_a_row_for_the_clip_and_one_a_window(taken, sound):
+def test_the_csv_has_a_row_for_the_clip_and_for_each_window(taken, sound):
     uploaded(("=1+1.wav", wav(sound.chirp(seconds=25))), model=MODEL)
     rows = list(csv.DictReader(io.StringIO(taken["predictions.csv"])))
     assert [row["part"] for row in rows] == ["whole clip", "window", "window", "window", "window"]
@@ -187,7 +187,7 @@ def test_the_csv_has_a_row_for_the_clip_and_one_a_window(taken, sound):
     assert rows[0]["model"] == CARD.title
 
 
-def test_the_json_holds_everything(taken, song, sound):
+def test_the_json_holds_whole_predictions(taken, song, sound):
     uploaded(("दिल.wav", song), ("noise.wav", wav(sound.noise(4.0))))
     first, second = json.loads(taken["predictions.json"])
     assert (first["file"], first["emotion"], first["probabilities"]) == ("दिल.wav", "Sad", SURE)
@@ -197,7 +197,7 @@ def test_the_json_holds_everything(taken, song, sound):
     assert "दिल" in taken["predictions.json"]
 
 
-def test_a_recording_is_judged_and_cut_to_a_minute(network, sound):
+def test_a_recording_is_cut_to_a_minute_and_predicted(network, sound):
     app = page_at("predict", source="Record").run()
     app.audio_input[0].upload("recording.wav", wav(sound.chirp(seconds=70)))
     app.run()
@@ -205,7 +205,7 @@ def test_a_recording_is_judged_and_cut_to_a_minute(network, sound):
     assert app.subheader[0].value == "Sad दुख, 70%"
 
 
-def test_a_short_recording_is_taken_as_it_is(network, sound):
+def test_a_short_recording_is_not_cut(network, sound):
     app = page_at("predict", source="Record").run()
     app.audio_input[0].upload("recording.wav", wav(sound.chirp(seconds=3)))
     app.run()
@@ -220,7 +220,7 @@ def test_a_short_recording_is_taken_as_it_is(network, sound):
         ("http://127.0.0.1:8501/predict", False), ("http://[::1]:8501/predict", False),
     ],
 )  # fmt: skip
-def test_where_a_browser_gives_no_microphone_it_is_said(url, warned):
+def test_a_warning_is_shown_if_the_browser_gives_no_microphone(url, warned):
     app = page_at("predict", source="Record")
     app.context["url"] = url
     assert any("microphone" in text for text in warnings(app.run())) == warned
@@ -233,28 +233,28 @@ def test_an_address_opens_the_view_that_it_names():
     assert r"**example\_Sad\.wav** · 4 joined networks · Emotify" in said(app)
 
 
-def test_what_an_address_cannot_mean_is_ignored():
+def test_unknown_values_in_the_address_are_ignored():
     app = opened("predict", source="Telepathy", example="Bored", model=["../../etc/passwd", "no such"])
     assert errors(app) == []
     assert app.multiselect[0].value == [MODEL]
     assert app.query_params == {"source": "Example", "example": "Romantic", "model": MODEL}
 
 
-def test_without_a_model_chosen_one_is_asked_for():
+def test_without_a_chosen_model_the_page_asks_for_one():
     app = page_at("predict").run()
     app.multiselect[0].set_value([]).run()
     assert [info.value for info in app.info] == ["Choose a model."]
     assert errors(app) == []
 
 
-def test_without_any_model_there_is_a_way_to_get_one(monkeypatch, tmp_path):
+def test_without_any_model_the_page_links_to_train(monkeypatch, tmp_path):
     monkeypatch.setattr("pages._ui.cached.models.SHIPPED", tmp_path)
     app = opened("predict")
     assert any("No models yet" in info.value for info in app.info)
     assert [link.proto.page for link in app.main.page_link] == ["train"]
 
 
-def test_own_models_are_offered_after_the_shipped_ones(lab):
+def test_models_trained_here_are_listed_after_the_shipped_ones(lab):
     options = opened("predict").multiselect[0].options
     assert len(options) == 6
     assert [title.rsplit(" · run ", 1)[-1] for title in options[3:]] == [
@@ -262,14 +262,14 @@ def test_own_models_are_offered_after_the_shipped_ones(lab):
     ]  # fmt: skip
 
 
-def test_a_model_says_on_what_it_was_measured_and_under_which_licence():
+def test_a_model_is_shown_with_its_test_accuracy_and_licence():
     right = f"{CARD.metrics['song_accuracy']:.0%} ("
     assert f"Accuracy on test songs: {right}" in said(opened("predict", model=MODEL))
     assert "model trained on synthetic music" in said(opened("predict", model=MODEL))
     assert "trained on music under" in said(opened("predict", model=OTHER))
 
 
-def test_an_own_model_judges_with_its_own_settings(lab, monkeypatch):
+def test_a_model_trained_here_predicts_with_its_own_settings(lab, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setenv("MER_HOME", str(lab.home))
     app = opened("predict", model=lab.first[:8])
@@ -277,7 +277,7 @@ def test_an_own_model_judges_with_its_own_settings(lab, monkeypatch):
     assert app.subheader[0].value.split()[0] in ("Happy", "Sad")
 
 
-def test_real_sound_goes_to_the_model_for_real_music_and_the_example_to_the_other():
+def test_uploads_use_the_model_for_real_music_and_examples_the_other():
     app = opened("predict", source="Example")
     assert app.multiselect[0].value == [MODEL]
     app.segmented_control(key="source").set_value("Upload").run()

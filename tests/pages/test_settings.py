@@ -9,14 +9,13 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from mer.cli.parser import build_parser
-from mer.cli.specs import asked_config, make_spec
+from mer.cli.specs import make_spec, requested_config
 from mer.config.presets import PRESETS, preset
 from mer.config.sections import Config
 from mer.data.library import Entry
 from mer.utils.errors import MerError
 from pages._ui.parts import launch as launching
 from pages._ui.parts.launch import AGAIN, launch_all, spec_of
-from pages._ui.parts.settings import _step
 
 ENTRY = Entry("my songs", "/data/my songs", label_column="mood", song_column="film")
 NOT_ASKED = {"train.backbone", "split.fold", "train.seed"}
@@ -76,12 +75,12 @@ def test_a_number_cannot_leave_its_range(app):
         assert isinstance(widget.value, kind)
 
 
-def test_choices_are_those_of_the_setting(app):
+def test_a_widget_offers_the_choices_of_its_setting(app):
     for widget in app.selectbox:
         assert tuple(widget.options) == typing.get_args(SETTINGS[widget.key.split(" ", 1)[1]][1])
 
 
-def test_what_is_changed_is_named_and_the_config_takes_it(app, name):
+def test_changed_settings_are_returned_and_fit_the_config(app, name):
     found = widgets(app)
     found["train.lr"].set_value(0.0125)
     found["split.seed"].set_value(7)
@@ -94,24 +93,43 @@ def test_what_is_changed_is_named_and_the_config_takes_it(app, name):
     assert preset(name).updated(**changes).split.seed == preset(name).updated(**changes).train.seed == 7
 
 
-def test_an_emptied_number_means_the_preset_s(app):
+def test_an_emptied_number_keeps_the_value_of_the_preset(app):
     widgets(app)["train.epochs"].set_value(None)
     assert app.run().session_state["changes"] == {}
 
 
-@pytest.mark.parametrize(("value", "step"), [(0.0, 0.05), (1e-3, 1e-4), (0.4, 0.04), (8000.0, 800.0)])
-def test_a_step_fits_the_size_of_the_number(value, step):
-    assert _step(value) == pytest.approx(step)
+@pytest.mark.parametrize("name", ["full"], indirect=True)
+@pytest.mark.parametrize(
+    ("setting", "value", "step"),
+    [
+        ("train.dropout", 0.2, 0.02),
+        ("train.lr", 1e-3, 1e-4),
+        ("train.backbone_lr", 0.4, 0.04),
+        ("mel.f_max", 8000.0, 800.0),
+        ("train.epochs", 10, 1),
+    ],
+)
+def test_the_step_of_a_number_fits_its_size(app, setting, value, step):
+    widget = widgets(app)[setting]
+    assert widget.value == value
+    assert widget.step == pytest.approx(step)
 
 
-def test_a_spec_is_what_the_command_line_makes_of_its_command(name):
+@pytest.mark.parametrize("name", ["quick"], indirect=True)
+def test_a_number_that_is_zero_has_a_small_step(app):
+    widget = widgets(app)["train.weight_decay"]
+    assert widget.value == 0
+    assert widget.step == pytest.approx(0.05)
+
+
+def test_the_command_of_a_spec_gives_the_same_spec(name):
     config = preset(name).updated(lr=0.02, folds=3, amp=False, seed=5, backbone="resnet18", weights="none")
     spec = spec_of(ENTRY, config, name)
     words = shlex.split(spec.command)
     assert words[:3] == ["python", "-m", "mer"]
     arguments = build_parser().parse_args(words[3:])
     arguments.words = words[3:]
-    same = make_spec(arguments, asked_config(arguments))
+    same = make_spec(arguments, requested_config(arguments))
     assert same == spec
     assert (same.data, same.label_column, same.song_column) == ("/data/my songs", "mood", "film")
 
@@ -146,7 +164,7 @@ def test_each_spec_becomes_a_run(launched):
     assert launched == specs
 
 
-def test_a_second_click_within_seconds_finds_the_runs_of_the_first(launched):
+def test_a_second_click_within_seconds_returns_the_runs_of_the_first(launched):
     first = launch_all(specs_of("resnet18"))
     launched.now += AGAIN - 0.1
     assert launch_all(specs_of("resnet18")) == first
@@ -169,7 +187,7 @@ def test_after_a_failure_halfway_only_the_rest_is_launched_again(launched, monke
     assert [spec.config.train.backbone for spec in launched] == ["resnet18", "alexnet"]
 
 
-def test_a_later_click_and_another_wish_launch_again(launched):
+def test_a_later_click_or_other_settings_launch_again(launched):
     launch_all(specs_of("resnet18"))
     launch_all(specs_of("alexnet"))
     launched.now += AGAIN

@@ -49,7 +49,7 @@ def test_a_very_short_sound_has_an_envelope_too(samples):
 
 
 @pytest.mark.parametrize("frames", [1, 626, 900, 901, 1800, 5000])
-def test_a_spectrogram_is_thinned_to_what_a_screen_shows(frames):
+def test_a_spectrogram_is_reduced_to_the_resolution_of_a_screen(frames):
     level = np.full((128, frames), -20.4, np.float32)
     small = thin(level)
     assert small.shape[0] == 128
@@ -58,7 +58,7 @@ def test_a_spectrogram_is_thinned_to_what_a_screen_shows(frames):
     assert (small == -20).all()
 
 
-def test_thinning_what_is_thin_changes_nothing():
+def test_reducing_a_small_spectrogram_changes_nothing():
     level = np.random.default_rng(0).uniform(-80, 0, (64, 4000)).astype(np.float32)
     assert (thin(thin(level)) == thin(level)).all()
 
@@ -76,13 +76,13 @@ def test_the_ticks_of_a_spectrogram_lie_at_the_bands_of_their_frequency(config):
         assert bands[round(place)] == pytest.approx(hertz(label), rel=0.03, abs=width)
 
 
-def test_no_name_of_a_frequency_lies_on_the_next():
+def test_labels_of_frequencies_do_not_overlap():
     axis = spectrogram(np.zeros((128, 100)), seconds=2.0, config=MelConfig()).layout.yaxis
     assert np.diff(axis.tickvals).min() > 128 / 14
     assert axis.ticktext[-1] == "8k"
 
 
-def test_a_spectrogram_between_two_ticks_is_drawn_without():
+def test_a_spectrogram_between_two_ticks_has_no_ticks():
     narrow = MelConfig(n_mels=16, f_min=300.0, f_max=450.0)
     assert not spectrogram(np.zeros((16, 100)), seconds=2.0, config=narrow).layout.yaxis.ticktext
 
@@ -102,7 +102,7 @@ def test_bars_are_labelled_with_their_percent_and_the_first_class_is_on_top():
     assert bars.y[-1].startswith("Sad")
 
 
-def test_an_equal_share_for_all_is_marked():
+def test_chance_is_marked_by_a_line():
     (line,) = probability_bars(SHARES).layout.shapes
     assert line.x0 == line.x1 == pytest.approx(1 / 3)
 
@@ -121,14 +121,14 @@ def test_the_same_emotion_has_the_same_colour_in_bars_and_over_time():
     assert dict(zip(list(SHARES)[::-1], bars.marker.color, strict=True)) == over_time
 
 
-def test_what_the_network_sees_has_row_0_below():
+def test_the_input_of_a_network_is_drawn_with_row_0_at_the_bottom():
     pixels = np.arange(16.0).reshape(4, 4)
     (shown,) = image(pixels, unit="σ", title="x").data
     assert shown.z[0][0] == 0
     assert "σ" in shown.hovertemplate
 
 
-def test_a_forest_puts_the_first_on_top_with_its_interval():
+def test_a_forest_chart_has_the_first_score_on_top_with_its_interval():
     chart = forest(["a", "b"], [(0.5, 0.4, 0.7), (0.3, 0.1, 0.4)], chance=0.2, majority=None, title="t")
     (dots,) = chart.data
     assert list(dots.error_x.array) == pytest.approx([0.2, 0.1])
@@ -138,19 +138,19 @@ def test_a_forest_puts_the_first_on_top_with_its_interval():
     assert [note.text for note in chart.layout.annotations] == ["chance"]
 
 
-def test_a_line_at_the_right_end_of_a_forest_has_its_name_at_its_left():
+def test_a_line_near_the_right_end_has_its_label_on_the_left():
     chart = forest(["a"], [(0.5, 0.4, 0.7)], chance=0.2, majority=0.4, svm=1.0, title="t")
     sides = {note.text: note.xanchor for note in chart.layout.annotations}
     assert sides == {"chance": "right", "largest class": "left", "SVM": "right"}
 
 
-def test_a_balance_has_a_bar_a_class_and_durations_are_all_counted():
+def test_there_is_a_bar_for_each_class_and_every_duration_is_counted():
     (bars,) = balance({"Happy": 3, "calm": 5}).data
     assert dict(zip(bars.y, bars.x, strict=True)) == {"calm": 5, "Happy खुशी": 3}
     assert list(lengths([1.0, 2.5]).data[0].x) == [1.0, 2.5]
 
 
-def test_charts_are_small_enough_to_be_sent():
+def test_charts_are_small_enough_to_send():
     level = np.random.default_rng(0).uniform(-80, 0, (128, 60_000))
     chart = spectrogram(level, seconds=960, config=Config().mel)
     assert len(json.dumps(chart.to_plotly_json(), default=lambda value: value.tolist())) < 1e6

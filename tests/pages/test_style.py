@@ -41,7 +41,7 @@ CARD = {
 }  # fmt: skip
 
 
-def test_each_emotion_keeps_its_colour_whatever_stands_beside_it():
+def test_each_emotion_keeps_its_colour_among_any_other_labels():
     everything = colours(MER500_CLASSES)
     assert len(set(everything.values())) == len(MER500_CLASSES) == 5
     some = colours(["Party", "calm", "Sad"])
@@ -75,7 +75,7 @@ def contrast(colour, background):
     return (bright + 0.05) / (dark + 0.05)
 
 
-def test_other_labels_have_colours_unlike_each_other_and_unlike_the_emotions():
+def test_other_labels_have_colours_of_their_own():
     found = colours([*MER500_CLASSES, *(f"label {n}" for n in range(8))])
     assert min(math.dist(oklab(a), oklab(b)) for a, b in combinations(found.values(), 2)) > 0.11
     assert len(colours(f"label {n}" for n in range(300))) == 300
@@ -89,7 +89,7 @@ def test_colours_of_labels_stand_out_from_the_background(theme):
     assert min(contrast(colour, background) for colour in found.values()) > 1.9
 
 
-def test_runs_do_not_look_like_emotions():
+def test_the_colours_of_runs_differ_from_those_of_emotions():
     assert len(set(RUN_COLOURS)) == 7
     assert not set(RUN_COLOURS) & {colour for colour, _ in EMOTIONS.values()}
 
@@ -99,30 +99,30 @@ def test_every_state_of_a_run_has_an_icon_of_its_own():
     assert len({icon for icon, _ in STATUS.values()}) == len(STATUS)
 
 
-def test_an_emotion_is_named_in_hindi_too_and_other_labels_as_they_are():
+def test_emotions_have_a_hindi_name_and_other_labels_do_not():
     assert bilingual("Sad") == "Sad दुख"
     assert bilingual("calm") == "calm"
 
 
-def test_a_score_comes_with_interval_and_size():
+def test_a_score_is_shown_with_its_interval_and_number_of_songs():
     assert song_score(FIGURES) == "46% (36 to 56), 100 songs"
 
 
 @pytest.mark.parametrize("missing", sorted(FIGURES))
-def test_a_score_of_which_a_part_is_missing_was_not_measured(missing):
+def test_an_incomplete_score_is_shown_as_not_measured(missing):
     assert song_score({key: value for key, value in FIGURES.items() if key != missing}) == "not measured"
 
 
-def test_the_score_of_a_card_says_what_to_hold_it_against():
+def test_the_score_of_a_card_is_shown_with_its_baselines():
     assert card_score(CARD) == "50% (25 to 75), 8 songs; chance 20%, largest class 25%"
 
 
 @pytest.mark.parametrize("missing", sorted(CARD))
-def test_a_card_without_all_figures_claims_nothing(missing):
+def test_a_card_without_all_scores_shows_none(missing):
     assert card_score({key: value for key, value in CARD.items() if key != missing}) == ""
 
 
-def test_one_thing_is_not_said_as_many():
+def test_one_thing_is_counted_in_the_singular():
     assert (counted(0, "run"), counted(1, "run"), counted(2, "run")) == ("0 runs", "1 run", "2 runs")
 
 
@@ -132,14 +132,14 @@ def test_shares_are_whole_percent():
 
 @given(st.text(max_size=40))
 @example("**bold** _it_ `code` # h | <b> $x$ :red[x] [a](b) ~~no~~ ![](x) :material/home: --- 1. a & b")
-def test_text_from_outside_does_nothing_in_markdown(text):
+def test_text_from_outside_is_not_interpreted_as_markdown(text):
     shown = plain(text)
     assert not re.search(r"(?<!\\)(?:\\\\)*[*_`#|<>$:\[\]()~!&\-+.{}]", shown)
     assert "\n" not in shown
     assert shown.replace("\\", "") == visible(" ".join(text.split())).replace("\\", "")
 
 
-def test_devanagari_stays_as_it_is():
+def test_devanagari_text_is_not_changed():
     assert plain("दिल  का गीत") == "दिल का गीत"
 
 
@@ -147,5 +147,5 @@ def test_devanagari_stays_as_it_is():
     "strange",
     [{"n_songs": "many"}, {"intervals": []}, {"intervals": {"song_accuracy": [1]}}, {"chance": "<b>"}],
 )
-def test_a_card_whose_scores_are_no_scores_says_nothing_of_them(strange):
+def test_a_card_with_invalid_scores_shows_none(strange):
     assert card_score(CARD | strange) == ""

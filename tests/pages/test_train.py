@@ -5,7 +5,7 @@ import shlex
 import pytest
 
 from mer.cli.parser import build_parser
-from mer.cli.specs import asked_config, make_spec
+from mer.cli.specs import make_spec, requested_config
 from mer.data.library import known
 from mer.experiments.estimate import Estimate
 from mer.utils.errors import BackboneError
@@ -44,7 +44,7 @@ def understood(command):
     words = shlex.split(command)[3:]
     arguments = build_parser().parse_args(words)
     arguments.words = words
-    return make_spec(arguments, asked_config(arguments))
+    return make_spec(arguments, requested_config(arguments))
 
 
 def test_one_click_launches_the_three_controls(launched, lab):
@@ -58,19 +58,19 @@ def test_one_click_launches_the_three_controls(launched, lab):
 
 def test_one_click_launches_a_run_with_songs_kept_apart_and_one_without(launched, lab):
     app = opened("train", backbone="alexnet")
-    press(app, "Launch with songs kept apart, and not")
+    press(app, "Launch with and without keeping songs apart")
     assert [spec.config.split.group_by_song for spec in launched] == [True, False]
     assert launched[0].config.train == launched[1].config.train
 
 
-def test_without_data_the_way_to_some_is_shown():
+def test_without_a_data_set_the_page_links_to_data():
     app = opened("train")
     assert any("No data sets yet" in info.value for info in app.info)
     assert links(app) == ["data"]
     assert not app.main.button
 
 
-def test_a_set_whose_folder_has_gone_is_not_offered(launched, lab):
+def test_a_missing_data_set_is_not_offered(launched, lab):
     lab.corpus.rename(lab.corpus.with_name("away"))
     app = opened("train")
     lab.corpus.with_name("away").rename(lab.corpus)
@@ -92,7 +92,7 @@ def test_a_link_to_a_preset_that_trains_the_body_chooses_a_network_for_images(la
     assert commands(app) == [wanted]
 
 
-def test_a_preset_that_trains_the_body_is_refused_for_joined_networks_with_the_remedy(launched):
+def test_joined_networks_are_refused_for_a_preset_that_trains_the_body(launched):
     app = page_at("train").run()
     app.radio(key="preset").set_value("full").run()
     (error,) = errors(app)
@@ -100,7 +100,7 @@ def test_a_preset_that_trains_the_body_is_refused_for_joined_networks_with_the_r
     assert "or a single network" in error
 
 
-def test_what_is_changed_is_said_and_stands_in_the_command(launched):
+def test_changed_settings_are_listed_and_are_in_the_command(launched):
     app = page_at("train", preset="paper", backbone="efficientnet_lite0").run()
     app.number_input(key="paper images train.epochs").set_value(7)
     app.toggle(key="paper images train.class_weights").set_value(True).run()
@@ -117,7 +117,7 @@ def test_what_is_changed_is_said_and_stands_in_the_command(launched):
         ("split.validation", 0.0, "keep='best' needs a validation part"),
     ],
 )
-def test_settings_that_do_not_go_together_are_said_and_cannot_be_launched(launched, key, value, words):
+def test_settings_that_contradict_each_other_give_an_error_and_no_launch(launched, key, value, words):
     app = page_at("train", preset="quick", backbone="efficientnet_lite0").run()
     app.number_input(key=f"quick images {key}").set_value(value).run()
     (error,) = errors(app)
@@ -135,7 +135,7 @@ def test_each_network_becomes_a_run(launched, lab):
     assert {spec.data for spec in launched} == {str(lab.corpus)}
 
 
-def test_what_is_launched_is_what_its_command_asks_for(launched):
+def test_the_launched_run_equals_that_of_its_command(launched):
     app = page_at("train", backbone="resnet18", preset="default").run()
     app.number_input(key="default images split.seed").set_value(3)
     app.selectbox(key="default images train.head").select("gru")
@@ -163,7 +163,7 @@ def test_a_second_click_launches_nothing_and_leads_to_the_same_run(launched, lab
     assert app.query_params["run"] == lab.first[:8]
 
 
-def test_what_could_not_be_launched_is_said(launched, monkeypatch):
+def test_a_failed_launch_is_reported(launched, monkeypatch):
     def fail(store, spec):
         raise BackboneError("unknown backbone 'resnet19'; there are: resnet18")
 
@@ -171,20 +171,20 @@ def test_what_could_not_be_launched_is_said(launched, monkeypatch):
     assert errors(press_launch(opened("train"))) == ["unknown backbone 'resnet19'; there are: resnet18"]
 
 
-def test_without_a_network_one_is_asked_for(launched):
+def test_without_a_chosen_network_the_page_asks_for_one(launched):
     app = page_at("train").run()
     app.pills(key="backbone").set_value([]).run()
     assert any("Choose at least one network" in info.value for info in app.info)
     assert not app.code
 
 
-def test_weights_that_are_not_here_are_said_with_the_way_to_get_them(launched):
+def test_missing_weights_give_a_warning_with_the_remedy(launched):
     (warning,) = opened("train", backbone="alexnet").warning
     assert "The weights of alexnet are not on this machine" in warning.value
     assert "python -m mer zoo fetch alexnet --out DIR" in warning.value
 
 
-def test_what_an_address_cannot_mean_is_ignored(launched, lab):
+def test_unknown_values_in_the_address_are_ignored(launched, lab):
     app = opened("train", preset="magic", backbone=["resnet19", "resnet18"], data="nothing")
     assert errors(app) == []
     assert commands(app) == [f"python -m mer train --data {lab.corpus} --preset default --backbone resnet18"]
@@ -216,7 +216,7 @@ def test_the_time_is_measured_for_the_chosen_settings(lab, checked, monkeypatch)
     assert asked == [(20, 16), (1, 16)], "measured once for each settings"
 
 
-def test_several_networks_share_what_is_made_of_the_clips(lab, checked, monkeypatch):
+def test_several_networks_share_the_time_of_preparing_clips(lab, checked, monkeypatch):
     import mer.experiments.estimate
 
     found = mer.experiments.estimate.Estimate(600.0, 60.0, 1200.0)
@@ -225,7 +225,7 @@ def test_several_networks_share_what_is_made_of_the_clips(lab, checked, monkeypa
     assert "About 33 min on this machine" in said(app)
 
 
-def test_what_is_in_the_store_is_not_counted_again(lab, checked, monkeypatch):
+def test_clips_in_the_store_do_not_count_for_the_time(lab, checked, monkeypatch):
     counted = []
 
     def estimate(config, seconds, *, unprepared, undescribed):

@@ -38,9 +38,9 @@ class Crowd:
 @pytest.fixture
 def two_cores(monkeypatch):
     monkeypatch.setattr(turns, "cores", lambda: 2)
-    turns._places.cache_clear()
+    turns.places.cache_clear()
     yield
-    turns._places.cache_clear()
+    turns.places.cache_clear()
 
 
 @pytest.mark.promise(
@@ -78,7 +78,7 @@ def test_a_place_is_free_again_after_an_error(two_cores):
 
 
 @pytest.mark.promise("A data set that many visitors open at once is checked once.", measured="1 command")
-def test_a_data_set_that_all_open_at_once_is_checked_once(monkeypatch, tiny_corpus):
+def test_a_data_set_that_many_visitors_open_at_once_is_checked_once(monkeypatch, tiny_corpus):
     checks, entry = Crowd(), add(tiny_corpus)
     monkeypatch.setattr(datasets, "run_mer", checks)
     with ThreadPoolExecutor(VISITORS) as pool:

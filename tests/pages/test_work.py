@@ -58,7 +58,7 @@ def program(tmp_path, monkeypatch):
     return become
 
 
-def test_what_the_command_prints_is_handed_back(bar, program):
+def test_the_object_that_the_command_prints_is_returned(bar, program):
     program("print(json.dumps({'words': sys.argv[1:]}))")
     assert run_mer("data", "check", "a b", title="Checking") == {
         "words": ["-m", "mer", "data", "check", "a b", "--json"]
@@ -82,7 +82,7 @@ def test_progress_is_shown_phase_by_phase_with_the_time_that_is_left(bar, progra
     ]
 
 
-def test_progress_of_nothing_divides_by_nothing(bar, program):
+def test_progress_without_a_total_is_shown_without_an_error(bar, program):
     program(f"print({ProgressReport('composing', 0, 0).to_json()!r}, file=sys.stderr)\nprint('1')")
     assert run_mer("x", title="Composing") == 1
 
@@ -95,13 +95,13 @@ def test_the_error_of_the_command_is_raised(bar, program):
     assert bar.gone
 
 
-def test_a_command_that_dies_silently_is_an_error_too(bar, program):
+def test_a_command_that_fails_without_a_message_raises_an_error(bar, program):
     program("sys.exit(1)")
     with pytest.raises(MerError, match=r"^Checking failed; try again$"):
         run_mer("x", title="Checking")
 
 
-def test_much_output_does_not_block(bar, program):
+def test_a_command_with_much_output_does_not_block(bar, program):
     program("print(json.dumps('x' * 3_000_000)); print('error\\n' * 100_000, file=sys.stderr)")
     assert len(run_mer("x", title="Checking")) == 3_000_000
 

@@ -249,7 +249,9 @@ def test_a_state_that_comes_damaged_is_refused_and_the_own_one_stays(kept, clien
     kept.send_state(RUN, state("three"), 3)
     (client.root / "state-a" / "state.safetensors").write_text("thr")
     own = state("two")
-    with pytest.raises(StorageError, match="the state of run 01234567 came damaged from the server"):
+    with pytest.raises(
+        StorageError, match="the state of run 01234567 was damaged on its way from the server"
+    ):
         kept.fetch_state(RUN, own, 2)
     assert own.read_text() == "two"
 

@@ -406,11 +406,11 @@ def test_a_database_without_artifacts_says_which_folder_is_missing(made, tmp_pat
     assert main(["export", run.id, "--out", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err.strip()
     missing = made / "artifacts" / run.id / "artifacts" / "checkpoint"
-    assert f"{missing} is missing; bring that folder back" in said
+    assert f"{missing} is missing; restore that folder" in said
     assert "train it again" in said
     assert "resume" not in said
     assert len(said.splitlines()) == 1
-    with pytest.raises(RunError, match="checkpoint is missing; bring that folder back"):
+    with pytest.raises(RunError, match="checkpoint is missing; restore that folder"):
         join(runs, [run.id for run in finished(runs)])
     assert main(["runs", "show", run.id]) == 0  # its command is there
 

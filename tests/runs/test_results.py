@@ -118,7 +118,7 @@ def test_an_evaluation_that_lacks_its_file_is_refused(runs, kept):
         ((0, "song"), MISSING, "an object with clip, song"),
         ((0, "clip"), 7, "clip=7 should be text"),
         ((0, "clip"), ["x"], "should be text"),
-        ((1, "clip"), "0.wav", "clip='0.wav' should be there once"),
+        ((1, "clip"), "0.wav", "clip='0.wav' should be unique"),
         ((2, "song"), 7, "song=7 should be text or null"),
         ((0, "votes"), [1.0], "should be shares of 1 by class"),
         ((0, "votes"), [0.5, 0.6], "should be shares of 1 by class"),

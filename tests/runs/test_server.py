@@ -128,7 +128,7 @@ def test_who_works_on_a_run_waits_for_a_server_that_is_away(monkeypatch):
 def test_who_only_looks_does_not_wait(monkeypatch):
     store = failing(GONE, 3)
     store.patience = 0.0
-    with pytest.raises(StorageError, match="gives no answer; start it, or check MLFLOW_TRACKING_URI"):
+    with pytest.raises(StorageError, match="does not answer; start it, or check MLFLOW_TRACKING_URI"):
         store.ask()
     assert store.calls == 1
 
@@ -137,10 +137,10 @@ def test_once_patience_ran_out_nothing_waits_again(monkeypatch):
     monkeypatch.setattr("mer.runs.connection.PAUSE", 0.01)
     store = failing(GONE, 10**6)
     store.patience = 0.05
-    with pytest.raises(StorageError, match="gives no answer"):
+    with pytest.raises(StorageError, match="does not answer"):
         store.ask()
     calls = store.calls
-    with pytest.raises(StorageError, match="gives no answer"):
+    with pytest.raises(StorageError, match="does not answer"):
         store.ask()
     assert store.calls == calls + 1
 

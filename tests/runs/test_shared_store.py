@@ -270,7 +270,7 @@ def test_a_run_whose_server_stays_away_ends_with_one_line_and_can_go_on(
                 shared_server.stop()
 
     try:
-        with pytest.raises(StorageError, match=r"the MLflow server at http://127.* gives no answer"):
+        with pytest.raises(StorageError, match=r"the MLflow server at http://127.* does not answer"):
             Experiment(callbacks=[Away()]).train(spec_of(song_corpus, epochs=6))
     finally:
         shared_server.start()

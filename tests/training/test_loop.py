@@ -73,9 +73,14 @@ def same_weights(left, right):
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 
 
+def images_of(windows):
+    """The images of each clip."""
+    return [windows.images(windows.of_clips(np.array([clip]))) for clip in range(len(windows.counts))]
+
+
 def flipped(windows):
     """The same windows with every label wrong."""
-    return WindowSet(windows._arrays, 1 - windows.labels, classes=2)
+    return WindowSet(images_of(windows), 1 - windows.labels, classes=2)
 
 
 def windows_of(labels, *, seed=0):
@@ -216,7 +221,7 @@ def test_each_epoch_sees_every_window_once_in_an_order_of_its_own():
             seen.append(indices.tolist())
             return super().images(indices)
 
-    tiny_fit(tiny_config(epochs=3), train=Spy(train._arrays, train.labels, classes=2))
+    tiny_fit(tiny_config(epochs=3), train=Spy(images_of(train), train.labels, classes=2))
     epochs = [[*first, *second] for first, second in zip(seen[::2], seen[1::2], strict=True)]
     assert [sorted(order) for order in epochs] == [list(range(12))] * 3
     assert len({tuple(order) for order in epochs}) == 3

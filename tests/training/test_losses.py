@@ -11,15 +11,10 @@ from hypothesis.extra.numpy import arrays
 from mer.config.sections import TrainConfig
 from mer.models.outputs import to_probabilities
 from mer.training.losses import class_weights, loss_function
-from tests.tiny_backbone import one_thread
+
+pytestmark = pytest.mark.usefixtures("single_threaded")
 
 LOGITS = arrays(np.float32, (4, 3), elements=st.floats(-200, 200, width=32))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def single_threaded():
-    with one_thread():
-        yield
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from mer.data.demo.styles import Song, draw_song
 from mer.data.demo.theory import tuned
 from mer.data.demo.voices import SR, VOICES
 
-__all__ = ["PEAK", "compose", "play"]
+__all__ = ["PEAK", "compose", "drone", "drum_track", "perform", "play"]
 
 PEAK = 0.949
 _LEAD_IN = 1.0  # s played before an excerpt and cut off, so that it starts in mid-song
@@ -64,8 +64,8 @@ def play(song: Song, rng: np.random.Generator, seconds: float = 10.0) -> np.ndar
     phrases = melody.phrases(song, total, rng)
     mix = _unit(_melody(song, phrases, samples, rng))
     for db, part in (
-        (song.drone_db, lambda: _unit(_drone(song, samples, rng))),
-        (song.drums_db, lambda: _drums(song, total, samples, rng)),
+        (song.drone_db, lambda: _unit(drone(song, samples, rng))),
+        (song.drums_db, lambda: drum_track(song, total, samples, rng)),
         (song.pad_db, lambda: _unit(_pad(song, total, samples, rng))),
         (song.bass_db, lambda: _unit(_bass(song, total, samples, rng))),
         (song.chimes_db, lambda: _chimes(song, total, samples, rng)),
@@ -88,12 +88,31 @@ def _melody(song: Song, phrases: list[list[Note]], samples: int, rng: np.random.
     for name, turn in ((song.lead, ~answers), (song.second, answers)):
         notes = [note for phrase, mine in zip(phrases, turn, strict=True) if mine for note in phrase]
         if notes:
-            out += _unit(_perform(name, song, notes, samples, rng))
+            out += _unit(perform(name, song, notes, samples, rng))
     return out
 
 
-def _perform(name: str, song: Song, notes: list[Note], samples: int, rng: np.random.Generator) -> np.ndarray:
-    """One instrument's part: a continuous line, or plucked notes that ring on into the next."""
+def perform(name: str, song: Song, notes: list[Note], samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Play one instrument's part: a continuous line, or plucked notes that ring on into the next.
+
+    Parameters
+    ----------
+    name
+        The instrument: a key of `VOICES`, "sitar" or "santoor".
+    song
+        Gives the tonic.
+    notes
+        The notes to play.
+    samples
+        Length of the part.
+    rng
+        Draws the details of the sound.
+
+    Returns
+    -------
+    np.ndarray
+        float32 of shape (samples,).
+    """
     sa = song.sa * 2 ** (_OCTAVE[name] / 12)
     if name in VOICES:
         steps = name == "harmonium"
@@ -109,8 +128,23 @@ def _perform(name: str, song: Song, notes: list[Note], samples: int, rng: np.ran
     return out
 
 
-def _drone(song: Song, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Tanpura: Pa (Ma if the raga has no Pa), Sa, Sa and low Sa in even time, starting at a random string."""
+def drone(song: Song, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Play the tanpura: Pa (Ma if the raga has no Pa), Sa, Sa and low Sa, in even time.
+
+    Parameters
+    ----------
+    song
+        Gives tonic, raga and the sound of the strings.
+    samples
+        Length of the drone.
+    rng
+        Draws the string to start with, and small changes of level.
+
+    Returns
+    -------
+    np.ndarray
+        float32 of shape (samples,).
+    """
     gap = int((0.75 + 0.35 * (song.seed % 100) / 100) * SR)
     strings = _tanpura(song.sa, 7 if 7 in song.raga.notes else 5, song.seed)
     out = np.zeros(samples + 4 * gap, np.float32)
@@ -128,8 +162,23 @@ def _tanpura(sa: float, first: int, seed: int) -> tuple[np.ndarray, ...]:
     return tuple(voices.tanpura(sa * 2 ** (pitch / 12), 4 * SR, rng) for pitch in pitches)
 
 
-def _drums(song: Song, total: float, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """The theka from a random beat on, accented on sam, with random timing errors of about 2 ms."""
+def drum_track(song: Song, total: float, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Play the theka from a random beat on, accented on sam, with random timing errors of about 2 ms.
+
+    Parameters
+    ----------
+    song
+        Gives tempo, tala, tonic and the sound of the strokes.
+    total, samples
+        Length of the track in seconds, and in samples.
+    rng
+        Draws the first beat, the accents and the timing errors.
+
+    Returns
+    -------
+    np.ndarray
+        float32 of shape (samples,).
+    """
     beat, hits = 60 / song.bpm, []
     first = int(rng.integers(len(song.tala)))
     for count in range(int(total / beat) + 1):

@@ -23,7 +23,7 @@ from mer.utils.errors import AudioError, StorageError
 from mer.utils.files import atomic_path
 from mer.utils.parallel import one_thread
 
-__all__ = ["Filled", "fill", "read_facts", "shards_of"]
+__all__ = ["Filled", "fill", "read_facts", "shards_of", "write_facts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def _write_shard(
             file.write(found.data)
             windows.append(len(found))
             contents.append(content)
-    _write_facts(out, number, rows, windows, contents, reasons)
+    write_facts(out, number, rows, windows, contents, reasons)
     return read_facts(out, number)
 
 
@@ -107,10 +107,24 @@ def _features(content: bytes, audio: AudioConfig, mel: MelConfig) -> tuple[np.nd
     return records, bytes.fromhex(clip.content_hash())
 
 
-def _write_facts(
+def write_facts(
     out: Path, number: int, rows: np.ndarray, windows: list[int], contents: list[bytes], reasons: list
 ) -> None:
-    """Write the result for each clip of a shard; see `read_facts`."""
+    """Write the result for each clip of a shard; `read_facts` reads it.
+
+    Parameters
+    ----------
+    out, number
+        Folder of the set, and number of the shard.
+    rows
+        Line number of each clip, shape (clips,).
+    windows
+        Number of windows of each clip; 0 if it is unusable.
+    contents
+        Hash of each clip's audio, 16 bytes; empty if it is unusable.
+    reasons
+        Reason why each clip is unusable, or None.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 

@@ -25,7 +25,7 @@ START, END = "as-released", "default"
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """The change of one rung: `settings` get the values of END for images; if empty, all others do too."""
+    """The change of one rung: these `settings` get the values of END for images; all do if it is empty."""
 
     key: str
     title: str
@@ -105,12 +105,12 @@ BOTTOM = (
 )
 ASIDE = {
     "released-shuffled": (
-        "as released, songs parted",
+        "as released, songs on both sides",
         "As the released code: clips are shuffled, so clips of one song are in both training and test.",
     ),
     "ours-shuffled": (
-        "settings for images, songs parted",
-        "The rung before the last, with shuffled clips: a higher score may come from known songs.",
+        "settings for images, songs on both sides",
+        "The last rung for images, with shuffled clips: a higher score may come from known songs.",
     ),
 }
 WORDS = (
@@ -254,7 +254,7 @@ def climbed(
     steps: list[Step] = []
     for run in runs:
         key = run.spec.get("rung", "")
-        before = _before(key, steps)
+        before = _rung_below(key, steps)
         found = scores(run) if run.status == "finished" else None
         comparison, note = None, ""
         if before is not None and found is not None:
@@ -264,7 +264,7 @@ def climbed(
     return steps
 
 
-def _before(key: str, steps: list[Step]) -> Step | None:
+def _rung_below(key: str, steps: list[Step]) -> Step | None:
     """The rung to compare with: the one below, or the same settings with songs kept apart."""
     ladder = [step for step in steps if not step.aside]
     return (ladder[0] if key == "released-shuffled" else ladder[-1]) if ladder else None
@@ -273,6 +273,7 @@ def _before(key: str, steps: list[Step]) -> Step | None:
 def _compared(
     before: Step, run: Run, found: dict[str, Any], predictions: Callable[[Run], list[dict[str, Any]]]
 ) -> tuple[Comparison | None, str]:
+    """Compare a run with the rung below. Returns the comparison, or None and the reason."""
     if before.scores is None:
         return None, f"the rung before is {before.run.status}"
     if test_key(run) is None or test_key(run) != test_key(before.run):

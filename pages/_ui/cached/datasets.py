@@ -29,7 +29,7 @@ def report(entry: Entry, *, again: bool = False) -> Report:
     place, checked = str(mer_home()), _checked()
     if again or (place, entry.key) not in checked:
         with alone(f"Checking {entry.name}"):
-            if again or (place, entry.key) not in checked:  # no other visitor has meanwhile
+            if again or (place, entry.key) not in checked:  # another visitor may have done so in the meantime
                 columns = (f"--label-column={entry.label_column}", f"--song-column={entry.song_column}")
                 run_mer("data", "check", entry.path, *columns, title=f"Checking {entry.name}")
                 _report.clear()

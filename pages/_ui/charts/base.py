@@ -14,7 +14,21 @@ LINE, DOT = "#D55E00", "#4477AA"
 
 
 def figure(traces: Iterable, *, title: str, height: int, left: int = 8, **more: object) -> go.Figure:
-    """A figure of some traces; `left` is the left margin in pixels, unless the axis sets its own."""
+    """Make a figure in the common look.
+
+    Parameters
+    ----------
+    traces
+        Plotly traces. Their texts are escaped.
+    title
+        Title; it is escaped too.
+    height
+        Height in pixels.
+    left
+        Left margin in pixels. An axis with `automargin` may widen it.
+    **more
+        Further settings of the layout.
+    """
     shared = {
         "title": {"text": inert(title), "font": {"size": 14}},
         "height": height,
@@ -46,7 +60,19 @@ def forest(
     title: str,
     highest: float = 1.0,
 ) -> go.Figure:
-    """Scores as dots with intervals, the first on top, against reference lines."""
+    """Chart of scores as dots with intervals, and reference lines.
+
+    Parameters
+    ----------
+    names, scores
+        Names and scores, 0 to 1, from top to bottom.
+    chance, majority, svm
+        Scores of the reference lines, 0 to 1; None for no line.
+    title
+        Title of the chart.
+    highest
+        End of the axis, 0 to 1.
+    """
     value, low, high = zip(*scores, strict=True)
     spread = {
         "type": "data",

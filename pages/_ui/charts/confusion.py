@@ -22,9 +22,22 @@ def matrix(
     title: str,
     height: int = 380,
 ) -> go.Figure:
-    """A confusion matrix of counts, or of shares of each row; rows are true, columns predicted.
+    """Chart of a confusion matrix.
 
     Streamlit gets clicks on points, but not on a heatmap, so an invisible point lies on each cell.
+
+    Parameters
+    ----------
+    confusion
+        Counts of clips: rows true, columns predicted.
+    rows, columns
+        Names of the classes.
+    shares
+        Show shares of each row instead of counts.
+    title
+        Title of the chart.
+    height
+        Height in pixels.
     """
     counts = np.array(confusion)
     part = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

@@ -93,9 +93,18 @@ def _share(run: Run, accuracy: float) -> str:
 
 
 def show_curves(runs: Sequence[Run], read: dict[str, dict[str, Points]], by: str, *, key: str) -> None:
-    """Loss and accuracy side by side; `read` holds what `read_curves` gave for each run's id.
+    """Show loss and accuracy side by side. Runs with a solved head get charts of their own.
 
-    Runs with a solved head get charts of their own.
+    Parameters
+    ----------
+    runs
+        The runs.
+    read
+        The curves of each run by its id, as `read_curves` returns them.
+    by
+        "epoch" or "step".
+    key
+        Prefix of the charts' keys.
     """
     solved = [run for run in runs if run.solved]
     if len(solved) < len(runs):
@@ -108,6 +117,7 @@ def show_curves(runs: Sequence[Run], read: dict[str, dict[str, Points]], by: str
 
 
 def _show(runs: Sequence[Run], read: dict[str, dict[str, Points]], by: str, key: str) -> None:
+    """Show the charts of loss and accuracy by "epoch", "step" or "strength"."""
     for column, what in zip(st.columns(2), ("loss", "accuracy"), strict=True):
         column.vega_lite_chart(
             _table(runs, read, what, by),
@@ -120,7 +130,7 @@ def _show(runs: Sequence[Run], read: dict[str, dict[str, Points]], by: str, key:
 
 
 def _table(runs: Sequence[Run], read: dict[str, dict[str, Points]], what: str, by: str) -> pa.Table:
-    """All points, one a row."""
+    """Table of all points, one per row."""
     kept = "inner" if by == "strength" else "validation"
     train = f"{'train' if by == 'epoch' else 'step'}_{what}"
     rows = []
@@ -170,7 +180,7 @@ def _spec(runs: Sequence[Run], what: str, by: str) -> dict:
 
 
 def _encoding(names: Sequence[str], what: str, by: str) -> dict:
-    """What all layers share: the axes, a colour per run, and what is said of a point."""
+    """The encoding that all layers share: axes, a colour per run, and tooltips."""
     along = {"type": "log", "nice": False} if by == "strength" else {"padding": 10, "nice": False}
     share = {"scale": {"domain": [0, 1], "padding": 10, "nice": False}, "axis": {"format": ".0%"}}
     scale = {"domain": list(names), "range": list(RUN_COLOURS[: len(names)])}

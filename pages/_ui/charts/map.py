@@ -73,7 +73,17 @@ def tints(points: Sequence[Point], by: str) -> tuple[list[str], dict[str, str]]:
 
 
 def map_of(spots: np.ndarray, points: Sequence[Point], by: str) -> go.Figure:
-    """The map: a colour and a shape for each category; hollow points are wrong predictions."""
+    """Chart of the map, with a colour and a shape for each category. Wrong predictions are hollow.
+
+    Parameters
+    ----------
+    spots
+        Positions of the points, shape (points, 2).
+    points
+        Run and prediction of each point.
+    by
+        The category: one of `COLOUR_BY`.
+    """
     names, palette = tints(points, by)
     traces = []
     for (name, colour), shape in zip(palette.items(), cycle(SHAPES), strict=False):

@@ -33,7 +33,7 @@ __all__ = [
     "waveform",
 ]
 
-COLUMNS = 900  # more than a projector shows
+COLUMNS = 900  # points across a chart; a screen shows no more
 # Magma with a slightly lighter first colour: Streamlit's theme replaces "#000004".
 MAGMA = ["#020109", *plotly.colors.sequential.Magma[1:]]
 # From transparent to a warm, still translucent colour.
@@ -85,7 +85,25 @@ def spectrogram(
     start: float = 0.0,
     colorscale: list[str] | str = MAGMA,
 ) -> go.Figure:
-    """A log-mel spectrogram of shape (n_mels, frames) in dB, low bands at the bottom, from `start` s on."""
+    """Chart of a log-mel spectrogram.
+
+    Parameters
+    ----------
+    level
+        Spectrogram in dB, shape (n_mels, frames), low bands first.
+    seconds
+        Its duration in s.
+    config
+        Settings of the spectrogram.
+    title
+        Title of the chart.
+    height
+        Height in pixels.
+    start
+        Time of the first frame in s.
+    colorscale
+        Plotly colour scale.
+    """
     shown = thin(level)
     times = (start + np.linspace(0, seconds, shown.shape[1])).round(3)
     hertz = mel_frequencies(config)
@@ -124,9 +142,20 @@ def _apart(places: Sequence[float], names: Sequence[str], *, room: float) -> dic
 def explained(
     level: np.ndarray, relevance: np.ndarray, *, span: tuple[float, float], config: MelConfig, title: str
 ) -> go.Figure:
-    """A grey spectrogram with the evidence for an emotion in colour.
+    """Chart of a grey spectrogram with the evidence for an emotion in colour.
 
-    `level` in dB and `relevance` in percent have shape (n_mels, frames); `span` is start and end in s.
+    Parameters
+    ----------
+    level
+        Spectrogram in dB, shape (n_mels, frames).
+    relevance
+        Evidence in percent of its maximum, of the same shape.
+    span
+        Start and end in s.
+    config
+        Settings of the spectrogram.
+    title
+        Title of the chart.
     """
     start, end = span
     chart = spectrogram(

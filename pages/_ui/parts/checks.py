@@ -111,6 +111,6 @@ def _show_controls(runs: Sequence[Run]) -> None:
     if rows:
         st.dataframe(rows, hide_index=True, key="controls")
         st.caption(
-            "Nothing can be learned from shuffled labels, silence or noise. A run whose whole interval lies "
-            "above guessing is broken: test labels, or something other than the music, leak into training."
+            "Nothing can be learned from shuffled labels, silence or noise. If a whole interval lies above "
+            "guessing, scores cannot be trusted: test labels leak, or something other than music was learned."
         )

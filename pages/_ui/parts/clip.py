@@ -38,7 +38,7 @@ LONGEST = 900.0  # s; longer clips of a few visitors at once could fill the memo
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """A prediction and the data of its charts; small, however long the clip."""
+    """A prediction and the data of its charts, whose size does not grow with the length of the clip."""
 
     prediction: "Prediction"
     level: np.ndarray
@@ -124,10 +124,10 @@ def show_analysis(content: bytes, analysis: Analysis, *, key: str, autoplay: boo
         picture = spectrogram(analysis.level, seconds=analysis.shown.length, config=analysis.mel)
         st.plotly_chart(picture, key=f"{key} spectrogram")
         if found.windows[0].attention:
-            listened = attention(
+            weights_chart = attention(
                 found.windows, length=analysis.shown.length, window_seconds=analysis.window_seconds
             )
-            st.plotly_chart(listened, key=f"{key} attention")
+            st.plotly_chart(weights_chart, key=f"{key} attention")
             st.caption("Moments above the dotted line count more than average.")
         player = st.empty()
         st.caption("Bright is loud. Horizontal lines are held notes, vertical lines are drum hits.")

@@ -62,16 +62,34 @@ def _explain(content: bytes, name: str, key: str, emotion: str, window: int | No
 
 
 def offer_explanation(content: bytes, name: str, model: Model, *, key: str) -> None:
-    """A switch that shows the explanation; nothing is computed before."""
+    """Show a switch for the explanation, which is computed only when it is on.
+
+    Parameters
+    ----------
+    content, name
+        The audio file, and its name for errors.
+    model
+        The model to explain.
+    key
+        Prefix of the widgets' keys.
+    """
     if st.toggle("Explain", key=f"{key} explain"):
         with guarded():
             show_explanation(content, name, model, key=key)
 
 
 def show_explanation(content: bytes, name: str, model: Model, *, key: str) -> None:
-    """The evidence in a clip for an emotion, by a model; the last few explanations are cached.
+    """Show the evidence in a clip for an emotion. The last few explanations are cached.
 
-    Raises AudioError, CheckpointError and BackboneError.
+    Parameters
+    ----------
+    content, name, model, key
+        See `offer_explanation`.
+
+    Raises
+    ------
+    AudioError, CheckpointError, BackboneError
+        If the clip or the model cannot be used.
     """
     prediction, classes = analyse(content, name, model).prediction, list(model.card.classes)
     windows = prediction.windows

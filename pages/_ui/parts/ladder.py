@@ -61,6 +61,7 @@ def ask_ladder(entry: Entry) -> None:
 
 
 def _specs(entry: Entry, backbone: str, weights: str) -> list[Spec]:
+    """The requests for the runs of a new ladder."""
     name = uuid4().hex
     return [
         replace(spec_of(entry, rung.config, rung.preset), ladder=name, rung=rung.key)
@@ -88,7 +89,7 @@ def _stop(runs: list[Run]) -> None:
         return
     store = RunStore.open()
     for run in reversed(runs):
-        with suppress(RunError):  # it ended or was deleted meanwhile
+        with suppress(RunError):  # it ended or was deleted in the meantime
             cancel(store, run.id)
 
 
@@ -122,12 +123,13 @@ def _number(place: int, step: Step) -> str:
 
 
 def _row(number: str, step: Step) -> dict[str, str]:
+    """The row of one rung in the table."""
     settings = "; ".join(f"{name}: {before} → {now}" for name, (before, now) in step.changed.items())
     found = step.scores
     return {
         "": number,
         "switch": f"**{plain(step.title)}**",
-        "what it is": step.text + (f" ({plain(settings)})" if settings else ""),
+        "description": step.text + (f" ({plain(settings)})" if settings else ""),
         "by song": unbroken(str(Score.from_scores(found))) if found else step.run.status,
         "change": _change(step.comparison) if step.comparison else step.note,
         "no class": percent(found["outside"]) if found and "outside" in found else "",

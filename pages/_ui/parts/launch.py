@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["launch_all", "launch_and_watch", "offer_checks", "spec_of", "time_needed"]
 
-CONTROL, LEAK = "Launch the three controls", "Launch with songs kept apart, and not"
-# Checks of the whole pipeline: what changes from run to run, and what to look for.
+CONTROL, LEAK = "Launch the three controls", "Launch with and without keeping songs apart"
+# Checks of the whole pipeline: the settings that change from run to run, and how to read the result.
 CHECKS = {
     CONTROL: [{"control": control} for control in CONTROLS],
     LEAK: [{"group_by_song": True}, {"group_by_song": False}],
@@ -37,13 +37,23 @@ LOOK = {
     CONTROL: "The same run with shuffled labels, silence and noise. Nothing can be learned from these: "
     "an interval wholly above chance and the largest class shows that something is wrong.",
     LEAK: "The same run twice. If the second scores higher by clip, the gain comes from clips of one song on "
-    "both sides of the split. It is not skill.",
+    "both sides of the split, not from better recognition.",
 }
 AGAIN = 5.0  # s within which the same launch counts as a second click
 
 
 def spec_of(entry: Entry, config: Config, preset_name: str) -> Spec:
-    """The spec of a run, with the command that would launch the same."""
+    """The spec of a run, with the command line that would launch the same run.
+
+    Parameters
+    ----------
+    entry
+        The data set.
+    config
+        All settings.
+    preset_name
+        The preset that the command line starts from.
+    """
     spec = Spec(entry.path, config, entry.label_column, entry.song_column)
     return replace(spec, command=command_for(spec, preset_name=preset_name))
 
@@ -66,8 +76,8 @@ def time_needed(entry: Entry, specs: list[Spec]) -> float:
     facts, store, config = report(entry).facts, FeatureStore.default(), specs[0].config
     hashes, control = [fact.file_hash for fact in facts], config.split.control
     unprepared = store.unprepared(hashes, audio=config.audio, mel=config.mel, control=control)
-    silent = undescribed(store, hashes, audio=config.audio, control=control)
-    missing = [[True] * len(facts), unprepared, silent]
+    no_descriptors = undescribed(store, hashes, audio=config.audio, control=control)
+    missing = [[True] * len(facts), unprepared, no_descriptors]
     lengths = [tuple(fact.seconds for fact, new in zip(facts, part, strict=True) if new) for part in missing]
     found = [_estimate(spec.config.to_json(), *lengths) for spec in specs]
     return found[0].preparing + found[0].baseline + sum(one.training for one in found)
@@ -80,7 +90,17 @@ def launch_and_watch(specs: list[Spec]) -> None:
 
 
 def offer_checks(entry: Entry, configs: Sequence[Config], preset_name: str) -> None:
-    """A button for each check; it launches the runs of the check."""
+    """A button for each check; it launches the runs of the check.
+
+    Parameters
+    ----------
+    entry
+        The data set.
+    configs
+        Settings of the runs to check.
+    preset_name
+        The preset that their command lines start from.
+    """
     with st.expander("Can the scores be believed?", icon=":material/rule:"):
         for title, changes in CHECKS.items():
             st.caption(LOOK[title])

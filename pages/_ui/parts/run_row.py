@@ -39,7 +39,7 @@ def progress_of(run: Run) -> tuple[float, str]:
         return share, stage or "preparing"
     left = f", {duration(run.metrics.get('seconds_left'))} left" if run.status == "running" else ""
     if run.solved:
-        return share, stage or "solving for the head"
+        return share, stage or "fitting the head"
     return share, f"epoch {min(int(share * epochs) + 1, epochs)} of {epochs}{left}"
 
 

@@ -17,7 +17,15 @@ ELSEWHERE = ("backbone", "fold")  # chosen elsewhere on the page, or set by the 
 
 
 def ask_settings(base: Config, key: str) -> dict[str, Any]:
-    """The settings that differ from `base`, by name; `key` keeps the widgets of presets apart."""
+    """Show a widget for each setting. Returns the settings that differ from `base`, by name.
+
+    Parameters
+    ----------
+    base
+        The preset.
+    key
+        Prefix of the widgets' keys, different for each preset.
+    """
     changes = {}
     parts = dataclasses.fields(base)
     for tab, part in zip(st.tabs([TITLES[part.name] for part in parts]), parts, strict=True):
@@ -37,6 +45,7 @@ def ask_settings(base: Config, key: str) -> dict[str, Any]:
 
 
 def _ask(field: dataclasses.Field, hint: Any, before: Any, key: str) -> Any:
+    """Show the widget of one setting, which has the value `before`; returns its value."""
     label = field.name.replace("_", " ")
     words = {"key": key, "help": f"{field.metadata['help']} The preset has {before}."}
     if typing.get_origin(hint) is Literal:

@@ -1,4 +1,4 @@
-"""Tags of a clip, on demand: what networks that were trained to tag music hear in it."""
+"""Tags of a clip, on demand, by networks that were trained to tag music."""
 
 import streamlit as st
 
@@ -12,7 +12,7 @@ __all__ = ["offer_tags"]
 SHOWN = 6  # tags of each network
 
 
-@st.cache_data(max_entries=64, show_spinner="Looking for tags …")
+@st.cache_data(max_entries=64, show_spinner="Computing tags …")
 def _tags(content: bytes, name: str) -> dict[str, dict[str, float]]:
     from mer.audio.decode import load
     from mer.inference.tags import INPUT, NETWORKS, tags_of
@@ -26,7 +26,11 @@ def _tags(content: bytes, name: str) -> dict[str, dict[str, float]]:
 
 def offer_tags(content: bytes, name: str) -> None:
     """A switch for the most probable tags of a clip."""
-    if not st.toggle("Tags", key="tags", help="A second opinion in other words, by two music taggers."):
+    if not st.toggle(
+        "Tags",
+        key="tags",
+        help="Two networks that were trained to tag music describe the clip in other words.",
+    ):
         return
     with guarded():
         for corpus, tags in _tags(content, name).items():

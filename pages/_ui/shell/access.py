@@ -77,10 +77,10 @@ def confined(typed: str, *, shared: bool) -> Path:
 
 
 def is_editor(claims: Mapping[str, Any]) -> bool:
-    """True if MER_EDITORS names the person of these OpenID Connect claims, or is empty.
+    """True if MER_EDITORS names the person of these OpenID Connect claims, or if it is empty.
 
-    It lists addresses, domains such as `@school.in`, and subjects (`sub`). An address counts only if the
-    provider verified it (OpenID Connect Core 1.0, 5.1), because others can be made up.
+    MER_EDITORS lists addresses, domains such as `@school.in`, and subjects (`sub`). An address counts only if
+    the provider verified it (OpenID Connect Core 1.0, 5.1), because others can be made up.
     """
     named = {part.strip().casefold() for part in os.environ.get("MER_EDITORS", "").split(",") if part.strip()}
     if not named:

@@ -24,37 +24,39 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _asked(action: Callable[..., Any], *, spends: str = "") -> Callable[..., Any]:
+def _permitted(action: Callable[..., Any], *, spends: str = "") -> Callable[..., Any]:
     """Wrap an action; it raises AccessError for visitors who may change nothing."""
 
     @wraps(action)
-    def asked(*arguments: Any, **keywords: Any) -> Any:
+    def checked(*arguments: Any, **keywords: Any) -> Any:
+        """Check the permission, count the use, and call the action."""
         require()
         if spends:
             spend(spends)
         return action(*arguments, **keywords)
 
-    return asked
+    return checked
 
 
-cancel, delete = _asked(queue.cancel), _asked(queue.delete)
-add, add_demo, forget = _asked(library.add), _asked(library.add_demo), _asked(library.forget)
-add_clips = _asked(library.add_clips, spends="uploads")
-add_zip = _asked(library.add_zip, spends="uploads")
-add_kaggle = _asked(library.add_kaggle, spends="uploads")
+cancel, delete = _permitted(queue.cancel), _permitted(queue.delete)
+add, add_demo, forget = _permitted(library.add), _permitted(library.add_demo), _permitted(library.forget)
+add_clips = _permitted(library.add_clips, spends="uploads")
+add_zip = _permitted(library.add_zip, spends="uploads")
+add_kaggle = _permitted(library.add_kaggle, spends="uploads")
 
 
 def launch(runs: RunStore, spec: "Spec") -> str:
     """`mer.jobs.queue.launch`. Raises AccessError if the queue is full."""
-    return _in_queue(runs, queue.launch, spec)
+    return _if_there_is_room(runs, queue.launch, spec)
 
 
 def relaunch(runs: RunStore, name: str) -> Any:
     """`mer.jobs.queue.relaunch`. Raises AccessError if the queue is full."""
-    return _in_queue(runs, queue.relaunch, name)
+    return _if_there_is_room(runs, queue.relaunch, name)
 
 
-def _in_queue(runs: RunStore, action: Callable[..., Any], what: Any) -> Any:
+def _if_there_is_room(runs: RunStore, action: Callable[..., Any], what: Any) -> Any:
+    """Call an action of the queue, unless the visitor may not or too many runs wait already."""
     require()
     access.require_room(sum(run.status == "queued" for run in runs.active()))
     spend("launches")
@@ -68,7 +70,10 @@ def compose(folder: str, clips_per_class: int) -> None:
 
 
 def join(runs: RunStore, names: Sequence[str], *, weights: str, command: str) -> "Joined":
-    """`mer.experiments.ensembling.join`, for visitors who may change things."""
+    """`mer.experiments.ensembling.join`; see there for the parameters.
+
+    Raises AccessError for visitors who may change nothing.
+    """
     from mer.experiments.ensembling import join  # torch
 
     require()

@@ -28,7 +28,7 @@ def run_mer(*words: str, title: str) -> Any:
         text = {"text": True, "encoding": "utf-8", "errors": "replace"}
         process = start_mer(*words, "--json", environment={"MER_PROGRESS": "json"}, **streams, **text)
         try:
-            error = _follow(process, bar, title)
+            error = _show_progress(process, bar, title)
             if process.wait():
                 raise MerError(error or f"{title} failed; try again")
             out.seek(0)
@@ -36,12 +36,14 @@ def run_mer(*words: str, title: str) -> Any:
         finally:
             if process.poll() is None:
                 process.terminate()
-                threading.Thread(target=process.wait, daemon=True).start()  # or it would remain a zombie
+                threading.Thread(
+                    target=process.wait, daemon=True
+                ).start()  # else the ended process would stay in the process table
             process.stderr.close()
             bar.empty()
 
 
-def _follow(process: subprocess.Popen, bar: Any, title: str) -> str:
+def _show_progress(process: subprocess.Popen, bar: Any, title: str) -> str:
     """Show the progress that the process reports; returns its error, or else its last line."""
     last = ""
     for line in filter(None, map(str.strip, process.stderr)):

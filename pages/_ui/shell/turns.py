@@ -13,16 +13,16 @@ import streamlit as st
 
 from mer.utils.machine import cores, hand_back
 
-__all__ = ["alone", "in_turn"]
+__all__ = ["alone", "in_turn", "places"]
 
 
 @contextmanager
 def in_turn() -> Iterator[None]:
-    """Wait until fewer pieces of work run than there are cores. One thread must not enter twice.
+    """Wait for one of as many places as there are cores. A thread must not enter twice.
 
     At the end, freed memory is returned to the system, because the next visitor's thread has its own arena.
     """
-    with _places():
+    with places():
         try:
             yield
         finally:
@@ -30,7 +30,8 @@ def in_turn() -> Iterator[None]:
 
 
 @lru_cache(maxsize=1)
-def _places() -> Semaphore:
+def places() -> Semaphore:
+    """The places for work at the same time, as many as there are cores."""
     return Semaphore(cores())
 
 

@@ -267,13 +267,13 @@ from mer.data.shards import fill
 from tests.shard_helpers import make_set
 from pathlib import Path
 import mer.data.shards.fill as filling
-made, write = [], filling._write_facts
+made, write = [], filling.write_facts
 def count(*arguments):
     made.append(1)
     if len(made) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     write(*arguments)
-filling._write_facts = count
+filling.write_facts = count
 make_set(Path({str(manifest)!r}), Path({str(out)!r}))
 """
     ended = subprocess.run([sys.executable, "-c", words], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})

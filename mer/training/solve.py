@@ -69,6 +69,15 @@ class _Problem:
     clips: np.ndarray  # (windows,), ascending from 0
     songs: np.ndarray  # (clips,), a number for each song
 
+    @classmethod
+    def of(cls, rows: np.ndarray, targets: np.ndarray, clips: np.ndarray, songs: Sequence[str]) -> "_Problem":
+        """The arguments of `solve`, sorted by clip and in float64."""
+        order = np.argsort(clips, kind="stable")
+        numbers = np.unique(songs, return_inverse=True)[1]
+        return cls(
+            np.asarray(rows, np.float64)[order], np.asarray(targets, np.float64), clips[order], numbers
+        )
+
     @property
     def counts(self) -> np.ndarray:
         """Number of windows of each clip."""
@@ -133,13 +142,7 @@ def solve(
     RunError
         If a feature is not finite.
     """
-    order = np.argsort(clips, kind="stable")
-    problem = _Problem(
-        np.asarray(rows, np.float64)[order],
-        np.asarray(targets, np.float64),
-        clips[order],
-        np.unique(songs, return_inverse=True)[1],
-    )
+    problem = _Problem.of(rows, targets, clips, songs)
     if not np.isfinite(problem.rows).all():
         raise RunError("the network's embeddings have values that are not finite; use other weights")
     labels = [str(label) for label in problem.targets.argmax(axis=1)]

@@ -73,10 +73,8 @@ class _Problem:
     def of(cls, rows: np.ndarray, targets: np.ndarray, clips: np.ndarray, songs: Sequence[str]) -> "_Problem":
         """The arguments of `solve`, sorted by clip and in float64."""
         order = np.argsort(clips, kind="stable")
-        numbers = np.unique(songs, return_inverse=True)[1]
-        return cls(
-            np.asarray(rows, np.float64)[order], np.asarray(targets, np.float64), clips[order], numbers
-        )
+        song = np.unique(songs, return_inverse=True)[1]
+        return cls(np.asarray(rows, np.float64)[order], np.asarray(targets, np.float64), clips[order], song)
 
     @property
     def counts(self) -> np.ndarray:

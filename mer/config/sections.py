@@ -249,7 +249,7 @@ class TrainConfig(Section):
             raise ConfigError(f"backbone {self.backbone!r} names a network twice; name each once")
         if self.outputs == "imagenet" and self.head != "avg":
             raise ConfigError(
-                f"outputs='imagenet' keeps the network's output layer, so head={self.head!r} has no place; "
+                f"outputs='imagenet' keeps the network's output layer instead of head={self.head!r}; "
                 "use outputs='classes' or head='avg'"
             )
 

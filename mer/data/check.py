@@ -78,8 +78,8 @@ class Report:
 
     def sound_hash(self) -> str:
         """Hash of the audio of all clips, without their labels."""
-        heard = sorted(facts.content_hash for facts in self.facts)
-        return blake2b("\n".join(heard).encode(), digest_size=8).hexdigest()
+        hashes = sorted(facts.content_hash for facts in self.facts)
+        return blake2b("\n".join(hashes).encode(), digest_size=8).hexdigest()
 
     def songs(self) -> int:
         """Number of known songs. A clip without a song counts as one song."""

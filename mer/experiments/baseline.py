@@ -91,10 +91,10 @@ def with_baseline(scores: dict[str, Any], rows: Rows, classes: Sequence[str]) ->
 def _key(data: PreparedClips, split: Split) -> str:
     """Hash of all that the SVM's answers depend on: sound, labels, songs and parts."""
     clips, facts = data.report.dataset.clips, data.report.facts
-    heard = [entry(data.control, fact.file_hash) for fact in facts]
+    sounds = [entry(data.control, fact.file_hash) for fact in facts]
     tested, learned = set(split.test), {*split.train, *split.validation}
     songs = data.groups(range(len(clips)))
-    rows = sorted((clips[i].id, heard[i], clips[i].label, songs[i], i in tested) for i in tested | learned)
+    rows = sorted((clips[i].id, sounds[i], clips[i].label, songs[i], i in tested) for i in tested | learned)
     return blake2b(
         json.dumps([VERSION, settings(data.config.audio), rows]).encode(), digest_size=12
     ).hexdigest()

@@ -187,7 +187,7 @@ def _validation(runs: RunStore, run: Run) -> list[Row]:
     found = [(number, row) for number, part in enumerate(parts) for row in read_validation(runs, part.id)]
     if not found:
         raise RunError(
-            f"run {run.id[:8]} has no predictions for a validation part, since it has none or is too old; "
+            f"run {run.id[:8]} has no predictions for a validation part: it has no such part, or is too old; "
             "use --weights equal, or train it again"
         )
     return [

@@ -94,7 +94,7 @@ class Experiment:
         """Continue a run that was stopped, interrupted or failed.
 
         Raises RunError for any other run and if the clips have changed, DataError if they are not on this
-        machine, TakenError if another process has taken over the run meanwhile.
+        machine, TakenError if another process has taken over the run.
         """
         run = self.runs.get(name)
         if run.status not in (*RESUMABLE, "queued") or run.waits_here or run.waits_elsewhere:

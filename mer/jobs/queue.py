@@ -60,7 +60,7 @@ def launch(runs: RunStore, spec: "Spec", *, needs: str = "") -> str:
         If the request cannot be used.
     """
     run_id = submit(runs, spec, needs=needs)
-    _start_process(runs, run_id)
+    _spawn(runs, run_id)
     return run_id
 
 
@@ -116,7 +116,7 @@ def _data_name(spec: "Spec") -> str:
 def relaunch(runs: RunStore, name: str) -> Run:
     """Queue an unfinished run again and start its process; raises RunError if it is not idle."""
     run = requeue(runs, name)
-    _start_process(runs, run.id)
+    _spawn(runs, run.id)
     return run
 
 
@@ -130,7 +130,7 @@ def requeue(runs: RunStore, name: str) -> Run:
     return replace(run, status="queued")
 
 
-def _start_process(runs: RunStore, run_id: str) -> None:
+def _spawn(runs: RunStore, run_id: str) -> None:
     """Start `python -m mer runs work RUN` in a session of its own, which outlives the terminal."""
     log = log_path(run_id)
     try:

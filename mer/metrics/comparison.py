@@ -200,7 +200,15 @@ def _clip_row(first: Row, second: Row) -> Row:
 
 
 def verdict(comparison: Comparison, first_name: str, second_name: str) -> str:
-    """The result in one or two sentences that need no knowledge of statistics."""
+    """The result in one or two sentences that need no knowledge of statistics.
+
+    Parameters
+    ----------
+    comparison
+        The comparison of two runs.
+    first_name, second_name
+        Names of the runs.
+    """
     c, p = comparison, comparison.p_value
     songs = "this one song" if c.n_songs == 1 else f"these {c.n_songs} songs"
     if not c.only_first + c.only_second:

@@ -52,6 +52,7 @@ def grad_cam(model: Classifier, inputs: torch.Tensor, target: int) -> torch.Tens
     thread, seen, layers = get_ident(), [], _layers(model)
 
     def record(_module: object, _inputs: object, output: torch.Tensor) -> torch.Tensor | None:
+        """Forward hook that keeps a feature map, if this thread computed it."""
         if get_ident() != thread:
             return None
         seen.append(output.detach().requires_grad_())

@@ -31,8 +31,8 @@ class ReleasedClassifier(Classifier):
     """A classifier with one or both of two faults of the released code, to show their effect.
 
     With `outputs="imagenet"` the head is the network's own output layer, of 1000 logits, with the dropout
-    before it. With `always_training` there is no evaluation mode: batch-norm uses the statistics of the batch
-    at hand, and dropout is active in tests too. Then an answer depends on the rest of its batch and on the
+    before it. With `always_training` there is no evaluation mode: batch-norm uses the statistics of each
+    batch, and dropout is active in tests too. Then an answer depends on the rest of its batch and on the
     seed.
     """
 

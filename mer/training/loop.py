@@ -352,7 +352,7 @@ def fit(
     callbacks
         Called in this order after steps and epochs.
     resume
-        State to continue from. Default: start anew.
+        State to continue from. Default: a new training.
     embed
         Computes embeddings, or reads them from the store.
     ranks

@@ -133,7 +133,7 @@ def running(runs: RunStore, corpus: Path, **changes) -> Iterator[str]:
 
 @pytest.fixture
 def busy(lab):
-    """The lab while `lab.running` is running."""
+    """The lab with an active run, `lab.running`."""
     with running(lab.runs, lab.corpus) as run_id:
         lab.running = run_id
         yield lab

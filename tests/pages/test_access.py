@@ -1,4 +1,4 @@
-"""The rules of a dashboard that others can reach: closed where in doubt, silent on what is there."""
+"""Access rules of a shared dashboard: they refuse in doubt, and errors do not reveal which paths exist."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Leak checks and control runs on the pages: both sides with intervals, and a verdict in words."""
+"""Leak checks and control runs on the pages: scores with intervals, and a verdict in words."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def leak(recorded):
 
 @pytest.fixture
 def control(recorded):
-    """control(kind, rows, ...) keeps a finished control run."""
+    """`control(kind, rows, ...)` stores a finished control run."""
     return lambda kind, rows, **more: recorded(
         rows, name=f"net {kind}", key=f"of {kind}", config=tiny_config(control=kind), **more
     )

@@ -1,4 +1,4 @@
-"""Compare: only what was tested on the same clips is ranked, and beside what guessing would score."""
+"""Compare: runs tested on the same clips are ranked and shown with the baselines."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ WRONG = [(*row, "Sad") for row in SONGS[:-1]] + [(*SONGS[-1], "Happy")]
 
 @pytest.fixture
 def taken(monkeypatch):
-    """What the download buttons offer, by file name."""
+    """Content of the download buttons, by file name."""
     import streamlit as st
 
     found, real = {}, st.download_button

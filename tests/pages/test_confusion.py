@@ -1,4 +1,4 @@
-"""Confusion: a cell of a matrix is the clips in it, to be heard."""
+"""Confusion: matrices of finished runs, and the clips of each cell with players."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ MOODS = [("x.wav", None, "calm", "tense"), ("y.wav", None, "tense", "tense"), ("
 
 
 def clips(app):
-    """The clips that are listed, by what is written above each player."""
+    """Names of the listed clips, as written above each player."""
     written = [text.value.replace("\\", "") for text in app.main.markdown]
     return [text.split(" · song ")[0] for text in written if ".wav" in text.split(" · song ")[0]]
 

@@ -30,7 +30,7 @@ def kept(monkeypatch):
     found.asked = []
 
     class Store:
-        """Stands for the run store."""
+        """Replaces the run store."""
 
         def history(self, run_id, metric):
             found.asked.append(metric)

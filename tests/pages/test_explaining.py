@@ -1,4 +1,4 @@
-"""Explanations on Predict and Confusion; nothing is computed before it is asked for."""
+"""Explanations on Predict and Confusion, which are computed only on request."""
 
 import io
 import json
@@ -46,7 +46,7 @@ def everywhere(monkeypatch):
 
 @pytest.fixture
 def players(monkeypatch):
-    """The samples that the players of an explanation get."""
+    """The samples in the players of an explanation."""
     found, real = [], explaining.st.audio
 
     def listen(content, **how):

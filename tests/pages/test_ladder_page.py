@@ -1,4 +1,4 @@
-"""Ladder: launch one, watch it, and read what each change is worth."""
+"""Ladder: launching a ladder, its progress, and the effect of each change."""
 
 import json
 
@@ -20,7 +20,7 @@ CONFIGS = {rung.key: rung.config for rung in rungs()}
 
 @pytest.fixture
 def ladder(recorded):
-    """A ladder of two rungs and one beside them: half of the clips right, then all, then all of others."""
+    """A ladder of two rungs, with half and with all clips right, and a further run on other clips."""
 
     def keep(key, rows, test):
         return recorded(rows, name=key, key=test, config=CONFIGS[key], ladder=NAME, rung=key)

@@ -1,4 +1,4 @@
-"""What is chosen lives in the address: a link opens the same view, and what it cannot mean is dropped."""
+"""Choices are kept in the address: a link opens the same view, and unknown values are dropped."""
 
 import pytest
 from streamlit.testing.v1 import AppTest

@@ -1,4 +1,4 @@
-"""Live: what each run is doing, how far it is, and what can be done to it."""
+"""Live: the state, progress and buttons of each run, and its curves."""
 
 import json
 import socket
@@ -24,7 +24,7 @@ GONE = json.dumps({"host": socket.gethostname(), "pid": 2**22 - 7, "born": 1.0})
 
 @pytest.fixture
 def begun(lab):
-    """begun(status, **tags) records a run in that state; they are gone after the test."""
+    """`begun(status, **tags)` records a run in that state; it is deleted after the test."""
     made = []
 
     def begin(status="queued", *, name="one more", parent=None, metrics=None, tags=None, **config):
@@ -46,7 +46,7 @@ def begun(lab):
 
 @pytest.fixture
 def polled(monkeypatch):
-    """What the page asked to be drawn again, and how often."""
+    """The fragments that the page redraws, and their intervals in s."""
     asked, fragment = [], st.fragment
 
     def record(function, *, run_every=None):
@@ -76,7 +76,7 @@ def done(monkeypatch):
 
 
 def buttons(app, run_id):
-    """What can be done to a run."""
+    """Labels of the buttons of a run."""
     return [button.label for button in app.main.button if (button.key or "").endswith(run_id)]
 
 

@@ -1,4 +1,4 @@
-"""Map: every test clip is a point that can be heard, laid out by what networks see or answer."""
+"""Map: every test clip is a point, laid out by embeddings or predictions; a click plays it."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Confusion matrices: what they say in words, and that a click on a cell means that cell."""
+"""Confusion matrices: their summary in words, and clicks on their cells."""
 
 import pytest
 

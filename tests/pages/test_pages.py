@@ -1,4 +1,4 @@
-"""Every page in every state of its home: it opens, says what it is, and what to do; never a traceback."""
+"""Every page opens in every state of its home, with its title and a next step, never with a traceback."""
 
 import ast
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("checked", "unmeasured")
 
 
 def whole(app, name):
-    """True if the page has its title and no place where it broke."""
+    """True if the page has its title and no exception."""
     assert not app.exception
     assert "Traceback" not in said(app)
     assert "Something went wrong" not in said(app)
@@ -31,7 +31,7 @@ def whole(app, name):
 
 
 def offers(app):
-    """What can be pressed or followed in the main part."""
+    """Buttons and links in the main part."""
     return [*(b.label for b in (*app.main.button, *app.main.download_button)), *links(app)]
 
 

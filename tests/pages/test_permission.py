@@ -1,4 +1,4 @@
-"""Who may do what on the pages: one door for all that changes, and it is shut where it should be."""
+"""Permissions on the pages: all changes go through one module, which refuses them without permission."""
 
 import ast
 import time

@@ -1,4 +1,4 @@
-"""Predict: from a sound to a verdict with its doubts, and to files to take home."""
+"""Predict: from a clip to a prediction with its warnings, and to downloads."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ OTHER = "emotify_music"
 
 
 class FakePredictor:
-    """Says Sad to everything, as surely as `shares`, a window every 5 s."""
+    """A model that predicts the probabilities `shares` for every window, one every 5 s."""
 
     card = CARD
 
@@ -46,7 +46,7 @@ def network(monkeypatch):
 
 @pytest.fixture
 def taken(monkeypatch):
-    """What the download buttons offer, by file name."""
+    """Content of the download buttons, by file name."""
     found, real = {}, downloads.st.download_button
 
     def offer(label, data, file_name, *rest, **more):
@@ -65,7 +65,7 @@ def wav(samples, rate=16_000):
 
 @pytest.fixture(scope="module")
 def song(sound):
-    """Chords that change, so that nothing is amiss."""
+    """Changing chords, which give no warning."""
     chords = [sound.chord((220.0 * up, 277.2 * up, 330.0 * up), 1.0) for up in (1, 1.2, 0.8, 1.5, 1.1, 0.9)]
     return wav(np.concatenate([chord * np.linspace(1, 0.2, 16_000) for chord in chords]).astype(np.float32))
 

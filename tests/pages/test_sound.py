@@ -1,4 +1,4 @@
-"""Charts of sound: what is at which place, with which unit."""
+"""Charts of sound: positions, units and labels."""
 
 import json
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""However many visitors ask at once, no more work is done at once than there are cores."""
+"""With any number of visitors, at most as many clips are processed at once as there are cores."""
 
 import ast
 import threading

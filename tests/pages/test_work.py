@@ -1,4 +1,4 @@
-"""Longer work for a page: a process of its own, whose progress is shown and which ends with the page."""
+"""Longer work for a page: a separate process, whose progress is shown and which ends with the page."""
 
 import gc
 import json
@@ -35,7 +35,7 @@ class Bar:
 
 
 class Leave(BaseException):
-    """As Streamlit stops a page's script."""
+    """The exception by which Streamlit stops a page's script."""
 
 
 @pytest.fixture

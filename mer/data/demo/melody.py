@@ -33,7 +33,7 @@ class Note:
     origin
         Pitch from which a meend starts.
     meend
-        Length of the glide in seconds; 0 if the note is struck anew.
+        Length of the glide in seconds; 0 if there is none.
     kan, gamak
         Size of the grace note and of the shake in semitones; 0 for none.
     level

@@ -34,7 +34,17 @@ def record(shape: tuple[int, int]) -> np.dtype:
 
 
 def shard_path(root: Path, number: int, suffix: str = ".bin") -> Path:
-    """The path of a shard's file, whether or not it exists."""
+    """The path of a shard's file, whether or not it exists.
+
+    Parameters
+    ----------
+    root
+        The folder of the set.
+    number
+        Number of the shard, from 0.
+    suffix
+        ".bin" for the images, ".parquet" for the results of its clips.
+    """
     return root / "shards" / f"{number:05}{suffix}"
 
 

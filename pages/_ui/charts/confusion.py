@@ -89,7 +89,17 @@ def most_confused(confusion: Sequence[Sequence[int]], classes: Sequence[str]) ->
 
 
 def reliability(calibration: dict[str, Any], *, title: str, height: int = 380) -> go.Figure:
-    """A reliability diagram: a dot for each range of confidence, its area by clips; dashed: calibrated."""
+    """Chart of a reliability diagram: a dot for each range of confidence, and a dashed line if calibrated.
+
+    Parameters
+    ----------
+    calibration
+        Error and bins, as `mer.metrics.calibration.calibration` returns them.
+    title
+        Title of the chart.
+    height
+        Height in pixels.
+    """
     bins = calibration["bins"]
     most = max(row["count"] for row in bins)
     about = [

@@ -61,7 +61,17 @@ def envelope(samples: np.ndarray, rate: int) -> Envelope:
 
 
 def waveform(shown: Envelope, *, title: str = "Waveform", height: int = 140) -> go.Figure:
-    """Amplitude over time."""
+    """Chart of amplitude over time.
+
+    Parameters
+    ----------
+    shown
+        The envelope of the waveform.
+    title
+        Title of the chart.
+    height
+        Height in pixels.
+    """
     line = {"mode": "lines", "line": {"width": 0.6, "color": "#6B7C93"}, "hoverinfo": "skip"}
     low = go.Scatter(x=shown.seconds, y=shown.low, **line)
     high = go.Scatter(x=shown.seconds, y=shown.high, fill="tonexty", **line)
@@ -179,7 +189,17 @@ def explained(
 
 
 def deletion_curves(checked: "Deletion", emotion: str, *, height: int = 270) -> go.Figure:
-    """Probability of an emotion as more is removed: in the order of the map, and of shifted maps."""
+    """Chart of the probability of an emotion while more is removed, in the order of the map and shifted maps.
+
+    Parameters
+    ----------
+    checked
+        The deletion curves.
+    emotion
+        Name of the emotion.
+    height
+        Height in pixels.
+    """
     shifted = np.array(checked.random)
     edge = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
     traces = [
@@ -205,7 +225,19 @@ def deletion_curves(checked: "Deletion", emotion: str, *, height: int = 270) -> 
 
 
 def image(pixels: np.ndarray, *, unit: str, title: str, height: int = 300) -> go.Figure:
-    """The input of a network: an image of shape (size, size), row 0 at the bottom."""
+    """Chart of the input of a network, with row 0 at the bottom.
+
+    Parameters
+    ----------
+    pixels
+        The image, shape (rows, columns).
+    unit
+        Unit of its values.
+    title
+        Title of the chart.
+    height
+        Height in pixels.
+    """
     pixel = "column %{x}, row %{y}: %{z:.1f} " + unit + "<extra></extra>"
     shown = go.Heatmap(
         z=pixels.astype(np.float32).round(2),
@@ -221,7 +253,17 @@ def image(pixels: np.ndarray, *, unit: str, title: str, height: int = 300) -> go
 def probability_bars(
     probabilities: Mapping[str, float], *, title: str = "Probability of each emotion", height: int = 260
 ) -> go.Figure:
-    """One bar per emotion, labelled in percent; a dotted line at chance."""
+    """Chart with one bar per emotion, labelled in percent, and a dotted line at chance.
+
+    Parameters
+    ----------
+    probabilities
+        Probability of each emotion, 0 to 1.
+    title
+        Title of the chart.
+    height
+        Height in pixels.
+    """
     names, tints = list(probabilities)[::-1], colours(probabilities)
     values = [probabilities[name] for name in names]
     bars = go.Bar(
@@ -242,7 +284,19 @@ def probability_bars(
 
 
 def attention(windows: Sequence, *, length: float, window_seconds: float, height: int = 120) -> go.Figure:
-    """Attention weight over time, 1 on average; where windows overlap, their mean."""
+    """Chart of the attention weight over time, 1 on average. Where windows overlap, their mean is shown.
+
+    Parameters
+    ----------
+    windows
+        Windows with attention, as in `mer.inference.predictor.Prediction`.
+    length
+        Length of the clip in s.
+    window_seconds
+        Length of a window in s.
+    height
+        Height in pixels.
+    """
     seconds = np.arange(0, length, max(length / COLUMNS, 0.05))
     total, seen = np.zeros(len(seconds)), np.zeros(len(seconds))
     for window in windows:

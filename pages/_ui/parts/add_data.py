@@ -43,7 +43,7 @@ def _demo() -> Entry | None:
         try:
             compose(str(folder), DEMO_CLIPS)
         except MerError:
-            if not folder.is_dir():  # otherwise another visitor made it meanwhile
+            if not folder.is_dir():  # otherwise another visitor has made it in the meantime
                 raise
     return add_demo(DEMO_CLIPS, 0)
 

@@ -61,12 +61,38 @@ def _analyse(content: bytes, name: str, key: str, _model: Model) -> Analysis:
 
 
 def analyse(content: bytes, name: str, model: Model) -> Analysis:
-    """Predict a clip with a model; cached for the last clips. Raises AudioError and CheckpointError."""
+    """Predict a clip with a model. The results for the last clips are cached.
+
+    Parameters
+    ----------
+    content, name
+        The audio file, and its name for errors.
+    model
+        The model.
+
+    Raises
+    ------
+    AudioError, CheckpointError
+        If the clip or the model cannot be used.
+    """
     return _analyse(content, name, f"{model.folder} {model.changed()}", model)
 
 
 def listen(content: bytes, name: str, models: Sequence[Model]) -> list[tuple[Model, Analysis]]:
-    """Predict a clip with each model and show errors; an unreadable clip gives one error for all models."""
+    """Predict a clip with each model, and show errors. An unreadable clip gives one error for all models.
+
+    Parameters
+    ----------
+    content, name
+        The audio file, and its name for errors.
+    models
+        The models.
+
+    Returns
+    -------
+    list of tuple
+        (model, analysis) for each model that could be used.
+    """
     found = []
     for model in models:
         with guarded():
@@ -107,7 +133,19 @@ def show_model(model: Model) -> None:
 
 
 def show_analysis(content: bytes, analysis: Analysis, *, key: str, autoplay: bool = False) -> None:
-    """Prediction, warnings, spectrogram, player, probabilities; for longer clips also the timeline."""
+    """Show prediction, warnings, spectrogram, player and probabilities; for longer clips also the timeline.
+
+    Parameters
+    ----------
+    content
+        The audio file.
+    analysis
+        Its analysis.
+    key
+        Prefix of the widgets' keys.
+    autoplay
+        Start the player at once.
+    """
     found = analysis.prediction
     top = max(found.probabilities.values())
     st.subheader(f"{plain(bilingual(found.emotion))}, {percent(top)}")

@@ -84,7 +84,7 @@ def time_needed(entry: Entry, specs: list[Spec]) -> float:
 
 
 def launch_and_watch(specs: list[Spec]) -> None:
-    """Launch each spec and go on to Live."""
+    """Launch each spec and open Live."""
     started = launch_all(specs)
     st.switch_page(page_file("live"), query_params={"run": [run_id[:8] for run_id in started]})
 

@@ -100,7 +100,7 @@ def test_the_classifier_alone_trains_with_all_its_layers(name, layers):
 def test_heads_over_time_cannot_be_kept():
     with pytest.raises(
         ConfigError,
-        match="outputs='imagenet' keeps the network's output layer, so head='gru' has no place",
+        match="outputs='imagenet' keeps the network's output layer instead of head='gru'",
     ):
         TrainConfig(outputs="imagenet", head="gru")
 

@@ -4,7 +4,8 @@ from urllib.parse import urlsplit
 
 import streamlit as st
 
-from mer.data.clips import AUDIO_SUFFIXES, MER500_CLASSES
+from mer.audio.formats import AUDIO_NAMES, AUDIO_SUFFIXES
+from mer.data.clips import MER500_CLASSES
 from pages._ui.cached.models import Model
 from pages._ui.frame import page
 from pages._ui.parts.pick_models import pick_models
@@ -18,7 +19,7 @@ UPLOAD_MB, UPLOAD_FILES, RECORD_SECONDS = 50, 20, 60
 def uploaded() -> list[tuple[str, bytes]]:
     """Uploaded files."""
     files = st.file_uploader(
-        f"Audio files: WAV, FLAC, Ogg, MP3, AIFF or AU, up to {UPLOAD_MB} MB each, {UPLOAD_FILES} at once",
+        f"Audio files: {AUDIO_NAMES}, up to {UPLOAD_MB} MB each, {UPLOAD_FILES} at once",
         type=sorted(suffix[1:] for suffix in AUDIO_SUFFIXES),
         accept_multiple_files=True, max_upload_size=UPLOAD_MB, key="uploads",
     )  # fmt: skip

@@ -20,6 +20,7 @@ import soundfile
 
 from mer.audio.decode import load
 from mer.utils.errors import MerError
+from tests import media
 from tests.memory import peak
 
 SHIPPED = Path(__file__).parents[1] / "checkpoints"
@@ -45,10 +46,13 @@ def write(samples: np.ndarray, rate: int, container: str, subtype: str) -> bytes
 
 
 def whole_files(rng: np.random.Generator) -> list[bytes]:
-    """One file of each container: 0.8 s of two tones and noise in two channels."""
+    """One file of each container: 0.8 s of a tone and noise in two channels, or in one for AMR."""
     time_axis = np.arange(12_800) / 16_000
     wave = 0.3 * np.sin(2 * np.pi * 440 * time_axis)[:, None] + rng.normal(0, 0.05, (12_800, 2))
-    return [write(wave.astype(np.float32), 16_000, *kind) for kind in CONTAINERS]
+    files = [write(wave.astype(np.float32), 16_000, *kind) for kind in CONTAINERS]
+    return files + [
+        media.encode(wave[:, : 1 if kind.suffix == "amr" else 2], 16_000, kind) for kind in media.CONTAINERS
+    ]
 
 
 def of_samples(rng: np.random.Generator) -> bytes:

@@ -48,8 +48,10 @@ All packages that `pip install -r requirements.txt` installs on Linux (x86-64, P
 versions of the day on which `python -m tests.licences` wrote this section, and the licences that their
 metadata name.
 
-- **LGPL**: soxr, and libsndfile inside the wheel of soundfile. Both are separate libraries that are loaded
-  at run time and that anyone may replace.
+- **LGPL**: soxr, libsndfile inside the wheel of soundfile, and FFmpeg inside the wheel of av. They are
+  separate libraries that are loaded at run time and that anyone may replace.
+- **GPL**: x264 and x265 inside the wheel of av, which mer never calls
+  ([why PyAV](#why-pyav-and-not-torchcodec)).
 - **MPL-2.0**: binds whoever changes the files of these packages. mer does not change them.
 - **{NVIDIA}**: PyTorch's wheel for Linux installs NVIDIA's CUDA libraries, which are not free
   software. Whoever passes them on must follow NVIDIA's terms. They are only needed with a GPU

@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "decode": ["Audio", "load", "resample"],
+        "formats": ["AUDIO_NAMES", "AUDIO_SUFFIXES"],
         "mel": ["Standardizer", "images", "log_mel"],
         "quality": ["remarks"],
         "transforms": ["EvalTransform", "TrainTransform"],

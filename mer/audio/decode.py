@@ -1,7 +1,7 @@
 """Decodes an audio file, or the bytes of one, and cuts it into windows of mono audio.
 
-All decoding happens in this module. A waveform is float32 in [-1, 1] of shape (samples,). libsndfile decodes
-WAV, FLAC, Ogg, MP3, AIFF and AU; `mer.audio.resampling` changes the sample rate.
+A waveform is float32 in [-1, 1] of shape (samples,). libsndfile reads WAV, FLAC, Ogg, MP3, AIFF and AU;
+`mer.audio.ffmpeg` reads what it cannot. `mer.audio.resampling` changes the sample rate.
 """
 
 import io
@@ -10,21 +10,24 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from os import PathLike
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
 
+from mer.audio import ffmpeg
+from mer.audio.mixing import mix
 from mer.audio.resampling import resample
 from mer.audio.waveforms import (
     MAX_CHANNELS,
     MAX_FRAMES,
     MAX_SECONDS,
     MIN_SECONDS,
-    RATE_RANGE,
     as_number,
     as_samples,
     as_source,
     as_whole,
+    check_form,
     check_heard,
     check_samples,
 )
@@ -47,6 +50,7 @@ Source = str | PathLike | bytes  # a path, or the content of a file
 
 AT_ONCE = 2**24  # most samples, over all channels, read in one call; a header may state a false length
 MOST_SAMPLES = 2**32
+UNREAD = (soundfile.LibsndfileError, OSError, RuntimeError, TypeError, ValueError)  # TypeError: headerless
 DAY = 86_400.0  # s
 
 
@@ -108,19 +112,40 @@ def decode(source: Source, *, name: str | None = None, max_seconds: float = MAX_
         name = str(source) if isinstance(source, Path) else "clip"
     if not (source if isinstance(source, bytes) else _size(source, name)):
         raise AudioError(f"{name}: empty, 0 bytes; record or export it again")
-    try:
-        with soundfile.SoundFile(_Bytes(source) if isinstance(source, bytes) else source) as file:
-            _check_header(file, name, max_seconds)
-            rate, channels = file.samplerate, file.channels
-            samples = _read(file)
-    except (soundfile.LibsndfileError, OSError, RuntimeError, TypeError) as error:  # TypeError: headerless
-        raise AudioError(
-            f"{name}: not audio that can be decoded ({_reason(error)}); use WAV, FLAC, Ogg, MP3, AIFF or AU"
-        ) from error
-    check_samples(samples, rate, name)
-    waveform = _mix(samples)
+    waveform, rate, channels = _sound(source, name, max_seconds)
     check_heard(waveform, name)
     return Audio(waveform, rate, channels)
+
+
+def _sound(source: Path | bytes, name: str, max_seconds: float) -> tuple[np.ndarray, int, int]:
+    """Mono samples, sample rate and number of channels, by libsndfile or else by FFmpeg."""
+    with _opened(source, name) as file:
+        try:
+            samples, rate, channels = _by_libsndfile(file, name, max_seconds)
+        except AudioError:
+            raise
+        except UNREAD:
+            samples, rate, channels = ffmpeg.read(file, name=name, max_seconds=max_seconds)
+    check_samples(samples, rate, name)
+    return mix(samples) if samples.ndim == 2 else samples, rate, channels
+
+
+def _opened(source: Path | bytes, name: str) -> BinaryIO:
+    """The file. A path is opened here, since libsndfile would also look at its suffix."""
+    if isinstance(source, bytes):
+        return _Bytes(source)
+    try:
+        return source.open("rb", buffering=0)
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror}); check its name and permissions"
+        raise AudioError(f"{name}: {reason}") from error
+
+
+def _by_libsndfile(file: BinaryIO, name: str, max_seconds: float) -> tuple[np.ndarray, int, int]:
+    """Samples (frames, channels), rate and channels. Raises one of UNREAD if libsndfile cannot read it."""
+    with soundfile.SoundFile(file if isinstance(file, _Bytes) else file.fileno(), closefd=False) as sound:
+        _check_header(sound, name, max_seconds)
+        return _read(sound), sound.samplerate, sound.channels
 
 
 def _size(path: Path, name: str) -> int:
@@ -141,26 +166,14 @@ def _read(file: soundfile.SoundFile) -> np.ndarray:
         return file.read(dtype=kind, always_2d=True)
     mono, done = np.empty(file.frames, np.float32), 0  # pages never written take no memory
     while len(block := file.read(AT_ONCE // file.channels, dtype=kind, always_2d=True)):
-        mono[done : done + len(block)] = _mix(block)
+        mono[done : done + len(block)] = mix(block)
         done += len(block)
     return mono[:done, None]
 
 
 def _sample_type(file: soundfile.SoundFile) -> str:
-    """Type to read as. 16-bit samples stay int16: `_mix` scales them faster, with identical results."""
+    """Type to read as. 16-bit samples stay int16: `mix` scales them faster, with identical results."""
     return "int16" if file.subtype == "PCM_16" and file.channels <= 2 else "float32"
-
-
-def _mix(samples: np.ndarray) -> np.ndarray:
-    """Mean over the channels, (frames, channels) -> float32 (frames,), full scale at 1."""
-    channels, full_scale = samples.shape[1], 32768 if samples.dtype == np.int16 else 1
-    if channels > 2:
-        return samples.mean(axis=1)
-    wave = samples[:, 0].astype(np.float32, copy=channels > 1)
-    if channels == 2:  # `mean` over so short an axis takes ten times as long
-        wave += samples[:, 1]
-    wave *= np.float32(1 / (channels * full_scale))  # a power of two: exact
-    return wave
 
 
 class _Bytes(io.BytesIO):
@@ -173,17 +186,9 @@ class _Bytes(io.BytesIO):
             return self.tell()
 
 
-def _reason(error: Exception) -> str:
-    return (getattr(error, "error_string", None) or str(error)).strip().rstrip(".")
-
-
 def _check_header(file: soundfile.SoundFile, name: str, max_seconds: float) -> None:
     """Refuse a file whose header shows that it cannot be used, before its samples are read."""
-    low, high = RATE_RANGE
-    if not low <= file.samplerate <= high:
-        raise AudioError(f"{name}: sample rate {file.samplerate} Hz; use one from {low} to {high} Hz")
-    if not 1 <= file.channels <= MAX_CHANNELS:
-        raise AudioError(f"{name}: {file.channels} channels; use 1 to {MAX_CHANNELS}")
+    check_form(file.samplerate, file.channels, name)
     seconds = file.frames / file.samplerate
     if seconds > max_seconds:
         raise AudioError(f"{name}: {seconds:.0f} s long; cut it to {max_seconds:.0f} s or less")
@@ -222,19 +227,31 @@ def beginning(content: bytes, seconds: float) -> bytes:
     if not isinstance(content := as_source(content), bytes):
         raise AudioError(f"{content}: a path; give the bytes of the recording, those of Path.read_bytes")
     try:
-        with soundfile.SoundFile(_Bytes(content)) as file:
-            low, high = RATE_RANGE
-            if not (low <= file.samplerate <= high and file.channels <= MAX_CHANNELS):
-                return content
-            rate, wanted = file.samplerate, int(seconds * file.samplerate)
-            if file.frames <= wanted or wanted * file.channels > 4 * AT_ONCE:
-                return content
-            samples = file.read(wanted, dtype="int16")
-    except (soundfile.LibsndfileError, OSError, RuntimeError, TypeError):
+        found = _beginning(content, seconds)
+    except AudioError:
+        return content
+    if found is None:
         return content
     cut = io.BytesIO()
-    soundfile.write(cut, samples, rate, format="WAV", subtype="PCM_16")
+    soundfile.write(cut, *found, format="WAV", subtype="PCM_16")
     return cut.getvalue()
+
+
+def _beginning(content: bytes, seconds: float) -> tuple[np.ndarray, int] | None:
+    """The first samples of a recording and their rate; None if it is not longer, or they are too many."""
+    file = _Bytes(content)
+    try:
+        with soundfile.SoundFile(file) as sound:
+            check_form(sound.samplerate, sound.channels, "recording")
+            wanted = int(seconds * sound.samplerate)
+            if sound.frames <= wanted or wanted * sound.channels > 4 * AT_ONCE:
+                return None
+            return sound.read(wanted, dtype="int16"), sound.samplerate
+    except AudioError:
+        raise
+    except UNREAD:
+        samples, rate, _ = ffmpeg.read(file, name="recording", max_seconds=seconds, cut=True)
+        return None if len(samples) < int(seconds * rate) else (samples, rate)
 
 
 def load(

@@ -27,8 +27,10 @@ __all__ = [
     "as_samples",
     "as_source",
     "as_whole",
+    "check_form",
     "check_heard",
     "check_samples",
+    "scaled",
 ]
 
 MIN_SECONDS = 0.5  # of a clip; also the longest tail that may stay outside all windows
@@ -147,6 +149,24 @@ def as_number(value: Any, name: str, *, low: float, high: float, unit: str = "")
     return float(value)
 
 
+def scaled(array: np.ndarray) -> np.ndarray:
+    """Integers of a type in SCALED as floats with full scale 1; floats unchanged."""
+    if array.dtype.kind == "f":
+        return array
+    bits, middle = SCALED[array.dtype.name], 128 if array.dtype == np.uint8 else 0
+    wide = np.float64 if bits > 23 else np.float32
+    return (array.astype(wide) - wide(middle)) * wide(2.0**-bits)
+
+
+def check_form(rate: int, channels: int, name: str) -> None:
+    """Raise AudioError unless the sample rate, Hz, and the number of channels of a file are possible."""
+    low, high = RATE_RANGE
+    if not low <= rate <= high:
+        raise AudioError(f"{name}: sample rate {rate} Hz; use one from {low} to {high} Hz")
+    if not 1 <= channels <= MAX_CHANNELS:
+        raise AudioError(f"{name}: {channels} channels; use 1 to {MAX_CHANNELS}")
+
+
 def check_samples(samples: np.ndarray, rate: int, name: str) -> None:
     """Raise AudioError if samples, (frames, channels) or (frames,), are empty, unusable or too short."""
     if len(samples) == 0:
@@ -224,8 +244,5 @@ def _channels_last(array: np.ndarray, name: str) -> np.ndarray:
 
 def _mono(array: np.ndarray) -> np.ndarray:
     """Scale integers to full scale 1, keep floats, and average the channels."""
-    if array.dtype.kind != "f":
-        bits, middle = SCALED[array.dtype.name], 128 if array.dtype == np.uint8 else 0
-        wide = np.float64 if bits > 23 else np.float32
-        array = (array.astype(wide) - wide(middle)) * wide(2.0**-bits)
+    array = scaled(array)
     return array.mean(axis=1, dtype=np.result_type(array, np.float32)) if array.ndim == 2 else array

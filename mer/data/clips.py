@@ -7,7 +7,6 @@ from pathlib import Path
 from mer.utils.errors import DataError
 
 __all__ = [
-    "AUDIO_SUFFIXES",
     "LONGEST_NAME",
     "MER500_CLASSES",
     "PLAN",
@@ -20,7 +19,6 @@ __all__ = [
 ]
 
 MER500_CLASSES = ("Romantic", "Happy", "Sad", "Devotional", "Party")
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd"})
 PLAN = "plan.json"  # in the folder of a sharded set: its clips and settings
 LONGEST_NAME = 200  # characters in the name of a class, song or data set
 

@@ -3,7 +3,8 @@
 import json
 from pathlib import Path, PurePosixPath
 
-from mer.data.clips import AUDIO_SUFFIXES, LONGEST_NAME, Clip, Dataset, is_hidden
+from mer.audio.formats import AUDIO_SUFFIXES
+from mer.data.clips import LONGEST_NAME, Clip, Dataset, is_hidden
 from mer.utils.errors import DataError
 from mer.utils.text import composed
 

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 
 from filelock import FileLock
 
-from mer.data.clips import AUDIO_SUFFIXES
+from mer.audio.formats import AUDIO_NAMES, AUDIO_SUFFIXES
 from mer.data.folders import read_tree
 from mer.data.kaggle import KAGGLE_NAMES, fetch
 from mer.data.load import load_dataset
@@ -245,7 +245,7 @@ def _place(clips: Sequence[tuple[str, str, bytes]]) -> dict[str, bytes]:
         if not folder:
             raise DataError(f"{file!r} has the class {label!r}; give each clip the name of a class")
         if path.suffix.lower() not in AUDIO_SUFFIXES:
-            raise DataError(f"{file!r} is not audio by its name; use {', '.join(sorted(AUDIO_SUFFIXES))}")
+            raise DataError(f"{file!r} is not audio by its name; use {AUDIO_NAMES}")
         for number in count(2):
             if (out := f"{folder}/{plain}").casefold() not in taken:
                 break

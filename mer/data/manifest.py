@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from mer.data.clips import AUDIO_SUFFIXES, LONGEST_NAME, Clip, Dataset
+from mer.audio.formats import AUDIO_SUFFIXES
+from mer.data.clips import LONGEST_NAME, Clip, Dataset
 from mer.data.folders import describe
 from mer.data.vote_columns import Votes, vote_columns, votes_of
 from mer.utils.errors import DataError

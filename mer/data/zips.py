@@ -7,7 +7,8 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from mer.data.clips import AUDIO_SUFFIXES, is_hidden
+from mer.audio.formats import AUDIO_SUFFIXES
+from mer.data.clips import is_hidden
 from mer.utils.errors import DataError, StorageError
 from mer.utils.files import hash_of_file, home, new_folder
 from mer.utils.text import fitting

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 
 from mer.audio.decode import Source, load, window_starts
+from mer.audio.formats import AUDIO_NAMES, AUDIO_SUFFIXES
 from mer.audio.mel import images
 from mer.audio.quality import remarks
 from mer.audio.transforms import EvalTransform
 from mer.audio.waveforms import as_clip, as_samples, as_whole
-from mer.data.clips import AUDIO_SUFFIXES
 from mer.data.windows import pool, window_weights
 from mer.models.card import Card
 from mer.models.checkpoint import load_checkpoint
@@ -198,8 +198,6 @@ class Listener(ABC):
             return AudioError(str(error))  # without the traceback, which keeps all samples in memory
         except OSError as error:
             return AudioError(f"{path}: cannot be read ({error.strerror}); check its name and permissions")
-        except UnicodeError:
-            return AudioError(f"{path}: file name is not Unicode; rename it")
 
     def _named(self, row: np.ndarray) -> dict[str, float]:
         return {name: float(value) for name, value in zip(self.card.classes, row, strict=True)}
@@ -376,7 +374,7 @@ def audio_files(folder: str | os.PathLike) -> list[Path]:
     except OSError as error:
         raise DataError(f"{error.filename}: {error.strerror}; change its permissions") from error
     if not found:
-        raise DataError(f"{folder}: no audio below it; choose a folder of WAV, FLAC, Ogg, MP3, AIFF or AU")
+        raise DataError(f"{folder}: no audio below it; choose a folder of {AUDIO_NAMES}")
     return sorted(found)
 
 

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.requests import ClientDisconnect
 
 from mer.audio.decode import load
+from mer.audio.formats import AUDIO_NAMES
 from mer.inference.admission import FORM, MB, Admission, Inside, Limits, error_response
 from mer.inference.batching import Gatherer
 from mer.inference.predictor import Listener, Prediction
@@ -43,7 +44,7 @@ FORM_BODY = {
                         "file": {
                             "type": "string",
                             "format": "binary",
-                            "description": "WAV, FLAC, Ogg, MP3, AIFF or AU",
+                            "description": AUDIO_NAMES,
                         }
                     },
                 }

@@ -1,5 +1,7 @@
 """Decoding: every format, rate, depth and channel count that is promised, and every way to be unusable."""
 
+import re
+
 import numpy as np
 import pytest
 import soundfile
@@ -126,22 +128,27 @@ def test_a_folder_is_refused(tmp_path):
         decode(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("text.wav", b"This is not sound at all, whatever the name may say.\n" * 20),
-        ("zeros.wav", bytes(5000)),
-        ("archive.wav", b"PK\x03\x04" + bytes(200)),
-        ("headerless.raw", bytes(32_000)),
-    ],
-)
-def test_what_is_not_audio_is_refused_with_the_formats_that_are(name, content, tmp_path):
+NOT_AUDIO = {
+    "text.wav": (b"This is not sound at all, whatever the name may say.\n" * 20, "text, not audio; use WAV"),
+    "song.mp3": (b"\n<!DOCTYPE html><html>", "HTML, not audio; it is a web page; fetch the sound itself"),
+    "list.m4a": (b"#EXTM3U\nsong.mp3\n", "a playlist, not audio; it only names sounds; fetch"),
+    "zeros.wav": (bytes(5000), "only zero bytes, not audio; copy or fetch the file again"),
+    "archive.wav": (b"PK\x03\x04" + bytes(200), "an archive, not audio; unpack it"),
+    "cover.mp3": (b"\xff\xd8\xff\xe0" + bytes(200), "an image, not audio; use WAV"),
+    "notes.ogg": (b"MThd" + bytes(200), "MIDI, not audio; it holds notes; render them to sound"),
+    "pointer.wav": (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer, not audio; run git"),
+    "headerless": (b"\x01\x02" * 16_000, "not audio that can be decoded (unknown format); use WAV, FLAC"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_AUDIO)
+def test_what_is_not_audio_is_refused_with_what_it_is_and_the_remedy(name, tmp_path):
+    content, message = NOT_AUDIO[name]
     path = tmp_path / name
     path.write_bytes(content)
-    message = r"not audio that can be decoded \(.+\); use WAV, FLAC, Ogg, MP3, AIFF or AU"
-    with pytest.raises(AudioError, match=f"{name}: {message}"):
+    with pytest.raises(AudioError, match=re.escape(f"{name}: {message}")):
         decode(path)
-    with pytest.raises(AudioError, match=f"^clip: {message}"):
+    with pytest.raises(AudioError, match=re.escape(f"clip: {message}")):
         decode(content)
 
 
@@ -228,28 +235,22 @@ def test_the_longest_clip_is_an_hour_unless_told_otherwise(write_audio, tmp_path
 def test_messages_call_the_clip_by_the_name_given(tmp_path):
     with pytest.raises(AudioError, match=r"^upload 3: no such file"):
         decode(tmp_path / "x.wav", name="upload 3")
-    with pytest.raises(AudioError, match=r"^upload 3: not audio"):
+    with pytest.raises(AudioError, match=r"^upload 3: text, not audio"):
         load(b"text", AudioConfig(), name="upload 3")
 
 
 def test_an_empty_name_leaves_only_the_reason():
-    with pytest.raises(AudioError, match=r"^: not audio"):
+    with pytest.raises(AudioError, match=r"^: text, not audio"):
         decode(b"text", name="")
 
 
 # Damage
 
 
-def test_a_wav_file_cut_in_half_gives_the_half_that_is_there(sound, write_audio, tmp_path):
-    content = write_audio(tmp_path / "clip.wav", sound.chirp(seconds=2.0)).read_bytes()
-    assert decode(content[: len(content) // 2]).seconds == pytest.approx(1.0, abs=0.01)
-
-
-@pytest.mark.parametrize("suffix", ["flac", "ogg"])
-def test_a_compressed_file_cut_in_half_is_refused(suffix, sound, write_audio, tmp_path):
-    content = write_audio(tmp_path / f"clip.{suffix}", sound.chirp(seconds=2.0)).read_bytes()
-    with pytest.raises(AudioError, match="not audio that can be decoded"):
-        decode(content[: len(content) // 2])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_cut_in_half_gives_the_half_that_is_there(suffix, sound, write_audio, tmp_path):
+    content = write_audio(tmp_path / f"clip.{suffix}", sound.noise(seconds=4.0)).read_bytes()
+    assert 0.8 < decode(content[: len(content) // 2]).seconds < 2.3  # a page of Ogg holds a second
 
 
 def test_an_aiff_header_cut_short_is_refused_and_nothing_is_printed(
@@ -259,7 +260,7 @@ def test_an_aiff_header_cut_short_is_refused_and_nothing_is_printed(
     content = write_audio(tmp_path / "clip.aiff", sound.chirp()).read_bytes()
     printed = []
     monkeypatch.setattr("sys.unraisablehook", printed.append)
-    with pytest.raises(AudioError, match="not audio that can be decoded"):
+    with pytest.raises(AudioError, match="damaged AIFF"):
         decode(content[:30])
     assert printed == []
 

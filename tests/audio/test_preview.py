@@ -61,5 +61,5 @@ def test_a_short_clip_says_how_much_was_filled_up(tmp_path, sound, write_audio):
 
 
 def test_what_cannot_be_heard_is_an_error_with_its_name(tmp_path):
-    with pytest.raises(AudioError, match="my clip: not audio"):
+    with pytest.raises(AudioError, match="my clip: text, not audio"):
         of(b"not a sound", name="my clip")

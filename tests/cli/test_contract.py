@@ -165,7 +165,7 @@ def test_predict_goes_on_after_a_bad_file_and_names_it(mer, checkpoint, song_cor
     )
     assert status == 2
     assert len(json.loads(out)) == 1
-    assert "bad.wav: not audio" in err
+    assert "bad.wav: text, not audio" in err
 
 
 def test_predict_takes_folders_and_goes_on_after_a_bad_file_in_one(mer, checkpoint, tmp_path):
@@ -179,7 +179,7 @@ def test_predict_takes_folders_and_goes_on_after_a_bad_file_in_one(mer, checkpoi
     assert [row["file"] for row in json.loads(out)] == [str(path) for path in (alone, *below)]
     *progress, last = err.splitlines()
     assert progress[-1].startswith("predicting: 17 of 17")
-    assert last.startswith(f"error: {corpus}/Happy/1a.wav: not audio")
+    assert last.startswith(f"error: {corpus}/Happy/1a.wav: text, not audio")
 
 
 def test_predict_shows_no_progress_for_a_few_files(mer, checkpoint, song_corpus):

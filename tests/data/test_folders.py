@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from mer.audio.formats import AUDIO_SUFFIXES
 from mer.data import zips
-from mer.data.clips import AUDIO_SUFFIXES, MER500_CLASSES, Clip, Dataset
+from mer.data.clips import MER500_CLASSES, Clip, Dataset
 from mer.data.folders import describe, read_tree
 from mer.data.load import load_dataset
 from mer.data.zips import unpack_zip

@@ -290,7 +290,7 @@ def test_names_lose_what_no_file_name_may_have(name, kept):
         ("mine", [], "no clips; choose some files"),
         ("...", [("Sad", "a.wav", b"x")], "the upload has no name; give it one"),
         ("mine", [("..", "a.wav", b"x")], "'a.wav' has the class '..'; give each clip the name of a class"),
-        ("mine", [("Sad", "a.exe", b"x")], r"'a\.exe' is not audio by its name; use \.aif"),
+        ("mine", [("Sad", "a.exe", b"x")], r"'a\.exe' is not audio by its name; use WAV, FLAC"),
         ("mine", [("Sad", ".wav", b"x")], r"'\.wav' is not audio by its name"),
         ("mine", [("__MACOSX", "a.wav", b"x")], "no class folder with audio"),
     ],

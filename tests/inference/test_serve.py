@@ -10,10 +10,12 @@ from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mer.inference.ensemble import open_predictor
 from mer.inference.serve import MB, Limits
+from tests.media import CONTAINERS, encode
 from tests.serve_helpers import SHIPPED, Server, Slow, form, serving, wav
 
 ROOT = Path(__file__).parents[2]
@@ -78,6 +80,14 @@ def test_figures_count_what_was_asked(served, sound):
     assert float(after["mer_requests_inside"]) == 0
     counted = "mer_request_seconds_count"
     assert float(after[counted]) == float(before[counted]) + 2
+
+
+@pytest.mark.parametrize("kind", CONTAINERS[:8], ids=lambda kind: f"{kind.suffix}-{kind.codec}")
+def test_what_phones_and_browsers_record_is_heard(served, sound, kind):
+    song = np.concatenate([sound.chord((220 * up, 330 * up)) for up in (1, 1.2, 0.8)])
+    status, _, found = served.predict(encode(song, 16_000, kind), name=f"clip.{kind.suffix}")
+    assert status == 200
+    assert found["windows"][-1]["end"] == pytest.approx(3.0, abs=0.2)
 
 
 @pytest.mark.parametrize(

@@ -230,7 +230,7 @@ def test_clips_that_were_left_out_are_listed_with_the_reason(corpus):
     app = opened("data")
     assert figures(app)["Left out"] == "2"
     table = app.dataframe[0].value
-    assert "not audio that can be decoded" in table["reason"][0]
+    assert "text, not audio" in table["reason"][0]
     assert "same audio as Sad/" in table["reason"][1]
 
 

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import soundfile
 
+from mer.audio.formats import AUDIO_NAMES, AUDIO_SUFFIXES
 from mer.audio.quality import remarks
 from mer.inference.predictor import Prediction, Window
 from mer.models.card import load_card
 from pages._ui.cached.models import SHIPPED
 from pages._ui.parts import clip, downloads
+from tests.media import CONTAINERS, encode
 from tests.page_helpers import errors, opened, page_at, said
 
 CARD = load_card(SHIPPED / "demo_mobilenet_v3_small")
@@ -124,7 +126,7 @@ def test_an_unreliable_prediction_has_a_warning(sound, name, words):
     [
         ("silent.wav", wav(np.zeros(32_000, np.float32)), "silent.wav: silent, nothing above -80 dBFS"),
         ("empty.wav", b"", "empty.wav: empty, 0 bytes"),
-        ("words.wav", b"no sound at all", "words.wav: not audio that can be decoded"),
+        ("words.wav", b"no sound at all", "words.wav: text, not audio"),
         ("cut.wav", wav(np.full(1600, 0.5, np.float32)), "cut.wav: 0.10 s, shorter than 0.5 s"),
     ],
 )
@@ -138,7 +140,7 @@ def test_a_file_that_cannot_be_decoded_gives_one_error(name, content, words):
 def test_a_broken_file_does_not_stop_the_other_predictions(song):
     app = uploaded(("broken.wav", b"RIFF, or not"), ("good.wav", song), ("better.wav", song))
     (error,) = errors(app)
-    assert error.startswith("broken.wav: not audio")
+    assert error.startswith("broken.wav: text, not audio")
     assert app.selectbox(key="clip").options == ["good.wav", "better.wav"]
     assert r"**good\.wav**" in said(app)
 
@@ -203,6 +205,28 @@ def test_a_recording_is_cut_to_a_minute_and_predicted(network, sound):
     app.run()
     assert network.heard == [60]
     assert app.subheader[0].value == "Sad दुख, 70%"
+
+
+@pytest.mark.parametrize("suffix", ["m4a", "opus", "webm", "wma"])
+def test_what_phones_and_browsers_record_can_be_uploaded(suffix, network, sound):
+    kind = next(one for one in CONTAINERS if one.suffix == suffix)
+    app = uploaded((f"clip.{suffix}", encode(sound.chirp(seconds=3), 16_000, kind)))
+    assert network.heard == [pytest.approx(3, abs=0.2)]
+    assert app.subheader[0].value == "Sad दुख, 70%"
+
+
+def test_the_uploader_names_and_accepts_every_format():
+    uploader = page_at("predict", source="Upload").run().file_uploader[0]
+    assert AUDIO_NAMES in uploader.label
+    assert set(uploader.proto.type) >= AUDIO_SUFFIXES
+
+
+def test_a_recording_of_a_browser_is_cut_to_a_minute(network, sound):
+    webm = next(one for one in CONTAINERS if one.suffix == "webm")
+    app = page_at("predict", source="Record").run()
+    app.audio_input[0].upload("recording.wav", encode(sound.chirp(seconds=70), 16_000, webm))
+    app.run()
+    assert network.heard == [60]
 
 
 def test_a_short_recording_is_not_cut(network, sound):

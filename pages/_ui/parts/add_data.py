@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from mer.data.clips import AUDIO_SUFFIXES, MER500_CLASSES
+from mer.audio.formats import AUDIO_SUFFIXES
+from mer.data.clips import MER500_CLASSES
 from mer.data.library import Entry, demo_folder
 from mer.utils.errors import MerError
 from pages._ui.shell.changes import add, add_clips, add_demo, add_kaggle, add_zip, compose

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mer.audio.decode import load
+from mer.audio.formats import AUDIO_NAMES
 from mer.audio.mel import images
 from mer.config.sections import AudioConfig, Config, MelConfig
 from mer.data.cache import stamps as stamps_module
@@ -356,8 +357,7 @@ def test_facts_changed_by_hand_are_worked_out_again(change, store, clips, work):
 
 def test_one_bad_file_does_not_stop_the_rest(store, clips, tmp_path, sound, write_audio):
     bad = {
-        "text.wav": "not audio that can be decoded (Format not recognised); "
-        "use WAV, FLAC, Ogg, MP3, AIFF or AU",
+        "text.wav": f"text, not audio; use {AUDIO_NAMES}",
         "empty.wav": "empty file, 0 bytes",
         "gone.wav": "unreadable: No such file or directory",
         "folder.wav": "unreadable: Is a directory",

@@ -113,7 +113,7 @@ def test_bad_files_are_in_a_table_with_their_reasons(corpus, tmp_path, write_aud
     assert table["none.wav"] == "no such file"
     assert table["notes.txt"] == "not audio (.txt)"
     assert table["empty.wav"].startswith("empty")
-    assert table["text.wav"].startswith("not audio that can be decoded")
+    assert table["text.wav"].startswith("text, not audio")
 
 
 def test_a_class_without_a_usable_clip_is_none_and_with_one_too_few(corpus, tmp_path):

@@ -1,0 +1,219 @@
+"""Reads sound that libsndfile cannot, by FFmpeg in the package `av` (PyAV), which is imported when needed.
+
+A file is opened as the format that its first bytes show, with the decoders of sound alone. It cannot make the
+program open another file or an address: formats that name others (playlists, DASH, concat) are not among
+those of `mer.audio.formats`, no protocol is allowed, and any request to open something is refused.
+"""
+
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+
+import numpy as np
+import soxr
+
+from mer.audio.formats import Kind, recognise
+from mer.audio.mixing import mix
+from mer.audio.waveforms import MAX_FRAMES, check_form
+from mer.utils.errors import AudioError, reason_of
+
+if TYPE_CHECKING:
+    from av import AudioFrame, AudioStream, Packet
+    from av.container import InputContainer
+
+__all__ = ["read"]
+
+COMPRESSED = (
+    "aac ac3 adpcm_g722 adpcm_g726 adpcm_ima_qt adpcm_ima_wav adpcm_ms alac amrnb amrwb eac3 flac gsm gsm_ms "
+    "libopencore_amrnb libopencore_amrwb libopus mp1 mp1float mp2 mp2float mp3 mp3float opus speex vorbis "
+    "wavpack wmalossless wmapro wmav1 wmav2 wmavoice"
+)
+SAMPLES = "alaw f32be f32le f64be f64le mulaw s16be s16le s24be s24le s32be s32le s8 u8"
+DECODERS = frozenset(COMPRESSED.split()) | {f"pcm_{name}" for name in SAMPLES.split()}
+LOCKED = {"drms", "enca", "aavd"}  # tags of encrypted sound in MP4
+LOCKED_WMA = (  # ids of objects in the header of an encrypted WMA file
+    bytes.fromhex("fbb3112223bdd211b4b700a0c955fc6e"),
+    bytes.fromhex("14e68a292226174cb935dae07ee9289c"),
+)
+HEAD = 2**16  # bytes in which those ids are looked for
+PROTECTED = "{} with copy protection (DRM); use a copy without it"
+GUESSED = {"MP3", "AAC"}  # FFmpeg guesses their length from the first frames
+MOST_STREAMS = 32
+READS, MORE = 8, 2**24  # a file may be read so many times over, plus so many bytes
+LATE = 0.1  # s that a clip may be too long by, since encoders pad it to whole frames
+
+
+class _File:
+    """A file for FFmpeg. It ends the reading of one that leads in circles."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.left = READS * file.seek(0, 2) + MORE
+        file.seek(0)
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        content = self.file.read(size)
+        self.left -= len(content) + 1
+        if self.left < 0:
+            raise OSError("it leads in circles")
+        return content
+
+
+class _Waveform:
+    """Mono samples as they are decoded, at the rate of the first of them.
+
+    Parameters
+    ----------
+    name
+        Name of the clip in errors.
+    seconds
+        Longest duration, s.
+    cut
+        Whether a longer clip is cut instead of refused.
+    """
+
+    def __init__(self, name: str, seconds: float, *, cut: bool) -> None:
+        self.name, self.seconds, self.cut = name, seconds, cut
+        self.rate = self.channels = self.done = 0
+        self.samples = np.empty(0, np.float32)
+        self.changed: tuple[int, soxr.ResampleStream] | None = None  # another rate later in the file
+
+    def add(self, samples: np.ndarray, rate: int) -> bool:
+        """Add samples (frames, channels). True if more are wanted. Raises AudioError if they are too many."""
+        check_form(rate, samples.shape[1], self.name)
+        if not self.rate:
+            most = min(int((self.seconds + (0 if self.cut else LATE)) * rate), MAX_FRAMES)
+            self.rate, self.samples = rate, np.empty(most, np.float32)  # unused pages take no memory
+        self.channels = max(self.channels, samples.shape[1])
+        wave = self._at_one_rate(mix(samples), rate)
+        room = len(self.samples) - self.done
+        if len(wave) > room and not self.cut:
+            raise AudioError(f"{self.name}: over {len(self.samples) / self.rate:.0f} s long; cut it")
+        self.samples[self.done : self.done + len(wave)] = wave[:room]
+        self.done += min(len(wave), room)
+        return self.done < len(self.samples)
+
+    def _at_one_rate(self, wave: np.ndarray, rate: int) -> np.ndarray:
+        if rate == self.rate:
+            return wave
+        if self.changed is None or self.changed[0] != rate:
+            self.changed = rate, soxr.ResampleStream(rate, self.rate, 1)
+        return self.changed[1].resample_chunk(wave)
+
+
+def read(file: BinaryIO, *, name: str, max_seconds: float, cut: bool = False) -> tuple[np.ndarray, int, int]:
+    """Decode the first track of sound of a file to mono.
+
+    Parameters
+    ----------
+    file
+        An open file that can seek.
+    name
+        Name of the clip in errors.
+    max_seconds
+        Longest duration, s.
+    cut
+        Whether a longer clip is cut instead of refused.
+
+    Returns
+    -------
+    tuple
+        Samples, float32 of shape (samples,), the sample rate in Hz, and the largest number of channels.
+
+    Raises
+    ------
+    AudioError
+        If the file is not sound, is protected, or cannot be decoded.
+    """
+    kind = recognise(file)
+    if not kind.name:
+        raise AudioError(f"{name}: not audio that can be decoded (unknown format); {kind.remedy}")
+    if not kind.demuxer:
+        raise AudioError(f"{name}: {kind.name}, not audio; {kind.remedy}")
+    if kind.demuxer == "asf" and _locked_wma(file):
+        raise AudioError(f"{name}: {PROTECTED.format(kind.name)}")
+    found = _Waveform(name, max_seconds, cut=cut)
+    reason = "no sound could be decoded"
+    try:
+        _decode(file, kind, found)
+    except AudioError:
+        raise
+    except (OSError, ValueError, RuntimeError, MemoryError) as error:
+        reason = reason_of(error)
+    if not found.done:
+        raise AudioError(f"{name}: damaged {kind.name} ({reason}); fetch or export it again")
+    return found.samples[: found.done], found.rate, found.channels
+
+
+def _decode(file: BinaryIO, kind: Kind, found: _Waveform) -> None:
+    """Add all samples of the file's first track of sound to `found`."""
+    try:
+        import av
+    except ImportError:
+        raise AudioError(
+            f"{found.name}: {kind.name} needs the package av; pip install av, or convert it to WAV"
+        ) from None
+    options = {
+        "format_whitelist": kind.demuxer,
+        "codec_whitelist": ",".join(DECODERS),
+        "protocol_whitelist": "none",
+        "max_streams": str(MOST_STREAMS),
+    }
+    try:
+        with av.open(_File(file), format=kind.demuxer, options=options, io_open=_refuse) as container:
+            stream = _track(container, kind, found.name)
+            _check_length(stream, kind, found)
+            for packet in container.demux(stream):
+                for frame in _frames(packet):
+                    if not found.add(_samples(frame), frame.sample_rate):
+                        return
+    except av.FFmpegError as error:  # of many classes
+        raise ValueError(error.strerror) from error
+
+
+def _refuse(*_: Any) -> NoReturn:
+    """Answer FFmpeg's wish to open another file or an address."""
+    raise OSError("it names another file, which is not opened")
+
+
+def _track(container: "InputContainer", kind: Kind, name: str) -> "AudioStream":
+    """The first track of sound. Raises AudioError if there is none or it cannot be heard."""
+    if not container.streams.audio:
+        raise AudioError(f"{name}: {kind.name} without sound; choose a file with a track of sound")
+    stream = container.streams.audio[0]
+    context = stream.codec_context
+    if context and context.codec_tag in LOCKED:
+        raise AudioError(f"{name}: {PROTECTED.format(kind.name)}")
+    if context is None or context.name not in DECODERS:
+        codec = context.name if context else "unknown"
+        raise AudioError(f"{name}: {kind.name} with sound of the codec {codec}; convert it to FLAC or MP3")
+    context.thread_count = 1
+    return stream
+
+
+def _locked_wma(file: BinaryIO) -> bool:
+    file.seek(0)
+    head = file.read(HEAD)
+    return any(mark in head for mark in LOCKED_WMA)
+
+
+def _check_length(stream: "AudioStream", kind: Kind, found: _Waveform) -> None:
+    """Refuse a clip that says it is too long, before it is decoded. MP3 and AAC only guess."""
+    stated = stream.duration and float(stream.duration * stream.time_base)
+    if stated and stated > found.seconds + LATE and kind.name not in GUESSED and not found.cut:
+        raise AudioError(f"{found.name}: {stated:.0f} s long; cut it to {found.seconds:.0f} s or less")
+
+
+def _frames(packet: "Packet") -> "list[AudioFrame]":
+    """The frames of a packet; none if it is damaged."""
+    import av
+
+    try:
+        return packet.decode()
+    except av.FFmpegError:
+        return []
+
+
+def _samples(frame: "AudioFrame") -> np.ndarray:
+    """Samples of a frame, (frames, channels)."""
+    samples = frame.to_ndarray()
+    return samples.T if frame.format.is_planar else samples.reshape(-1, frame.layout.nb_channels)

@@ -1,0 +1,177 @@
+"""The formats of sound that are accepted, and what a file is by its first bytes, whatever its name says.
+
+`AUDIO_SUFFIXES` and `AUDIO_NAMES` are the only list of accepted formats: uploads, folders, zips, `predict`,
+`serve` and the labels of the pages use it.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import BinaryIO
+
+__all__ = ["AUDIO_NAMES", "AUDIO_SUFFIXES", "FORMATS", "Kind", "recognise"]
+
+FORMATS = {  # as people call it -> suffixes of its files
+    "WAV": (".wav", ".wave"),
+    "FLAC": (".flac",),
+    "MP3": (".mp3", ".mp2", ".mpga"),
+    "M4A": (".m4a", ".m4b", ".m4r"),
+    "AAC": (".aac",),
+    "Ogg": (".ogg", ".oga", ".spx"),
+    "Opus": (".opus",),
+    "WebM": (".webm", ".weba"),
+    "MP4": (".mp4", ".m4v"),
+    "MOV": (".mov",),
+    "3GP": (".3gp", ".3g2"),
+    "MKV": (".mkv", ".mka"),
+    "WMA": (".wma", ".wmv", ".asf"),
+    "AMR": (".amr",),
+    "AVI": (".avi",),
+    "MPEG": (".mpg", ".mpeg"),
+    "AC-3": (".ac3",),
+    "WavPack": (".wv",),
+    "CAF": (".caf",),
+    "AIFF": (".aif", ".aiff", ".aifc"),
+    "AU": (".au", ".snd"),
+}
+AUDIO_SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+AUDIO_NAMES = f"{', '.join(list(FORMATS)[:-1])} or {list(FORMATS)[-1]}"
+
+HEAD = 2**17  # bytes in which the first frame of MP3 or AAC must begin
+MOST_TAGS = 8  # tags in front of the sound
+IN_A_ROW = 3  # frames of MP3 or AAC that follow each other; fewer are found in random bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a file is.
+
+    Parameters
+    ----------
+    name
+        Its format as people call it, such as "MP4" or "HTML".
+    demuxer
+        FFmpeg's name of the reader for it; empty if it is not sound.
+    remedy
+        If it is not sound: what to do instead.
+    """
+
+    name: str
+    demuxer: str = ""
+    remedy: str = f"use {AUDIO_NAMES}"
+
+
+MP3, AAC = Kind("MP3", "mp3"), Kind("AAC", "aac")
+MP4 = Kind("MP4", "mov")
+SOUND = (  # (offset, bytes), ... at the start of a file
+    (Kind("WAV", "wav"), (0, b"RIFF"), (8, b"WAVE")),
+    (Kind("WAV", "wav"), (0, b"RF64"), (8, b"WAVE")),
+    (Kind("AVI", "avi"), (0, b"RIFF"), (8, b"AVI ")),
+    (Kind("FLAC", "flac"), (0, b"fLaC")),
+    (Kind("Ogg", "ogg"), (0, b"OggS")),
+    (Kind("AIFF", "aiff"), (0, b"FORM"), (8, b"AIF")),
+    (Kind("AU", "au"), (0, b".snd")),
+    (Kind("CAF", "caf"), (0, b"caff")),
+    (Kind("Matroska or WebM", "matroska"), (0, b"\x1aE\xdf\xa3")),
+    (Kind("WMA", "asf"), (0, b"0&\xb2u\x8ef\xcf\x11\xa6\xd9\0\xaa\0b\xcel")),
+    (Kind("AMR", "amr"), (0, b"#!AMR")),
+    (Kind("AC-3", "ac3"), (0, b"\x0bw")),
+    (Kind("WavPack", "wv"), (0, b"wvpk")),
+    (Kind("MPEG", "mpeg"), (0, b"\0\0\1\xba")),
+    *((MP4, (4, box)) for box in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")),
+)
+LIST = "it only names sounds; fetch the sound itself"
+OTHER = (  # a pattern at the start of a file that is not sound
+    (Kind("HTML", remedy="it is a web page; fetch the sound itself"), rb"\s*<(!doctype html|html|head|body)"),
+    (Kind("a playlist", remedy=LIST), rb"\s*(#EXTM3U|\[playlist\]|ffconcat|v=0\r?\no=|.{0,200}<MPD|<asx)"),
+    (Kind("a Git LFS pointer", remedy="run git lfs pull"), rb"version https://git-lfs"),
+    (Kind("XML", remedy="fetch the sound itself"), rb"\s*<\?xml"),
+    (Kind("MIDI", remedy="it holds notes; render them to sound"), rb"MThd"),
+    (Kind("PDF"), rb"%PDF"),
+    (Kind("an archive", remedy="unpack it"), rb"PK\x03\x04|Rar!|7z\xbc\xaf|\x1f\x8b|BZh|\xfd7zXZ"),
+    (Kind("an image"), rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP|BM....\0\0\0\0"),
+    (Kind("only zero bytes", remedy="copy or fetch the file again"), rb"\0+\Z"),
+    (Kind("text"), rb"[^\x00-\x08\x0e-\x1f]+\Z"),
+)
+UNKNOWN = Kind("")
+
+# Bit rates of MPEG audio, kbit/s, by version (V1, V2) and layer (L1 to L3)
+V1L1 = (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448)
+V1L2 = (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384)
+V1L3 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+V2L1 = (0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256)
+V2L3 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+BITRATES = {(3, 3): V1L1, (3, 2): V1L2, (3, 1): V1L3, (2, 3): V2L1, (2, 2): V2L3, (2, 1): V2L3}
+RATES = (44_100, 48_000, 32_000)  # Hz of version 1; halved in version 2, quartered in 2.5
+
+
+def recognise(file: BinaryIO) -> Kind:
+    """What a file is, by its content. Tags are skipped, and up to 128 KB of other bytes before MP3 or AAC.
+
+    Parameters
+    ----------
+    file
+        An open file that can seek. Its position changes.
+
+    Returns
+    -------
+    Kind
+        A kind without a name if the content is unknown.
+    """
+    file.seek(_after_tags(file))
+    head = file.read(HEAD)
+    for kind, *marks in SOUND:
+        if all(head[at : at + len(mark)] == mark for at, mark in marks):
+            return kind
+    text = head.removeprefix(b"\xef\xbb\xbf")  # the mark of UTF-8
+    flags = re.DOTALL | re.IGNORECASE
+    other = next((kind for kind, mark in OTHER if re.match(mark, text, flags)), UNKNOWN)
+    return other if other.name else _frames(head) or UNKNOWN
+
+
+def _after_tags(file: BinaryIO) -> int:
+    """Where the content begins after ID3v2 and APE tags."""
+    place = 0
+    for _ in range(MOST_TAGS):
+        file.seek(place)
+        head = file.read(32)
+        if head[:3] == b"ID3" and len(head) == 32:
+            a, b, c, d = (byte & 127 for byte in head[6:10])
+            place += 10 + (a << 21 | b << 14 | c << 7 | d)
+        elif head[:8] == b"APETAGEX" and len(head) == 32:
+            place += 32 + int.from_bytes(head[12:16], "little")
+        else:
+            break
+    return place
+
+
+def _frames(head: bytes) -> Kind | None:
+    """MP3 or AAC if some frames follow each other somewhere, or one ends with the file."""
+    for found in re.finditer(rb"\xff[\xe0-\xff]", head):
+        place, count, kind = found.start(), 0, None
+        while count < IN_A_ROW:
+            one, length = _frame(head[place : place + 6])
+            if not length or (kind and one is not kind):
+                break
+            kind, place, count = one, place + length, count + 1
+        if count == IN_A_ROW:
+            return kind
+    return None
+
+
+def _frame(head: bytes) -> tuple[Kind, int]:
+    """Kind and length in bytes of the frame that begins with these bytes; a length of 0 if none does."""
+    if len(head) < 6 or head[0] != 255 or head[1] < 224:
+        return MP3, 0
+    if head[1] & 0xF6 == 0xF0:
+        length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
+        return AAC, length if length > 7 and (head[2] >> 2 & 15) < 13 else 0
+    version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3  # 3, 2, 0: version 1, 2, 2.5; 3, 2, 1: layer 1, 2, 3
+    bits, rate = head[2] >> 4, head[2] >> 2 & 3
+    if version == 1 or layer == 0 or rate == 3 or bits in (0, 15):
+        return MP3, 0
+    hertz = RATES[rate] >> {3: 0, 2: 1, 0: 2}[version]
+    bytes_of = 1000 * BITRATES[max(version, 2), layer][bits] / hertz  # per sample, times 8
+    padding = head[2] >> 1 & 1
+    if layer == 3:
+        return MP3, (int(12 * bytes_of) + padding) * 4
+    return MP3, int((72 if layer == 1 and version != 3 else 144) * bytes_of) + padding

@@ -2,7 +2,7 @@
 
 waveform (samples,) -> log-mel (n_mels, frames) -> image (rows, columns), stored as float16
 -> standardised (3, rows, columns). Networks trained on images get square images in dB, networks trained on
-music the log-mel they were trained on (`mer.config.ears`). The mel scale is Slaney's (Auditory Toolbox,
+music the log-mel they were trained on (`mer.config.inputs`). The mel scale is Slaney's (Auditory Toolbox,
 1998) or HTK's.
 """
 

@@ -265,7 +265,7 @@ def test_checkpoints_and_outputs_are_named_by_str_as_well(clip, tmp_path):
     assert inference.audio_files(str(tmp_path)) == [clip]
     assert timeline.write_timeline(listener, str(clip), str(tmp_path / "out.csv"), rate=1) == 3
     assert len(list(tmp_path.glob("out.csv"))) == 1
-    with pytest.raises(MerError, match="must end in .onnx or .pt2"):
+    with pytest.raises(MerError, match=r"must end in \.onnx or \.pt2"):
         portable.convert(str(SHIPPED), str(tmp_path / "model.other"))
 
 

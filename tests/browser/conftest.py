@@ -102,26 +102,32 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def browsing():
-    """`with browsing(*flags, **context) as page`: a page of a fresh browser."""
+    """`with browsing(*flags, **context) as page`: a page of a new profile, in a browser with these flags."""
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     with playwright.sync_playwright() as driver:
+        browsers = {}
 
         @contextmanager
-        def fresh(*flags, **context):
-            browser = driver.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags])
-            page = browser.new_context(viewport={"width": 1440, "height": 1000}, **context).new_page()
-            page.set_default_timeout(PATIENCE)
-            yield page
-            browser.close()
+        def new_page(*flags, **context):
+            if flags not in browsers:
+                browsers[flags] = driver.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags])
+            profile = browsers[flags].new_context(viewport={"width": 1440, "height": 1000}, **context)
+            profile.set_default_timeout(PATIENCE)
+            try:
+                yield profile.new_page()
+            finally:
+                profile.close()
 
-        yield fresh
+        yield new_page
+        for browser in browsers.values():
+            browser.close()
 
 
 @pytest.fixture
 def page(browsing):
-    """A page of a fresh browser."""
-    with browsing() as fresh:
-        yield fresh
+    """A page of a new profile."""
+    with browsing() as new:
+        yield new
 
 
 BUSY = """() => {

@@ -9,6 +9,7 @@ import hashlib
 import io
 import pickle
 import urllib.error
+import warnings
 from dataclasses import replace
 
 import librosa
@@ -114,12 +115,12 @@ def networks(tensors, tmp_path_factory):
     found = {}
     for name, values in tensors.items():
         path = tmp_path_factory.mktemp("weights") / "w.pth"
-        found[name] = build_classifier_body(name, put(path, to_bytes({"model": values})))
+        found[name] = loaded(name, put(path, to_bytes({"model": values})))
         path.unlink()
     return found
 
 
-def build_classifier_body(name, path):
+def loaded(name, path):
     with torch.device("meta"):
         net = ZOO[name].build()
     net.load_state_dict(ZOO[name].read(path, "cpu"), assign=True)
@@ -251,6 +252,22 @@ def test_too_few_frames_are_refused_in_one_line(build):
         BackboneError, match=r"1 x 3 x 96 x 40 values; give images \(n, channels, 64, frames\)"
     ):
         net(torch.empty(1, 3, 96, 40, device="meta"))
+
+
+def test_onnx_gives_the_same_logits(networks, tmp_path):
+    import onnxruntime
+
+    net, x, out = networks["panns_mobilenet"], images(n=3), tmp_path / "net.onnx"
+    count = {0: torch.export.Dim("n", min=1, max=64)}
+    with warnings.catch_warnings(action="ignore"):  # the exporter's own
+        program = torch.export.export(net, (x,), dynamic_shapes=(count,), strict=False)
+        torch.onnx.export(program, input_names=["images"], output_names=["logits"], verbose=False).save(out)
+    session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
+    with torch.inference_mode():
+        for some in (x[:1], x):
+            (found,), wanted = session.run(["logits"], {"images": some.numpy()}), net(some)
+            tolerance = 1e-3 * float(wanted.abs().max())
+            torch.testing.assert_close(torch.from_numpy(found), wanted, rtol=1e-3, atol=tolerance)
 
 
 # --- their input ------------------------------------------------------------------------------------

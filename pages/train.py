@@ -43,7 +43,8 @@ def pick_backbones() -> Sequence[str]:
     names = st.pills(
         "Networks (parameters)", list(entries), format_func=labels.get, selection_mode="multi",
         key="backbone", help="Each network makes a run of its own; the runs work one after another. Networks "
-        "named musicnn and vgg_ were trained on music, the others on images.",
+        "named musicnn and vgg_ were trained on music, those named panns_ on sounds of all kinds, the others "
+        "on images.",
     )  # fmt: skip
     remember("backbone", names)
     missing = [name for name in names if not here[name]]

@@ -9,7 +9,6 @@ from mer.models.build import build_classifier
 from mer.models.classifier import Classifier
 
 DRAWN = 1 << 16
-MUSIC_ROWS = 96
 
 
 def real_classifier(name: str, *, classes: int, **settings) -> Classifier:
@@ -33,9 +32,10 @@ def real_classifier(name: str, *, classes: int, **settings) -> Classifier:
 def example_images(
     name: str, n: int = 2, *, height: int = 64, width: int = 64, device: str = "cpu"
 ) -> torch.Tensor:
-    """Random images for a network, with at least 96 rows and columns for one that was trained on music."""
-    if required_input(name):
-        height, width = MUSIC_ROWS, max(width, width * MUSIC_ROWS // height)
+    """Random images for a network, with the rows that it requires, and at least as many columns."""
+    if needed := required_input(name):
+        rows = needed["n_mels"]
+        height, width = rows, max(width, width * rows // height)
     return torch.rand(n, 3, height, width, device=device)
 
 

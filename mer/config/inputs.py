@@ -1,4 +1,4 @@
-"""Input settings of networks that were trained on music.
+"""Input settings of networks that were trained on music or on AudioSet.
 
 Such a network needs the spectrogram that it was trained on. Choosing the network chooses these settings.
 While its pretrained weights are used, other settings are an error.
@@ -10,7 +10,7 @@ from typing import Any
 import mer
 from mer.utils.errors import ConfigError
 
-__all__ = ["REQUIRED_INPUTS", "WEIGHTS_FOLDER", "networks_of", "required_input"]
+__all__ = ["MUSIC_NETWORKS", "REQUIRED_INPUTS", "WEIGHTS_FOLDER", "networks_of", "required_input"]
 
 WEIGHTS_FOLDER = Path(mer.__file__).parents[1] / "checkpoints" / "pretrained"  # not in a wheel
 
@@ -30,9 +30,22 @@ _MUSICNN = {
     "standardize": "none",
 }
 
-REQUIRED_INPUTS: dict[str, dict[str, Any]] = dict.fromkeys(
-    ("musicnn_msd", "musicnn_mtt", "vgg_msd", "vgg_mtt"), _MUSICNN
-)
+# Kong et al., "PANNs", 2020, arXiv:1912.10211. Their lowest level is that of a power of 1e-10, -100 dB.
+_CNN14 = _MUSICNN | {
+    "hop_length": 160,
+    "n_mels": 64,
+    "f_min": 50.0,
+    "compression": "db",
+    "top_db": 100.0,
+    "padding": "reflect",
+}
+_MOBILENET = _CNN14 | {"sample_rate": 32_000, "n_fft": 1024, "hop_length": 320, "f_max": 14_000.0}
+
+MUSIC_NETWORKS = ("musicnn_msd", "musicnn_mtt", "vgg_msd", "vgg_mtt")
+REQUIRED_INPUTS: dict[str, dict[str, Any]] = dict.fromkeys(MUSIC_NETWORKS, _MUSICNN) | {
+    "panns_cnn14": _CNN14,
+    "panns_mobilenet": _MOBILENET,
+}
 
 
 def required_input(backbone: str) -> dict[str, Any]:
@@ -45,7 +58,7 @@ def required_input(backbone: str) -> dict[str, Any]:
         if REQUIRED_INPUTS.get(other) != REQUIRED_INPUTS.get(first):
             raise ConfigError(
                 f"backbone {backbone!r}: {first} and {other} need different spectrograms; "
-                "join networks for music, or networks for images"
+                "join networks that take the same input"
             )
     return REQUIRED_INPUTS.get(first, {})
 

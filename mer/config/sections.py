@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from mer.config.inputs import networks_of, required_input
+from mer.config.inputs import MUSIC_NETWORKS, networks_of, required_input
 from mer.config.settings import Section, setting
 from mer.utils.errors import ConfigError
 
@@ -27,7 +27,7 @@ STEPS_ONLY = (  # settings of a head that is trained in steps; they have no effe
     "optimizer", "lr", "backbone_lr", "weight_decay", "schedule", "warmup", "batch_size", "epochs",
     "patience", "keep", "dropout",
 )  # fmt: skip
-PRETRAINED = ("imagenet", "music")  # weights that come with a network
+PRETRAINED = ("imagenet", "music", "audioset")  # weights that come with a network
 _FIRST_RESAMPLER = ("resampler", "sinc")
 # Images had no other form before these settings; keys of stored images from that time must stay valid.
 _FIRST_IMAGES = {"compression": "db", "padding": "reflect", "shape": "square"}
@@ -35,7 +35,9 @@ _FIRST_IMAGES = {"compression": "db", "padding": "reflect", "shape": "square"}
 
 def pretrained(backbone: str) -> str:
     """The name of the weights that come with a backbone."""
-    return "music" if required_input(backbone) else "imagenet"
+    if not required_input(backbone):
+        return "imagenet"
+    return "music" if networks_of(backbone)[0] in MUSIC_NETWORKS else "audioset"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +179,7 @@ class TrainConfig(Section):
     )
     weights: str = setting(
         "imagenet",
-        "imagenet or music (those that the network was pretrained on), none (random start), or a file.",
+        "imagenet, music or audioset (what the network was pretrained on), none (random start), or a file.",
     )
     head: Literal["avg", "bands", "attention", "gru"] = setting(
         "avg",
@@ -291,7 +293,7 @@ class Config(Section):
             self._require_solvable()
 
     def _require_input(self) -> None:
-        """Raise ConfigError if a network that was trained on music would be given another input."""
+        """Raise ConfigError if a network that was trained on spectrograms would be given other ones."""
         backbone, weights = self.train.backbone, self.train.weights
         if weights in PRETRAINED and weights != pretrained(backbone):
             raise ConfigError(
@@ -299,7 +301,7 @@ class Config(Section):
             )
         if required_input(backbone) and self.train.outputs == "imagenet":
             raise ConfigError(f"backbone {backbone!r} has no ImageNet outputs to keep; use outputs='classes'")
-        for name, value in required_input(backbone).items() if weights == "music" else ():
+        for name, value in required_input(backbone).items() if weights in PRETRAINED else ():
             found = getattr(self._section(name), name)
             if found != value:
                 raise ConfigError(
@@ -370,7 +372,7 @@ class Config(Section):
         """Copy with some settings changed, named without their section.
 
         `seed` changes the seeds of split and training. `backbone` also changes the settings of its input, if
-        the old or the new network was trained on music. Raises ConfigError for an unknown name or a bad
+        the old or the new network needs a certain one. Raises ConfigError for an unknown name or a bad
         value.
         """
         changes = self._changes_of_input(changes.get("backbone", self.train.backbone)) | changes

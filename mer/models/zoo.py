@@ -1,4 +1,4 @@
-"""The zoo: one registry of pretrained networks. Most were trained on ImageNet, some on music.
+"""The zoo: one registry of pretrained networks. Most were trained on ImageNet, some on music or AudioSet.
 
 To add a network, register an entry: how to build it, where its weights come from, which linear layer the
 new head replaces, how to compute its feature map, and which parameters are its last stage.
@@ -8,6 +8,7 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import timm
 import torch
@@ -17,7 +18,9 @@ from torch import nn
 
 from mer.models.music_vgg import MusicVGG, averaged_output
 from mer.models.musicnn import MusicNN
-from mer.models.weights import LITE0, MusicWeights, PackagedWeights, TorchvisionWeights
+from mer.models.panns import cnn14, mobilenet
+from mer.models.panns_weights import AudioSetWeights, panns_tensors
+from mer.models.weights import LITE0, MusicWeights, Source, StateDict, TorchvisionWeights, load_weights_file
 from mer.utils.errors import BackboneError
 
 __all__ = ["ZOO", "Backbone", "get_backbone", "register"]
@@ -25,6 +28,7 @@ __all__ = ["ZOO", "Backbone", "get_backbone", "register"]
 FeatureMap = Callable[[nn.Module, torch.Tensor], torch.Tensor]
 
 MUSIC_EXAMPLE = (96, 626)  # 10 s
+PANNS_EXAMPLE = (64, 1001)  # 10 s
 
 # These give several outputs in training, or (RegNet) cannot be built on the meta device.
 UNSUITABLE = ("googlenet", "inception", "regnet")
@@ -52,16 +56,19 @@ class Backbone:
         Computes the feature map (n, channels, rows, columns) of images. None if it is unknown.
     example
         Rows and columns of an image that the network takes.
+    read
+        Reads a file of weights for this network.
     """
 
     name: str
     build: Callable[[], nn.Module]
-    source: TorchvisionWeights | PackagedWeights | MusicWeights
+    source: Source
     output: str
     last: tuple[str, ...]
     cam: str | None = None
     feature_map: FeatureMap | None = None
     example: tuple[int, int] = (224, 224)
+    read: Callable[[Path, torch.device], StateDict] = load_weights_file
 
 
 ZOO: dict[str, Backbone] = {}
@@ -124,6 +131,37 @@ def _music_vgg(corpus: str) -> Backbone:
     )
 
 
+def _panns(build: Callable[[], nn.Module], source: AudioSetWeights, last: tuple[str, ...]) -> Backbone:
+    return Backbone(
+        source.model,
+        build,
+        source,
+        "back.4",
+        (*last, "back"),
+        "features",
+        _own_map,
+        PANNS_EXAMPLE,
+        panns_tensors,
+    )
+
+
+CNN14 = AudioSetWeights(
+    "panns_cnn14",
+    "Cnn14_16k_mAP=0.438.pth",
+    80_753_615,
+    (
+        ("md5", "362fc5ff18f1d6ad2f6d464b45893f2c"),
+        ("sha256", "e2ee543a27919542c2ea03eabaa70b24dcd4e6c8e05621de6b67a94e4c5058e6"),
+    ),
+)
+MOBILENET = AudioSetWeights(
+    "panns_mobilenet",
+    "MobileNetV1_mAP=0.389.pth",
+    4_796_303,
+    (("md5", "a419303e1c88aa1b9d2ac3811563d371"),),
+)
+
+
 def _lite0() -> nn.Module:
     return timm.create_model("tf_efficientnet_lite0", pretrained=False)
 
@@ -149,6 +187,8 @@ for _entry in (
     ),
     *map(_musicnn, ("msd", "mtt")),
     *map(_music_vgg, ("msd", "mtt")),
+    _panns(cnn14, CNN14, ("features.5",)),
+    _panns(mobilenet, MOBILENET, ("features.12", "features.13")),
 ):
     register(_entry)
 

@@ -333,7 +333,7 @@ def test_the_zoo_lists_every_network(mer_json):
     assert set(zoo) - {"tiny"} == {
         *("alexnet", "vgg16", "mobilenet_v3_small", "resnet18", "resnet50"),
         *("densenet121", "efficientnet_b0", "efficientnet_lite0"),
-        *("musicnn_msd", "musicnn_mtt", "vgg_msd", "vgg_mtt"),
+        *("musicnn_msd", "musicnn_mtt", "vgg_msd", "vgg_mtt", "panns_cnn14", "panns_mobilenet"),
     }
     assert zoo["efficientnet_lite0"]["available_offline"] is True
     assert zoo["vgg16"]["available_offline"] is False

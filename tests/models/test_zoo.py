@@ -35,7 +35,7 @@ PAIRS = [("avg", freeze) for freeze in FREEZES] + [(head, "last") for head in HE
 
 def device_of(name):
     """The meta device for networks with large weights and few layers; for the others it is the slower one."""
-    return "meta" if name.startswith(("alexnet", "vgg")) else "cpu"
+    return "meta" if name.startswith(("alexnet", "vgg", "panns_cnn14")) else "cpu"
 
 
 def build(name, **options):

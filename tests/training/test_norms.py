@@ -15,6 +15,7 @@ from mer.models.zoo import ZOO
 from mer.training import norms
 from mer.training.norms import joined_norms
 from mer.utils.errors import BackboneError
+from tests.real_networks import example_images
 
 NORMS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d}
 
@@ -132,7 +133,7 @@ def test_every_network_of_the_zoo_computes_the_same_with_joined_norms(name, one_
     torch.manual_seed(1)
     net = ZOO[name].build()
     torch.nn.init.normal_(net.get_submodule(ZOO[name].output).weight)  # so that outputs are not all alike
-    x = torch.randn(3, 3, 96, 96)
+    x = torch.randn_like(example_images(name, 3, height=96, width=96))
     for training in (True, False):
         own, joined = both_ways(net.train(training), x)
         assert own.std() > 0

@@ -145,9 +145,8 @@ def small_disk(tmp_path):
         if os.name != "posix" or os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
             pytest.skip("a small file system can be mounted by root alone, and not on every machine")
         points.append(point)
-        if (
-            content
-        ):  # copied by another process: if this one closed a copied database, SQLite would lose its locks
+        if content:
+            # By another process: closing the file of an open database would drop the locks of SQLite.
             subprocess.run(["cp", "-r", f"{content}/.", str(point)], check=True)
             subprocess.run(["mount", "-o", "remount,ro", str(point)], check=True)
         return point

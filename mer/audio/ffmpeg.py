@@ -39,6 +39,7 @@ GUESSED = {"MP3", "AAC"}  # FFmpeg guesses their length from the first frames
 MOST_STREAMS = 32
 READS, MORE = 8, 2**24  # a file may be read so many times over, plus so many bytes
 LATE = 0.1  # s that a clip may be too long by, since encoders pad it to whole frames
+LOST = 0.25  # s of its stated length that may be missing, for the same reason
 
 
 class _File:
@@ -74,6 +75,7 @@ class _Waveform:
     def __init__(self, name: str, seconds: float, *, cut: bool) -> None:
         self.name, self.seconds, self.cut = name, seconds, cut
         self.rate = self.channels = self.done = 0
+        self.stated = 0.0  # length that the file states, s; 0 if it states none
         self.samples = np.empty(0, np.float32)
         self.changed: tuple[int, soxr.ResampleStream] | None = None  # another rate later in the file
 
@@ -91,6 +93,15 @@ class _Waveform:
         self.samples[self.done : self.done + len(wave)] = wave[:room]
         self.done += min(len(wave), room)
         return self.done < len(self.samples)
+
+    def require_whole(self, kind: str) -> None:
+        """Raise AudioError if less was heard than the file states."""
+        heard = self.done / self.rate
+        if not self.cut and heard < self.stated - LOST:
+            raise AudioError(
+                f"{self.name}: damaged {kind}, {heard:.1f} of {self.stated:.1f} s can be read; "
+                "fetch or export it again"
+            )
 
     def _at_one_rate(self, wave: np.ndarray, rate: int) -> np.ndarray:
         if rate == self.rate:
@@ -141,6 +152,7 @@ def read(file: BinaryIO, *, name: str, max_seconds: float, cut: bool = False) ->
         reason = reason_of(error)
     if not found.done:
         raise AudioError(f"{name}: damaged {kind.name} ({reason}); fetch or export it again")
+    found.require_whole(kind.name)
     return found.samples[: found.done], found.rate, found.channels
 
 
@@ -197,10 +209,12 @@ def _locked_wma(file: BinaryIO) -> bool:
 
 
 def _check_length(stream: "AudioStream", kind: Kind, found: _Waveform) -> None:
-    """Refuse a clip that says it is too long, before it is decoded. MP3 and AAC only guess."""
-    stated = stream.duration and float(stream.duration * stream.time_base)
-    if stated and stated > found.seconds + LATE and kind.name not in GUESSED and not found.cut:
-        raise AudioError(f"{found.name}: {stated:.0f} s long; cut it to {found.seconds:.0f} s or less")
+    """Refuse a clip whose stated length is over the limit. MP3 and AAC only guess theirs."""
+    if kind.name in GUESSED or not stream.duration:
+        return
+    found.stated = float(stream.duration * stream.time_base)
+    if found.stated > found.seconds + LATE and not found.cut:
+        raise AudioError(f"{found.name}: {found.stated:.0f} s long; cut it to {found.seconds:.0f} s or less")
 
 
 def _frames(packet: "Packet") -> "list[AudioFrame]":

@@ -247,7 +247,7 @@ def test_an_empty_name_leaves_only_the_reason():
 # Damage
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", [suffix for suffix in SUFFIXES if suffix != "flac"])
 def test_a_file_cut_in_half_gives_the_half_that_is_there(suffix, sound, write_audio, tmp_path):
     content = write_audio(tmp_path / f"clip.{suffix}", sound.noise(seconds=4.0)).read_bytes()
     assert 0.8 < decode(content[: len(content) // 2]).seconds < 2.3  # a page of Ogg holds a second

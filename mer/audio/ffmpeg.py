@@ -52,6 +52,7 @@ class _File:
         self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int) -> bytes:
+        """Read up to `size` bytes. Raises OSError if the file was read too often."""
         content = self.file.read(size)
         self.left -= len(content) + 1
         if self.left < 0:
@@ -209,7 +210,7 @@ def _locked_wma(file: BinaryIO) -> bool:
 
 
 def _check_length(stream: "AudioStream", kind: Kind, found: _Waveform) -> None:
-    """Refuse a clip whose stated length is over the limit. MP3 and AAC only guess theirs."""
+    """Keep the length that the file states, and refuse one over the limit. MP3 and AAC only guess theirs."""
     if kind.name in GUESSED or not stream.duration:
         return
     found.stated = float(stream.duration * stream.time_base)

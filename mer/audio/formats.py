@@ -105,7 +105,7 @@ RATES = (44_100, 48_000, 32_000)  # Hz of version 1; halved in version 2, quarte
 
 
 def recognise(file: BinaryIO) -> Kind:
-    """What a file is, by its content. Tags are skipped, and up to 128 KB of other bytes before MP3 or AAC.
+    """Recognise a file by its content. Tags are skipped, and up to 128 KB of other bytes before MP3 or AAC.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def recognise(file: BinaryIO) -> Kind:
 
 
 def _after_tags(file: BinaryIO) -> int:
-    """Where the content begins after ID3v2 and APE tags."""
+    """Number of bytes of ID3v2 and APE tags at the start of a file."""
     place = 0
     for _ in range(MOST_TAGS):
         file.seek(place)

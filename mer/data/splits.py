@@ -130,7 +130,7 @@ def _rank(seed: int, name: str) -> bytes:
 
 
 def _shortfall(counts: Counter, filled: Counter, total: Counter, share: float) -> float:
-    """How much a part lacks the classes of a group.
+    """Shortfall of a part in the classes of a group.
 
     For each class, the shortfall is 1 for a part without clips of the class, 0 for a part that has its share,
     and negative above it. They are summed over the clips of the group. fsum is exact, so neither the order of

@@ -70,7 +70,7 @@ def pairs(runs: Iterable[Run]) -> list[tuple[Run, Run]]:
 
 
 def _request(run: Run) -> tuple[bool, str]:
-    """Whether a run keeps songs apart, and the rest of its request as JSON, without the command line."""
+    """True if a run keeps songs apart, and the rest of its request as JSON, without the command line."""
     spec = json.loads(json.dumps(run.spec))
     spec.pop("command", None)
     split = spec.get("config", {}).get("split", {})

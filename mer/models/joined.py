@@ -63,7 +63,7 @@ class JoinedWeights:
 
     @property
     def title(self) -> str:
-        """Where they come from."""
+        """The sources of the weights, each named once."""
         return ", ".join(dict.fromkeys(entry.source.title for entry in self.entries))
 
     @property

@@ -4,8 +4,6 @@ A file holds the state of training beside the network's tensors: numpy arrays, w
 constants of the spectrogram, which is computed by `mer.audio.mel`.
 """
 
-import contextlib
-import sys
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
@@ -16,7 +14,7 @@ import torch
 from torch import nn
 
 from mer.models.panns import own_tensors
-from mer.models.weights import StateDict, device_of, fill, load_weights_file
+from mer.models.weights import StateDict, device_of, downloading, fill, load_weights_file
 from mer.utils.errors import WeightsError
 from mer.utils.files import atomic_path
 
@@ -128,16 +126,8 @@ class AudioSetWeights:
     def _download(self) -> None:
         """Download the file. It gets its name after its checksum was compared."""
         with atomic_path(self.path()) as temporary:
-            try:
-                with contextlib.redirect_stdout(sys.stderr):  # torch.hub announces downloads on stdout
-                    torch.hub.download_url_to_file(self.url, str(temporary))
-            except (OSError, RuntimeError) as error:  # urllib's URLError is an OSError
-                reason = getattr(error, "reason", error)
-                raise WeightsError(
-                    f"the AudioSet weights of {self.model} cannot be downloaded ({reason}); "
-                    f"put {self.url} at {self.path()}, run 'mer zoo fetch {self.model}' where there is "
-                    "a network, or start from random weights with --weights none"
-                ) from error
+            with downloading(f"AudioSet weights of {self.model}", self.model, self.url, self.path()):
+                torch.hub.download_url_to_file(self.url, str(temporary))
             self._require_sums(temporary, f"the download of {self.file}", "fetch it again")
 
 

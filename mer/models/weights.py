@@ -11,8 +11,7 @@ import contextlib
 import re
 import shutil
 import sys
-import urllib.error
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -33,6 +32,7 @@ __all__ = [
     "Source",
     "TorchvisionWeights",
     "device_of",
+    "downloading",
     "fetch",
     "fill",
     "load_weights_file",
@@ -79,17 +79,9 @@ class TorchvisionWeights:
         """
         if self.available():
             return load_weights_file(self.path(), device)
-        try:
-            with contextlib.redirect_stdout(sys.stderr):  # torch.hub announces downloads on stdout
-                found = self.enum.get_state_dict(progress=True, check_hash=True, weights_only=True)
+        with downloading(f"ImageNet weights of {self.model}", self.model, self.enum.url, self.path()):
+            found = self.enum.get_state_dict(progress=True, check_hash=True, weights_only=True)
             return {name: tensor.to(device) for name, tensor in found.items()}
-        except (urllib.error.URLError, OSError, RuntimeError) as error:
-            reason = getattr(error, "reason", error)
-            raise WeightsError(
-                f"the ImageNet weights of {self.model} cannot be downloaded ({reason}); "
-                f"put {self.enum.url} at {self.path()}, run 'mer zoo fetch {self.model}' where there is "
-                "a network, or start from random weights with --weights none"
-            ) from error
 
     def into(self, model: nn.Module) -> None:
         """Copy the weights into a torchvision model."""
@@ -232,8 +224,35 @@ def fetch(source: Source, out: Path | None = None) -> Path:
     return out / source.path().name
 
 
+@contextlib.contextmanager
+def downloading(weights: str, model: str, url: str, path: Path) -> Iterator[None]:
+    """Turn the failure of a download into WeightsError, and send torch's announcement to standard error.
+
+    Parameters
+    ----------
+    weights
+        What is downloaded, for the message.
+    model
+        Name of the network in the zoo.
+    url
+        Address of the file.
+    path
+        The place at which `model` looks for the file.
+    """
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    except (OSError, RuntimeError) as error:  # urllib's URLError is an OSError
+        reason = getattr(error, "reason", error)
+        raise WeightsError(
+            f"the {weights} cannot be downloaded ({reason}); "
+            f"put {url} at {path}, run 'mer zoo fetch {model}' where there is "
+            "a network, or start from random weights with --weights none"
+        ) from error
+
+
 def device_of(model: nn.Module) -> torch.device:
-    """Where the parameters of a network are."""
+    """The device of a network's parameters."""
     return next(model.parameters()).device
 
 

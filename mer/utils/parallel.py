@@ -87,7 +87,7 @@ def process_map(
 
 
 def _context() -> BaseContext:
-    """How to start workers: fork where that is safe, since spawned workers import torch, which takes seconds.
+    """Start method of workers: fork if that is safe, since spawned workers import torch, which takes seconds.
 
     A fork copies only the calling thread, so it is used only by a process with one Python thread (a command,
     not a page). Threads of numerical libraries do not matter, since a worker does not use them.

@@ -5,7 +5,6 @@ musicnn 0.1.0: logits, and the first eight values of the penultimate layer or of
 """
 
 import json
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -172,19 +171,12 @@ def test_every_parameter_has_a_gradient(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_onnx_gives_the_same_logits(name, tmp_path):
-    import onnxruntime
-
-    net, x, out = network(name), patches(), tmp_path / "net.onnx"
-    count = {0: torch.export.Dim("n", min=1, max=64)}
-    with warnings.catch_warnings(action="ignore"):  # the exporter's own
-        program = torch.export.export(net, (x,), dynamic_shapes=(count,), strict=False)
-        torch.onnx.export(program, input_names=["images"], output_names=["logits"], verbose=False).save(out)
-    session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
+def test_onnx_gives_the_same_logits(name, in_onnx):
+    net, x = network(name), patches()
+    exported = in_onnx(net, x)
     with torch.inference_mode():
         for some in (x[:1], x):
-            (found,) = session.run(["logits"], {"images": some.numpy()})
-            assert largest(torch.from_numpy(found), net(some)) < 1e-4
+            assert largest(exported(some), net(some)) < 1e-4
 
 
 def test_each_file_names_its_tags():

@@ -3,14 +3,12 @@
 torchvision's own loading code runs; only the network is replaced.
 """
 
-import email.message
 import errno
 import hashlib
 import io
 import pickle
 import re
 import sys
-import urllib.error
 from pathlib import Path
 
 import pytest
@@ -30,34 +28,6 @@ from mer.utils.errors import StorageError, WeightsError
 RESNET = TorchvisionWeights("resnet18")
 SMALL = {"a": torch.arange(6.0).view(2, 3), "b.weight": torch.ones(2, dtype=torch.int64)}
 SHARED = ["resnet18", "mobilenet_v3_small", "efficientnet_b0"]
-
-
-@pytest.fixture(autouse=True)
-def no_network(monkeypatch):
-    def refuse(*args, **kwargs):
-        raise urllib.error.URLError("Name or service not known")
-
-    monkeypatch.setattr("torch.hub.urlopen", refuse)
-    torch.manual_seed(0)
-
-
-@pytest.fixture
-def serve(monkeypatch):
-    """`serve(content)` answers every download with these bytes; returns the list of addresses asked for."""
-
-    def start(content):
-        asked = []
-
-        def answer(request):
-            asked.append(request.full_url)
-            response = io.BytesIO(content)
-            response.info = email.message.Message
-            return response
-
-        monkeypatch.setattr("torch.hub.urlopen", answer)
-        return asked
-
-    return start
 
 
 @pytest.fixture

@@ -27,10 +27,10 @@ WORDS = {
 
 def pick_backbones() -> Sequence[str]:
     """Select networks, listed with their size and whether their weights are on this machine."""
-    from mer.models.joined import joined_backbone  # torch
+    from mer.models.joined import get_backbone  # torch
     from mer.models.zoo import ZOO
 
-    entries = {MUSIC: joined_backbone(MUSIC), **ZOO}
+    entries = {MUSIC: get_backbone(MUSIC), **ZOO}
     here = {name: entry.source.available() for name, entry in entries.items()}
     labels = {
         name: f"{'four music networks joined' if name == MUSIC else name} · "

@@ -107,7 +107,8 @@ def _outcome_text(outcome: "Outcome") -> str:
 
 def sweep(arguments: Namespace) -> int:
     """Train each backbone with each batch size; a failure does not stop the rest."""
-    from mer.models.zoo import ZOO, get_backbone
+    from mer.models.joined import get_backbone
+    from mer.models.zoo import ZOO
 
     needs = requested_needs(arguments)
     names = list(ZOO) if arguments.backbones == "all" else arguments.backbones.split(",")

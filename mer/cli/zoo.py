@@ -34,8 +34,8 @@ def zoo(arguments: Namespace) -> None:
 def zoo_fetch(arguments: Namespace) -> None:
     """Download weights, check their hashes, and copy them to --out."""
     from mer.models.weights import fetch
-    from mer.models.zoo import ZOO, get_backbone
+    from mer.models.zoo import ZOO, get_network
 
     names = list(ZOO) if arguments.name == "all" else [arguments.name]
-    found = {name: str(fetch(get_backbone(name).source, arguments.out)) for name in names}
+    found = {name: str(fetch(get_network(name).source, arguments.out)) for name in names}
     emit({"files": found}, as_json=arguments.json, text=table(list(found.items()), ("network", "file")))

@@ -14,7 +14,7 @@ from torch import nn
 from mer.audio.mel import log_mel
 from mer.audio.waveforms import as_samples
 from mer.config.sections import Config
-from mer.models.zoo import get_backbone
+from mer.models.zoo import get_network
 
 __all__ = ["INPUT", "NETWORKS", "RATE", "TAGS", "tags_of"]
 
@@ -44,7 +44,7 @@ RATE = INPUT.audio.sample_rate
 
 @lru_cache(maxsize=2)
 def _network(name: str) -> nn.Module:
-    entry = get_backbone(name)
+    entry = get_network(name)
     network = entry.build()
     entry.source.into(network)
     return network.eval()

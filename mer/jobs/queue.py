@@ -93,7 +93,7 @@ def check_request(spec: "Spec") -> str:
 
     Raises DataError, ConfigError or BackboneError.
     """
-    from mer.models.zoo import get_backbone
+    from mer.models.joined import get_backbone
 
     name = _data_name(spec)
     get_backbone(spec.config.train.backbone)

@@ -5,13 +5,11 @@ from typing import Any
 
 import torch
 
-from mer.config.inputs import networks_of
 from mer.config.sections import PRETRAINED, TrainConfig
 from mer.models.classifier import Classifier
-from mer.models.joined import joined_backbone
+from mer.models.joined import get_backbone
 from mer.models.released import ReleasedClassifier
 from mer.models.weights import fill
-from mer.models.zoo import Backbone, get_backbone
 
 __all__ = ["build_classifier", "configured_classifier", "require_classifier"]
 
@@ -56,7 +54,7 @@ def configured_classifier(config: TrainConfig, *, classes: int, weights: str | N
     BackboneError, WeightsError
         If there is no such network, or no such weights.
     """
-    backbone, weights = _entry(config.backbone), weights or config.weights
+    backbone, weights = get_backbone(config.backbone), weights or config.weights
     body = backbone.build()
     if weights in PRETRAINED:
         backbone.source.into(body)
@@ -66,10 +64,6 @@ def configured_classifier(config: TrainConfig, *, classes: int, weights: str | N
     released = config.outputs == "imagenet" or config.always_training
     kind = ReleasedClassifier if released else Classifier
     return kind(backbone, body, classes=classes, config=config)
-
-
-def _entry(name: str) -> Backbone:
-    return joined_backbone(name) if len(networks_of(name)) > 1 else get_backbone(name)
 
 
 def require_classifier(config: TrainConfig, *, classes: int, shape: tuple[int, int]) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from mer.models.classifier import Classifier
 from mer.models.heads import GRUHead
-from mer.models.zoo import ZOO, get_backbone
+from mer.models.zoo import ZOO, get_network
 from mer.utils.errors import BackboneError
 
 __all__ = ["grad_cam"]
@@ -77,7 +77,7 @@ def grad_cam(model: Classifier, inputs: torch.Tensor, target: int) -> torch.Tens
 
 def _layers(model: Classifier) -> list[str]:
     """Paths of the modules whose outputs are feature maps. Raises BackboneError if one is unknown."""
-    parts = [(f"parts.{name}.", get_backbone(name)) for name in getattr(model.body, "parts", ())]
+    parts = [(f"parts.{name}.", get_network(name)) for name in getattr(model.body, "parts", ())]
     parts = parts or [("", model.backbone)]
     for _, entry in parts:
         if entry.cam is None:

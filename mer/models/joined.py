@@ -10,9 +10,9 @@ from torch import nn
 
 from mer.config.inputs import networks_of
 from mer.models.heads import take_output
-from mer.models.zoo import Backbone, get_backbone
+from mer.models.zoo import Backbone, get_network
 
-__all__ = ["JoinedBody", "Part", "joined_backbone"]
+__all__ = ["JoinedBody", "Part", "get_backbone"]
 
 
 class JoinedBody(nn.Module):
@@ -34,7 +34,7 @@ class JoinedBody(nn.Module):
 
     def networks(self) -> "list[Part]":
         """The networks, each as a model without a head."""
-        return [Part(get_backbone(name), body) for name, body in self.parts.items()]
+        return [Part(get_network(name), body) for name, body in self.parts.items()]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """The embeddings, side by side."""
@@ -102,9 +102,14 @@ def _without_output(entry: Backbone, *, pretrained: bool = False) -> tuple[nn.Mo
     return body, output
 
 
-def joined_backbone(name: str) -> Backbone:
-    """The entry of networks whose names are joined by "+". Raises BackboneError for an unknown one."""
-    entries = tuple(get_backbone(part) for part in networks_of(name))
+def get_backbone(name: str) -> Backbone:
+    """The entry of a network, or of several whose names are joined by "+".
+
+    Raises BackboneError for an unknown name.
+    """
+    first, *others = entries = tuple(get_network(part) for part in networks_of(name))
+    if not others:
+        return first
     return Backbone(
-        name, partial(JoinedBody, entries), JoinedWeights(entries), "output", (), example=entries[0].example
+        name, partial(JoinedBody, entries), JoinedWeights(entries), "output", (), example=first.example
     )

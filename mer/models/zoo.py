@@ -23,7 +23,7 @@ from mer.models.panns_weights import AudioSetWeights, panns_tensors
 from mer.models.weights import LITE0, MusicWeights, Source, StateDict, TorchvisionWeights, load_weights_file
 from mer.utils.errors import BackboneError
 
-__all__ = ["ZOO", "Backbone", "get_backbone", "register"]
+__all__ = ["ZOO", "Backbone", "get_network", "register"]
 
 FeatureMap = Callable[[nn.Module, torch.Tensor], torch.Tensor]
 
@@ -193,8 +193,8 @@ for _entry in (
     register(_entry)
 
 
-def get_backbone(name: str) -> Backbone:
-    """The entry with this name.
+def get_network(name: str) -> Backbone:
+    """The entry of one network; `mer.models.joined.get_backbone` also takes several joined by "+".
 
     For any other classification model of torchvision, an entry is derived from the model. Raises
     BackboneError, which lists the valid names, for an unknown name.

@@ -378,6 +378,10 @@ def test_other_columns_can_be_named(mer_json, tmp_path):
         (["train", "--data", ".", "--workers", "2"], "--workers needs --executor ray"),
         (["train", "--data", "nowhere", "--detach"], "nowhere: no such file or folder"),
         (["sweep", "--data", ".", "--backbones", "resnet19"], "unknown backbone 'resnet19'"),
+        (
+            ["sweep", "--data", ".", "--backbones", "musicnn_msd+vgg_msd,resnet19"],
+            "unknown backbone 'resnet19'",
+        ),
         (["serve", SHIPPED, "--workers", "0"], "workers=0 is out of range"),
         (["sweep", "--data", ".", "--batch-sizes", "many"], "--batch-sizes 'many' should be whole numbers"),
         (["ensemble", "xy", "b", "--out", "c"], "run 'xy': there is no such run; 'mer runs list' shows them"),

@@ -6,7 +6,7 @@ import torch
 
 from mer.audio.mel import log_mel
 from mer.inference.tags import FRAMES, INPUT, NETWORKS, RATE, TAGS, tags_of
-from mer.models.zoo import get_backbone
+from mer.models.zoo import get_network
 from mer.utils.errors import AudioError
 
 pytestmark = pytest.mark.usefixtures("single_threaded")
@@ -28,7 +28,7 @@ def test_each_tag_has_a_probability_and_the_most_probable_is_first(name, sound):
 def test_the_tags_of_a_long_clip_are_the_mean_over_parts_of_three_seconds(sound):
     clip = np.concatenate([sound.chord(seconds=3.5), sound.noise(seconds=3.5)])
     level = log_mel(clip, sample_rate=RATE, config=INPUT.mel)
-    entry = get_backbone("musicnn_mtt")
+    entry = get_network("musicnn_mtt")
     network = entry.build()
     entry.source.into(network)
     with torch.no_grad():

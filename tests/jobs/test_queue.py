@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from mer.jobs.queue import cancel, delete
+from mer.config.presets import PRESETS
+from mer.experiments.prepared import Spec
+from mer.jobs.queue import cancel, delete, submit
 from mer.runs.run import state_path
 from mer.runs.store import RunStore
 from mer.utils.errors import RunError
@@ -13,6 +15,13 @@ from mer.utils.errors import RunError
 @pytest.fixture
 def runs(runs_home):
     return RunStore.open()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_run_of_every_preset_can_be_queued(runs, song_corpus, name):
+    run = runs.get(submit(runs, Spec(data=str(song_corpus), config=PRESETS[name])))
+    assert run.status == "queued"
+    assert run.name == f"{PRESETS[name].train.backbone} {song_corpus.name}"
 
 
 def test_a_running_run_is_asked_to_stop(runs):

@@ -22,7 +22,7 @@ from torch import nn
 from mer.config.inputs import REQUIRED_INPUTS
 from mer.models.build import build_classifier
 from mer.models.weights import LITE0, TorchvisionWeights, fetch, load_weights_file
-from mer.models.zoo import ZOO, get_backbone
+from mer.models.zoo import ZOO, get_network
 from mer.utils.errors import StorageError, WeightsError
 
 RESNET = TorchvisionWeights("resnet18")
@@ -72,7 +72,7 @@ def old_names(tensors):
 
 @pytest.mark.parametrize("name", SHARED)
 def test_imagenet_weights_at_their_place_are_loaded_without_a_network(name):
-    weights, source = random_weights(name), get_backbone(name).source
+    weights, source = random_weights(name), get_network(name).source
     assert not source.available()
     put(source.path(), to_bytes(weights))
     assert source.available()
@@ -107,7 +107,7 @@ def test_the_file_names_of_the_whole_zoo_carry_a_hash():
 
 def test_a_truncated_file_is_named_with_the_remedy():
     content = to_bytes(random_weights("mobilenet_v3_small"))
-    path = put(get_backbone("mobilenet_v3_small").source.path(), content[: len(content) // 2])
+    path = put(get_network("mobilenet_v3_small").source.path(), content[: len(content) // 2])
     with pytest.raises(WeightsError, match=rf"{path} is not a complete weights file \(.+\); fetch it again"):
         build_classifier("mobilenet_v3_small", classes=3, weights="imagenet")
 

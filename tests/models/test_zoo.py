@@ -14,7 +14,7 @@ from mer.config.sections import TrainConfig
 from mer.models import zoo as backbones
 from mer.models.build import build_classifier, require_classifier
 from mer.models.heads import HEADS
-from mer.models.zoo import ZOO, get_backbone, register
+from mer.models.zoo import ZOO, get_network, register
 from mer.utils.errors import BackboneError, ConfigError, WeightsError
 from tests.real_networks import example_images, real_classifier
 from tests.tiny_backbone import TINY, tiny_config, tiny_model, tiny_zoo
@@ -176,7 +176,7 @@ def test_a_torchvision_network_that_cannot_be_fine_tuned_here_is_refused(name):
     with pytest.raises(
         BackboneError, match=rf"backbone '{name}' .*; choose one of: alexnet, vgg16, mobilenet"
     ):
-        get_backbone(name)
+        get_network(name)
 
 
 def test_every_other_torchvision_network_is_either_usable_or_refused():
@@ -184,7 +184,7 @@ def test_every_other_torchvision_network_is_either_usable_or_refused():
         if name in ZOO or name.startswith(("vit_h", "regnet", "swin", "efficientnet", "convnext")):
             continue  # of which OTHERS and UNSUITABLE have examples
         try:
-            backbone = get_backbone(name)
+            backbone = get_network(name)
         except BackboneError:
             assert name.startswith(("googlenet", "inception", "squeezenet"))
         else:
@@ -238,15 +238,15 @@ def test_an_unknown_name_is_answered_with_a_guess_and_the_valid_ones():
         BackboneError,
         match=rf"unknown backbone 'resnet5' \(did you mean 'resnet50'\?\); the zoo: {zoo}; also",
     ):
-        get_backbone("resnet5")
+        get_network("resnet5")
     with pytest.raises(BackboneError, match=r"unknown backbone 'q'; the zoo: alexnet"):
-        get_backbone("q")
+        get_network("q")
 
 
 @pytest.mark.parametrize("name", ["fcn_resnet50", "raft_small", "fasterrcnn_resnet50_fpn", "r3d_18"])
 def test_torchvision_networks_of_other_tasks_are_unknown(name):
     with pytest.raises(BackboneError, match=f"unknown backbone '{name}'"):
-        get_backbone(name)
+        get_network(name)
 
 
 def test_a_name_can_be_registered_only_once(monkeypatch):

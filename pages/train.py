@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from mer.config.inputs import required_input
+from mer.config.inputs import PRETRAINED, required_input
 from mer.config.presets import IMAGES, MUSIC, PRESETS, preset
-from mer.config.sections import PRETRAINED, Config
+from mer.config.sections import Config
 from mer.utils.progress import duration
 from pages._ui.cached.datasets import pick_data
 from pages._ui.frame import page

@@ -34,7 +34,13 @@ def configs(draw):
     nyquist, longest = audio.sample_rate / 2, min(8192, int(window * audio.sample_rate))
     f_max = draw(st.floats(100, nyquist))
     f_min = st.floats(0, f_max, exclude_max=True)
-    mel = section(MelConfig, f_max=st.just(f_max), f_min=f_min, n_fft=st.integers(128, longest))
+    mel = section(
+        MelConfig,
+        f_max=st.just(f_max),
+        f_min=f_min,
+        n_fft=st.integers(128, longest),
+        shape=st.sampled_from(["square", "spectrogram"]),
+    )
     folds = draw(st.integers(2, 20) | st.just(0))
     split = section(SplitConfig, folds=st.just(folds), fold=st.integers(0, max(folds, 1) - 1))
     keep = st.sampled_from(["best", "last"] if split.validation else ["last"])

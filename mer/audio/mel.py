@@ -65,7 +65,12 @@ class LogMel(nn.Module):
             self.register_buffer(f"band_{number}", band, persistent=False)
 
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
-        """Waveforms, float32 (n, samples), to images, float16 (n, rows, columns)."""
+        """Waveforms, float32 (n, samples), to images, float16 (n, rows, columns).
+
+        With `shape="waveform"`, an image is the waveform itself, float32 in one row.
+        """
+        if self.config.shape == "waveform":
+            return windows[:, None]
         return self.images(self.levels(windows))
 
     def levels(self, waveforms: torch.Tensor) -> torch.Tensor:
@@ -164,7 +169,7 @@ def images(waveform: np.ndarray, *, audio: AudioConfig, mel: MelConfig, checked:
     Returns
     -------
     np.ndarray
-        float16 of shape (windows, rows, columns).
+        float16 of shape (windows, rows, columns); waveforms are float32.
 
     Raises
     ------
@@ -175,10 +180,8 @@ def images(waveform: np.ndarray, *, audio: AudioConfig, mel: MelConfig, checked:
     with torch.inference_mode():
         module = _log_mel(audio.sample_rate, mel)
         # One window at a time: the spectra of all windows of a long clip would not fit in memory.
-        levels = [
-            module.levels(torch.from_numpy(window)) for window in windows(waveform, audio, checked=True)
-        ]
-        return module.images(torch.stack(levels)).numpy()
+        cuts = windows(waveform, audio, checked=True)
+        return torch.cat([module(torch.from_numpy(window)[None]) for window in cuts]).numpy()
 
 
 def mel_frequencies(config: MelConfig) -> np.ndarray:

@@ -9,7 +9,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from mer.config.inputs import MUSIC_NETWORKS, networks_of, required_input
+from mer.config.checks import require_input, require_solvable
+from mer.config.inputs import PRETRAINED, networks_of, pretrained, required_input
 from mer.config.settings import Section, setting
 from mer.utils.errors import ConfigError
 
@@ -27,17 +28,9 @@ STEPS_ONLY = (  # settings of a head that is trained in steps; they have no effe
     "optimizer", "lr", "backbone_lr", "weight_decay", "schedule", "warmup", "batch_size", "epochs",
     "patience", "keep", "dropout",
 )  # fmt: skip
-PRETRAINED = ("imagenet", "music", "audioset")  # weights that come with a network
 _FIRST_RESAMPLER = ("resampler", "sinc")
 # Images had no other form before these settings; keys of stored images from that time must stay valid.
 _FIRST_IMAGES = {"compression": "db", "padding": "reflect", "shape": "square"}
-
-
-def pretrained(backbone: str) -> str:
-    """The name of the weights that come with a backbone."""
-    if not required_input(backbone):
-        return "imagenet"
-    return "music" if networks_of(backbone)[0] in MUSIC_NETWORKS else "audioset"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +89,10 @@ class MelConfig(Section):
         "db", "dB, or log10(1 + 10000 x) of the power x in each band, without reference and top_db."
     )
     padding: Literal["reflect", "zero"] = setting("reflect", "How the ends of a window are continued.")
-    shape: Literal["square", "spectrogram"] = setting(
-        "square", "Input of the network: a square of image_size, or the spectrogram as it is."
+    shape: Literal["square", "spectrogram", "waveform"] = setting(
+        "square",
+        "Input of the network: a square of image_size, the spectrogram as it is, or the waveform, of which "
+        "joined networks make their own spectrograms.",
     )
     image_size: int = setting(224, "Height and width of a square input, pixels.", low=32, high=512)
 
@@ -113,9 +108,12 @@ class MelConfig(Section):
 
     def image_shape(self, audio: AudioConfig) -> tuple[int, int]:
         """Rows and columns of the image of a window."""
+        samples = round(audio.window_seconds * audio.sample_rate)
+        if self.shape == "waveform":
+            return 1, samples
         if self.shape == "square":
             return self.image_size, self.image_size
-        return self.n_mels, 1 + round(audio.window_seconds * audio.sample_rate) // self.hop_length
+        return self.n_mels, 1 + samples // self.hop_length
 
     def to_key(self) -> dict[str, Any]:
         """The settings that form the key of stored results, without those that have their first value."""
@@ -179,7 +177,8 @@ class TrainConfig(Section):
     )
     weights: str = setting(
         "imagenet",
-        "imagenet, music or audioset (what the network was pretrained on), none (random start), or a file.",
+        "imagenet, music or audioset (what the network was pretrained on), own (what each of the joined "
+        "networks was pretrained on), none (random start), or a file.",
     )
     head: Literal["avg", "bands", "attention", "gru"] = setting(
         "avg",
@@ -279,7 +278,8 @@ class Config(Section):
                 f"n_fft={self.mel.n_fft} is longer than a window; with {self.audio.window_seconds} s "
                 f"at {self.audio.sample_rate} Hz it can be at most {samples}"
             )
-        self._require_input()
+        settings = self._settings()
+        require_input(settings)
         if self.train.keep == "best" and self.split.validation == 0:
             raise ConfigError("keep='best' needs a validation part; set validation above 0 or keep='last'")
         if self.train.pool == "attention":
@@ -290,24 +290,7 @@ class Config(Section):
             if self.augment.mixup:
                 raise ConfigError("pool='attention' learns from whole clips, so it needs mixup=0")
         if self.train.solver != "steps":
-            self._require_solvable()
-
-    def _require_input(self) -> None:
-        """Raise ConfigError if a network that was trained on spectrograms would be given other ones."""
-        backbone, weights = self.train.backbone, self.train.weights
-        if weights in PRETRAINED and weights != pretrained(backbone):
-            raise ConfigError(
-                f"backbone {backbone!r} has no weights={weights!r}; use weights={pretrained(backbone)!r}"
-            )
-        if required_input(backbone) and self.train.outputs == "imagenet":
-            raise ConfigError(f"backbone {backbone!r} has no ImageNet outputs to keep; use outputs='classes'")
-        for name, value in required_input(backbone).items() if weights in PRETRAINED else ():
-            found = getattr(self._section(name), name)
-            if found != value:
-                raise ConfigError(
-                    f"{name}={found!r}: the weights of {backbone} were trained with {name}={value!r}; "
-                    "leave it out, choose another backbone, or use weights='none'"
-                )
+            require_solvable(settings)
 
     def _changes_of_input(self, backbone: str) -> dict[str, Any]:
         """Settings that must change together with the backbone: those of its input, and `weights`."""
@@ -321,6 +304,11 @@ class Config(Section):
         if new:
             changes |= {"head": "avg", "depth": "full"}
         return changes
+
+    def _settings(self) -> dict[str, Any]:
+        """All settings by name, but `seed` only of the training."""
+        parts = (getattr(self, field.name).to_dict() for field in dataclasses.fields(self))
+        return {name: value for part in parts for name, value in part.items()}
 
     def _section(self, name: str) -> Section:
         """The section that has a setting of this name."""
@@ -336,24 +324,6 @@ class Config(Section):
     def unused(self) -> tuple[str, ...]:
         """Names of settings that have no effect: those of training in steps, if the head is solved."""
         return () if self.train.solver == "steps" else STEPS_ONLY
-
-    def _require_solvable(self) -> None:
-        """Raise ConfigError for settings that cannot be combined with a solved head."""
-        wanted = {"freeze": "head", "outputs": "classes", "pool": "mean", "always_training": False}
-        wanted |= {"loss": "ce", "label_smoothing": 0.0, "class_weights": False}
-        wanted |= dict.fromkeys(("time_masks", "frequency_masks", "time_shift", "mixup"), 0)
-        settings = self.train.to_dict() | self.augment.to_dict()
-        for name, value in wanted.items():
-            if settings[name] != value:
-                raise ConfigError(
-                    f"solver={self.train.solver!r} needs {name}={value!r}, not {settings[name]!r}; "
-                    "change it or use solver='steps'"
-                )
-        if self.train.head not in ("avg", "bands"):
-            raise ConfigError(
-                f"solver={self.train.solver!r} needs head='avg' or head='bands', not {self.train.head!r}; "
-                "change it or use solver='steps'"
-            )
 
     def to_json(self) -> str:
         """One line of JSON with sorted keys, so that equal configs give equal text."""

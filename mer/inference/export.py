@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from mer.audio.mel import LogMel, Standardizer, as_input
+from mer.config.inputs import DESCRIPTORS, networks_of
 from mer.inference.predictor import Predictor
 from mer.models.card import Card
 from mer.models.checkpoint import load_checkpoint
@@ -81,6 +82,10 @@ def convert(checkpoint: str | PathLike, out: str | PathLike) -> dict[str, Any]:
     if isinstance(model, ReleasedClassifier):
         raise CheckpointError(
             f"{checkpoint} keeps ImageNet's outputs or has no evaluation mode; convert another network"
+        )
+    if DESCRIPTORS in networks_of(card.config.train.backbone):
+        raise CheckpointError(
+            f"{checkpoint}: descriptors ({DESCRIPTORS!r}) cannot be exported; convert a model without them"
         )
     portable = Portable(model, standardizer, card).eval()
     noises, network = _noises(card), Predictor(checkpoint, device="cpu")

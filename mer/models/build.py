@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from mer.config.sections import PRETRAINED, TrainConfig
+from mer.config.inputs import PRETRAINED
+from mer.config.sections import TrainConfig
 from mer.models.classifier import Classifier
 from mer.models.joined import get_backbone
 from mer.models.released import ReleasedClassifier

@@ -43,7 +43,7 @@ def grad_cam(model: Classifier, inputs: torch.Tensor, target: int) -> torch.Tens
     Raises
     ------
     BackboneError
-        If the zoo does not know the network's feature map.
+        If the zoo does not know the network's feature map, or joined networks see different spectrograms.
 
     References
     ----------
@@ -77,6 +77,11 @@ def grad_cam(model: Classifier, inputs: torch.Tensor, target: int) -> torch.Tens
 
 def _layers(model: Classifier) -> list[str]:
     """Paths of the modules whose outputs are feature maps. Raises BackboneError if one is unknown."""
+    if getattr(model.body, "front_ends", None):
+        raise BackboneError(
+            f"backbone {model.backbone.name!r} cannot be explained: its networks see different spectrograms; "
+            "explain a model of one of them"
+        )
     parts = [(f"parts.{name}.", get_network(name)) for name in getattr(model.body, "parts", ())]
     parts = parts or [("", model.backbone)]
     for _, entry in parts:

@@ -8,7 +8,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mer.config.inputs import networks_of
+from mer.config.inputs import DESCRIPTORS, networks_of, required_input
+from mer.data.cache.descriptors import SIZE
+from mer.models.front_end import Descriptors, FrontEnd
 from mer.models.heads import take_output
 from mer.models.zoo import Backbone, get_network
 
@@ -21,24 +23,36 @@ class JoinedBody(nn.Module):
     Parameters
     ----------
     entries
-        The networks' entries in the zoo.
+        The networks' entries in the zoo. If they require different inputs, the images are waveforms
+        (n, 3, 1, samples), and `front_ends` makes the input of each network.
     """
 
     def __init__(self, entries: Sequence[Backbone]) -> None:
         super().__init__()
-        self.parts, width = nn.ModuleDict(), 0
+        self.entries = entries
+        self.parts, self.front_ends, width = nn.ModuleDict(), nn.ModuleDict(), 0
+        waveforms = required_input("+".join(entry.name for entry in entries)).get("shape") == "waveform"
         for entry in entries:
             self.parts[entry.name], output = _without_output(entry)
             width += output.in_features
+            if waveforms and entry is not CLASSICAL:
+                self.front_ends[entry.name] = FrontEnd(entry.name)
         self.output = nn.Linear(width, 1)  # the head takes its place
 
     def networks(self) -> "list[Part]":
         """The networks, each as a model without a head."""
-        return [Part(get_network(name), body) for name, body in self.parts.items()]
+        return [Part(entry, self._body(entry.name)) for entry in self.entries]
+
+    def _body(self, name: str) -> nn.Module:
+        """One network, with its front end if it has one."""
+        if name in self.front_ends:
+            return nn.Sequential(self.front_ends[name], self.parts[name])
+        return self.parts[name]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """The embeddings, side by side."""
-        return self.output(torch.cat([part(images) for part in self.parts.values()], dim=1))
+        found = [self._body(entry.name)(images) for entry in self.entries]
+        return self.output(torch.cat(found, dim=1))
 
 
 class Part(nn.Module):
@@ -102,14 +116,25 @@ def _without_output(entry: Backbone, *, pretrained: bool = False) -> tuple[nn.Mo
     return body, output
 
 
+def _descriptors() -> nn.Module:
+    return nn.Sequential(Descriptors(), nn.Linear(SIZE, 1))
+
+
+CLASSICAL = Backbone(DESCRIPTORS, _descriptors, JoinedWeights(()), "1", ())
+
+
 def get_backbone(name: str) -> Backbone:
     """The entry of a network, or of several whose names are joined by "+".
 
-    Raises BackboneError for an unknown name.
+    "classical" among joined names stands for descriptors of the sound. Raises BackboneError for an unknown
+    name.
     """
-    first, *others = entries = tuple(get_network(part) for part in networks_of(name))
+    first, *others = names = networks_of(name)
     if not others:
-        return first
+        return get_network(first)
+    entries = tuple(CLASSICAL if part == DESCRIPTORS else get_network(part) for part in names)
+    networks = tuple(entry for entry in entries if entry is not CLASSICAL)
+    example = (1, 16_000) if required_input(name).get("shape") == "waveform" else entries[0].example
     return Backbone(
-        name, partial(JoinedBody, entries), JoinedWeights(entries), "output", (), example=first.example
+        name, partial(JoinedBody, entries), JoinedWeights(networks), "output", (), example=example
     )

@@ -175,7 +175,7 @@ class KeptEmbeddings:
             "body": _hash(model.body),
             "structure": structure(model.body),
             "sees": model.sees,
-            "device": next(model.parameters()).device.type,  # results with TF32 differ in the fourth digit
+            "device": _device(model),  # results with TF32 differ in the fourth digit
         }
         return cls(store, Shelf.of(store.root / "embeddings", settings))
 
@@ -254,6 +254,11 @@ class SideBySide:
 
     def __getitem__(self, indices: torch.Tensor) -> torch.Tensor:
         return torch.cat([part[indices] for part in self.parts], dim=1)
+
+
+def _device(model: Network) -> str:
+    """The kind of device that computes; the CPU for descriptors, which have no parameters."""
+    return next((parameter.device.type for parameter in model.parameters()), "cpu")
 
 
 def _span(windows: Windows, clip: int) -> torch.Tensor:

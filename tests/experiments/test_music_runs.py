@@ -41,6 +41,17 @@ def test_joined_networks_make_one_checkpoint_and_share_embeddings_with_runs_of_o
     assert convert(outcome.checkpoint, tmp_path / "joined.pt2")["difference"] < 1e-3
 
 
+def test_joined_networks_with_different_spectrograms_make_one_run_and_keep_embeddings_of_each(
+    home, song_corpus
+):
+    outcome = run(song_corpus, "musicnn_msd+efficientnet_lite0+classical", solver="ridge")
+    assert outcome.status == "finished"
+    assert len(before := shelves()) == 3
+    assert run(song_corpus, "efficientnet_lite0+classical", solver="logistic").status == "finished"
+    assert shelves() == before
+    assert Predictor(outcome.checkpoint).predict(song_corpus / "Happy" / "0a.wav").emotion in ("Happy", "Sad")
+
+
 def test_a_network_for_music_is_explained_in_seconds_and_hertz(home, song_corpus):
     outcome = run(song_corpus, "vgg_mtt", freeze="last")
     found = explain(Predictor(outcome.checkpoint), song_corpus / "Happy" / "0a.wav")

@@ -55,11 +55,6 @@ def test_a_network_is_joined_once():
         TrainConfig(backbone="resnet18+resnet18", freeze="head")
 
 
-def test_networks_that_take_different_spectrograms_are_not_joined():
-    with pytest.raises(ConfigError, match="resnet18 and vgg_msd need different spectrograms; join networks"):
-        Config().updated(backbone="resnet18+vgg_msd", freeze="head")
-
-
 def test_an_unknown_network_is_named():
     with pytest.raises(BackboneError, match="unknown backbone 'vgg_mst'"):
         build_classifier("vgg_msd+vgg_mst", **FROZEN)

@@ -1,7 +1,7 @@
 """The feature store: features are computed once and kept on disk by hash of file content and settings.
 
     <root>/facts/ab/abcd....json             result of decoding: duration, rate, or the reason not to use it
-    <root>/images/<settings>/ab/abcd....npy  float16 log-mel images (windows, size, size)
+    <root>/images/<settings>/ab/abcd....npy  float16 log-mel images (windows, rows, columns)
     <root>/embeddings/<settings>/...         outputs of a frozen network (`mer.training.embeddings`)
     <root>/descriptors/<settings>/...        statistics of a clip's sound (`mer.data.cache.descriptors`)
     <root>/stamps.db                         hashes of files when they were last read, by path
@@ -153,7 +153,7 @@ class FeatureStore:
         Returns
         -------
         ArrayFile
-            float16 (windows, rows, columns).
+            float16 (windows, rows, columns); waveforms are float32.
 
         Raises
         ------

@@ -29,8 +29,11 @@ INDEX = np.dtype(
 
 
 def record(shape: tuple[int, int]) -> np.dtype:
-    """The format of one image (rows, columns) in a shard, with its CRC-32."""
-    return np.dtype([("image", "<f2", shape), ("crc", "<u4")])
+    """The format of one image (rows, columns) in a shard, with its CRC-32.
+
+    An image of one row is a waveform, in float32; others are float16.
+    """
+    return np.dtype([("image", "<f4" if shape[0] == 1 else "<f2", shape), ("crc", "<u4")])
 
 
 def shard_path(root: Path, number: int, suffix: str = ".bin") -> Path:

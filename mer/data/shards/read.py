@@ -41,8 +41,9 @@ class ShardWindows(Windows):
         self._recent: deque[int] = deque(maxlen=2 * BLOCK)
 
     def images(self, indices: np.ndarray) -> np.ndarray:
-        """Images of some windows, float16 (len(indices), rows, columns). Raises DataError on damage."""
-        found = np.empty((len(indices), *self.record["image"].shape), np.float16)
+        """Images of some windows, (len(indices), rows, columns). Raises DataError on damage."""
+        image = self.record["image"]
+        found = np.empty((len(indices), *image.shape), image.base)
         for shard, wanted, rows in self.places(indices):
             found[wanted] = self._read(shard, rows)
         return found

@@ -17,6 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.shards import entries
+from mer.audio.decode import load
+from mer.config.presets import preset
 from mer.data.cache.store import FeatureStore
 from mer.data.check import check
 from mer.data.load import load_dataset
@@ -54,6 +56,15 @@ def test_images_are_those_of_the_store_to_the_last_bit(opened, song_parquet):
     ordinary = np.concatenate([store.load(fact, **settings)[:] for fact in facts])
     windows = everything(opened)
     assert np.array_equal(windows.images(np.arange(len(windows))), ordinary)
+
+
+def test_waveforms_are_kept_without_loss(corpus, tmp_path):
+    config = preset("default", backbone="musicnn_msd+resnet18", window_seconds=1.0, hop_seconds=1.0)
+    make_set(as_parquet(corpus), tmp_path / "set", config=config)
+    found = ShardSet.open(tmp_path / "set")
+    (name,) = found.column("name", [0])
+    waveform = load(corpus / name, config.audio)[: config.input_shape[1]]
+    assert np.array_equal(everything(found).images(np.array([0]))[0, 0], waveform)
 
 
 def test_a_set_knows_of_its_clips_what_the_manifest_says(opened, song_parquet):

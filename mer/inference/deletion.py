@@ -68,7 +68,7 @@ class Deletion:
 
 def deletion(
     maps: torch.Tensor,
-    probability: Callable[[torch.Tensor], float],
+    probabilities: Callable[[torch.Tensor], np.ndarray],
     *,
     draws: int,
     seed: int = 0,
@@ -82,8 +82,9 @@ def deletion(
     ----------
     maps
         Relevance at the resolution of the network's input, shape (n, height, width).
-    probability
-        Returns the probability of the class, given which places are left: bool of shape (n, height, width).
+    probabilities
+        Returns the probability of the class for several versions of the clip, shape (versions,), given which
+        places are left in each: bool of shape (versions, n, height, width).
     draws
         Number of shifted maps.
     seed
@@ -103,15 +104,12 @@ def deletion(
     order = maps.flatten(1).argsort(dim=1, descending=True, stable=True)
     ranks = order.argsort(dim=1).view_as(maps) / maps[0].numel()  # in [0, 1): the share removed before it
     rng = np.random.default_rng(seed)
-    rankings = [ranks, *(_shifted(ranks, rng) for _ in range(draws))]
+    rankings = torch.stack([ranks, *(_shifted(ranks, rng) for _ in range(draws))])
     removed = np.linspace(0, 1, STEPS + 1)
     curves = np.empty((len(rankings), len(removed)))
     for number, share in enumerate(removed):
-        for row, ranking in enumerate(rankings):
-            if share in (0, 1) and row:
-                curves[row, number] = curves[0, number]  # nothing or everything removed: the same for all
-            else:
-                curves[row, number] = probability(ranking >= share)
+        different = rankings[:1] if share in (0, 1) else rankings  # nothing or everything removed: all equal
+        curves[:, number] = probabilities(different >= share)
         if progress:
             progress(number + 1, len(removed))
     curve, *random = (tuple(map(float, values)) for values in curves)

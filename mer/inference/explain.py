@@ -130,7 +130,7 @@ def explain(
     clip = load(source, config.audio, name=name)
     part = _part(clip, config.audio, window, name or ("clip" if isinstance(source, bytes) else str(source)))
     pictures = images(clip, audio=config.audio, mel=config.mel, checked=True)
-    answer = classes[int(_respond(listener, _seen(listener, pictures)).argmax())]
+    answer = classes[int(_respond(listener, _seen(listener, pictures))[0].argmax())]
     target = classes.index(emotion or answer)
     seen = _seen(listener, pictures[part.windows])
     evidence = _evidence(listener, seen, target)
@@ -140,7 +140,7 @@ def explain(
     return Explanation(
         emotion=answer,
         explained=classes[target],
-        probability=float(_respond(listener, seen)[target]),
+        probability=float(_respond(listener, seen)[0, target]),
         start=part.begin / rate,
         end=(part.begin + len(sound)) / rate,
         relevance=relevance,
@@ -170,10 +170,10 @@ def _seen(listener: Listener, pictures: np.ndarray) -> list[torch.Tensor]:
     return [network.inputs(pictures) for network in listener.networks]
 
 
-def _respond(listener: Listener, seen: Sequence[torch.Tensor]) -> np.ndarray:
-    """Probabilities (classes,) of a clip, from the input of each network."""
-    answers = [network.respond(own) for network, own in zip(listener.networks, seen, strict=True)]
-    return listener.joined(answers)[0]
+def _respond(listener: Listener, seen: Sequence[torch.Tensor], *, clips: int = 1) -> np.ndarray:
+    """Probabilities (clips, classes) of versions of a clip, from the input of each network."""
+    parts = zip(listener.networks, seen, strict=True)
+    return listener.joined([network.respond(own, clips=clips) for network, own in parts])
 
 
 def _evidence(listener: Listener, seen: Sequence[torch.Tensor], target: int) -> torch.Tensor:
@@ -248,8 +248,9 @@ def _check(
 ) -> Deletion:
     """The deletion curve of the maps."""
 
-    def probability(left: torch.Tensor) -> float:
-        return float(_respond(listener, [as_input(own[:, 0] * left) for own in seen])[target])
+    def probabilities(left: torch.Tensor) -> np.ndarray:
+        versions = [as_input((own[:, 0] * left).flatten(0, 1)) for own in seen]
+        return _respond(listener, versions, clips=len(left))[:, target]
 
     draws = max(2, DRAWS // len(seen[0]))
-    return deletion(_resized(evidence, seen[0].shape[-2:]), probability, draws=draws, progress=progress)
+    return deletion(_resized(evidence, seen[0].shape[-2:]), probabilities, draws=draws, progress=progress)

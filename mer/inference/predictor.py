@@ -289,10 +289,14 @@ class Predictor(Listener):
         """Images in dB (n, size, size) -> input of the network, (n, 3, size, size) on its device."""
         return self._transform(torch.from_numpy(np.asarray(windows))).to(self.device)
 
-    def respond(self, inputs: torch.Tensor) -> np.ndarray:
-        """Inputs of all windows of one clip (n, 3, size, size) -> probabilities (1, classes) of the clip."""
+    def respond(self, inputs: torch.Tensor, *, clips: int = 1) -> np.ndarray:
+        """Inputs of all windows of clips (n, 3, rows, columns) -> probabilities (clips, classes).
+
+        The clips have the same number of windows, and the windows of one clip follow each other.
+        """
         rows, _, scores = self.look(inputs)
-        return within(pool(rows, scores), len(self.card.classes))
+        clip = np.repeat(np.arange(clips), len(inputs) // clips)
+        return within(pool(rows, scores, clip), len(self.card.classes))
 
     def look(self, inputs: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Inputs (n, 3, size, size) -> probabilities (n, outputs), attention (n, time) and scores (n,).

@@ -60,7 +60,7 @@ def overlay(group: Tested) -> None:
         return
     read = {run.id: read_curves(run, "epoch") for run in shown}
     show_curves(shown, read, "epoch", key="compare")
-    st.caption("Dashed: training. Solid: validation. Ring: best epoch. For the curves of folds, see Live.")
+    st.caption("For the curves of folds, see Live.")
 
 
 def show_pair(group: Tested) -> None:

@@ -62,11 +62,11 @@ def watch(picked: list[str], by: str, known: set[str], ended: Callable[[str], Ru
         for run in selected
         if read[run.id]["validation_accuracy"]
     )
-    st.caption(
-        "Dashed: training. Solid: validation. Ring: best epoch. Dotted line: chance. Where validation gets "
-        "worse while training improves, the network overfits. Validation accuracy by clip, with 95% "
-        f"interval: {summary or 'none yet'}"
-    )
+    if summary:
+        st.caption(
+            "Where validation gets worse while training improves, the network overfits. Validation accuracy "
+            f"by clip, with 95% interval: {summary}"
+        )
 
 
 def poll(picked: list[str], by: str, known: set[str], ended: Callable[[str], Run | None]) -> None:

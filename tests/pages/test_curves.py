@@ -166,3 +166,18 @@ def test_a_solved_run_is_drawn_by_strength(kept, drawn):
 
 def test_a_solved_run_names_its_strength_and_no_epoch():
     assert best_and_last(solved_run(best_strength=0.1), [(11, 0.5)]) == "strength 0.1: 50%"
+
+
+@pytest.mark.parametrize(
+    ("runs", "captions"),
+    [
+        ([solved_run()], ["Solved heads: clips held out"]),
+        ([run_of()], ["Dashed: training."]),
+        ([run_of(), solved_run()], ["Dashed: training.", "Solved heads: clips held out"]),
+    ],
+)
+def test_captions_explain_only_the_charts_that_are_shown(monkeypatch, runs, captions):
+    said = []
+    monkeypatch.setattr("streamlit.caption", said.append)
+    show_curves(runs, {run.id: NOTHING for run in runs}, "epoch", key="test")
+    assert [text[: len(start)] for text, start in zip(said, captions, strict=True)] == captions

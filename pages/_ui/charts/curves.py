@@ -109,6 +109,7 @@ def show_curves(runs: Sequence[Run], read: dict[str, dict[str, Points]], by: str
     solved = [run for run in runs if run.solved]
     if len(solved) < len(runs):
         _show([run for run in runs if not run.solved], read, by, key)
+        st.caption("Dashed: training. Solid: validation. Ring: best epoch. Dotted line: chance.")
     if solved:
         _show(solved, read, "strength", key)
         st.caption(

@@ -179,10 +179,6 @@ def test_a_solved_run_names_its_strength_and_no_epoch():
 def test_captions_explain_only_the_charts_that_are_shown(monkeypatch, runs, captions):
     said = []
     monkeypatch.setattr("streamlit.caption", said.append)
-    show_curves(
-        runs,
-        {run.id: NOTHING | dict.fromkeys(("inner_loss", "inner_accuracy"), []) for run in runs},
-        "epoch",
-        key="test",
-    )
+    nothing = NOTHING | dict.fromkeys(("inner_loss", "inner_accuracy"), ())
+    show_curves(runs, {run.id: nothing for run in runs}, "epoch", key="test")
     assert [text[: len(start)] for text, start in zip(said, captions, strict=True)] == captions

@@ -12,7 +12,7 @@ from mer.utils.errors import MerError
 
 if TYPE_CHECKING:
     from mer.experiments.prepared import Spec
-    from mer.experiments.study2022.ladder import Step
+    from mer.experiments.study2022.ladder import RungResult
     from mer.runs.store import RunStore
 
 
@@ -77,7 +77,7 @@ def _train_all(specs: list["Spec"]) -> tuple[bool, list[dict[str, str]]]:
     return False, failed
 
 
-def _read(store: "RunStore", name: str) -> list["Step"]:
+def _read(store: "RunStore", name: str) -> list["RungResult"]:
     from mer.experiments.study2022.ladder import climbed, ladders
     from mer.runs.results import read_predictions, read_scores
 
@@ -85,7 +85,7 @@ def _read(store: "RunStore", name: str) -> list["Step"]:
     return climbed(runs, lambda run: read_scores(store, run.id), lambda run: read_predictions(store, run.id))
 
 
-def _plain(step: "Step") -> dict[str, Any]:
+def _plain(step: "RungResult") -> dict[str, Any]:
     """One rung for JSON; scores in [0, 1], times in s."""
     found, run, scores = step.comparison, step.run, step.scores or {}
     keys = ("song_accuracy", "accuracy", "macro_f1", "majority", "chance", "outside", "n_songs", "n_clips")
@@ -124,7 +124,7 @@ def _published() -> list[dict[str, Any]]:
     ]
 
 
-def _text(steps: list["Step"], failed: list[dict[str, str]]) -> str:
+def _text(steps: list["RungResult"], failed: list[dict[str, str]]) -> str:
     """The results as a table, with notes."""
     rows = [_row(step) for step in steps]
     parts = [table(rows, ("rung", "by song (95%)", "change (95%)", "p", "no class", "time", "run"))]
@@ -141,7 +141,7 @@ def _text(steps: list["Step"], failed: list[dict[str, str]]) -> str:
     return "\n\n".join(parts)
 
 
-def _row(step: "Step") -> tuple[str, ...]:
+def _row(step: "RungResult") -> tuple[str, ...]:
     """The row of one rung in the table."""
     run, found = step.run, step.comparison
     time = f"{run.ended - run.started:.0f} s" if run.ended else ""

@@ -278,7 +278,7 @@ class Config(Section):
                 f"n_fft={self.mel.n_fft} is longer than a window; with {self.audio.window_seconds} s "
                 f"at {self.audio.sample_rate} Hz it can be at most {samples}"
             )
-        settings = self._settings()
+        settings = self.by_name()
         require_input(settings)
         if self.train.keep == "best" and self.split.validation == 0:
             raise ConfigError("keep='best' needs a validation part; set validation above 0 or keep='last'")
@@ -305,8 +305,8 @@ class Config(Section):
             changes |= {"head": "avg", "depth": "full"}
         return changes
 
-    def _settings(self) -> dict[str, Any]:
-        """All settings by name, but `seed` only of the training."""
+    def by_name(self) -> dict[str, Any]:
+        """The value of each setting by its name without section; `seed` is that of the training."""
         parts = (getattr(self, field.name).to_dict() for field in dataclasses.fields(self))
         return {name: value for part in parts for name, value in part.items()}
 

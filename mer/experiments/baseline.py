@@ -16,6 +16,7 @@ from mer.data.cache.controls import entry
 from mer.data.cache.descriptors import SIZE, describe, settings
 from mer.data.splits import Split, inner_folds, partition
 from mer.experiments.prepared import PreparedClips
+from mer.metrics.comparison import Rows
 from mer.metrics.predictions import score_rows
 from mer.metrics.probabilities import softmax
 from mer.utils.files import home, read_kept, write_atomic
@@ -33,8 +34,6 @@ GRID = [{"svc__C": c, "svc__gamma": g / SIZE} for c in (1.0, 3.0, 10.0, 30.0) fo
 USUAL = {"svc__C": 3.0, "svc__gamma": 0.3 / SIZE}  # if there are too few songs to choose
 INNER = 4  # folds
 ENOUGH = 2000  # clips used to choose settings; the time of an SVM grows with their square
-
-Rows = list[dict[str, Any]]
 
 
 def baseline_rows(data: PreparedClips, split: Split, notify: Notify) -> Rows:

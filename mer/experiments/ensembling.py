@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mer.experiments.records import headline, save_evaluation, versions
+from mer.metrics.comparison import Row
 from mer.metrics.predictions import agreement, fit_weights, likelihoods, mean_rows, score_rows
 from mer.models.card import MOST_MEMBERS, Card, Member, load_card
 from mer.models.checkpoint import write_ensemble
@@ -29,7 +30,6 @@ HOW = {
     "validation": "The weights are the most probable ones by the labels of the validation part, where a song "
     "counts once; few songs leave them nearly equal.",
 }
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from mer.metrics.comparison import Rows
 from mer.metrics.score import Score
 from mer.metrics.scores import bootstrap_interval, wilson_interval
 from mer.runs.run import Run
 
 __all__ = ["Leak", "leak_of", "pairs"]
-
-Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from mer.data.windows import Windows
 from mer.experiments.prepared import PreparedData
 from mer.metrics.calibration import fit_temperature, tempered
 from mer.metrics.scores import OUTSIDE
-from mer.metrics.votes import agreement
+from mer.metrics.votes import agreement_with_votes
 from mer.models.classifier import Classifier
 from mer.training.embeddings import KeptEmbeddings
 from mer.training.predict import Answers, window_probabilities
@@ -84,7 +84,7 @@ def judge(
     groups = material.groups(split.test)
     scores = found.scores(groups=groups, classes=material.classes)
     if material.voted:
-        scores["agreement"] = agreement(windows.targets, found.probabilities, groups)
+        scores["agreement"] = agreement_with_votes(windows.targets, found.probabilities, groups)
     calibration = {"temperature": temperature, "songs": len(set(songs)), "clips": len(songs)}
     return Judged(scores, _rows(material, split.test, found), validation, calibration)
 

@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 
 from mer.data.cache.controls import CONTROLS
+from mer.metrics.comparison import Rows
 from mer.metrics.score import Score
 from mer.metrics.scores import majority_accuracy, pool_by
 from mer.utils.errors import RunError
 
 __all__ = ["Control", "control_of", "guess_of"]
-
-Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)

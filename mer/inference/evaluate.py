@@ -13,7 +13,7 @@ from mer.data.load import load_dataset
 from mer.data.windows import WindowSet
 from mer.inference.ensemble import open_predictor
 from mer.inference.predictor import Predictor
-from mer.metrics.votes import agreement
+from mer.metrics.votes import agreement_with_votes
 from mer.training.predict import Answers
 from mer.utils.errors import DataError
 from mer.utils.progress import Notify
@@ -83,7 +83,9 @@ def evaluate_checkpoint(
         first = replace(first, probabilities=together, hits=None, outside=None)
     scores = first.scores(groups=groups, classes=classes)
     if dataset.order:
-        scores["agreement"] = agreement(_votes(report.dataset, classes), first.probabilities, groups)
+        scores["agreement"] = agreement_with_votes(
+            _votes(report.dataset, classes), first.probabilities, groups
+        )
     known = {predictor.card.data.get(name) for name in ("hash", "sound")}  # older cards have only "hash"
     return scores | {"trained_on_this_data": bool(known & {report.content_hash(), report.sound_hash()})}
 

@@ -24,8 +24,10 @@ from mer.metrics.scores import (
 )
 from mer.utils.errors import RunError
 
-__all__ = ["LEVEL", "Comparison", "compare", "matched", "overlapping", "verdict"]
+__all__ = ["LEVEL", "Comparison", "Row", "Rows", "compare", "matched", "overlapping", "verdict"]
 
+Row = dict[str, Any]  # the answer to a clip; see `mer.metrics.predictions.answer_row`
+Rows = list[Row]
 LEVEL = 0.05
 _OUTCOMES = {
     (True, True): "both right",
@@ -33,7 +35,6 @@ _OUTCOMES = {
     (False, True): "only second",
     (False, False): "both wrong",
 }
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 
 from mer.metrics.calibration import LEAST, song_shares
-from mer.metrics.comparison import matched
+from mer.metrics.comparison import Row, matched
 from mer.metrics.scores import OUTSIDE, cohen_kappa, confusion_matrix, evaluate
-from mer.metrics.votes import agreement as agreement_with_votes
+from mer.metrics.votes import agreement_with_votes
 
 __all__ = ["agreement", "answer_row", "fit_weights", "likelihoods", "mean_rows", "score_rows", "stacked"]
 
 STEPS = 10_000
 GAP = 1e-5  # the search ends once other weights could gain at most this, nats a song
-Row = dict[str, Any]
 
 
 def answer_row(clip: str, song: str | None, label: str, shares: np.ndarray, classes: Sequence[str]) -> Row:

@@ -10,7 +10,7 @@ import numpy as np
 
 from mer.metrics.scores import bootstrap_interval
 
-__all__ = ["agreement", "divergence", "overlap", "votes_won"]
+__all__ = ["agreement_with_votes", "divergence", "overlap", "votes_won"]
 
 
 def overlap(votes: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -36,7 +36,7 @@ def votes_won(votes: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     return votes[np.arange(len(votes)), probabilities.argmax(axis=1)]
 
 
-def agreement(votes: np.ndarray, probabilities: np.ndarray, groups: Sequence[str]) -> dict:
+def agreement_with_votes(votes: np.ndarray, probabilities: np.ndarray, groups: Sequence[str]) -> dict:
     """Compute all figures of agreement as plain data.
 
     Parameters

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial.distance import jensenshannon
 
-from mer.metrics.votes import agreement, divergence, overlap, votes_won
+from mer.metrics.votes import agreement_with_votes, divergence, overlap, votes_won
 
 CLASSES = 4
 weights = arrays(float, st.tuples(st.integers(1, 12), st.just(CLASSES)), elements=st.floats(0, 1))
@@ -29,7 +29,7 @@ def test_figures_of_one_clip_by_hand():
 
 def test_who_says_what_listeners_say_agrees_fully():
     votes = np.array([[0.5, 0.5], [0.9, 0.1]])
-    found = agreement(votes, votes, ["a", "b"])
+    found = agreement_with_votes(votes, votes, ["a", "b"])
     assert (found["overlap"], found["divergence"]) == (1, 0)
     assert found["votes_won"] == found["most_votes"] == pytest.approx(0.7)
 
@@ -42,7 +42,7 @@ def test_who_names_what_nobody_felt_agrees_not_at_all():
 
 def test_the_same_answer_for_every_clip_is_there_to_compare_with():
     votes = np.array([[1.0, 0.0], [0.0, 1.0]])
-    assert agreement(votes, votes, ["a", "b"])["usual"] == 0.5
+    assert agreement_with_votes(votes, votes, ["a", "b"])["usual"] == 0.5
 
 
 @given(pairs())
@@ -62,7 +62,7 @@ def test_figures_are_shares_and_do_not_mind_who_comes_first(rows):
 @settings(max_examples=5)  # each draws thousands of bootstrap samples
 def test_nobody_wins_more_votes_than_the_top_class_has(rows):
     votes, said = rows
-    found = agreement(votes, said, [str(n % 3) for n in range(len(votes))])
+    found = agreement_with_votes(votes, said, [str(n % 3) for n in range(len(votes))])
     assert found["votes_won"] <= found["most_votes"] + 1e-12
     for name, (low, high) in found["intervals"].items():
         assert low - 1e-9 <= high, name

@@ -18,7 +18,7 @@ from mer.runs.results import test_key
 from mer.runs.run import Run
 from mer.utils.errors import ConfigError
 
-__all__ = ["END", "START", "Rung", "Step", "climbed", "ladders", "rungs"]
+__all__ = ["END", "START", "Rung", "RungResult", "climbed", "ladders", "rungs"]
 
 START, END = "as-released", "default"
 
@@ -151,7 +151,7 @@ def rungs(**held: Any) -> list[Rung]:
     end = preset(END, **{"backbone": IMAGES} | held)
     config = preset(START, **{"group_by_song": end.split.group_by_song} | held)
     found = [Rung(START, config)]
-    values = _values(end)
+    values = end.by_name()
     for switch in SWITCHES:
         changed = (
             config.updated(**{name: values[name] for name in switch.settings}) if switch.settings else end
@@ -168,13 +168,8 @@ def rungs(**held: Any) -> list[Rung]:
     return found
 
 
-def _values(config: Config) -> dict[str, Any]:
-    """The value of each setting by its name without section; `seed` is that of the training."""
-    return {name: value for part in config.to_dict().values() for name, value in part.items()}
-
-
 @dataclass(frozen=True, slots=True)
-class Step:
+class RungResult:
     """Result of one rung.
 
     Parameters
@@ -236,7 +231,7 @@ def climbed(
     runs: list[Run],
     scores: Callable[[Run], dict[str, Any] | None],
     predictions: Callable[[Run], list[dict[str, Any]]],
-) -> list[Step]:
+) -> list[RungResult]:
     """Results of the rungs of a ladder.
 
     Parameters
@@ -251,7 +246,7 @@ def climbed(
     RunError
         If these files are damaged.
     """
-    steps: list[Step] = []
+    steps: list[RungResult] = []
     for run in runs:
         key = run.spec.get("rung", "")
         before = _rung_below(key, steps)
@@ -260,18 +255,18 @@ def climbed(
         if before is not None and found is not None:
             comparison, note = _compared(before, run, found, predictions)
         changed = _changed(before.run.spec, run.spec) if before else {}
-        steps.append(Step(key, run, before.title if before else "", changed, found, comparison, note))
+        steps.append(RungResult(key, run, before.title if before else "", changed, found, comparison, note))
     return steps
 
 
-def _rung_below(key: str, steps: list[Step]) -> Step | None:
+def _rung_below(key: str, steps: list[RungResult]) -> RungResult | None:
     """The rung to compare with: the one below, or the same settings with songs kept apart."""
     ladder = [step for step in steps if not step.aside]
     return (ladder[0] if key == "released-shuffled" else ladder[-1]) if ladder else None
 
 
 def _compared(
-    before: Step, run: Run, found: dict[str, Any], predictions: Callable[[Run], list[dict[str, Any]]]
+    before: RungResult, run: Run, found: dict[str, Any], predictions: Callable[[Run], list[dict[str, Any]]]
 ) -> tuple[Comparison | None, str]:
     """Compare a run with the rung below. Returns the comparison, or None and the reason."""
     if before.scores is None:

@@ -9,7 +9,7 @@ import streamlit as st
 from mer.config.inputs import required_input
 from mer.data.library import Entry
 from mer.experiments.prepared import Spec
-from mer.experiments.study2022.ladder import Step, rungs
+from mer.experiments.study2022.ladder import RungResult, rungs
 from mer.experiments.study2022.published import CLASSES, RESULTS, TEST_CLIPS, majority
 from mer.metrics.comparison import Comparison
 from mer.metrics.score import Score
@@ -93,7 +93,7 @@ def _stop(runs: list[Run]) -> None:
             cancel(store, run.id)
 
 
-def show_steps(steps: list[Step]) -> None:
+def show_steps(steps: list[RungResult]) -> None:
     """The score of each rung, as a chart and a table."""
     done = [step for step in steps if step.scores]
     numbers = {step.run.id: _number(place, step) for place, step in enumerate(steps)}
@@ -118,11 +118,11 @@ def show_steps(steps: list[Step]) -> None:
     )
 
 
-def _number(place: int, step: Step) -> str:
+def _number(place: int, step: RungResult) -> str:
     return "–" if step.aside else f"{place}"
 
 
-def _row(number: str, step: Step) -> dict[str, str]:
+def _row(number: str, step: RungResult) -> dict[str, str]:
     """The row of one rung in the table."""
     settings = "; ".join(f"{name}: {before} → {now}" for name, (before, now) in step.changed.items())
     found = step.scores
@@ -147,7 +147,7 @@ def _order(found: dict | None) -> list[int]:
     return [CLASSES.index(name) for name in (classes if set(classes) == set(CLASSES) else CLASSES)]
 
 
-def show_published(steps: list[Step]) -> None:
+def show_published(steps: list[RungResult]) -> None:
     """The matrix of the lowest rung next to a published one, of the same network if there is one."""
     st.subheader("Compared with the published results")
     best, second = RESULTS[:2]

@@ -6,9 +6,11 @@
 
 import re
 from dataclasses import dataclass
+from mimetypes import MimeTypes
+from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["AUDIO_NAMES", "AUDIO_SUFFIXES", "FORMATS", "Kind", "recognise"]
+__all__ = ["AUDIO_NAMES", "AUDIO_SUFFIXES", "FORMATS", "Kind", "misnamed", "recognise"]
 
 FORMATS = {  # as people call it -> suffixes of its files
     "WAV": (".wav", ".wave"),
@@ -79,6 +81,8 @@ SOUND = (  # (offset, bytes), ... at the start of a file
     (Kind("MPEG", "mpeg"), (0, b"\0\0\1\xba")),
     *((MP4, (4, box)) for box in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")),
 )
+IMAGE = Kind("an image")
+PICTURE = rb"....ftyp(hei|hev|mif|msf|avi|crx)"  # HEIC and AVIF lie in a file like MP4
 LIST = "it only names sounds; fetch the sound itself"
 OTHER = (  # a pattern at the start of a file that is not sound
     (Kind("HTML", remedy="it is a web page; fetch the sound itself"), rb"\s*<(!doctype html|html|head|body)"),
@@ -88,11 +92,12 @@ OTHER = (  # a pattern at the start of a file that is not sound
     (Kind("MIDI", remedy="it holds notes; render them to sound"), rb"MThd"),
     (Kind("PDF"), rb"%PDF"),
     (Kind("an archive", remedy="unpack it"), rb"PK\x03\x04|Rar!|7z\xbc\xaf|\x1f\x8b|BZh|\xfd7zXZ"),
-    (Kind("an image"), rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP|BM....\0\0\0\0"),
+    (IMAGE, rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP|BM....\0\0\0\0"),
     (Kind("only zero bytes", remedy="copy or fetch the file again"), rb"\0+\Z"),
     (Kind("text"), rb"[^\x00-\x08\x0e-\x1f]+\Z"),
 )
 UNKNOWN = Kind("")
+OTHER_FILES = MimeTypes()  # the types that Python knows, whatever this machine adds
 
 # Bit rates of MPEG audio, kbit/s, by version (V1, V2) and layer (L1 to L3)
 V1L1 = (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448)
@@ -119,6 +124,8 @@ def recognise(file: BinaryIO) -> Kind:
     """
     file.seek(_after_tags(file))
     head = file.read(HEAD)
+    if re.match(PICTURE, head, re.DOTALL):
+        return IMAGE
     for kind, *marks in SOUND:
         if all(head[at : at + len(mark)] == mark for at, mark in marks):
             return kind
@@ -126,6 +133,25 @@ def recognise(file: BinaryIO) -> Kind:
     flags = re.DOTALL | re.IGNORECASE
     other = next((kind for kind, mark in OTHER if re.match(mark, text, flags)), UNKNOWN)
     return other if other.name else _frames(head) or UNKNOWN
+
+
+def misnamed(path: Path) -> str | None:
+    """What to do with a file that is sound by its first bytes, but not by its suffix; None if it is not.
+
+    A file with the suffix of pictures, texts or other known files is not opened.
+    """
+    kind = OTHER_FILES.guess_type(path.name, strict=False)[0] or "audio"
+    if not kind.startswith(("audio", "video", "application/octet-stream")):
+        return None
+    try:
+        with path.open("rb") as file:
+            found = recognise(file)
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
+    if not found.demuxer:
+        return None
+    wrong = f"the suffix {path.suffix}" if path.suffix else "no suffix"
+    return f"{found.name} with {wrong}; rename it to end in {FORMATS.get(found.name, ('.mkv',))[0]}"
 
 
 def _after_tags(file: BinaryIO) -> int:

@@ -85,14 +85,23 @@ IMAGE = Kind("an image")
 PICTURE = rb"....ftyp(hei|hev|mif|msf|avi|crx)"  # HEIC and AVIF lie in a file like MP4
 LIST = "it only names sounds; fetch the sound itself"
 OTHER = (  # a pattern at the start of a file that is not sound
-    (Kind("HTML", remedy="it is a web page; fetch the sound itself"), rb"\s*<(!doctype html|html|head|body)"),
+    (
+        Kind("HTML", remedy="it is a web page; fetch the sound itself"),
+        rb"\s*(<\?xml[^>]*>\s*)?(<!--((?!-->).)*-->\s*)?<(!doctype html|html|head|body|script|meta|div)",
+    ),
     (Kind("a playlist", remedy=LIST), rb"\s*(#EXTM3U|\[playlist\]|ffconcat|v=0\r?\no=|.{0,200}<MPD|<asx)"),
     (Kind("a Git LFS pointer", remedy="run git lfs pull"), rb"version https://git-lfs"),
     (Kind("XML", remedy="fetch the sound itself"), rb"\s*<\?xml"),
     (Kind("MIDI", remedy="it holds notes; render them to sound"), rb"MThd"),
     (Kind("PDF"), rb"%PDF"),
-    (Kind("an archive", remedy="unpack it"), rb"PK\x03\x04|Rar!|7z\xbc\xaf|\x1f\x8b|BZh|\xfd7zXZ"),
-    (IMAGE, rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP|BM....\0\0\0\0"),
+    (
+        Kind("an archive", remedy="unpack it"),
+        rb"PK(\x03\x04|\x05\x06)|Rar!|7z\xbc\xaf|\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|.{257}ustar",
+    ),
+    (IMAGE, rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP|BM....\0\0\0\0|II\*\0|MM\0\*|8BPS|\0\0\x01\0|\s*<svg"),
+    (Kind("an Office document"), rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1|\{\\rtf"),
+    (Kind("a program"), rb"MZ.{58,}|\x7fELF"),
+    (Kind("a table of numbers"), rb"\x93NUMPY|\x89HDF|SQLite format 3"),
     (Kind("only zero bytes", remedy="copy or fetch the file again"), rb"\0+\Z"),
     (Kind("text"), rb"[^\x00-\x08\x0e-\x1f]+\Z"),
 )
@@ -130,6 +139,8 @@ def recognise(file: BinaryIO) -> Kind:
         if all(head[at : at + len(mark)] == mark for at, mark in marks):
             return kind
     text = head.removeprefix(b"\xef\xbb\xbf")  # the mark of UTF-8
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):  # the marks of UTF-16
+        text = head.decode("utf-16", "ignore").encode(errors="ignore")
     flags = re.DOTALL | re.IGNORECASE
     other = next((kind for kind, mark in OTHER if re.match(mark, text, flags)), UNKNOWN)
     return other if other.name else _frames(head) or UNKNOWN

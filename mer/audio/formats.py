@@ -6,9 +6,11 @@
 
 import re
 from dataclasses import dataclass
+from mimetypes import MimeTypes
+from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["AUDIO_NAMES", "AUDIO_SUFFIXES", "FORMATS", "Kind", "recognise"]
+__all__ = ["AUDIO_NAMES", "AUDIO_SUFFIXES", "FORMATS", "Kind", "misnamed", "recognise"]
 
 FORMATS = {  # as people call it -> suffixes of its files
     "WAV": (".wav", ".wave"),
@@ -79,20 +81,32 @@ SOUND = (  # (offset, bytes), ... at the start of a file
     (Kind("MPEG", "mpeg"), (0, b"\0\0\1\xba")),
     *((MP4, (4, box)) for box in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")),
 )
+IMAGE = Kind("an image")
+PICTURE = rb"....ftyp(hei|hev|mif|msf|avi|crx)"  # HEIC and AVIF lie in a file like MP4
 LIST = "it only names sounds; fetch the sound itself"
 OTHER = (  # a pattern at the start of a file that is not sound
-    (Kind("HTML", remedy="it is a web page; fetch the sound itself"), rb"\s*<(!doctype html|html|head|body)"),
+    (
+        Kind("HTML", remedy="it is a web page; fetch the sound itself"),
+        rb"\s*(<\?xml[^>]*>\s*)?(<!--((?!-->).)*-->\s*)?<(!doctype html|html|head|body|script|meta|div)",
+    ),
     (Kind("a playlist", remedy=LIST), rb"\s*(#EXTM3U|\[playlist\]|ffconcat|v=0\r?\no=|.{0,200}<MPD|<asx)"),
     (Kind("a Git LFS pointer", remedy="run git lfs pull"), rb"version https://git-lfs"),
     (Kind("XML", remedy="fetch the sound itself"), rb"\s*<\?xml"),
     (Kind("MIDI", remedy="it holds notes; render them to sound"), rb"MThd"),
     (Kind("PDF"), rb"%PDF"),
-    (Kind("an archive", remedy="unpack it"), rb"PK\x03\x04|Rar!|7z\xbc\xaf|\x1f\x8b|BZh|\xfd7zXZ"),
-    (Kind("an image"), rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP|BM....\0\0\0\0"),
+    (
+        Kind("an archive", remedy="unpack it"),
+        rb"PK(\x03\x04|\x05\x06)|Rar!|7z\xbc\xaf|\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|.{257}ustar",
+    ),
+    (IMAGE, rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP|BM....\0\0\0\0|II\*\0|MM\0\*|8BPS|\0\0\x01\0|\s*<svg"),
+    (Kind("an Office document"), rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1|\{\\rtf"),
+    (Kind("a program"), rb"MZ.{58,}|\x7fELF"),
+    (Kind("a table of numbers"), rb"\x93NUMPY|\x89HDF|SQLite format 3"),
     (Kind("only zero bytes", remedy="copy or fetch the file again"), rb"\0+\Z"),
     (Kind("text"), rb"[^\x00-\x08\x0e-\x1f]+\Z"),
 )
 UNKNOWN = Kind("")
+OTHER_FILES = MimeTypes()  # the types that Python knows, whatever this machine adds
 
 # Bit rates of MPEG audio, kbit/s, by version (V1, V2) and layer (L1 to L3)
 V1L1 = (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448)
@@ -119,13 +133,36 @@ def recognise(file: BinaryIO) -> Kind:
     """
     file.seek(_after_tags(file))
     head = file.read(HEAD)
+    if re.match(PICTURE, head, re.DOTALL):
+        return IMAGE
     for kind, *marks in SOUND:
         if all(head[at : at + len(mark)] == mark for at, mark in marks):
             return kind
     text = head.removeprefix(b"\xef\xbb\xbf")  # the mark of UTF-8
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):  # the marks of UTF-16
+        text = head.decode("utf-16", "ignore").encode(errors="ignore")
     flags = re.DOTALL | re.IGNORECASE
     other = next((kind for kind, mark in OTHER if re.match(mark, text, flags)), UNKNOWN)
     return other if other.name else _frames(head) or UNKNOWN
+
+
+def misnamed(path: Path) -> str | None:
+    """What to do with a file that is sound by its first bytes, but not by its suffix; None if it is not.
+
+    A file with the suffix of pictures, texts or other known files is not opened.
+    """
+    kind = OTHER_FILES.guess_type(path.name, strict=False)[0] or "audio"
+    if not kind.startswith(("audio", "video", "application/octet-stream")):
+        return None
+    try:
+        with path.open("rb") as file:
+            found = recognise(file)
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
+    if not found.demuxer:
+        return None
+    wrong = f"the suffix {path.suffix}" if path.suffix else "no suffix"
+    return f"{found.name} with {wrong}; rename it to end in {FORMATS.get(found.name, ('.mkv',))[0]}"
 
 
 def _after_tags(file: BinaryIO) -> int:

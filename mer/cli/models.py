@@ -58,18 +58,15 @@ def _scores_text(scores: dict) -> str:
 
 
 def predict(arguments: Namespace) -> int:
-    """Predict each file. Files that cannot be used are named at the end; the status is then 2."""
+    """Predict each file. Files that are not used are named at the end; the status is then 2."""
     from mer.inference.ensemble import open_predictor
-    from mer.inference.predictor import audio_files
 
     predictor = open_predictor(arguments.checkpoint)
-    files: list[Path] = []
-    for path in arguments.files:
-        files += audio_files(path) if os.path.isdir(path) else [path]  # noqa: PTH112 - Path's may raise
-    found, notes, errors, bars = [], [], [], Bars()
+    files, errors = _files(arguments.files)
+    found, notes, bars = [], [], Bars()
     for done, (file, outcome) in enumerate(predictor.predict_many(files), start=1):
         if isinstance(outcome, AudioError):
-            errors.append(str(outcome))
+            errors.append({"file": str(file), "error": str(outcome)})
         else:
             found.append({"file": str(file)} | outcome.to_dict())
             notes += _notes(file, outcome)
@@ -77,12 +74,27 @@ def predict(arguments: Namespace) -> int:
             bars("predicting", done, len(files))
     names = predictor.card.classes
     rows = [(p["file"], p["emotion"], *(f"{p['probabilities'][n]:.0%}" for n in names)) for p in found]
-    if found:
+    if found or (errors and arguments.json):
         text = "\n".join([table(rows, ("file", "emotion", *names)), *notes])
-        emit(found, as_json=arguments.json, text=text)
+        emit([*found, *errors], as_json=arguments.json, text=text)
     if errors:
-        raise AudioError("; ".join(errors))
+        raise AudioError("; ".join(row["error"] for row in errors))
     return 0
+
+
+def _files(paths: list[Path]) -> tuple[list[Path], list[dict[str, str]]]:
+    """The files to predict, and a row for each other file below the folders among `paths`."""
+    from mer.inference.predictor import audio_below
+
+    files, errors = [], []
+    for path in paths:
+        if not os.path.isdir(path):  # noqa: PTH112 - Path's may raise
+            files.append(path)
+            continue
+        below, left_out = audio_below(path)
+        files += below
+        errors += [{"file": str(name), "error": f"{name}: {reason}"} for name, reason in left_out]
+    return files, errors
 
 
 def timeline(arguments: Namespace) -> int:

@@ -1,10 +1,12 @@
 """Clips and data sets, the form that every data source is read into."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
+from string import whitespace
 
 from mer.utils.errors import DataError
+from mer.utils.text import composed
 
 __all__ = [
     "LONGEST_NAME",
@@ -12,14 +14,17 @@ __all__ = [
     "PLAN",
     "Clip",
     "Dataset",
+    "class_name",
     "class_order",
     "is_hidden",
     "is_sharded",
     "require_trainable",
+    "twins",
 ]
 
 MER500_CLASSES = ("Romantic", "Happy", "Sad", "Devotional", "Party")
 PLAN = "plan.json"  # in the folder of a sharded set: its clips and settings
+LITTER = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini"}  # of macOS and Windows, in lower case
 LONGEST_NAME = 200  # characters in the name of a class, song or data set
 
 
@@ -30,7 +35,12 @@ def is_sharded(path: Path) -> bool:
 
 def is_hidden(relative: Path) -> bool:
     """True for hidden files and for those that operating systems add, such as __MACOSX."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in relative.parts)
+    return any(part.startswith(".") or part.casefold() in LITTER for part in relative.parts)
+
+
+def class_name(text: str) -> str:
+    """The name of a class as it was meant: composed (NFC), without spaces and invisible marks around it."""
+    return composed(text).strip(f"{whitespace}\xa0\u200b\u2060\ufeff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +89,8 @@ class Dataset:
         (id, reason) of each file that was found but is not a clip.
     order
         The order of the classes, if the source has one, such as columns of votes.
+    remarks
+        Sentences on what may be a mistake in the data set.
     """
 
     name: str
@@ -89,6 +101,7 @@ class Dataset:
     notes: str = ""
     left_out: tuple[tuple[str, str], ...] = ()
     order: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -126,6 +139,19 @@ def class_order(labels: set[str]) -> tuple[str, ...]:
     if labels <= set(MER500_CLASSES):
         return tuple(name for name in MER500_CLASSES if name in labels)
     return tuple(sorted(labels))
+
+
+def twins(labels: set[str]) -> tuple[str, ...]:
+    """A sentence for each two or more labels that differ only in capitals."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for label in sorted(labels):
+        alike[label.casefold()].append(label)
+    return tuple(
+        f"The classes {' and '.join(map(repr, names))} differ only in capitals and count as "
+        f"{len(names)} classes; rename them if they are one."
+        for names in alike.values()
+        if len(names) > 1
+    )
 
 
 def require_trainable(root: Path, counts: dict[str, int]) -> None:

@@ -1,21 +1,26 @@
 """Read a folder with one folder per class, the layout of MER500 (`Sad/Sad/*.wav`)."""
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from mer.audio.formats import AUDIO_SUFFIXES
-from mer.data.clips import LONGEST_NAME, Clip, Dataset, is_hidden
+from mer.audio.formats import misnamed
+from mer.data.clips import LONGEST_NAME, Clip, Dataset, class_name, twins
+from mer.data.levels import MANIFEST, SPLITS, class_level, is_audio, split_place
+from mer.data.walk import walk
 from mer.utils.errors import DataError
-from mer.utils.text import composed
 
-__all__ = ["describe", "read_tree", "unwrap"]
+__all__ = ["CARD", "USED", "describe", "first_reasons", "read_tree", "suffix_fault"]
 
 MAX_CARD = 2**20
+CARD = "dataset.json"
+USED = {MANIFEST, CARD}  # beside the classes; they are read, and so not left out
 
 
 def describe(root: Path) -> dict[str, object]:
     """Name, licence, notes and synthetic flag of a data set, from the `dataset.json` in its folder."""
-    card = root / "dataset.json"
+    card = root / CARD
     data = {}
     if card.is_file():
         if card.stat().st_size > MAX_CARD:
@@ -38,53 +43,101 @@ def describe(root: Path) -> dict[str, object]:
     }
 
 
-def read_tree(root: Path) -> Dataset:
+def read_tree(root: Path, *, others: Sequence[tuple[str, str]] = ()) -> Dataset:
     """Read the clips of a folder that has one folder per class.
 
-    The class is the name of the top folder that a file is in, at any depth. Links are followed if they stay
-    inside the folder. Raises DataError if no class folder holds audio.
+    The class is the name of the first folder that a file is in, at any depth, from the level at which the
+    classes lie (`mer.data.levels`). Folders named train, validation and test above or below the classes are
+    the parts of a split. Links are followed if they stay inside the folder.
+
+    Parameters
+    ----------
+    root
+        The folder.
+    others
+        (name, reason) of files that are not clips and are not in the folder, such as those left in a zip.
+
+    Raises
+    ------
+    DataError
+        If no class folder holds audio.
     """
-    top = unwrap(root)
-    clips, left_out = [], []
-    for path in sorted(p for p in top.rglob("*") if p.is_file() and not is_hidden(p.relative_to(top))):
-        parts = path.relative_to(top).parts
-        name = "/".join(parts)
-        if len(parts) == 1 and path.suffix.lower() not in AUDIO_SUFFIXES:
-            continue  # a README or the card
-        reason = _reason(name)
-        if reason is None and path.is_symlink() and not path.resolve().is_relative_to(top.resolve()):
-            reason = "a link that leads outside the folder; copy the file here"
-        if reason:
-            left_out.append((name.encode(errors="replace").decode(), reason))
-        else:
-            clips.append(Clip(id=name, path=path, label=composed(parts[0])))
+    found = walk(root)
+    level = class_level(found.files)
+    inner = [name.removeprefix(level) for name in found.files if name.startswith(level)]
+    place = split_place([name.split("/") for name in inner if is_audio(name)])
+    clips, left_out = [], [*others, *found.left_out, *((name, "empty folder") for name in found.empty)]
+    for name in found.files:
+        inside = name.removeprefix(level) if name.startswith(level) else None
+        fault = _fault(root / name, inside, 1 if place is None else 2)
+        if fault:
+            left_out.append((name if inside is None else inside, fault))
+        elif inside not in USED:
+            clips.append(_clip(root / level, inside, place))
+    left_out.sort()
     if not clips:
         raise DataError(
             f"{root}: no class folder with audio; lay it out as {root.name}/<class>/<clip>.wav, "
-            "or give a CSV manifest with columns path,label"
+            f"or give a CSV manifest with columns path,label{first_reasons(left_out)}"
         )
-    return Dataset(root=root, clips=tuple(clips), left_out=tuple(left_out), **describe(top))
+    top = root / level
+    return Dataset(
+        root=root, clips=tuple(clips), left_out=tuple(left_out), remarks=_remarks(clips, left_out),
+        **describe(top),
+    )  # fmt: skip
 
 
-def _reason(name: str) -> str | None:
-    """Why a file is not a clip, or None if it is one."""
-    if name.encode(errors="ignore").decode() != name:
-        return "file name is not Unicode; rename it"
-    path = PurePosixPath(name)
-    if len(path.parts) == 1:
+def first_reasons(left_out: Sequence[tuple[str, str]], most: int = 3) -> str:
+    """The end of an error message: the first files that are left out, with reasons; "" if there are none."""
+    if not left_out:
+        return ""
+    named = ", ".join(f"{name[:120]!r} ({reason})" for name, reason in left_out[:most])
+    more = len(left_out) - most
+    return f"; left out: {named}{f' and {more} more' if more > 0 else ''}"
+
+
+def suffix_fault(name: str) -> str:
+    """The reason for a file whose suffix is not listed."""
+    return f"not audio ({PurePosixPath(name).suffix or 'no extension'})"
+
+
+def _clip(top: Path, name: str, place: int | None) -> Clip:
+    """The clip of this name, relative to the level of the classes."""
+    parts = name.split("/")
+    label = class_name(parts[1 if place == 0 else 0])
+    return Clip(
+        name, top / name, label, split=None if place is None else SPLITS[parts[place].strip().lower()]
+    )
+
+
+def _fault(path: Path, inside: str | None, folders: int) -> str | None:
+    """Why a file is not a clip, or None if it is one or one of `USED`.
+
+    Parameters
+    ----------
+    path
+        The file.
+    inside
+        Its name from the level of the classes; None if it lies outside.
+    folders
+        Number of folders that a clip lies in at least.
+    """
+    if inside in USED:
+        return None
+    if not is_audio(path.name):
+        return misnamed(path) or suffix_fault(path.name)
+    if inside is None or inside.count("/") < folders:
         return "not in a class folder"
-    if path.suffix.lower() not in AUDIO_SUFFIXES:
-        return f"not audio ({path.suffix or 'no extension'})"
-    return None
+    return None if class_name(inside.split("/")[0]) else "its folder has no name but spaces; rename it"
 
 
-def unwrap(root: Path) -> Path:
-    """Step into a single folder that holds the classes or a manifest, as in many zips; else return `root`."""
-    while True:
-        entries = [p for p in root.iterdir() if not is_hidden(p.relative_to(root))]
-        if len(entries) != 1 or not entries[0].is_dir():
-            return root
-        below = [p for p in entries[0].iterdir() if p.is_dir() and not is_hidden(p.relative_to(root))]
-        if len(below) < 2 and not (entries[0] / "manifest.csv").is_file():
-            return root
-        root = entries[0]
+def _remarks(clips: Sequence[Clip], left_out: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """Sentences on classes that differ in capitals only, and on folders beside the classes without a clip."""
+    labels = {clip.label for clip in clips}
+    used = {clip.id.split("/")[0] for clip in clips}
+    lost = Counter(name.split("/")[0] for name, _ in left_out if "/" in name)
+    return twins(labels) + tuple(
+        f"The folder {name!r} has no clip; {count} of its files are left out."
+        for name, count in sorted(lost.items())
+        if name not in used
+    )

@@ -1,11 +1,14 @@
 """Load a data set: one folder per class, a zip of such a folder, or a CSV manifest."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from mer.data.clips import Dataset, is_sharded
-from mer.data.folders import read_tree, unwrap
+from mer.data.folders import USED, read_tree, suffix_fault
+from mer.data.levels import MANIFEST, class_level, is_audio
 from mer.data.manifest import read_manifest
-from mer.data.zips import unpack_zip
+from mer.data.walk import walk
+from mer.data.zips import left_in_zip, unpack_zip
 from mer.utils.errors import DataError, MerError
 
 __all__ = ["load_dataset"]
@@ -63,11 +66,19 @@ def _load(path: Path, columns: dict[str, str]) -> Dataset:
 
 def _load_folder(path: Path, columns: dict[str, str]) -> Dataset:
     """Read the manifest in a folder if it has one, else one folder per class."""
-    manifest = unwrap(path) / "manifest.csv"
-    if manifest.is_file():
-        return read_manifest(manifest, **columns)
-    if columns != {"label_column": "label", "song_column": "song"}:
-        raise DataError(
-            f"{path}: a folder has no columns; give the CSV file in it instead, with --label-column"
-        )
-    return read_tree(path)
+    found, left = walk(path), left_in_zip(path)
+    top = class_level(found.files)
+    if top + MANIFEST not in found.files:
+        if columns != {"label_column": "label", "song_column": "song"}:
+            raise DataError(
+                f"{path}: a folder has no columns; give the CSV file in it instead, with --label-column"
+            )
+        return read_tree(path, others=left)
+    data = read_manifest(path / top / MANIFEST, **columns)
+    listed = {top + clip.id for clip in data.clips} | {top + name for name, _ in data.left_out}
+    rest = [name for name in found.files if name not in listed and name.removeprefix(top) not in USED]
+    reasons = [
+        (name.removeprefix(top), f"not in {MANIFEST}" if is_audio(name) else suffix_fault(name))
+        for name in rest
+    ]
+    return replace(data, left_out=(*data.left_out, *reasons, *found.left_out, *left))

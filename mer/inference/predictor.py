@@ -9,17 +9,20 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from mer.audio.decode import Source, load, window_starts
-from mer.audio.formats import AUDIO_NAMES, AUDIO_SUFFIXES
+from mer.audio.formats import AUDIO_NAMES, misnamed
 from mer.audio.mel import images
 from mer.audio.quality import remarks
 from mer.audio.transforms import EvalTransform
 from mer.audio.waveforms import as_clip, as_samples, as_whole
+from mer.data.folders import USED, suffix_fault
+from mer.data.levels import is_audio
+from mer.data.walk import walk
 from mer.data.windows import pool, window_weights
 from mer.models.card import Card
 from mer.models.checkpoint import load_checkpoint
@@ -31,7 +34,7 @@ from mer.utils.files import as_path
 from mer.utils.machine import cores
 from mer.utils.parallel import one_thread
 
-__all__ = ["Listener", "Prediction", "Predictor", "Window", "audio_files"]
+__all__ = ["Listener", "Prediction", "Predictor", "Window", "audio_below", "audio_files"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -358,33 +361,30 @@ def _next_result(ahead: deque[tuple[Item, Future]]) -> tuple[Item, Any]:
 
 
 def audio_files(folder: str | os.PathLike) -> list[Path]:
-    """Every audio file below a folder, sorted by path.
+    """Every audio file below a folder, sorted by path; see `audio_below`."""
+    return audio_below(folder)[0]
 
-    Hidden files and folders are left out. Links to folders, and links to files outside `folder`, are not
-    followed.
+
+def audio_below(folder: str | os.PathLike) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """Every audio file below a folder, and the other files with the reason why they are not taken.
+
+    Hidden files and folders, and the manifest and card of a data set, are in neither. Links to folders, and
+    links to files outside `folder`, are not followed.
 
     Raises
     ------
     DataError
-        If there is no audio, or a folder cannot be read.
+        If there is no audio, or the folder cannot be read.
     """
     folder = as_path(folder, "folder")
-    root, found = folder.resolve(), []
     try:
-        for parent, folders, names in os.walk(folder, onerror=_raise):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            audio = [Path(parent, name) for name in names if _is_audio(name)]
-            found += [path for path in audio if path.is_file() and path.resolve().is_relative_to(root)]
+        found = walk(folder, linked_folders=False)
     except OSError as error:
         raise DataError(f"{error.filename}: {error.strerror}; change its permissions") from error
-    if not found:
+    audio = [folder / name for name in found.files if is_audio(name)]
+    others = [folder / name for name in found.files if not is_audio(name) and name not in USED]
+    left_out = [(path, misnamed(path) or suffix_fault(path.name)) for path in others]
+    left_out += [(folder / name, reason) for name, reason in found.left_out]
+    if not audio:
         raise DataError(f"{folder}: no audio below it; choose a folder of {AUDIO_NAMES}")
-    return sorted(found)
-
-
-def _is_audio(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES
-
-
-def _raise(error: OSError) -> NoReturn:
-    raise error
+    return audio, sorted(left_out)

@@ -131,6 +131,18 @@ def test_a_folder_is_refused(tmp_path):
 NOT_AUDIO = {
     "text.wav": (b"This is not sound at all, whatever the name may say.\n" * 20, "text, not audio; use WAV"),
     "song.mp3": (b"\n<!DOCTYPE html><html>", "HTML, not audio; it is a web page; fetch the sound itself"),
+    "saved.mp3": (
+        b"<!-- saved from -->\n<HTML>",
+        "HTML, not audio; it is a web page; fetch the sound itself",
+    ),
+    "xhtml.ogg": (b"<?xml version='1.0'?>\n<html xmlns='x'>", "HTML, not audio; it is a web page; fetch"),
+    "utf16.mp3": ("<!DOCTYPE html><html>".encode("utf-16"), "HTML, not audio; it is a web page; fetch"),
+    "paper.mp3": (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3", "PDF, not audio; use WAV"),
+    "photo.m4a": (b"\0\0\0\x18ftypheic" + bytes(200), "an image, not audio; use WAV"),
+    "scan.wav": (b"II*\0" + bytes(200), "an image, not audio; use WAV"),
+    "songs.mp3": (b"songs/" + bytes(251) + b"ustar\x0000" + bytes(247), "an archive, not audio; unpack it"),
+    "letter.wav": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(500), "an Office document, not audio; use"),
+    "notes.mp3": ("गीत नहीं".encode("utf-16"), "text, not audio; use WAV"),
     "list.m4a": (b"#EXTM3U\nsong.mp3\n", "a playlist, not audio; it only names sounds; fetch"),
     "zeros.wav": (bytes(5000), "only zero bytes, not audio; copy or fetch the file again"),
     "archive.wav": (b"PK\x03\x04" + bytes(200), "an archive, not audio; unpack it"),

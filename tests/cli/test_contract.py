@@ -164,8 +164,39 @@ def test_predict_goes_on_after_a_bad_file_and_names_it(mer, checkpoint, song_cor
         "predict", checkpoint, tmp_path / "bad.wav", song_corpus / "Sad" / "0a.wav", "--json"
     )
     assert status == 2
-    assert len(json.loads(out)) == 1
+    good, bad = json.loads(out)
+    assert good["file"] == str(song_corpus / "Sad" / "0a.wav")
+    assert set(bad) == {"file", "error"}
+    assert bad["file"] == str(tmp_path / "bad.wav")
+    assert bad["error"].startswith(f"{tmp_path}/bad.wav: text, not audio")
     assert "bad.wav: text, not audio" in err
+
+
+def test_predict_names_the_files_of_a_folder_that_it_does_not_take(
+    mer, checkpoint, tmp_path, sound, write_audio
+):
+    folder = tmp_path / "clips"
+    for name in ("one.wav", "two.wav"):
+        write_audio(folder / name, sound.chord(seconds=1.5))
+    (folder / "one.wav").rename(folder / "three.xyz")
+    (folder / "song.ape").write_bytes(b"MAC \x96\x0f\0\0")
+    (folder / "cover.jpg").touch()
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini", "._two.wav"):
+        (folder / name).touch()
+    status, out, err = mer("predict", checkpoint, folder, "--json")
+    assert status == 2
+    named = {row["file"].rpartition("/")[2]: row.get("error", "") for row in json.loads(out)}
+    assert named == {
+        "two.wav": "",
+        "cover.jpg": f"{folder}/cover.jpg: not audio (.jpg)",
+        "song.ape": f"{folder}/song.ape: not audio (.ape)",
+        "three.xyz": f"{folder}/three.xyz: WAV with the suffix .xyz; rename it to end in .wav",
+    }
+    assert all(error in err for error in named.values())
+
+
+def test_the_manifest_of_a_folder_is_no_file_that_predict_leaves_out(mer, checkpoint, song_corpus):
+    assert mer("predict", checkpoint, song_corpus)[0] == 0
 
 
 def test_predict_takes_folders_and_goes_on_after_a_bad_file_in_one(mer, checkpoint, tmp_path):
@@ -176,7 +207,8 @@ def test_predict_takes_folders_and_goes_on_after_a_bad_file_in_one(mer, checkpoi
     assert status == 2
     below = sorted(corpus.glob("*/*.wav"))
     below.remove(corpus / "Happy" / "1a.wav")
-    assert [row["file"] for row in json.loads(out)] == [str(path) for path in (alone, *below)]
+    bad = corpus / "Happy" / "1a.wav"
+    assert [row["file"] for row in json.loads(out)] == [str(path) for path in (alone, *below, bad)]
     *progress, last = err.splitlines()
     assert progress[-1].startswith("predicting: 17 of 17")
     assert last.startswith(f"error: {corpus}/Happy/1a.wav: text, not audio")

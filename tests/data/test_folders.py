@@ -87,6 +87,7 @@ def test_what_is_no_clip_is_left_out_with_the_reason(grow):
         "Sad/cover.jpg": "not audio (.jpg)",
         "Sad/notes": "not audio (no extension)",
         "loose.wav": "not in a class folder",
+        "README.txt": "not audio (.txt)",
     }
 
 

@@ -131,6 +131,40 @@ def test_what_is_not_csv_in_utf_8_is_refused(content, tmp_path):
         read_manifest(tmp_path / "list.csv")
 
 
+# Paths as people write them
+
+
+def test_absolute_paths_inside_the_folder_are_found(write, tmp_path):
+    dataset = read_manifest(write(f"path,label\n{tmp_path}/a.wav,Sad\n{tmp_path}/sub/c.flac,Happy\n"))
+    assert [(c.id, c.path, c.label) for c in dataset.clips] == [
+        ("a.wav", tmp_path / "a.wav", "Sad"),
+        ("sub/c.flac", tmp_path / "sub" / "c.flac", "Happy"),
+    ]
+
+
+def test_an_absolute_path_through_a_link_to_the_folder_is_found(write, tmp_path):
+    path = write(f"path,label\n{tmp_path.parent}/another name of it/a.wav,Sad\n")
+    link = tmp_path.parent / "another name of it"
+    link.symlink_to(tmp_path)
+    assert [c.id for c in read_manifest(path).clips] == ["a.wav"]
+    assert [c.id for c in read_manifest(link / path.name).clips] == ["a.wav"]
+
+
+def test_bare_names_of_files_below_are_found_if_only_one_has_the_name(write, tmp_path):
+    for name in ("x/गीत १.wav", "x/twice.wav", "y/deep/twice.wav", "y/.hidden/h.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    dataset = read_manifest(
+        write("path,label\nगीत १.wav,Sad\nc.flac,Sad\ntwice.wav,Sad\nh.wav,Sad\nz/c.flac,Sad\n")
+    )
+    assert [c.id for c in dataset.clips] == ["x/गीत १.wav", "sub/c.flac"]
+    assert dict(dataset.left_out) == {
+        "twice.wav": "no such file here, but 2 with this name below; give the path",
+        "h.wav": "no such file",
+        "z/c.flac": "no such file",
+    }
+
+
 # Lines that give no clip
 
 
@@ -163,8 +197,12 @@ def test_a_path_longer_than_any_file_name_is_left_out(write):
 
 
 def test_a_manifest_without_a_usable_line_is_refused(write, tmp_path):
-    with pytest.raises(DataError, match=f"no usable line among 2; paths are relative to {tmp_path}"):
-        read_manifest(write("path,label\ngone.wav,Sad\nb.wav,\n"))
+    with pytest.raises(
+        DataError,
+        match=rf"no usable line among 4; paths are relative to {tmp_path}; left out: 'gone.wav' "
+        r"\(no such file\), 'b.wav' \(no label\), 'c.mid' \(not audio \(.mid\)\) and 1 more",
+    ):
+        read_manifest(write("path,label\ngone.wav,Sad\nb.wav,\nc.mid,Sad\nd.wav,Sad\n"))
 
 
 # Paths and labels that contradict

@@ -215,7 +215,10 @@ def test_links_that_lead_outside_are_left_out_of_a_folder(tmp_path):
     (root / "Happy").symlink_to(outside)
     data = load_dataset(root)
     assert [clip.id for clip in data.clips] == ["Sad/a.wav", "Sad/inside.wav"]
-    assert data.left_out == (("Sad/link.wav", "a link that leads outside the folder; copy the file here"),)
+    assert data.left_out == (
+        ("Happy/", "a link that leads outside the folder; copy the folder here"),
+        ("Sad/link.wav", "a link that leads outside the folder; copy the file here"),
+    )
 
 
 # Damage

@@ -93,9 +93,9 @@ class Slow:
         self.listener, self.networks, self.card = listener, listener.networks, listener.card
         self.go = threading.Event()
 
-    def predict_waveform(self, waveform):
+    def answer(self, waveform, remarks=()):
         assert self.go.wait(60)
-        return self.listener.predict_waveform(waveform)
+        return self.listener.answer(waveform, remarks)
 
 
 def wav(sound, *, seconds=3.0, hertz=440.0):

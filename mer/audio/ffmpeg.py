@@ -5,13 +5,15 @@ program open another file or an address: formats that name others (playlists, DA
 those of `mer.audio.formats`, no protocol is allowed, and any request to open something is refused.
 """
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import numpy as np
 import soxr
 
-from mer.audio.formats import Kind, recognise
-from mer.audio.mixing import mix
+from mer.audio.formats import Kind
+from mer.audio.mixing import Mix
+from mer.audio.sound import LOST, Sound
 from mer.audio.waveforms import MAX_FRAMES, check_form
 from mer.utils.errors import AudioError, reason_of
 
@@ -35,21 +37,31 @@ LOCKED_WMA = (  # ids of objects in the header of an encrypted WMA file
 )
 HEAD = 2**16  # bytes in which those ids are looked for
 PROTECTED = "{} with copy protection (DRM); use a copy without it"
-GUESSED = {"MP3", "AAC"}  # FFmpeg guesses their length from the first frames
+MATROSKA = "Matroska or WebM"
+GUESSED = {"MP3", "AAC", "AC-3", "AMR", "MPEG", "AVI", "WMA"}  # FFmpeg derives their length from their size
 MOST_STREAMS = 32
 READS, MORE = 8, 2**24  # a file may be read so many times over, plus so many bytes
+BEHIND = 32  # bytes behind the last packet of a Matroska file that belong to it
 LATE = 0.1  # s that a clip may be too long by, since encoders pad it to whole frames
-LOST = 0.25  # s of its stated length that may be missing, for the same reason
 
 
 class _File:
-    """A file for FFmpeg. It ends the reading of one that leads in circles."""
+    """A file for FFmpeg, from its first recognised byte. It ends the reading of one that leads in circles."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
+    def __init__(self, file: BinaryIO, begin: int) -> None:
+        self.file, self.begin = file, begin
         self.left = READS * file.seek(0, 2) + MORE
-        file.seek(0)
-        self.seek, self.tell = file.seek, file.tell
+        file.seek(begin)
+
+    def tell(self) -> int:
+        """The place in the file."""
+        return self.file.tell() - self.begin
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move; a place before the start is ignored."""
+        with suppress(OSError, ValueError):
+            self.file.seek(offset + (0 if whence else self.begin), whence)
+        return self.tell()
 
     def read(self, size: int) -> bytes:
         """Read up to `size` bytes. Raises OSError if the file was read too often."""
@@ -71,12 +83,18 @@ class _Waveform:
         Longest duration, s.
     cut
         Whether a longer clip is cut instead of refused.
+    channel
+        The only channel to use. Default: the mean.
     """
 
-    def __init__(self, name: str, seconds: float, *, cut: bool) -> None:
+    def __init__(self, name: str, seconds: float, *, cut: bool, channel: int | None = None) -> None:
         self.name, self.seconds, self.cut = name, seconds, cut
+        self.mix = Mix(channel)
         self.rate = self.channels = self.done = 0
         self.stated = 0.0  # length that the file states, s; 0 if it states none
+        self.failed = self.damaged = False  # whether a packet failed, and whether another followed it
+        self.broken = False  # whether the file breaks off
+        self.reached = 0.0  # time at the end of the last samples, s
         self.samples = np.empty(0, np.float32)
         self.changed: tuple[int, soxr.ResampleStream] | None = None  # another rate later in the file
 
@@ -87,22 +105,32 @@ class _Waveform:
             most = min(int((self.seconds + (0 if self.cut else LATE)) * rate), MAX_FRAMES)
             self.rate, self.samples = rate, np.empty(most, np.float32)  # unused pages take no memory
         self.channels = max(self.channels, samples.shape[1])
-        wave = self._at_one_rate(mix(samples), rate)
+        wave = self._at_one_rate(self.mix(samples), rate)
         room = len(self.samples) - self.done
         if len(wave) > room and not self.cut:
             raise AudioError(f"{self.name}: over {len(self.samples) / self.rate:.0f} s long; cut it")
         self.samples[self.done : self.done + len(wave)] = wave[:room]
         self.done += min(len(wave), room)
-        return self.done < len(self.samples)
+        return not self.cut or self.done < len(self.samples)
 
-    def require_whole(self, kind: str) -> None:
-        """Raise AudioError if less was heard than the file states."""
+    def require_trust(self, kind: str) -> None:
+        """Raise AudioError if sound was lost elsewhere than at the end, so that the rest is out of place.
+
+        Matroska and WebM may leave pauses out.
+        """
         heard = self.done / self.rate
-        if not self.cut and heard < self.stated - LOST:
+        gap = self.reached > heard + LOST and kind != MATROSKA
+        if (self.damaged or gap) and not self.cut and heard < self.stated - LOST:
             raise AudioError(
                 f"{self.name}: damaged {kind}, {heard:.1f} of {self.stated:.1f} s can be read; "
                 "fetch or export it again"
             )
+
+    def found(self) -> Sound:
+        """The sound."""
+        channel, wave = self.mix.channel, self.samples[: self.done]
+        stated = self.stated if self.reached < self.stated - LOST else 0.0
+        return Sound(wave, self.rate, self.channels, stated, self.broken, channel, channel is not None)
 
     def _at_one_rate(self, wave: np.ndarray, rate: int) -> np.ndarray:
         if rate == self.rate:
@@ -112,13 +140,15 @@ class _Waveform:
         return self.changed[1].resample_chunk(wave)
 
 
-def read(file: BinaryIO, *, name: str, max_seconds: float, cut: bool = False) -> tuple[np.ndarray, int, int]:
+def read(file: BinaryIO, kind: Kind, *, name: str, max_seconds: float, cut: bool = False) -> Sound:
     """Decode the first track of sound of a file to mono.
 
     Parameters
     ----------
     file
         An open file that can seek.
+    kind
+        Its format.
     name
         Name of the clip in errors.
     max_seconds
@@ -126,24 +156,26 @@ def read(file: BinaryIO, *, name: str, max_seconds: float, cut: bool = False) ->
     cut
         Whether a longer clip is cut instead of refused.
 
-    Returns
-    -------
-    tuple
-        Samples, float32 of shape (samples,), the sample rate in Hz, and the largest number of channels.
-
     Raises
     ------
     AudioError
         If the file is not sound, is protected, or cannot be decoded.
     """
-    kind = recognise(file)
     if not kind.name:
         raise AudioError(f"{name}: not audio that can be decoded (unknown format); {kind.remedy}")
     if not kind.demuxer:
         raise AudioError(f"{name}: {kind.name}, not audio; {kind.remedy}")
     if kind.demuxer == "asf" and _locked_wma(file):
         raise AudioError(f"{name}: {PROTECTED.format(kind.name)}")
-    found = _Waveform(name, max_seconds, cut=cut)
+    found = _heard(file, kind, _Waveform(name, max_seconds, cut=cut))
+    if found.mix.better is not None:
+        channel = found.mix.better
+        found = _heard(file, kind, _Waveform(name, max_seconds, cut=cut, channel=channel))
+    return found.found()
+
+
+def _heard(file: BinaryIO, kind: Kind, found: _Waveform) -> _Waveform:
+    """Fill `found` with the sound of a file. Raises AudioError if there is none, or it cannot be trusted."""
     reason = "no sound could be decoded"
     try:
         _decode(file, kind, found)
@@ -152,9 +184,9 @@ def read(file: BinaryIO, *, name: str, max_seconds: float, cut: bool = False) ->
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
         reason = reason_of(error)
     if not found.done:
-        raise AudioError(f"{name}: damaged {kind.name} ({reason}); fetch or export it again")
-    found.require_whole(kind.name)
-    return found.samples[: found.done], found.rate, found.channels
+        raise AudioError(f"{found.name}: damaged {kind.name} ({reason}); fetch or export it again")
+    found.require_trust(kind.name)
+    return found
 
 
 def _decode(file: BinaryIO, kind: Kind, found: _Waveform) -> None:
@@ -171,16 +203,35 @@ def _decode(file: BinaryIO, kind: Kind, found: _Waveform) -> None:
         "protocol_whitelist": "none",
         "max_streams": str(MOST_STREAMS),
     }
+    content, last = _File(file, kind.begin), 0
     try:
-        with av.open(_File(file), format=kind.demuxer, options=options, io_open=_refuse) as container:
+        with av.open(content, format=kind.demuxer, options=options, io_open=_refuse) as container:
             stream = _track(container, kind, found.name)
-            _check_length(stream, kind, found)
+            _check_length(container, stream, kind, found)
             for packet in container.demux(stream):
-                for frame in _frames(packet):
+                last = (packet.pos or 0) + packet.size if packet.size else last
+                for frame in _frames(packet, found):
                     if not found.add(_samples(frame), frame.sample_rate):
                         return
+                    found.reached = _end_of(frame, stream, found.done / found.rate)
+            left = file.seek(0, 2) - kind.begin - last
+            found.broken = _breaks_off(kind, found, left, len(container.streams))
     except av.FFmpegError as error:  # of many classes
         raise ValueError(error.strerror) from error
+
+
+def _breaks_off(kind: Kind, found: _Waveform, left: int, streams: int) -> bool:
+    """True if a file that states no length breaks off, by the `left` bytes behind the last packet."""
+    if kind.name == "AMR":
+        return found.failed and not found.damaged
+    return kind.name == MATROSKA and streams == 1 and not found.stated and left > BEHIND
+
+
+def _end_of(frame: "AudioFrame", stream: "AudioStream", heard: float) -> float:
+    """Time at which a frame ends, from the start of the stream; what was `heard`, if it has no time."""
+    if frame.pts is None:
+        return heard
+    return float((frame.pts - (stream.start_time or 0)) * frame.time_base) + frame.samples / frame.sample_rate
 
 
 def _refuse(*_: Any) -> NoReturn:
@@ -209,23 +260,29 @@ def _locked_wma(file: BinaryIO) -> bool:
     return any(mark in head for mark in LOCKED_WMA)
 
 
-def _check_length(stream: "AudioStream", kind: Kind, found: _Waveform) -> None:
-    """Keep the length that the file states, and refuse one over the limit. MP3 and AAC only guess theirs."""
-    if kind.name in GUESSED or not stream.duration:
+def _check_length(container: "InputContainer", stream: "AudioStream", kind: Kind, found: _Waveform) -> None:
+    """Keep the length that the file states, and refuse one over the limit. Some formats only guess theirs."""
+    if kind.name in GUESSED:
         return
-    found.stated = float(stream.duration * stream.time_base)
+    if stream.duration:
+        found.stated = float(stream.duration * stream.time_base)
+    elif container.duration and len(container.streams) == 1:  # with a picture it may be the picture's
+        found.stated = container.duration / 1e6
     if found.stated > found.seconds + LATE and not found.cut:
         raise AudioError(f"{found.name}: {found.stated:.0f} s long; cut it to {found.seconds:.0f} s or less")
 
 
-def _frames(packet: "Packet") -> "list[AudioFrame]":
+def _frames(packet: "Packet", found: _Waveform) -> "list[AudioFrame]":
     """The frames of a packet; none if it is damaged."""
     import av
 
     try:
-        return packet.decode()
+        frames = packet.decode()
     except av.FFmpegError:
+        found.failed = True
         return []
+    found.damaged |= found.failed and bool(packet.size)
+    return frames
 
 
 def _samples(frame: "AudioFrame") -> np.ndarray:

@@ -5,12 +5,12 @@
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from mimetypes import MimeTypes
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["AUDIO_NAMES", "AUDIO_SUFFIXES", "FORMATS", "Kind", "misnamed", "recognise"]
+__all__ = ["AUDIO_NAMES", "AUDIO_SUFFIXES", "FORMATS", "Kind", "frame", "misnamed", "recognise"]
 
 FORMATS = {  # as people call it -> suffixes of its files
     "WAV": (".wav", ".wave"),
@@ -38,8 +38,10 @@ FORMATS = {  # as people call it -> suffixes of its files
 AUDIO_SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 AUDIO_NAMES = f"{', '.join(list(FORMATS)[:-1])} or {list(FORMATS)[-1]}"
 
+START = 64  # bytes that show most formats
 HEAD = 2**17  # bytes in which the first frame of MP3 or AAC must begin
-MOST_TAGS = 8  # tags in front of the sound
+MOST_TAGS = 8  # tags and stretches of zeros in front of the sound
+LEAST_ZEROS = 5  # MPEG begins with two, an MP4 with up to three
 IN_A_ROW = 3  # frames of MP3 or AAC that follow each other; fewer are found in random bytes
 
 
@@ -55,14 +57,17 @@ class Kind:
         FFmpeg's name of the reader for it; empty if it is not sound.
     remedy
         If it is not sound: what to do instead.
+    begin
+        Number of bytes before the format begins: tags, zeros and other bytes that are skipped.
     """
 
     name: str
     demuxer: str = ""
     remedy: str = f"use {AUDIO_NAMES}"
+    begin: int = 0
 
 
-MP3, AAC = Kind("MP3", "mp3"), Kind("AAC", "aac")
+MP3, AAC, AC3 = Kind("MP3", "mp3"), Kind("AAC", "aac"), Kind("AC-3", "ac3")
 MP4 = Kind("MP4", "mov")
 SOUND = (  # (offset, bytes), ... at the start of a file
     (Kind("WAV", "wav"), (0, b"RIFF"), (8, b"WAVE")),
@@ -76,7 +81,7 @@ SOUND = (  # (offset, bytes), ... at the start of a file
     (Kind("Matroska or WebM", "matroska"), (0, b"\x1aE\xdf\xa3")),
     (Kind("WMA", "asf"), (0, b"0&\xb2u\x8ef\xcf\x11\xa6\xd9\0\xaa\0b\xcel")),
     (Kind("AMR", "amr"), (0, b"#!AMR")),
-    (Kind("AC-3", "ac3"), (0, b"\x0bw")),
+    (AC3, (0, b"\x0bw")),
     (Kind("WavPack", "wv"), (0, b"wvpk")),
     (Kind("MPEG", "mpeg"), (0, b"\0\0\1\xba")),
     *((MP4, (4, box)) for box in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")),
@@ -115,11 +120,14 @@ V1L3 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 V2L1 = (0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256)
 V2L3 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 BITRATES = {(3, 3): V1L1, (3, 2): V1L2, (3, 1): V1L3, (2, 3): V2L1, (2, 2): V2L3, (2, 1): V2L3}
+AC3_RATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)
 RATES = (44_100, 48_000, 32_000)  # Hz of version 1; halved in version 2, quartered in 2.5
 
 
 def recognise(file: BinaryIO) -> Kind:
-    """Recognise a file by its content. Tags are skipped, and up to 128 KB of other bytes before MP3 or AAC.
+    """Recognise a file by its content, which is the same for a path and for bytes.
+
+    Tags and zero bytes at its start are skipped, and before MP3 or AAC up to 128 KB of other bytes.
 
     Parameters
     ----------
@@ -131,19 +139,24 @@ def recognise(file: BinaryIO) -> Kind:
     Kind
         A kind without a name if the content is unknown.
     """
-    file.seek(_after_tags(file))
-    head = file.read(HEAD)
-    if re.match(PICTURE, head, re.DOTALL):
+    begin = _after_padding(file)
+    file.seek(begin)
+    start = file.read(START)
+    if re.match(PICTURE, start, re.DOTALL):
         return IMAGE
-    for kind, *marks in SOUND:
-        if all(head[at : at + len(mark)] == mark for at, mark in marks):
-            return kind
+    if found := _sound(start):
+        return replace(found, begin=begin)
+    file.seek(begin)
+    head = file.read(HEAD)
     text = head.removeprefix(b"\xef\xbb\xbf")  # the mark of UTF-8
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):  # the marks of UTF-16
         text = head.decode("utf-16", "ignore").encode(errors="ignore")
     flags = re.DOTALL | re.IGNORECASE
     other = next((kind for kind, mark in OTHER if re.match(mark, text, flags)), UNKNOWN)
-    return other if other.name else _frames(head) or UNKNOWN
+    if other.name:
+        return other
+    kind, place = _frames(head) or (UNKNOWN, 0)
+    return replace(kind, begin=begin + place)
 
 
 def misnamed(path: Path) -> str | None:
@@ -165,8 +178,16 @@ def misnamed(path: Path) -> str | None:
     return f"{found.name} with {wrong}; rename it to end in {FORMATS.get(found.name, ('.mkv',))[0]}"
 
 
-def _after_tags(file: BinaryIO) -> int:
-    """Number of bytes of ID3v2 and APE tags at the start of a file."""
+def _sound(head: bytes) -> Kind | None:
+    """The format of sound that begins with these bytes, if it has a mark."""
+    for kind, *marks in SOUND:
+        if all(head[at : at + len(mark)] == mark for at, mark in marks):
+            return kind
+    return None
+
+
+def _after_padding(file: BinaryIO) -> int:
+    """Number of bytes of tags (ID3v2, APE) and zeros at the start of a file."""
     place = 0
     for _ in range(MOST_TAGS):
         file.seek(place)
@@ -176,39 +197,74 @@ def _after_tags(file: BinaryIO) -> int:
             place += 10 + (a << 21 | b << 14 | c << 7 | d)
         elif head[:8] == b"APETAGEX" and len(head) == 32:
             place += 32 + int.from_bytes(head[12:16], "little")
+        elif head[:4] == bytes(4) and (zeros := _zeros(file, place)) >= LEAST_ZEROS:
+            place += zeros
         else:
             break
     return place
 
 
-def _frames(head: bytes) -> Kind | None:
-    """MP3 or AAC if some frames follow each other somewhere, or one ends with the file."""
+def _zeros(file: BinaryIO, place: int) -> int:
+    """Number of zero bytes from `place` on; 0 if there is nothing else up to the end of the file."""
+    file.seek(place)
+    count = 0
+    while block := file.read(HEAD):
+        left = block.lstrip(b"\0")
+        count += len(block) - len(left)
+        if left:
+            return count
+    return 0
+
+
+def _frames(head: bytes) -> tuple[Kind, int] | None:
+    """MP3 or AAC, and its first byte, if some frames follow each other somewhere."""
     for found in re.finditer(rb"\xff[\xe0-\xff]", head):
         place, count, kind = found.start(), 0, None
         while count < IN_A_ROW:
-            one, length = _frame(head[place : place + 6])
+            one, length = frame(head[place : place + 6])
             if not length or (kind and one is not kind):
                 break
             kind, place, count = one, place + length, count + 1
         if count == IN_A_ROW:
-            return kind
+            return kind, found.start()
     return None
 
 
-def _frame(head: bytes) -> tuple[Kind, int]:
-    """Kind and length in bytes of the frame that begins with these bytes; a length of 0 if none does."""
-    if len(head) < 6 or head[0] != 255 or head[1] < 224:
+def frame(head: bytes) -> tuple[Kind, int]:
+    """Kind and length in bytes of the frame of MP3, AAC or AC-3 that begins with these 6 bytes.
+
+    The length is 0 if no frame begins there.
+    """
+    if len(head) < 6 or ((head[0] != 255 or head[1] < 224) and head[:2] != b"\x0bw"):
         return MP3, 0
+    if head[0] == 0x0B:
+        return AC3, _ac3_length(head)
     if head[1] & 0xF6 == 0xF0:
         length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
         return AAC, length if length > 7 and (head[2] >> 2 & 15) < 13 else 0
+    return MP3, _mpeg_length(head)
+
+
+def _ac3_length(head: bytes) -> int:
+    """Length of a frame of AC-3 or E-AC-3."""
+    if head[5] >> 3 > 10:
+        return 2 * ((head[2] & 7) << 8 | head[3]) + 2
+    rate, code = head[4] >> 6, head[4] & 63
+    if rate == 3 or code >= 2 * len(AC3_RATES):
+        return 0
+    kilobits = AC3_RATES[code >> 1]
+    return {0: 4 * kilobits, 1: 2 * (kilobits * 320 // 147 + (code & 1)), 2: 6 * kilobits}[rate]
+
+
+def _mpeg_length(head: bytes) -> int:
+    """Length of a frame of MPEG audio."""
     version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3  # 3, 2, 0: version 1, 2, 2.5; 3, 2, 1: layer 1, 2, 3
     bits, rate = head[2] >> 4, head[2] >> 2 & 3
     if version == 1 or layer == 0 or rate == 3 or bits in (0, 15):
-        return MP3, 0
+        return 0
     hertz = RATES[rate] >> {3: 0, 2: 1, 0: 2}[version]
     bytes_of = 1000 * BITRATES[max(version, 2), layer][bits] / hertz  # per sample, times 8
     padding = head[2] >> 1 & 1
     if layer == 3:
-        return MP3, (int(12 * bytes_of) + padding) * 4
-    return MP3, int((72 if layer == 1 and version != 3 else 144) * bytes_of) + padding
+        return (int(12 * bytes_of) + padding) * 4
+    return int((72 if layer == 1 and version != 3 else 144) * bytes_of) + padding

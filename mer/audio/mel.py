@@ -16,9 +16,9 @@ import torch.nn.functional as F
 import torchaudio
 from torch import nn
 
-from mer.audio.decode import windows
 from mer.audio.signal import bands, times
 from mer.audio.waveforms import as_rate, as_samples
+from mer.audio.windows import windows
 from mer.config.sections import AudioConfig, MelConfig
 
 __all__ = ["LogMel", "Standardizer", "as_input", "images", "log_mel", "mel_frequencies"]

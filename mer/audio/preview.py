@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mer.audio.decode import Audio, Source, decode, window_starts, windows
+from mer.audio.decode import Audio, Source, decode
 from mer.audio.mel import Standardizer, images, log_mel
 from mer.audio.resampling import resample
 from mer.audio.waveforms import as_whole
+from mer.audio.windows import window_starts, windows
 from mer.config.sections import AudioConfig, MelConfig
 
 __all__ = ["Steps", "frequency_ticks", "steps"]

@@ -18,9 +18,10 @@ import numpy as np
 import soundfile
 import torch
 
-from mer.audio.decode import load, window_starts
+from mer.audio.decode import load
 from mer.audio.mel import Standardizer, images
 from mer.audio.transforms import EvalTransform, TrainTransform
+from mer.audio.windows import window_starts
 from mer.config.sections import AudioConfig, Config, TrainConfig
 from mer.data.cache.descriptors import LONGEST, RATE, SIZE, descriptors, settings
 from mer.data.windows import WindowSet

@@ -49,13 +49,13 @@ class Ensemble(Listener):
         """Weighted mean of the networks' answers, scaled by the temperature of the ensemble's card."""
         return tempered(np.tensordot(self.weights, np.stack(answers), axes=1), self.card.temperature)
 
-    def answer(self, waveform: np.ndarray) -> Prediction:
+    def answer(self, waveform: np.ndarray, remarks: tuple[str, ...] = ()) -> Prediction:
         """Weighted mean of the networks' answers to the clip.
 
         The windows are those of the first network. The probabilities of the other networks are interpolated
         linearly between the middles of their own windows.
         """
-        found = [network.answer(waveform) for network in self.networks]
+        found = [network.answer(waveform, remarks) for network in self.networks]
         windows = found[0].windows
         at = [(window.start + window.end) / 2 for window in windows]
         clip = self.joined([self._rows([prediction]) for prediction in found])[0]

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from mer.audio.decode import Source, load, window_starts
+from mer.audio.decode import Source, load
 from mer.audio.mel import as_input, images, log_mel, mel_frequencies
 from mer.audio.waveforms import as_source, as_whole
+from mer.audio.windows import window_starts
 from mer.config.sections import AudioConfig, Config
 from mer.inference.deletion import Deletion, deletion
 from mer.inference.masking import divide

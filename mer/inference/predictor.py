@@ -14,12 +14,13 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from mer.audio.decode import Source, load, window_starts
+from mer.audio import quality
+from mer.audio.decode import Source, hear
 from mer.audio.formats import AUDIO_NAMES, misnamed
 from mer.audio.mel import images
-from mer.audio.quality import remarks
 from mer.audio.transforms import EvalTransform
 from mer.audio.waveforms import as_clip, as_samples, as_whole
+from mer.audio.windows import window_starts
 from mer.data.folders import USED, suffix_fault
 from mer.data.levels import is_audio
 from mer.data.walk import walk
@@ -128,8 +129,11 @@ class Listener(ABC):
     weights: np.ndarray
 
     @abstractmethod
-    def answer(self, waveform: np.ndarray) -> Prediction:
-        """Predict a waveform that `load` returned for the card's settings; it is not checked again."""
+    def answer(self, waveform: np.ndarray, remarks: tuple[str, ...] = ()) -> Prediction:
+        """Predict a waveform that `hear` found for the card's settings; it is not checked again.
+
+        `remarks` are those of `hear`; the prediction begins its own with them.
+        """
 
     @abstractmethod
     def joined(self, answers: Sequence[np.ndarray]) -> np.ndarray:
@@ -156,7 +160,8 @@ class Listener(ABC):
 
         `name` is the name of the clip in errors (default: the path).
         """
-        return self.answer(load(source, self.card.config.audio, name=name))
+        sound = hear(source, self.card.config.audio, name=name)
+        return self.answer(sound.waveform, sound.remarks)
 
     def predict_many(
         self, paths: Sequence[Source], *, workers: int | None = None
@@ -238,8 +243,8 @@ class Predictor(Listener):
         """The answer of the only network."""
         return answers[0]
 
-    def answer(self, waveform: np.ndarray) -> Prediction:
-        """Predict a waveform that `load` returned for the card's settings."""
+    def answer(self, waveform: np.ndarray, remarks: tuple[str, ...] = ()) -> Prediction:
+        """Predict a waveform that `hear` found for the card's settings."""
         looked = list(self._predict_windows(waveform, window_starts(len(waveform), self.card.config.audio)))
         scores = np.array([score for *_, score in looked])
         whole = pool(np.array([row for _, row, _ in looked]), scores)
@@ -248,7 +253,8 @@ class Predictor(Listener):
             weights = window_weights(scores, np.zeros(len(scores), int))
             windows = tuple(replace(w, weight=float(own)) for w, own in zip(windows, weights, strict=True))
         mean = self._named(within(whole, len(self.card.classes))[0])
-        found = remarks(waveform, sample_rate=self.card.config.audio.sample_rate, checked=True)
+        rate = self.card.config.audio.sample_rate
+        found = remarks + quality.remarks(waveform, sample_rate=rate, checked=True)
         if whole.argmax() >= len(self.card.classes):
             found += (f"The likeliest of the network's {whole.size} outputs is none of the emotions.",)
         return Prediction(max(mean, key=mean.get), mean, windows, found)

@@ -16,7 +16,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.requests import ClientDisconnect
 
-from mer.audio.decode import load
+from mer.audio.decode import hear
 from mer.audio.formats import AUDIO_NAMES
 from mer.inference.admission import FORM, MB, Admission, Inside, Limits, error_response
 from mer.inference.batching import Gatherer
@@ -199,8 +199,8 @@ async def _left(request: Request) -> None:
 
 
 def _answer(listener: Listener, content: bytes, name: str, seconds: float) -> Answer:
-    waveform = load(content, listener.card.config.audio, name=name, max_seconds=seconds)
-    found: Prediction = listener.predict_waveform(waveform)
+    sound = hear(content, listener.card.config.audio, name=name, max_seconds=seconds)
+    found: Prediction = listener.answer(sound.waveform, sound.remarks)
     return Answer(unsure=found.unsure, **found.to_dict())
 
 

@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as nst
 from mer.audio import decode as audio
 from mer.audio import mel as features
 from mer.audio import preview, quality, waveforms
+from mer.audio import windows as cutting
 from mer.audio.resampling import resample
 from mer.config.sections import AudioConfig, MelConfig
 from mer.data.cache import descriptors
@@ -42,7 +43,7 @@ WAVEFORMS = {  # every entry point that takes samples
     "log_mel": partial(features.log_mel, sample_rate=RATE, config=MEL),
     "resample": partial(resample, rate=8000, audio=AUDIO),
     "images": partial(features.images, audio=AUDIO, mel=MEL),
-    "windows": lambda sound: list(audio.windows(sound, AUDIO)),
+    "windows": lambda sound: list(cutting.windows(sound, AUDIO)),
     "remarks": partial(quality.remarks, sample_rate=RATE),
     "descriptors": descriptors.descriptors,
     "divide": lambda sound: masking.divide(sound, MASK, sample_rate=RATE, config=MEL),
@@ -302,7 +303,7 @@ NUMBERS = {
     "rate of as_rate": waveforms.as_rate,
     "max_seconds": lambda n: audio.decode(b"x", max_seconds=n),
     "seconds of beginning": lambda n: audio.beginning(b"x", n),
-    "n_samples": lambda n: audio.window_starts(n, AUDIO),
+    "n_samples": lambda n: cutting.window_starts(n, AUDIO),
     "rate of timeline": lambda n: list(timeline.timeline(LISTENER, b"x", rate=n)),
     "window of steps": lambda n: preview.steps(b"x", audio=AUDIO, mel=MEL, window=n),
     "start": lambda n: LISTENER.windows(wave(), [n]),

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mer.audio.decode import MIN_SECONDS, window_starts, windows
+from mer.audio.decode import MIN_SECONDS
+from mer.audio.windows import window_starts, windows
 from mer.config.sections import AudioConfig
 from mer.data import windows as windows_module
 from mer.data.cache.arrays import ArrayFile, write_array

@@ -188,8 +188,8 @@ def test_a_failure_has_an_id_in_answer_and_log_and_one_traceback_a_kind(listener
 @pytest.mark.promise("`mer serve` drops the request of a client that left, unless work on it has begun.")
 def test_work_of_a_client_that_left_is_dropped_if_it_has_not_begun(listener, sound):
     slow, heard = Slow(listener), []
-    predict = slow.predict_waveform
-    slow.predict_waveform = lambda waveform: heard.append(len(waveform)) or predict(waveform)
+    answer = slow.answer
+    slow.answer = lambda waveform, remarks: heard.append(len(waveform)) or answer(waveform, remarks)
     body, headers = form(wav(sound), "a.wav")
     head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: {headers['Content-Type']}\r\n"
     sent = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body

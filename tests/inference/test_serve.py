@@ -194,11 +194,11 @@ def test_concurrent_requests_are_batched_and_get_the_same_answers(sound):
 
 
 def test_clients_see_no_details_of_unexpected_errors(listener, sound, monkeypatch):
-    def fail(waveform):
+    def fail(waveform, remarks):
         raise RuntimeError("/secret/path")
 
     slow = Slow(listener)
-    slow.predict_waveform = fail
+    slow.answer = fail
     with serving(slow) as server:
         body, headers = form(wav(sound), "a.wav")
         status, _, text = server.ask("POST", "/predict", body, headers)

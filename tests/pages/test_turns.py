@@ -52,11 +52,11 @@ def test_no_more_clips_are_predicted_at_once_than_there_are_cores(
 ):
     crowd, even = Crowd(), {"Happy": 0.5, "Sad": 0.5}
 
-    def predict_waveform(samples):
+    def answer(samples, remarks):
         crowd()
         return Prediction("Happy", even, (Window(0.0, 1.0, even),))
 
-    network = SimpleNamespace(card=SimpleNamespace(config=Config()), predict_waveform=predict_waveform)
+    network = SimpleNamespace(card=SimpleNamespace(config=Config()), answer=answer)
     model = SimpleNamespace(folder="f", changed=lambda: 1)
     monkeypatch.setattr(clip, "predictor", lambda _: network)
     songs = [

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mer.audio import decode as audio
+from mer.audio import libsndfile
 from mer.audio.decode import beginning, decode
 from mer.utils.errors import AudioError
 from tests.hostile_audio import CONTAINERS, hostile, write
@@ -42,12 +42,12 @@ def test_long_files_are_read_in_blocks_to_the_same_samples(kind, channels, monke
     wave = np.random.default_rng(0).normal(0, 0.1, (20_000, channels)).astype(np.float32)
     content = write(wave, 16_000, *kind)
     whole = decode(content).waveform
-    monkeypatch.setattr(audio, "AT_ONCE", 4096)
+    monkeypatch.setattr(libsndfile, "AT_ONCE", 4096)
     assert np.array_equal(decode(content).waveform, whole)
 
 
 def test_a_file_with_too_many_samples_is_refused_before_it_is_read(monkeypatch):
-    monkeypatch.setattr(audio, "MAX_FRAMES", 30_000)
+    monkeypatch.setattr(libsndfile, "MAX_FRAMES", 30_000)
     content = write(np.zeros((48_000, 1), np.float32), 48_000, "FLAC", "PCM_16")
     with pytest.raises(AudioError, match="1 s at 48000 Hz; cut it to 1 s, or export it at 44100 Hz"):
         decode(content)
@@ -64,7 +64,7 @@ def test_a_recording_that_claims_a_rate_of_two_gigahertz_is_not_read():
 def test_a_recording_whose_beginning_would_fill_the_memory_is_not_cut(monkeypatch):
     content = write(np.zeros((32_000, 2), np.float32), 16_000, "FLAC", "PCM_16")
     assert beginning(content, 1.0) != content
-    monkeypatch.setattr(audio, "AT_ONCE", 16_000 * 2 // 4 - 1)
+    monkeypatch.setattr(libsndfile, "AT_ONCE", 16_000 * 2 // 4 - 1)
     assert beginning(content, 1.0) == content
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from mer.audio.decode import decode, window_starts
+from mer.audio.decode import decode
+from mer.audio.windows import window_starts
 from mer.config.sections import Config
 from mer.data.cache.arrays import write_array
 from mer.data.cache.store import VERSION

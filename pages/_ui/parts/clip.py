@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
-from mer.audio.decode import load
+from mer.audio.decode import hear, load
 from mer.audio.mel import log_mel
 from mer.config.sections import Config, MelConfig
 from mer.utils.errors import AudioError
@@ -53,10 +53,11 @@ def _analyse(content: bytes, name: str, key: str, _model: Model) -> Analysis:
     network = predictor(_model)
     config = network.card.config
     with in_turn():
-        samples = load(content, config.audio, name=name, max_seconds=LONGEST)
+        sound = hear(content, config.audio, name=name, max_seconds=LONGEST)
+        samples = sound.waveform
         level = log_mel(samples, sample_rate=config.audio.sample_rate, config=config.mel.in_decibels).numpy()
         shown = envelope(samples, config.audio.sample_rate)
-        found = network.predict_waveform(samples)
+        found = network.answer(samples, sound.remarks)
     return Analysis(found, thin(level), shown, config.mel, config.audio.window_seconds)
 
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mer.audio.decode import window_starts, windows
 from mer.audio.mel import Standardizer
 from mer.audio.transforms import EvalTransform, TrainTransform
+from mer.audio.windows import window_starts, windows
 from mer.config.presets import preset
 from mer.config.sections import AudioConfig, AugmentConfig, Config, TrainConfig
 from mer.experiments.experiment import Experiment

@@ -1,0 +1,29 @@
+"""Finds channels in opposite phase, as from a reversed cable: their mean is silence or a residue."""
+
+import numpy as np
+
+__all__ = ["cancels", "chosen", "powers"]
+
+LEAST = 0.2  # of the power that the mean of unrelated channels has; two channels then correlate below -0.8
+STEP = 61  # every so many frames are looked at first, which is enough in nearly all clips
+
+
+def powers(samples: np.ndarray) -> tuple[float, np.ndarray]:
+    """Power of the sum of the channels, and of each channel, of samples (frames, channels) at any scale."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        wide = samples.astype(np.float32)
+        added = np.square(wide.sum(axis=1)).sum(dtype=np.float64)
+        return float(added), np.square(wide).sum(axis=0, dtype=np.float64)
+
+
+def cancels(added: float, each: np.ndarray, most: float = LEAST) -> bool:
+    """True if channels with these `powers` cancel each other; also of silence."""
+    return bool(added <= most * each.sum())
+
+
+def chosen(samples: np.ndarray) -> int | None:
+    """The loudest channel of samples (frames, channels) in opposite phase; None if their mean can be used."""
+    if samples.shape[1] < 2 or not cancels(*powers(samples[::STEP]), 2 * LEAST):
+        return None
+    added, each = powers(samples)
+    return int(each.argmax()) if each.any() and cancels(added, each) else None

@@ -18,6 +18,7 @@ import soundfile
 from mer.audio import ffmpeg, libsndfile
 from mer.audio.ends import share_present
 from mer.audio.formats import Kind, recognise
+from mer.audio.quality import of_recording
 from mer.audio.resampling import resample
 from mer.audio.sound import LOST, Sound
 from mer.audio.waveforms import (
@@ -212,14 +213,19 @@ def _beginning(content: bytes, seconds: float) -> tuple[np.ndarray, int] | None:
 def hear(
     source: Source, config: AudioConfig, *, name: str | None = None, max_seconds: float = MAX_SECONDS
 ) -> Audio:
-    """Decode with `decode`, and resample to `config.sample_rate`. Raises as `decode`."""
+    """Decode with `decode`, and resample to `config.sample_rate`. Raises as `decode`.
+
+    Its remarks are those of `decode` and of `mer.audio.quality.of_recording`.
+    """
     audio = decode(source, name=name, max_seconds=max_seconds)
+    remarks = audio.remarks + of_recording(audio.waveform, audio.rate)
     waveform = resample(audio.waveform, rate=audio.rate, audio=config, checked=True)
-    return replace(audio, waveform=waveform, rate=config.sample_rate)
+    return replace(audio, waveform=waveform, rate=config.sample_rate, remarks=remarks)
 
 
 def load(
     source: Source, config: AudioConfig, *, name: str | None = None, max_seconds: float = MAX_SECONDS
 ) -> np.ndarray:
-    """The waveform that `hear` finds, float32 of shape (samples,) at `config.sample_rate`."""
-    return hear(source, config, name=name, max_seconds=max_seconds).waveform
+    """Decode with `decode` and resample to `config.sample_rate`; float32 (samples,). Raises as `decode`."""
+    audio = decode(source, name=name, max_seconds=max_seconds)
+    return resample(audio.waveform, rate=audio.rate, audio=config, checked=True)

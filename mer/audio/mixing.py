@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mer.audio.phase import cancels, powers
+from mer.audio.phase import cancels, loudest, powers
 from mer.audio.waveforms import scaled
 
 __all__ = ["Mix", "mix"]
@@ -66,4 +66,4 @@ class Mix:
     def better(self) -> int | None:
         """The loudest channel if the channels cancel each other, so that the mean should not be used."""
         opposite = self._each.any() and cancels(self._added, self._each)
-        return int(self._each.argmax()) if opposite else None
+        return loudest(self._each) if opposite else None

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ["cancels", "chosen", "powers"]
+__all__ = ["cancels", "chosen", "loudest", "powers"]
 
 LEAST = 0.2  # of the power that the mean of unrelated channels has; two channels then correlate below -0.8
 STEP = 61  # every so many frames are looked at first, which is enough in nearly all clips
@@ -26,4 +26,9 @@ def chosen(samples: np.ndarray) -> int | None:
     if samples.shape[1] < 2 or not cancels(*powers(samples[::STEP]), 2 * LEAST):
         return None
     added, each = powers(samples)
-    return int(each.argmax()) if each.any() and cancels(added, each) else None
+    return loudest(each) if each.any() and cancels(added, each) else None
+
+
+def loudest(each: np.ndarray) -> int:
+    """Number of the loudest channel by its power, the first of those that are as loud but for rounding."""
+    return int(np.argmax(each >= 0.99 * each.max()))

@@ -9,7 +9,7 @@ from mer.audio.decode import Audio, Source, decode
 from mer.audio.mel import Standardizer, images, log_mel
 from mer.audio.resampling import resample
 from mer.audio.waveforms import as_whole
-from mer.audio.windows import window_starts, windows
+from mer.audio.windows import sounding_starts, windows
 from mer.config.sections import AudioConfig, MelConfig
 
 __all__ = ["Steps", "frequency_ticks", "steps"]
@@ -104,7 +104,7 @@ def steps(
     window = as_whole(window, "window", low=0, high=MOST_WINDOWS)
     raw = decode(source, name=name)
     resampled = resample(raw.waveform, rate=raw.rate, audio=audio)
-    starts = window_starts(len(resampled), audio)
+    starts = sounding_starts(resampled, audio)
     number = min(window, len(starts) - 1)
     cut = list(windows(resampled, audio, checked=True))[number]
     pictures = images(resampled, audio=audio, mel=mel, checked=True)

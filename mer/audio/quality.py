@@ -6,17 +6,32 @@ of Emotify (Aljanabi, Wiering & Veltkamp, 2016) and on synthetic noise; `remarks
 
 import numpy as np
 
+from mer.audio.silence import FRAME_SECONDS, ends, pauses, quiet_frames
 from mer.audio.waveforms import as_rate, as_samples
 
-__all__ = ["remarks"]
+__all__ = ["of_music", "of_recording", "remarks"]
 
 LEAST_SECONDS = 1.0  # about half a bar; less holds neither harmony nor rhythm
-FRAME_SECONDS = 0.05
-SILENCE_DBFS = -60.0  # noise floor of a recording of fair quality
 MOST_SILENCE = 0.8  # share of frames; at most 0.43 in the 400 excerpts
+PAUSE = 1.0  # s; music itself has shorter ones
+MOST_PAUSES = 0.25  # share of the clip
 QUIET_DBFS = -40.0  # peak level; at least -28 in the 400 excerpts
-FULL_SCALE = 0.99  # below 1, because resampling lowers clipped peaks a little
-MOST_CLIPPED = 0.01  # share of samples; at most 0.0003 in the 400 excerpts, 0.015 if clipped by 6 dB
+
+# Clipping leaves runs of equal samples at the highest or lowest level, which may be any.
+EQUAL = 1 - 1e-6  # of the level
+LEAST_LEVEL = 0.2  # below it, rounding to 16 bits makes the crests of low tones flat too
+RUN = 3  # samples
+MOST_CLIPPED = 0.01  # share of samples
+
+MOST_DC = 0.1  # power of the constant part, relative to the rest
+LEAST_DC = 0.01  # full scale is 1
+
+# A telephone carries 0.3 to 3.4 kHz. Music loses power gradually towards high frequencies, there it stops.
+NARROW = 4000.0  # Hz
+EDGE_BELOW, EDGE_ABOVE = (2500.0, 3300.0), (4200.0, 5400.0)  # Hz
+LEAST_EDGE = 1e4  # of mean power, 40 dB
+LEAST_BELOW = 1e-6  # of the strongest bin; with less there is nothing that could stop
+EDGE_SECONDS = 0.064
 
 # Noise. In a narrow band of Gaussian noise of any colour, the powers of the spectrum's bins are exponentially
 # distributed. Their flatness (geometric mean divided by arithmetic mean) is 0.56, and slightly more over few
@@ -35,10 +50,9 @@ MOST_SPECTRA = 512  # about a minute of sound; longer clips are sampled
 
 
 def remarks(waveform: np.ndarray, *, sample_rate: int, checked: bool = False) -> tuple[str, ...]:
-    """Warn about sound that is unlike music or badly recorded.
+    """Warn about sound that is unlike music (`of_music`) or badly recorded (`of_recording`).
 
-    The warnings are for sound that is shorter than 1 s, over 80% silent, below -40 dBFS, clipped in over 1%
-    of its samples, like noise, or steady like a hum. At 16 kHz, false warnings of noise or steadiness occur
+    At 16 kHz, false warnings of noise or steadiness occur
     for 1 of the 400 excerpts (3 if cut to 2 s), 2 of the other 496, and none of 100 demo clips. All test
     noises of 2 to 10 s are found: white, pink, brown, band-limited, like a crowd, or mixed with mains hum.
 
@@ -63,29 +77,86 @@ def remarks(waveform: np.ndarray, *, sample_rate: int, checked: bool = False) ->
     """
     if not checked:
         waveform, sample_rate = as_samples(waveform, least=0), as_rate(sample_rate)
-    seconds = len(waveform) / sample_rate
+    return (*of_music(waveform, sample_rate), *of_recording(waveform, sample_rate))
+
+
+def of_music(waveform: np.ndarray, rate: int) -> tuple[str, ...]:
+    """Warn about a waveform that is unlike music. It is not checked; see `remarks`.
+
+    It is shorter than 1 s, over 80% silent, over 25% in pauses of a second or more, below -40 dBFS, like
+    noise, or steady like a hum.
+    """
+    seconds = len(waveform) / rate
     if seconds < LEAST_SECONDS:
-        return (f"It is {seconds:.1f} s long, too short to tell music by.", *_levels(waveform, sample_rate))
-    return (*_levels(waveform, sample_rate), *_noise(waveform, sample_rate))
+        return (f"It is {seconds:.1f} s long, too short to tell music by.", *_levels(waveform, rate))
+    return (*_levels(waveform, rate), *_noise(waveform, rate))
 
 
-def _levels(waveform: np.ndarray, sample_rate: int) -> list[str]:
-    """Remarks on silence, loudness and clipping."""
-    size = min(len(waveform), round(FRAME_SECONDS * sample_rate))
-    if size == 0:
-        return []
-    frames = waveform[: len(waveform) // size * size].reshape(-1, size)
-    quiet = np.mean(np.square(frames).mean(axis=1) < 10 ** (SILENCE_DBFS / 10))
-    level = np.abs(waveform)
-    peak = 20 * np.log10(max(float(level.max()), 1e-10))
-    clipped = np.mean(level >= FULL_SCALE)
+def of_recording(waveform: np.ndarray, rate: int) -> tuple[str, ...]:
+    """Warn about a waveform that is badly recorded. It is not checked; see `remarks`.
+
+    Over 1% of its samples are clipped, its constant part (DC) has over 10% of the power of the rest, or its
+    sound stops at 4 kHz. `rate` must be that of the file, since resampling hides clipping.
+    """
+    if not len(waveform):
+        return ()
+    clipped, offset = _clipped(waveform), float(waveform.mean(dtype=np.float64))
     found = []
-    if quiet > MOST_SILENCE:
-        found.append(f"{quiet:.0%} of it is silence.")
+    if clipped > MOST_CLIPPED:
+        found.append(f"It is clipped: {clipped:.0%} of its samples are stuck at one level.")
+    if abs(offset) > LEAST_DC and offset**2 > MOST_DC * float(waveform.var(dtype=np.float64)):
+        found.append(f"It has a constant part (DC) of {offset:.2f}, where 1 is full scale.")
+    if rate <= 2 * NARROW or _stops(waveform, rate):
+        highest = min(rate / 2, NARROW) / 1000
+        found.append(f"It has no sound above {highest:g} kHz, as over a telephone.")
+    return tuple(found)
+
+
+def _clipped(waveform: np.ndarray) -> float:
+    """Share of the samples that are in runs at the highest or at the lowest level."""
+    total = 0
+    for level, reached in ((waveform.max(), np.greater_equal), (waveform.min(), np.less_equal)):
+        if abs(level) < LEAST_LEVEL:
+            continue
+        at = np.flatnonzero(reached(waveform, np.float32(EQUAL) * level))
+        starts = np.flatnonzero(np.diff(at, prepend=-2) > 1)
+        lengths = np.diff(starts, append=len(at))
+        total += int(lengths[lengths >= RUN].sum())
+    return total / len(waveform)
+
+
+def _stops(waveform: np.ndarray, rate: int) -> bool:
+    """True if there is sound up to the band of a telephone, and almost none above it."""
+    size = round(EDGE_SECONDS * rate)
+    if rate < 2 * EDGE_ABOVE[1] or len(waveform) < size:
+        return False
+    frames = np.lib.stride_tricks.sliding_window_view(waveform, size)[:: size // 2]
+    frames = frames[:: -(-len(frames) // MOST_SPECTRA)] * np.hanning(size).astype(np.float32)
+    power = np.square(np.abs(np.fft.rfft(frames, axis=1))).mean(axis=0)
+    below, above = (
+        power[round(low * EDGE_SECONDS) : round(high * EDGE_SECONDS)].mean()
+        for low, high in (EDGE_BELOW, EDGE_ABOVE)
+    )
+    return bool(below > LEAST_BELOW * power.max() and below > LEAST_EDGE * above)
+
+
+def _levels(waveform: np.ndarray, rate: int) -> list[str]:
+    """Remarks on silence and loudness."""
+    if not len(waveform):
+        return []
+    quiet, _ = quiet_frames(waveform, rate)
+    peak = 20 * np.log10(max(float(waveform.max()), -float(waveform.min()), 1e-10))
+    first, last = (FRAME_SECONDS * count for count in ends(quiet))
+    found = []
+    if quiet.mean() > MOST_SILENCE:
+        found.append(f"{quiet.mean():.0%} of it is silence.")
+    elif pauses(quiet, PAUSE) > MOST_PAUSES * len(waveform) / rate:
+        found.append(
+            f"{quiet.mean():.0%} of it is silence, of which {first:.1f} s at the start and {last:.1f} s at "
+            "the end."
+        )
     if peak < QUIET_DBFS:
         found.append(f"It is very quiet: its peak is {peak:.0f} dBFS.")
-    if clipped > MOST_CLIPPED:
-        found.append(f"It is clipped: {clipped:.0%} of its samples are stuck at full scale.")
     return found
 
 

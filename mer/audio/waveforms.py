@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mer.audio.phase import chosen
 from mer.utils.errors import AudioError, ConfigError
 from mer.utils.files import as_path
 
@@ -243,6 +244,9 @@ def _channels_last(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def _mono(array: np.ndarray) -> np.ndarray:
-    """Scale integers to full scale 1, keep floats, and average the channels."""
+    """Scale integers to full scale 1, keep floats, and average the channels as those of a file are."""
     array = scaled(array)
+    channel = chosen(array) if array.ndim == 2 else None
+    if channel is not None:
+        return array[:, channel]
     return array.mean(axis=1, dtype=np.result_type(array, np.float32)) if array.ndim == 2 else array

@@ -1,13 +1,17 @@
-"""Cuts a clip into windows."""
+"""Cuts a clip into windows, and leaves out those that hold only silence.
+
+Nothing can be learned from silence, and its answer would count as much as that of a window with music.
+"""
 
 from collections.abc import Iterator
 
 import numpy as np
 
+from mer.audio.silence import quiet_frames
 from mer.audio.waveforms import MIN_SECONDS, as_samples, as_whole
 from mer.config.sections import AudioConfig
 
-__all__ = ["window_starts", "windows"]
+__all__ = ["sounding_starts", "window_starts", "windows"]
 
 MOST_SAMPLES = 2**32
 
@@ -33,6 +37,19 @@ def window_starts(n_samples: int, config: AudioConfig) -> list[int]:
     return starts
 
 
+def sounding_starts(waveform: np.ndarray, config: AudioConfig) -> list[int]:
+    """Index of the first sample of each window of a waveform that is not silent as a whole.
+
+    All windows if each of them is silent, or with `only_first`.
+    """
+    starts = window_starts(len(waveform), config)
+    if len(starts) == 1:
+        return starts
+    quiet, size = quiet_frames(waveform, config.sample_rate)
+    length = _window_samples(config)
+    return [one for one in starts if not quiet[one // size : -(-(one + length) // size)].all()] or starts
+
+
 def _pad(waveform: np.ndarray, size: int, mode: str) -> np.ndarray:
     if len(waveform) >= size:
         return waveform
@@ -42,7 +59,7 @@ def _pad(waveform: np.ndarray, size: int, mode: str) -> np.ndarray:
 
 
 def windows(waveform: np.ndarray, config: AudioConfig, *, checked: bool = False) -> Iterator[np.ndarray]:
-    """Cut a clip into windows, padding a clip that is shorter than one.
+    """Cut a clip into the windows of `sounding_starts`, padding a clip that is shorter than one.
 
     Parameters
     ----------
@@ -66,4 +83,4 @@ def windows(waveform: np.ndarray, config: AudioConfig, *, checked: bool = False)
     waveform = waveform if checked else as_samples(waveform)
     size = _window_samples(config)
     padded = _pad(waveform, size, config.pad)
-    return (padded[start : start + size] for start in window_starts(len(waveform), config))
+    return (padded[start : start + size] for start in sounding_starts(waveform, config))

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from mer.audio.decode import Source, load
 from mer.audio.mel import as_input, images, log_mel, mel_frequencies
 from mer.audio.waveforms import as_source, as_whole
-from mer.audio.windows import window_starts
+from mer.audio.windows import sounding_starts
 from mer.config.sections import AudioConfig, Config
 from mer.inference.deletion import Deletion, deletion
 from mer.inference.masking import divide
@@ -201,7 +201,7 @@ class _Part(NamedTuple):
 
 def _part(clip: np.ndarray, audio: AudioConfig, window: int | None, name: str) -> _Part:
     """The part of a clip to explain: one window, or the whole clip."""
-    starts, seconds = window_starts(len(clip), audio), len(clip) / audio.sample_rate
+    starts, seconds = sounding_starts(clip, audio), len(clip) / audio.sample_rate
     if window is None:
         if seconds > LONGEST:
             raise AudioError(

@@ -20,7 +20,7 @@ from mer.audio.formats import AUDIO_NAMES, misnamed
 from mer.audio.mel import images
 from mer.audio.transforms import EvalTransform
 from mer.audio.waveforms import as_clip, as_samples, as_whole
-from mer.audio.windows import window_starts
+from mer.audio.windows import sounding_starts, window_starts
 from mer.data.folders import USED, suffix_fault
 from mer.data.levels import is_audio
 from mer.data.walk import walk
@@ -153,7 +153,9 @@ class Listener(ABC):
         AudioError
             If the waveform is not sound, is silent, shorter than 0.5 s or longer than an hour.
         """
-        return self.answer(as_clip(waveform, rate=self.card.config.audio.sample_rate))
+        rate = self.card.config.audio.sample_rate
+        waveform = as_clip(waveform, rate=rate)
+        return self.answer(waveform, quality.of_recording(waveform, rate))
 
     def predict(self, source: Source, *, name: str | None = None) -> Prediction:
         """Predict an audio file, given as a path or as bytes. Raises AudioError if it cannot be used.
@@ -245,7 +247,9 @@ class Predictor(Listener):
 
     def answer(self, waveform: np.ndarray, remarks: tuple[str, ...] = ()) -> Prediction:
         """Predict a waveform that `hear` found for the card's settings."""
-        looked = list(self._predict_windows(waveform, window_starts(len(waveform), self.card.config.audio)))
+        audio = self.card.config.audio
+        starts = sounding_starts(waveform, audio)
+        looked = list(self._predict_windows(waveform, starts))
         scores = np.array([score for *_, score in looked])
         whole = pool(np.array([row for _, row, _ in looked]), scores)
         windows = tuple(window for window, *_ in looked)
@@ -253,8 +257,9 @@ class Predictor(Listener):
             weights = window_weights(scores, np.zeros(len(scores), int))
             windows = tuple(replace(w, weight=float(own)) for w, own in zip(windows, weights, strict=True))
         mean = self._named(within(whole, len(self.card.classes))[0])
-        rate = self.card.config.audio.sample_rate
-        found = remarks + quality.remarks(waveform, sample_rate=rate, checked=True)
+        found = remarks + quality.of_music(waveform, audio.sample_rate)
+        if silent := len(window_starts(len(waveform), audio)) - len(starts):
+            found += (f"Windows without a vote, since they are silent: {silent} of {silent + len(starts)}.",)
         if whole.argmax() >= len(self.card.classes):
             found += (f"The likeliest of the network's {whole.size} outputs is none of the emotions.",)
         return Prediction(max(mean, key=mean.get), mean, windows, found)

@@ -1,10 +1,13 @@
 """What is said of inputs that no prediction should be trusted on, and nothing of music."""
 
+import re
+
 import numpy as np
 import pytest
+import soxr
 from scipy.signal import butter, sosfilt
 
-from mer.audio.decode import load
+from mer.audio.decode import hear, load
 from mer.audio.quality import remarks
 from mer.config.sections import AudioConfig
 from mer.data.demo import write_demo
@@ -48,7 +51,8 @@ def hum(seconds=5.0, hertz=50):
 
 def melody(sound, *, beat=0.5, notes=8, **options):
     """One chord after another, each dying away."""
-    fade = np.exp(-4 * np.arange(round(beat * RATE)) / RATE)
+    rate = options.get("rate", RATE)
+    fade = np.exp(-4 * np.arange(round(beat * rate)) / rate)
     pitches = 220 * 2 ** (np.array([0, 4, 7, 5, 9, 2, 11, 12]) / 12)
     return np.concatenate(
         [fade * sound.chord((p, 1.5 * p, 2 * p), beat, **options) for p in pitches[:notes]]
@@ -88,7 +92,7 @@ def test_noise_that_swells_is_no_music():
 
 @pytest.mark.parametrize("rate", [4000, 8000, 44_100])
 def test_noise_is_known_at_any_sample_rate(rate):
-    assert remarks(coloured(1, rate=rate), sample_rate=rate) == NOISE
+    assert remarks(coloured(1, rate=rate), sample_rate=rate)[:1] == NOISE
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5])
@@ -115,7 +119,25 @@ def test_mostly_silence_is_said_with_its_share(sound):
     wave = np.zeros(20 * RATE, np.float32)
     wave[: 2 * RATE] = melody(sound, notes=4)
     assert remarks(wave, sample_rate=RATE) == ("90% of it is silence.",)
-    assert remarks(wave[: 8 * RATE], sample_rate=RATE) == ()
+    assert remarks(wave[: 5 * RATE // 2], sample_rate=RATE) == ()
+
+
+def test_silence_before_and_after_the_music_is_said_with_its_length(sound):
+    wave = np.concatenate([np.zeros(3 * RATE), melody(sound), np.zeros(2 * RATE)]).astype(np.float32)
+    assert remarks(wave, sample_rate=RATE) == (
+        "56% of it is silence, of which 3.0 s at the start and 2.0 s at the end.",
+    )
+
+
+def test_a_pause_between_two_parts_is_said(sound):
+    wave = np.concatenate([melody(sound), np.zeros(4 * RATE), melody(sound)]).astype(np.float32)
+    found = remarks(wave, sample_rate=RATE)
+    assert found == ("33% of it is silence, of which 0.0 s at the start and 0.0 s at the end.",)
+
+
+def test_silence_is_known_over_a_constant_offset(sound):
+    wave = np.concatenate([np.zeros(12 * RATE), melody(sound)]).astype(np.float32) + np.float32(0.005)
+    assert "of which 12.0 s at the start" in remarks(wave, sample_rate=RATE)[0]
 
 
 def test_silence_alone_is_silence_and_quiet():
@@ -133,10 +155,46 @@ def test_a_very_quiet_clip_is_said_with_its_peak(sound):
 def test_a_clipped_clip_is_said_with_its_share(sound):
     wave = melody(sound, level=1.0)
     assert remarks(wave, sample_rate=RATE) == ()
-    found = remarks(np.clip(8 * wave, -1, 1), sample_rate=RATE)
-    assert len(found) == 1
-    assert found[0].startswith("It is clipped: ")
-    assert found[0].endswith("% of its samples are stuck at full scale.")
+    for level in (1.0, 0.6):  # a recorder may clip below full scale
+        (found,) = remarks(level * np.clip(8 * wave, -1, 1), sample_rate=RATE)
+        assert re.fullmatch(r"It is clipped: \d\d% of its samples are stuck at one level\.", found)
+
+
+def test_what_is_loud_but_not_cut_off_is_not_clipped(sound):
+    """Float files may exceed full scale, and a loud tone spends much time near its peak."""
+    assert remarks(3 * melody(sound, level=1.0), sample_rate=RATE) == ()
+    slow = np.round(0.9 * 32_767 * sound.tone(60, 1.5, level=1.0)) / 32_768
+    assert remarks(slow.astype(np.float32), sample_rate=RATE) == ()
+
+
+def test_clipping_is_found_at_the_rate_of_the_file(sound, write_audio, tmp_path):
+    """Resampling would round its corners."""
+    rng = np.random.default_rng(0)
+    wave = np.clip(8 * melody(sound, level=1.0, rate=44_100) + 0.01 * rng.standard_normal(176_400), -1, 1)
+    path = write_audio(tmp_path / "clip.wav", wave, rate=44_100, subtype="PCM_16")
+    assert any(found.startswith("It is clipped") for found in hear(path, AudioConfig()).remarks)
+
+
+def test_a_constant_offset_is_said_where_it_is_strong(sound):
+    wave = melody(sound)
+    assert remarks(wave + np.float32(0.2), sample_rate=RATE) == (
+        "It has a constant part (DC) of 0.20, where 1 is full scale.",
+    )
+    assert remarks(wave + np.float32(0.01), sample_rate=RATE) == ()
+
+
+def test_the_sound_of_a_telephone_is_said(sound):
+    rich = melody(sound) + coloured(1, 4.0) / 3
+    narrow = soxr.resample(soxr.resample(rich, RATE, 8000), 8000, RATE)
+    assert remarks(rich, sample_rate=RATE) == ()
+    assert remarks(narrow, sample_rate=RATE) == ("It has no sound above 4 kHz, as over a telephone.",)
+    assert remarks(rich[::2], sample_rate=8000) == ("It has no sound above 4 kHz, as over a telephone.",)
+
+
+def test_a_low_voice_alone_is_no_telephone(sound):
+    assert remarks(melody(sound, level=0.4), sample_rate=RATE) == ()
+    soft = sosfilt(butter(2, 1500, fs=RATE, output="sos"), melody(sound) + coloured(2, 4.0) / 5)
+    assert remarks(soft.astype(np.float32), sample_rate=RATE) == ()
 
 
 def test_an_hour_takes_no_more_than_a_moment(sound):

@@ -167,7 +167,7 @@ def test_an_old_client_is_answered(served):
 
 
 class Failing(Slow):
-    def predict_waveform(self, waveform):
+    def answer(self, waveform, remarks=()):
         raise RuntimeError(f"/secret/path\n{SECRET}")
 
 

@@ -84,7 +84,7 @@ def predict(arguments: Namespace) -> int:
 
 def _files(paths: list[Path]) -> tuple[list[Path], list[dict[str, str]]]:
     """The files to predict, and a row for each other file below the folders among `paths`."""
-    from mer.inference.predictor import audio_below
+    from mer.data.folders import audio_below
 
     files, errors = [], []
     for path in paths:

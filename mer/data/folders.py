@@ -1,17 +1,19 @@
 """Read a folder with one folder per class, the layout of MER500 (`Sad/Sad/*.wav`)."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from mer.audio.formats import misnamed
+from mer.audio.formats import AUDIO_NAMES, misnamed
 from mer.data.clips import LONGEST_NAME, Clip, Dataset, class_name, twins
 from mer.data.levels import MANIFEST, SPLITS, class_level, is_audio, split_place
 from mer.data.walk import walk
 from mer.utils.errors import DataError
+from mer.utils.files import as_path
 
-__all__ = ["CARD", "USED", "describe", "first_reasons", "read_tree", "suffix_fault"]
+__all__ = ["CARD", "USED", "audio_below", "describe", "first_reasons", "read_tree", "suffix_fault"]
 
 MAX_CARD = 2**20
 CARD = "dataset.json"
@@ -141,3 +143,28 @@ def _remarks(clips: Sequence[Clip], left_out: Sequence[tuple[str, str]]) -> tupl
         for name, count in sorted(lost.items())
         if name not in used
     )
+
+
+def audio_below(folder: str | os.PathLike) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """Every audio file below a folder, and the other files with the reason why they are not taken.
+
+    Hidden files and folders, and the manifest and card of a data set, are in neither. Links to folders, and
+    links to files outside `folder`, are not followed.
+
+    Raises
+    ------
+    DataError
+        If there is no audio, or the folder cannot be read.
+    """
+    folder = as_path(folder, "folder")
+    try:
+        found = walk(folder, linked_folders=False)
+    except OSError as error:
+        raise DataError(f"{error.filename}: {error.strerror}; change its permissions") from error
+    audio = [folder / name for name in found.files if is_audio(name)]
+    others = [folder / name for name in found.files if not is_audio(name) and name not in USED]
+    left_out = [(path, misnamed(path) or suffix_fault(path.name)) for path in others]
+    left_out += [(folder / name, reason) for name, reason in found.left_out]
+    if not audio:
+        raise DataError(f"{folder}: no audio below it; choose a folder of {AUDIO_NAMES}")
+    return audio, sorted(left_out)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -16,26 +15,21 @@ import torch
 
 from mer.audio import quality
 from mer.audio.decode import Source, hear
-from mer.audio.formats import AUDIO_NAMES, misnamed
 from mer.audio.mel import images
 from mer.audio.transforms import EvalTransform
 from mer.audio.waveforms import as_clip, as_samples, as_whole
 from mer.audio.windows import sounding_starts, window_starts
-from mer.data.folders import USED, suffix_fault
-from mer.data.levels import is_audio
-from mer.data.walk import walk
 from mer.data.windows import pool, window_weights
 from mer.models.card import Card
 from mer.models.checkpoint import load_checkpoint
 from mer.models.forward import choose_device
 from mer.models.gradcam import grad_cam
 from mer.models.outputs import to_probabilities, within
-from mer.utils.errors import AudioError, DataError
-from mer.utils.files import as_path
+from mer.utils.errors import AudioError
 from mer.utils.machine import cores
 from mer.utils.parallel import one_thread
 
-__all__ = ["Listener", "Prediction", "Predictor", "Window", "audio_below", "audio_files"]
+__all__ = ["Listener", "Prediction", "Predictor", "Window"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -369,33 +363,3 @@ def _in_parallel(
 def _next_result(ahead: deque[tuple[Item, Future]]) -> tuple[Item, Any]:
     item, future = ahead.popleft()
     return item, future.result()
-
-
-def audio_files(folder: str | os.PathLike) -> list[Path]:
-    """Every audio file below a folder, sorted by path; see `audio_below`."""
-    return audio_below(folder)[0]
-
-
-def audio_below(folder: str | os.PathLike) -> tuple[list[Path], list[tuple[Path, str]]]:
-    """Every audio file below a folder, and the other files with the reason why they are not taken.
-
-    Hidden files and folders, and the manifest and card of a data set, are in neither. Links to folders, and
-    links to files outside `folder`, are not followed.
-
-    Raises
-    ------
-    DataError
-        If there is no audio, or the folder cannot be read.
-    """
-    folder = as_path(folder, "folder")
-    try:
-        found = walk(folder, linked_folders=False)
-    except OSError as error:
-        raise DataError(f"{error.filename}: {error.strerror}; change its permissions") from error
-    audio = [folder / name for name in found.files if is_audio(name)]
-    others = [folder / name for name in found.files if not is_audio(name) and name not in USED]
-    left_out = [(path, misnamed(path) or suffix_fault(path.name)) for path in others]
-    left_out += [(folder / name, reason) for name, reason in found.left_out]
-    if not audio:
-        raise DataError(f"{folder}: no audio below it; choose a folder of {AUDIO_NAMES}")
-    return audio, sorted(left_out)

@@ -19,6 +19,7 @@ from mer.audio import windows as cutting
 from mer.audio.resampling import resample
 from mer.config.sections import AudioConfig, MelConfig
 from mer.data.cache import descriptors
+from mer.data.folders import audio_below
 from mer.inference import ensemble as ensembles
 from mer.inference import explain, masking, stimuli, timeline
 from mer.inference import export as portable
@@ -263,7 +264,7 @@ def test_checkpoints_and_outputs_are_named_by_str_as_well(clip, tmp_path):
     listener = ensembles.open_predictor(str(SHIPPED), device="cpu")
     (pair,) = listener.predict_many([str(clip)])
     assert pair[1].emotion == LISTENER.predict(clip).emotion
-    assert inference.audio_files(str(tmp_path)) == [clip]
+    assert audio_below(str(tmp_path))[0] == [clip]
     assert timeline.write_timeline(listener, str(clip), str(tmp_path / "out.csv"), rate=1) == 3
     assert len(list(tmp_path.glob("out.csv"))) == 1
     with pytest.raises(MerError, match=r"must end in \.onnx or \.pt2"):

@@ -14,7 +14,8 @@ import torch
 from mer.audio.decode import load
 from mer.audio.mel import images
 from mer.audio.transforms import EvalTransform
-from mer.inference.predictor import Prediction, Predictor, audio_files
+from mer.data.folders import audio_below
+from mer.inference.predictor import Prediction, Predictor
 from mer.metrics.calibration import tempered
 from mer.models.checkpoint import load_checkpoint, save_checkpoint
 from mer.models.outputs import to_probabilities
@@ -378,7 +379,7 @@ def test_the_audio_below_a_folder_is_found_by_path(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "folder.wav").mkdir()
-    found = [path.relative_to(tmp_path).as_posix() for path in audio_files(tmp_path)]
+    found = [path.relative_to(tmp_path).as_posix() for path in audio_below(tmp_path)[0]]
     assert found == ["a/1.flac", "a/2.wav", "a/deep/er/0.ogg", "b.MP3", "c/x.wav"]
 
 
@@ -393,17 +394,17 @@ def test_links_lead_to_nothing_outside_the_folder(tmp_path):
     (inside / "loop.wav").symlink_to("loop.wav")
     (inside / "folder").symlink_to(outside)
     (inside / "round").symlink_to(inside)
-    assert [path.name for path in audio_files(inside)] == ["1.wav", "own.wav"]
+    assert [path.name for path in audio_below(inside)[0]] == ["1.wav", "own.wav"]
     (tmp_path / "link").symlink_to(inside)  # a folder that is asked for may be one itself
-    assert len(audio_files(tmp_path / "link")) == 2
+    assert len(audio_below(tmp_path / "link")[0]) == 2
 
 
 def test_a_folder_without_audio_is_refused(tmp_path):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(DataError, match="no audio below it; choose a folder of WAV, FLAC"):
-        audio_files(tmp_path)
+        audio_below(tmp_path)
 
 
 def test_a_folder_that_may_not_be_read_is_named(forbidden):
     with pytest.raises(DataError, match="Permission denied; change its permissions"):
-        audio_files(forbidden)
+        audio_below(forbidden)

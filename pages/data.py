@@ -83,6 +83,10 @@ def show_report(found: Report) -> None:
         rows += [{"clip": drop, "reason": f"same audio as {kept}"} for kept, drop in found.duplicates]
         with st.expander(f"{len(rows)} left out, with reasons"):
             st.dataframe(rows, hide_index=True)
+    clips = zip(found.dataset.clips, found.facts, strict=True)
+    if rows := [{"clip": clip.id, "remark": " ".join(fact.remarks)} for clip, fact in clips if fact.remarks]:
+        with st.expander(f"{len(rows)} used, with a remark"):
+            st.dataframe(rows, hide_index=True)
 
 
 with page("Data"):

@@ -218,7 +218,7 @@ def hear(
     Its remarks are those of `decode` and of `mer.audio.quality.of_recording`.
     """
     audio = decode(source, name=name, max_seconds=max_seconds)
-    remarks = audio.remarks + of_recording(audio.waveform, audio.rate)
+    remarks = audio.remarks + of_recording(audio.waveform, audio.rate, used=config.sample_rate)
     waveform = resample(audio.waveform, rate=audio.rate, audio=config, checked=True)
     return replace(audio, waveform=waveform, rate=config.sample_rate, remarks=remarks)
 

@@ -77,7 +77,7 @@ def remarks(waveform: np.ndarray, *, sample_rate: int, checked: bool = False) ->
     """
     if not checked:
         waveform, sample_rate = as_samples(waveform, least=0), as_rate(sample_rate)
-    return (*of_music(waveform, sample_rate), *of_recording(waveform, sample_rate))
+    return (*of_music(waveform, sample_rate), *of_recording(waveform, sample_rate, used=sample_rate))
 
 
 def of_music(waveform: np.ndarray, rate: int) -> tuple[str, ...]:
@@ -92,11 +92,12 @@ def of_music(waveform: np.ndarray, rate: int) -> tuple[str, ...]:
     return (*_levels(waveform, rate), *_noise(waveform, rate))
 
 
-def of_recording(waveform: np.ndarray, rate: int) -> tuple[str, ...]:
+def of_recording(waveform: np.ndarray, rate: int, *, used: int) -> tuple[str, ...]:
     """Warn about a waveform that is badly recorded. It is not checked; see `remarks`.
 
     Over 1% of its samples are clipped, its constant part (DC) has over 10% of the power of the rest, or its
-    sound stops at 4 kHz. `rate` must be that of the file, since resampling hides clipping.
+    sound stops at 4 kHz. `rate` must be that of the file, since resampling hides clipping. `used` is the rate
+    that the network uses; at 8 kHz or less it misses nothing.
     """
     if not len(waveform):
         return ()
@@ -106,9 +107,8 @@ def of_recording(waveform: np.ndarray, rate: int) -> tuple[str, ...]:
         found.append(f"It is clipped: {clipped:.0%} of its samples are stuck at one level.")
     if abs(offset) > LEAST_DC and offset**2 > MOST_DC * float(waveform.var(dtype=np.float64)):
         found.append(f"It has a constant part (DC) of {offset:.2f}, where 1 is full scale.")
-    if rate <= 2 * NARROW or _stops(waveform, rate):
-        highest = min(rate / 2, NARROW) / 1000
-        found.append(f"It has no sound above {highest:g} kHz, as over a telephone.")
+    if used > 2 * NARROW and (rate <= 2 * NARROW or _stops(waveform, rate)):
+        found.append(f"It has no sound above {min(rate / 2, NARROW) / 1000:g} kHz, as over a telephone.")
     return tuple(found)
 
 

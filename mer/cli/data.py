@@ -123,6 +123,9 @@ def _report_text(report: dict) -> str:
     if report["left_out"]:
         rows = [(row["file"], row["reason"]) for row in report["left_out"]]
         lines.append(table(rows, (f"left out ({len(rows)})", "reason")))
+    if report["remarks"]:
+        rows = [(row["file"], " ".join(row["remarks"])) for row in report["remarks"]]
+        lines.append(table(rows, (f"used, with a remark ({len(rows)})", "remark")))
     if report["duplicates"]:
         rows = [(row["dropped"], row["kept"]) for row in report["duplicates"]]
         lines.append(table(rows, (f"same audio ({len(rows)})", "kept clip")))

@@ -105,6 +105,11 @@ class Report:
             "sample_rates": {str(k): n for k, n in sorted(Counter(f.rate for f in self.facts).items())},
             "channels": {str(k): n for k, n in sorted(Counter(f.channels for f in self.facts).items())},
             "left_out": [{"file": name, "reason": reason} for name, reason in self.left_out],
+            "remarks": [
+                {"file": clip.id, "remarks": list(fact.remarks)}
+                for clip, fact in zip(self.dataset.clips, self.facts, strict=True)
+                if fact.remarks
+            ],
             "duplicates": [{"kept": kept, "dropped": dropped} for kept, dropped in self.duplicates],
             "grouping": asdict(self.grouping) | {"groups": sum(n > 1 for n in groups.values())},
         }

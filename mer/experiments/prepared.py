@@ -9,7 +9,7 @@ import numpy as np
 
 from mer.config.sections import Config
 from mer.data.cache.controls import CONTROLS, donors, entry
-from mer.data.cache.store import FeatureStore, hash_file
+from mer.data.cache.store import FeatureStore, is_content
 from mer.data.check import Report, check
 from mer.data.clips import is_sharded
 from mer.data.load import load_dataset
@@ -197,7 +197,7 @@ class PreparedClips:
             content = self.report.dataset.clips[index].path.read_bytes()
         except OSError:
             return None
-        return content if hash_file(content) == self.report.facts[index].file_hash else None
+        return content if is_content(content, self.report.facts[index].file_hash) else None
 
     def groups(self, indices: Sequence[int]) -> list[str]:
         """Song of each clip, or the clip itself if its song is unknown."""

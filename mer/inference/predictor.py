@@ -149,7 +149,7 @@ class Listener(ABC):
         """
         rate = self.card.config.audio.sample_rate
         waveform = as_clip(waveform, rate=rate)
-        return self.answer(waveform, quality.of_recording(waveform, rate))
+        return self.answer(waveform, quality.of_recording(waveform, rate, used=rate))
 
     def predict(self, source: Source, *, name: str | None = None) -> Prediction:
         """Predict an audio file, given as a path or as bytes. Raises AudioError if it cannot be used.

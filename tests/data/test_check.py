@@ -1,6 +1,7 @@
 """The check of a data set: what is left out, what is kept once, and which clips are of one song."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from mer.audio.formats import AUDIO_NAMES
+from mer.cli import main
 from mer.config.sections import SplitConfig
 from mer.data import check as check_module
 from mer.data.cache.store import FeatureStore
@@ -95,6 +97,7 @@ def test_a_clean_corpus_is_reported_in_full(tiny_corpus, store):
         "sample_rates": {"16000": 6},
         "channels": {"1": 6},
         "left_out": [],
+        "remarks": [],
         "duplicates": [],
         "grouping": {"source": "none", "links": (), "confidence": {}, "thresholds": {}, "groups": 0},
     }
@@ -127,6 +130,17 @@ def test_files_that_cannot_be_used_are_left_out_with_the_reason(tiny_corpus, sto
     }
     assert len(report.dataset.clips) == len(report.facts) == 6
     assert report.to_dict()["left_out"][0] == {"file": "Sad/cover.jpg", "reason": "not audio (.jpg)"}
+
+
+def test_clips_that_are_cut_are_used_and_named_with_a_remark(tiny_corpus, store, sound, write_audio, capsys):
+    path = write_audio(tiny_corpus / "Sad" / "cut.wav", sound.noise(2.0))
+    path.write_bytes(path.read_bytes()[:40_000])
+    report = check(load_dataset(tiny_corpus), store).to_dict()
+    remark = "It is cut: 1.2 of its 2.0 s can be read."
+    assert report["remarks"] == [{"file": "Sad/cut.wav", "remarks": [remark]}]
+    assert report["clips"] == 7
+    main(["data", "check", str(tiny_corpus)])
+    assert re.search(rf"used, with a remark \(1\) +remark\nSad/cut.wav +{remark}", capsys.readouterr().out)
 
 
 def test_classes_that_have_too_little_left_are_refused_only_where_training_is_meant(tiny_corpus, store):

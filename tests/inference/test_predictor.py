@@ -61,6 +61,35 @@ def clip(tmp_path, sound, write_audio):
     return write
 
 
+@pytest.mark.parametrize("level", [0.0, 1e-4])
+@pytest.mark.parametrize("first", [True, False])
+def test_silent_windows_have_no_vote_and_it_is_said(first, level, predictor, clip, sound):
+    music = load(clip(3.0), predictor.card.config.audio)
+    silence = level * sound.noise(3.0, rate=RATE)
+    alone = predictor.predict_waveform(music)
+    found = predictor.predict_waveform(np.concatenate([silence, music] if first else [music, silence]))
+    begin = 3.0 if first else 0.0
+    whole = [(start + begin, end + begin) for start, end in spans(alone)]
+    half = (2.5, 3.5)
+    assert spans(found) == ([half, *whole] if first else [*whole, half])
+    assert "Windows without a vote, since they are silent: 5 of 11." in found.remarks
+    assert any(remark.startswith("50% of it is silence") for remark in found.remarks)
+
+
+def test_training_leaves_out_the_windows_that_a_prediction_leaves_out(predictor, clip):
+    config = predictor.card.config
+    wave = np.concatenate([np.zeros(3 * RATE, np.float32), load(clip(3.0), config.audio)])
+    made = images(wave, audio=config.audio, mel=config.mel)
+    assert len(made) == len(predictor.predict_waveform(wave).windows)
+
+
+def test_a_cut_file_is_predicted_with_a_remark(predictor, clip):
+    content = clip(4.0).read_bytes()[: 44 + 2 * RATE * 2]
+    found = predictor.predict(content)
+    assert found.remarks[0] == "It is cut: 2.0 of its 4.0 s can be read."
+    assert found.to_dict()["remarks"][0] == found.remarks[0]
+
+
 def spans(prediction):
     return [(window.start, window.end) for window in prediction.windows]
 

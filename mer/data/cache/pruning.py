@@ -10,7 +10,7 @@ from typing import Any
 from mer.config.sections import AudioConfig
 from mer.data.cache.arrays import ABOUT, is_whole
 from mer.data.cache.descriptors import settings
-from mer.data.cache.store import VERSION, FeatureStore
+from mer.data.cache.store import FACTS_VERSION, VERSION, FeatureStore
 from mer.utils.files import read_kept, writing
 
 __all__ = ["Freed", "Part", "parts", "prune", "size"]
@@ -178,7 +178,7 @@ def _is_usable(path: Path) -> bool:
     """True if an entry is undamaged and, if it holds facts, of this version."""
     if path.suffix == ".npy":
         return is_whole(path)
-    return read_kept(path, lambda found: found["version"] == VERSION) is True
+    return read_kept(path, lambda found: found["version"] == FACTS_VERSION) is True
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from mer.audio.decode import decode
+from mer.audio.decode import Audio, decode
 from mer.audio.mel import images
 from mer.audio.resampling import resample
+from mer.audio.silence import pauses, quiet_frames
 from mer.config.sections import AudioConfig, MelConfig
 from mer.data.cache.arrays import ArrayFile, Shelf, is_whole, write_array
 from mer.data.cache.controls import entry, stand_in
@@ -34,16 +35,21 @@ from mer.utils.errors import AudioError
 from mer.utils.files import home, read_kept, write_atomic, writing
 from mer.utils.parallel import Progress, process_map
 
-__all__ = ["VERSION", "Facts", "FeatureStore", "hash_file"]
+__all__ = ["FACTS_VERSION", "VERSION", "Facts", "FeatureStore", "hash_file", "is_content"]
 
 Settings = tuple[AudioConfig, MelConfig, str]  # the string is the control
 
-VERSION = 2  # part of every key; raise it when decoding or features change
+VERSION = 2  # part of every key of features; raise it when decoding or features change
+FACTS_VERSION = 3  # of facts alone; a change of it leaves the features as they are
+SHORTEST = 0.5  # s of silence that can fill a window
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The result of decoding a file. `reason` says why the file is unusable; None if it is usable."""
+    """The result of decoding a file. `reason` says why the file is unusable; None if it is usable.
+
+    `file_hash` names its entries in the store. `remarks` say why it may not be the sound that was recorded.
+    """
 
     file_hash: str
     seconds: float = 0.0
@@ -51,6 +57,7 @@ class Facts:
     channels: int = 0
     content_hash: str = ""
     reason: str | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +222,19 @@ class FeatureStore:
             return facts
         return facts if is_whole(self._place(file_hash, settings)) else None
 
+    def _look_up_any(self, names: Sequence[str], settings: Settings | None) -> Facts | None:
+        """The facts of a file under the first of its names that has any; see `_look_up`."""
+        return next(filter(None, (self._look_up(name, settings) for name in names)), None)
+
+    def _forget_images(self, file_hash: str) -> None:
+        """Remove images of a clip that were made when silent windows were not left out.
+
+        Its embeddings are then not used either, since their number differs.
+        """
+        with writing(self.root):
+            for path in (self.root / "images").glob(f"*/{file_hash[:2]}/{file_hash}.npy"):
+                path.unlink(missing_ok=True)
+
     def _place(self, file_hash: str, settings: Settings) -> Path:
         audio, mel, control = settings
         return self.images(audio, mel).path(entry(control, file_hash))
@@ -226,27 +246,39 @@ class FeatureStore:
         """The facts of a file; None if they must be computed again."""
         return read_kept(
             self._facts_path(file_hash),
-            lambda data: _facts_from(data["facts"], file_hash) if data["version"] == VERSION else None,
+            lambda data: _facts_from(data["facts"], file_hash) if data["version"] == FACTS_VERSION else None,
         )
 
     def _write_facts(self, facts: Facts) -> None:
-        content = json.dumps({"version": VERSION, "facts": asdict(facts)})
+        content = json.dumps({"version": FACTS_VERSION, "facts": asdict(facts)})
         write_atomic(self._facts_path(facts.file_hash), content, durable=False)
 
 
 def _facts_from(data: dict[str, Any], file_hash: str) -> Facts:
     """Facts from JSON. Raises ValueError or TypeError if they are not valid."""
-    facts = Facts(**data)
+    facts = Facts(**data | {"remarks": tuple(data["remarks"])})
     numbers = facts.seconds >= 0 and type(facts.rate) is int and type(facts.channels) is int
     texts = isinstance(facts.content_hash, str) and isinstance(facts.reason, str | None)
+    texts = texts and all(isinstance(remark, str) for remark in facts.remarks)
     if facts.file_hash != file_hash or not (numbers and texts and (facts.reason or facts.content_hash)):
         raise ValueError(f"{facts} is not valid")
     return facts
 
 
-def hash_file(content: bytes) -> str:
-    """The name of entries computed from a file with this content."""
-    return sha256(content).hexdigest()[:40]
+def hash_file(content: bytes, *, fresh: bool = False) -> str:
+    """The name of entries computed from a file with this content.
+
+    What is heard anew (`fresh`; see `mer.audio.decode.Audio`) has another name than what was heard before.
+    """
+    found = sha256(content)
+    if fresh:
+        found.update(b" heard anew")
+    return found.hexdigest()[:40]
+
+
+def is_content(content: bytes, file_hash: str) -> bool:
+    """True if `file_hash` names the entries of a file with this content."""
+    return file_hash in (hash_file(content), hash_file(content, fresh=True))
 
 
 def _read_file(store: FeatureStore, settings: Settings | None, path: Path) -> tuple[Facts, Stamp | None]:
@@ -258,30 +290,36 @@ def _read_file(store: FeatureStore, settings: Settings | None, path: Path) -> tu
         return Facts(file_hash="", reason=f"unreadable: {error.strerror}"), None
     if not content:
         return Facts(file_hash="", reason="empty file, 0 bytes"), None
-    file_hash = hash_file(content)
-    found = store._look_up(file_hash, settings)
+    names = hash_file(content), hash_file(content, fresh=True)
+    found = store._look_up_any(names, settings)
     if found is None:
-        with store.lock(file_hash[:2]):  # if another process is making it, wait and use its entry
-            found = store._look_up(file_hash, settings) or _decode_and_store(
-                store, settings, content, file_hash
-            )
+        with store.lock(names[0][:2]):  # if another process is making it, wait and use its entry
+            found = store._look_up_any(names, settings) or _decode_and_store(store, settings, content)
     return found, seen
 
 
-def _decode_and_store(
-    store: FeatureStore, settings: Settings | None, content: bytes, file_hash: str
-) -> Facts:
-    """Decode a file and store its facts and, with settings, its images."""
+def _decode_and_store(store: FeatureStore, settings: Settings | None, content: bytes) -> Facts:
+    """Decode a file and store its facts and, with settings, its images, unless it has them already."""
     try:
         clip = decode(content, name="")
     except AudioError as error:
-        facts = Facts(file_hash, reason=str(error).removeprefix(": "))
-    else:
-        facts = Facts(file_hash, clip.seconds, clip.rate, clip.channels, clip.content_hash())
-        if settings:
-            audio, mel, control = settings
-            wave = resample(clip.waveform, rate=clip.rate, audio=audio, checked=True)
-            wave = stand_in(control, wave, file_hash)
-            write_array(store._place(file_hash, settings), images(wave, audio=audio, mel=mel, checked=True))
+        facts = Facts(hash_file(content), reason=str(error).removeprefix(": "))
+        store._write_facts(facts)
+        return facts
+    name = hash_file(content, fresh=clip.fresh)
+    facts = Facts(name, clip.seconds, clip.rate, clip.channels, clip.content_hash(), remarks=clip.remarks)
+    if store._read_facts(name) is None and _has_silence(clip):
+        store._forget_images(name)
+    if settings and not is_whole(store._place(name, settings)):
+        audio, mel, control = settings
+        wave = resample(clip.waveform, rate=clip.rate, audio=audio, checked=True)
+        wave = stand_in(control, wave, name)
+        write_array(store._place(name, settings), images(wave, audio=audio, mel=mel, checked=True))
     store._write_facts(facts)
     return facts
+
+
+def _has_silence(clip: Audio) -> bool:
+    """True if a window of some settings may be silent, and so be left out."""
+    quiet, _ = quiet_frames(clip.waveform, clip.rate)
+    return pauses(quiet, SHORTEST) > 0

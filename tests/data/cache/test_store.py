@@ -20,12 +20,13 @@ from hypothesis import strategies as st
 from mer.audio.decode import load
 from mer.audio.formats import AUDIO_NAMES
 from mer.audio.mel import images
+from mer.audio.windows import window_starts
 from mer.config.sections import AudioConfig, Config, MelConfig
 from mer.data.cache import stamps as stamps_module
 from mer.data.cache import store as store_module
 from mer.data.cache.arrays import Shelf
 from mer.data.cache.controls import entry
-from mer.data.cache.store import VERSION, Facts, FeatureStore
+from mer.data.cache.store import VERSION, Facts, FeatureStore, hash_file
 from mer.utils import machine
 from mer.utils.errors import StorageError
 from mer.utils.parallel import SMALL, process_map, share_cores
@@ -276,10 +277,54 @@ def test_a_new_version_of_the_code_makes_everything_anew(store, clips, work, mon
     assert work == {"decode": 6, "images": 6}
 
 
+def as_before(store):
+    """Turn the facts of a store into those of an earlier version."""
+    for path in (store.root / "facts").rglob("*.json"):
+        kept = json.loads(path.read_text())
+        del kept["facts"]["remarks"]
+        path.write_text(json.dumps({"version": 2, "facts": kept["facts"]}))
+
+
+def test_facts_of_an_earlier_version_are_found_anew_and_images_are_kept(store, clips, work):
+    before = store.prepare(clips, **SETTINGS)
+    as_before(store)
+    assert store.prepare(clips, **SETTINGS) == before
+    assert work == {"decode": 6, "images": 3}
+
+
+def test_images_that_an_earlier_version_made_of_silent_windows_are_made_anew(
+    store, sound, write_audio, tmp_path, monkeypatch
+):
+    wave = np.concatenate([sound.noise(1.0), sound.silence(1.0), sound.noise(1.0)])
+    path = write_audio(tmp_path / "clip.wav", wave)
+    with monkeypatch.context() as patch:
+        patch.setattr("mer.audio.windows.sounding_starts", lambda w, c: window_starts(len(w), c))
+        (before,) = store.prepare([path], **SETTINGS)
+        assert len(store.load(before, **SETTINGS)) == 6
+    as_before(store)
+    (after,) = store.prepare([path], **SETTINGS)
+    assert len(store.load(after, **SETTINGS)) == 4
+    assert after.file_hash == before.file_hash
+
+
+def test_what_was_heard_otherwise_before_has_a_key_of_its_own(store, sound, write_audio, tmp_path, work):
+    wave = sound.noise(1.0)
+    opposite = write_audio(tmp_path / "a.wav", np.stack([wave, -wave], axis=1))
+    plain = write_audio(tmp_path / "b.wav", np.stack([wave, wave], axis=1))
+    one, other = store.prepare([opposite, plain], **SETTINGS)
+    assert one.file_hash == hash_file(opposite.read_bytes(), fresh=True) != hash_file(opposite.read_bytes())
+    assert other.file_hash == hash_file(plain.read_bytes())
+    assert one.remarks[0].startswith("Its channels are in opposite phase")
+    assert other.remarks == ()
+    assert store.prepare([opposite, plain], **SETTINGS) == [one, other]
+    assert work == {"decode": 2, "images": 2}
+    assert len(store.load(one, **SETTINGS)) == 2
+
+
 def test_an_unchanged_file_is_not_even_read(store, clips, stamped_at_once, monkeypatch):
     before = store.prepare(clips, **SETTINGS)
 
-    def refuse(content):
+    def refuse(content, **_):
         raise AssertionError("a file was read")
 
     monkeypatch.setattr(store_module, "hash_file", refuse)

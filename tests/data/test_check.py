@@ -96,8 +96,14 @@ def test_a_clean_corpus_is_reported_in_full(tiny_corpus, store):
         "channels": {"1": 6},
         "left_out": [],
         "duplicates": [],
-        "grouping": {"source": "none", "links": (), "confidence": {}, "thresholds": {}, "groups": 0},
-    }
+        "grouping": {
+            "source": "none", "links": (), "confidence": {}, "thresholds": {}, "groups": 0, "remark": "",
+        },
+        "conflicts": [],
+        "remarks": [],
+        "song_pattern": None,
+        "offered_pattern": None,
+    }  # fmt: skip
     json.dumps(report.to_dict())
 
 

@@ -11,6 +11,7 @@ from pages._ui.charts.dataset import balance, lengths
 from pages._ui.frame import page
 from pages._ui.parts.add_data import adding
 from pages._ui.parts.browse import browse
+from pages._ui.parts.song_names import offer_pattern, songs_caption
 from pages._ui.shell.changes import forget
 from pages._ui.shell.errors import guarded
 from pages._ui.shell.links import chosen, page_file, remember
@@ -67,12 +68,10 @@ def show_report(found: Report) -> None:
     )  # fmt: skip
     for column, (name, value) in zip(st.columns(5), figures, strict=True):
         column.metric(name, value, border=True)
-    ways = {
-        "by hand": "The data set names the songs.",
-        "by sound": "No song names. Clips that share audio or sound alike count as one song.",
-        "none": "No song names. Clips of one song may be in both training and test, which inflates scores.",
-    }
-    st.caption(f"{ways[found.grouping.source]} Splits keep all clips of a song together.")
+    st.caption(plain(songs_caption(found)))
+    offer_pattern(found)
+    for remark in found.dataset.remarks:
+        st.warning(plain(remark))
     left, right = st.columns(2)
     left.plotly_chart(balance(found.dataset.class_counts()), key="balance")
     left.caption("If one class is much larger than the others, always predicting it scores well.")

@@ -1,12 +1,16 @@
 """`mer data` and `mer prepare`: get, check and prepare data sets."""
 
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 from mer.cli.output import Bars, emit, table
-from mer.cli.specs import make_spec, requested_config
+from mer.cli.specs import make_spec, reading, requested_config
 from mer.config.sections import Config
 from mer.data.load import load_dataset
-from mer.utils.errors import ConfigError
+from mer.utils.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from mer.data.check import Report
 
 
 def data_demo(arguments: Namespace) -> None:
@@ -37,12 +41,15 @@ def data_check(arguments: Namespace) -> None:
     """Check a data set."""
     from mer.data.cache.store import FeatureStore
     from mer.data.check import check
+    from mer.data.duplicates import conflict_text
 
-    dataset = load_dataset(
-        arguments.path, label_column=arguments.label_column, song_column=arguments.song_column
-    )
-    report = check(dataset, FeatureStore.default(), progress=Bars())
-    emit(report.to_dict(), as_json=arguments.json, text=_report_text(report.to_dict()))
+    dataset, conflicts = load_dataset(arguments.path, **reading(arguments)), "list"
+    if arguments.drop_conflicts:
+        conflicts = "drop"
+    report = check(dataset, FeatureStore.default(), conflicts=conflicts, progress=Bars())
+    emit(report.to_dict(), as_json=arguments.json, text=_report_text(report))
+    if report.conflicts and not arguments.drop_conflicts:
+        raise DataError(conflict_text(report.conflicts))
 
 
 def prepare(arguments: Namespace) -> None:
@@ -75,6 +82,8 @@ def _prepare_shards(arguments: Namespace, config: Config) -> None:
     from mer.data.shards.make import make
     from mer.jobs.spreading import over_ray
 
+    if arguments.song_pattern not in ("auto", "none"):
+        raise ConfigError("--song-pattern cannot be used with --shards; give the Parquet file a column song")
     bars, out = Bars(), arguments.shards.absolute()
     made = make(
         arguments.path.absolute(),
@@ -109,16 +118,20 @@ def _shards_text(data: dict) -> str:
     return "\n".join(lines)
 
 
-def _report_text(report: dict) -> str:
+def _report_text(found: "Report") -> str:
     """The report for people."""
-    seconds, grouping = report["seconds"], report["grouping"]
+    from mer.data.sayings import offer, songs_text
+
+    report = found.to_dict()
+    seconds = report["seconds"]
     mark = " (synthetic)" if report["synthetic"] else ""
     length = f"{seconds['min']:g} to {seconds['max']:g} s, median {seconds['median']:g} s"
     lines = [
         f"{report['name']}{mark}: {report['clips']} usable clips, {length}",
         table(list(report["classes"].items()), ("class", "clips")),
         "sample rates: " + ", ".join(f"{n} at {rate} Hz" for rate, n in report["sample_rates"].items()),
-        _songs_text(report["songs"], grouping),
+        songs_text(found),
+        *filter(None, [offer(found), *report["remarks"]]),
     ]
     if report["left_out"]:
         rows = [(row["file"], row["reason"]) for row in report["left_out"]]
@@ -129,18 +142,7 @@ def _report_text(report: dict) -> str:
     if report["duplicates"]:
         rows = [(row["dropped"], row["kept"]) for row in report["duplicates"]]
         lines.append(table(rows, (f"same audio ({len(rows)})", "kept clip")))
+    if report["conflicts"]:
+        rows = [tuple(row.values()) for row in report["conflicts"]]
+        lines.append(table(rows, (f"same audio in two classes ({len(rows)})", "class", "and", "class")))
     return "\n\n".join(lines)
-
-
-def _songs_text(songs: int, grouping: dict) -> str:
-    """A line on the songs: how many there are, and how they were found."""
-    if grouping["source"] == "by hand":
-        return f"songs: {songs}, named by the manifest"
-    least = ", ".join(f"{kind} from {value:g}" for kind, value in grouping["thresholds"].items())
-    if not grouping["links"]:
-        return f"songs: none named, and no two clips share audio or sound alike ({least})"
-    sure = grouping["confidence"].values()
-    return (
-        f"songs: none named; by sound ({least}) {grouping['groups']} groups of 2 or more clips, "
-        f"confidence {min(sure):.0%} to {max(sure):.0%}; splits keep each group together"
-    )

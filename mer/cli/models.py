@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mer.cli.output import Bars, emit, table
+from mer.cli.specs import reading
 from mer.metrics.score import Score
 from mer.runs.run import Run
 from mer.utils.errors import AudioError
@@ -25,6 +26,8 @@ def evaluate(arguments: Namespace) -> None:
         arguments.data,
         label_column=arguments.label_column,
         song_column=arguments.song_column,
+        song_pattern=arguments.song_pattern,
+        drop_conflicts=arguments.drop_conflicts,
         group_by_song=arguments.group_by_song,
         notify=Bars(),
     )
@@ -50,6 +53,8 @@ def _scores_text(scores: dict) -> str:
         table(rows, (f"{scores['n_clips']} clips of {scores['n_songs']} songs", "score (95% interval)")),
         table(matrix, ("true \\ predicted", *columns(scores))),
     ]
+    if sum(map(any, scores["confusion"])) == 1:
+        parts.append("All clips are of one class, so the scores say nothing about telling classes apart.")
     if scores["trained_on_this_data"]:
         parts.append(
             "It was trained on some of these clips, which raises scores; see card.md for its test scores."
@@ -115,9 +120,7 @@ def stimuli(arguments: Namespace) -> int:
     from mer.inference.ensemble import open_predictor
     from mer.inference.stimuli import candidates, export, match
 
-    dataset = load_dataset(
-        arguments.data, label_column=arguments.label_column, song_column=arguments.song_column
-    )
+    dataset = load_dataset(arguments.data, **reading(arguments))
     predictors, bars = [open_predictor(folder) for folder in arguments.checkpoints], Bars()
     found = candidates(
         dataset.clips, predictors, progress=lambda done, total: bars("predicting", done, total)

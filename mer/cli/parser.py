@@ -55,12 +55,21 @@ def _group(top: Group, name: str, text: str) -> Group:
     return top.add_parser(name, help=text, description=text).add_subparsers(required=True, metavar="COMMAND")
 
 
-def _columns(command: argparse.ArgumentParser) -> None:
+def _columns(command: argparse.ArgumentParser, *, checked: bool = True) -> None:
+    """Options for reading a data set and, if it is `checked`, for clips that contradict each other."""
     command.add_argument(
         "--label-column", default="label", metavar="NAME",
         help="CSV column with the label, or columns with votes: calm,tense or Happy=joy,Sad=sadness",
     )  # fmt: skip
     command.add_argument("--song-column", default="song", metavar="NAME", help="CSV column with the song")
+    command.add_argument(
+        "--song-pattern", default="auto", metavar="TEXT",
+        help="where no song is named, how file names name it, such as '{song}{letter}' or "
+        "'{song} ({number})'; auto: a pattern that names clearly follow; none: no pattern",
+    )  # fmt: skip
+    if checked:
+        text = "leave out clips whose audio is in two classes, instead of refusing the data set"
+        command.add_argument("--drop-conflicts", action="store_true", help=text)
 
 
 def _zoo(top: Group) -> None:
@@ -235,7 +244,7 @@ def _models(top: Group) -> None:
         help="loudness of all clips (default: -23, EBU R128)",
     )
     stimuli.add_argument("--out", type=Path, required=True, metavar="DIR")
-    _columns(stimuli)
+    _columns(stimuli, checked=False)
     _files(top)
     _serving(top)
     where = _add(top, "explain", explain.explain, "show the evidence for an answer, as a map and as sound")

@@ -10,12 +10,13 @@ from mer.config.inputs import WEIGHTS_FOLDER, required_input
 from mer.config.presets import IMAGES, preset
 from mer.config.sections import Config
 from mer.config.settings import Section
+from mer.data.song_names import AUTO
 from mer.utils.errors import ConfigError
 
 if TYPE_CHECKING:
     from mer.experiments.prepared import Spec
 
-__all__ = ["command_for", "given_settings", "make_spec", "requested_config", "requested_preset"]
+__all__ = ["command_for", "given_settings", "make_spec", "reading", "requested_config", "requested_preset"]
 
 
 def given_settings(arguments: Namespace) -> dict:
@@ -58,8 +59,19 @@ def make_spec(arguments: Namespace, config: Config) -> "Spec":
         config=config,
         label_column=arguments.label_column,
         song_column=arguments.song_column,
+        song_pattern=arguments.song_pattern,
+        drop_conflicts=arguments.drop_conflicts,
         command=shlex.join(["python", "-m", "mer", *arguments.words]),
     )
+
+
+def reading(arguments: Namespace) -> dict[str, str]:
+    """How the data set is to be read: keyword arguments of `mer.data.load.load_dataset`."""
+    return {
+        "label_column": arguments.label_column,
+        "song_column": arguments.song_column,
+        "song_pattern": arguments.song_pattern,
+    }
 
 
 def command_for(spec: "Spec", *, preset_name: str) -> str:
@@ -83,6 +95,8 @@ def command_for(spec: "Spec", *, preset_name: str) -> str:
     for column in ("label", "song"):
         name = getattr(spec, f"{column}_column")
         words += _option(f"{column}_column", name) if name != column else []
+    words += _option("song_pattern", spec.song_pattern) if spec.song_pattern != AUTO else []
+    words += _option("drop_conflicts", True) if spec.drop_conflicts else []
     words += _option("preset", preset_name)
     if config.train.backbone != usual.train.backbone:
         words += _option("backbone", config.train.backbone)

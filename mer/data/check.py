@@ -2,24 +2,35 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mer.audio.decode import load
-from mer.config.sections import AudioConfig
+from mer.config.sections import AudioConfig, SplitConfig
 from mer.data.cache.store import Facts, FeatureStore
-from mer.data.clips import Clip, Dataset
+from mer.data.clips import Dataset
+from mer.data.duplicates import conflict_text, pair_to_dict, without_conflicts, without_duplicates
+from mer.data.splits import split_fault
 from mer.utils.errors import DataError
 from mer.utils.files import home, read_kept, write_atomic
 from mer.utils.parallel import process_map
 from mer.utils.progress import Notify
 
-__all__ = ["Grouping", "Report", "check", "group_by_sound"]
+__all__ = ["GUESSED", "Grouping", "Report", "check", "group_by_sound", "one_class"]
 
 GROUPS_VERSION = 2
+GUESSED = (  # figures: docs/data.md
+    "guessed from sound; up to a quarter of the pairs of clips of one song is missed, so that clips of one "
+    "song may still be in both training and test"
+)
+KINDS = ("same audio", "sounds alike")
+WAYS = {"by name": "from file names", "by sound": "from sound"}
+GIVEN_UP = (
+    "The songs guessed {} made the split impossible ({}), so {}. This can raise scores: name the songs."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +40,23 @@ class Grouping:
     Parameters
     ----------
     source
-        "by hand" (from the manifest), "by sound" (from similarity) or "none".
+        "by hand" (from the manifest), "by name" (from file names), "by sound" (guessed from similarity) or
+        "none".
     links
         Pairs of clips that were linked by their sound: (clip, clip, similarity, evidence).
     confidence
         For each group of two or more clips, the confidence that they are one song, 0 to 1.
     thresholds
         The lowest similarity that links two clips, for each kind of evidence.
+    remark
+        A sentence, if guessed songs were given up because they made a split impossible.
     """
 
     source: str
     links: tuple[tuple[str, str, float, str], ...] = ()
     confidence: dict[str, float] = field(default_factory=dict)
     thresholds: dict[str, float] = field(default_factory=dict)
+    remark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +75,8 @@ class Report:
         (kept id, dropped id) of each clip with the same audio as an earlier clip.
     grouping
         How the songs were found.
+    conflicts
+        (id, class, id, class) of each two clips with the same audio in two classes.
     """
 
     dataset: Dataset
@@ -67,6 +84,7 @@ class Report:
     left_out: tuple[tuple[str, str], ...]
     duplicates: tuple[tuple[str, str], ...]
     grouping: Grouping
+    conflicts: tuple[tuple[str, str, str, str], ...] = ()
 
     def content_hash(self) -> str:
         """Hash of the audio and labels of all clips. File names and order do not matter."""
@@ -112,6 +130,10 @@ class Report:
             ],
             "duplicates": [{"kept": kept, "dropped": dropped} for kept, dropped in self.duplicates],
             "grouping": asdict(self.grouping) | {"groups": sum(n > 1 for n in groups.values())},
+            "conflicts": [pair_to_dict(pair) for pair in self.conflicts],
+            "remarks": list(self.dataset.remarks),
+            "song_pattern": self.dataset.naming and self.dataset.naming.to_dict(),
+            "offered_pattern": self.dataset.offered and self.dataset.offered.to_dict(),
         }
 
 
@@ -121,6 +143,8 @@ def check(
     *,
     group: bool = True,
     trainable: bool = True,
+    conflicts: Literal["refuse", "drop", "list"] = "refuse",
+    split: SplitConfig | None = None,
     workers: int | None = None,
     progress: Notify | None = None,
 ) -> Report:
@@ -138,6 +162,12 @@ def check(
         Whether to group clips by sound if some have no song.
     trainable
         Whether the data set must be large enough to train on.
+    conflicts
+        What to do if the same audio has two labels: raise DataError, leave out all clips with that audio, or
+        keep them and only list them.
+    split
+        How the clips will be split. Guessed songs that make this impossible are given up: first those that
+        only sound alike, then all.
     workers
         Number of worker processes. Default: one per core.
     progress
@@ -146,62 +176,98 @@ def check(
     Raises
     ------
     DataError
-        If the same audio has two labels, if no clip is usable, or, if `trainable`, when fewer than 2 classes
-        or fewer than 2 clips in a class are left.
+        If the same audio has two labels (and `conflicts` is "refuse"), if no clip is usable, or, if
+        `trainable`, when fewer than 2 classes or fewer than 2 clips in a class are left.
     """
     facts = store.facts(
         [clip.path for clip in dataset.clips], workers=workers, progress=_titled(progress, "decoding")
     )
-    left_out = list(dataset.left_out)
-    pairs = []
-    for clip, fact in zip(dataset.clips, facts, strict=True):
-        if fact.reason:
-            left_out.append((clip.id, fact.reason))
-        else:
-            pairs.append((clip, fact))
-    pairs, duplicates = _without_duplicates(pairs)
-    usable = replace(dataset, clips=tuple(clip for clip, _ in pairs))
+    both = list(zip(dataset.clips, facts, strict=True))
+    left_out = [*dataset.left_out, *((clip.id, fact.reason) for clip, fact in both if fact.reason)]
+    pairs, duplicates, twice = without_duplicates([pair for pair in both if not pair[1].reason])
+    if twice and conflicts == "refuse":
+        raise DataError(conflict_text(twice))
+    if twice and conflicts == "drop":
+        pairs, dropped = without_conflicts(pairs, twice)
+        left_out += dropped
+    usable = _with_remarks(replace(dataset, clips=tuple(clip for clip, _ in pairs)), dataset)
     if trainable:
         usable.require_trainable()
     elif not pairs:
         raise DataError(
             f"{dataset.root}: no usable clip; the first problem: {left_out[0][0]}, {left_out[0][1]}"
         )
-    report = Report(
-        usable, tuple(fact for _, fact in pairs), tuple(left_out), tuple(duplicates), Grouping("by hand")
-    )
-    if usable.songs_known:
-        return report
+    source = "by name" if usable.naming else "by hand" if usable.songs_known else "none"
+    facts = tuple(fact for _, fact in pairs)
+    report = Report(usable, facts, tuple(left_out), tuple(duplicates), Grouping(source), tuple(twice))
     if not group:
-        return replace(report, grouping=Grouping("none"))
-    return group_by_sound(report, workers=workers, progress=progress)
+        return report
+    if split is None:
+        return report if usable.songs_known else group_by_sound(report, workers=workers, progress=progress)
+    return _that_splits(report, split, workers, progress)
+
+
+def _with_remarks(usable: Dataset, whole: Dataset) -> Dataset:
+    """The usable clips of a data set, with remarks on classes that are lost and on a given test part."""
+    lost = {clip.label for clip in whole.clips} - {clip.label for clip in usable.clips}
+    remarks = [f"No clip of the class {label!r} can be used." for label in sorted(lost)]
+    tested = {clip.label for clip in usable.clips if clip.split == "test"}
+    remarks += [one_class(next(iter(tested)))] if len(tested) == 1 else []
+    return replace(usable, remarks=(*usable.remarks, *remarks))
+
+
+def one_class(label: str) -> str:
+    """The remark on a test part that holds a single class."""
+    return (
+        f"The test part holds only the class {label!r}; its scores say nothing about telling classes apart."
+    )
+
+
+def _that_splits(report: Report, split: SplitConfig, workers: int | None, progress: Notify | None) -> Report:
+    """The report with the first of the ways to know songs by which the clips can be split.
+
+    Songs that were guessed, from names or sound, are given up if the split is impossible with them. If it is
+    impossible in any way, the report is that of the first way, so that the error is about that.
+    """
+    if report.dataset.songs_known and not (report.dataset.naming and report.dataset.naming.automatic):
+        return report
+    first = fault = None
+    for found in _ways(report, workers, progress):
+        reason = split_fault(found.dataset.clips, split)
+        if not reason and not first:
+            return found
+        if not reason:
+            remark = GIVEN_UP.format(WAYS[first.grouping.source], fault, _way(found))
+            return replace(found, grouping=replace(found.grouping, remark=remark))
+        first, fault = first or found, fault or reason
+    return first
+
+
+def _ways(report: Report, workers: int | None, progress: Notify | None) -> Iterator[Report]:
+    """The report with songs by name, by sound, by equal sound alone, and without guessed songs."""
+    if report.dataset.songs_known:
+        yield report
+    bare = replace(report, dataset=report.dataset.unnamed(), grouping=Grouping("none"))
+    for kinds in (KINDS, KINDS[:1]):
+        yield group_by_sound(bare, kinds=kinds, workers=workers, progress=progress)
+    yield bare
+
+
+def _way(found: Report) -> str:
+    """How the songs of a report were found in the end, as part of a sentence."""
+    kinds = {kind for *_, kind in found.grouping.links}
+    if found.grouping.source == "none":
+        return "each clip counts as a song"
+    return (
+        "they are guessed from sound instead"
+        if KINDS[1] in kinds
+        else "only clips that share audio are one song"
+    )
 
 
 def _titled(progress: Notify | None, title: str) -> Callable[[int, int], None] | None:
     """A function `progress(done, total)` that reports under a title."""
     return (lambda done, total: progress(title, done, total)) if progress else None
-
-
-def _without_duplicates(
-    pairs: list[tuple[Clip, Facts]],
-) -> tuple[list[tuple[Clip, Facts]], list[tuple[str, str]]]:
-    """Keep the first of the clips with equal audio. Raises DataError if their labels differ."""
-    first: dict[str, Clip] = {}
-    kept, duplicates, conflicts = [], [], []
-    for clip, fact in pairs:
-        known = first.setdefault(fact.content_hash, clip)
-        if known is clip:
-            kept.append((clip, fact))
-        elif known.label == clip.label:
-            duplicates.append((known.id, clip.id))
-        else:
-            conflicts.append(f"{known.id} ({known.label}) = {clip.id} ({clip.label})")
-    if conflicts:
-        raise DataError(
-            f"the same audio is in two classes {len(conflicts)} time(s): {'; '.join(conflicts[:3])}; "
-            "remove one of each"
-        )
-    return kept, duplicates
 
 
 def _fingerprint(path: Path) -> Any:
@@ -211,7 +277,13 @@ def _fingerprint(path: Path) -> Any:
     return fingerprint(load(path, audio), audio.sample_rate)
 
 
-def group_by_sound(report: Report, *, workers: int | None = None, progress: Notify | None = None) -> Report:
+def group_by_sound(
+    report: Report,
+    *,
+    kinds: Sequence[str] = KINDS,
+    workers: int | None = None,
+    progress: Notify | None = None,
+) -> Report:
     """Give each clip without a song the name of its group: the clips that share audio or sound alike.
 
     A group that contains a song given by hand takes that song's name. Other groups are numbered in the order
@@ -222,6 +294,8 @@ def group_by_sound(report: Report, *, workers: int | None = None, progress: Noti
     ----------
     report
         A checked data set.
+    kinds
+        The kinds of evidence that are used: both, or "same audio" alone.
     workers
         Number of worker processes. Default: one per core.
     progress
@@ -238,6 +312,8 @@ def group_by_sound(report: Report, *, workers: int | None = None, progress: Noti
     if found is None:
         found = _find_groups(report, workers, progress)
         write_atomic(place, json.dumps(found))
+    if tuple(kinds) != KINDS:
+        found = _of_kinds(found, kinds)
     titles: dict[int, str] = {}
     for _, content in sorted(
         (clip.id, fact.content_hash) for clip, fact in zip(report.dataset.clips, report.facts, strict=True)
@@ -283,6 +359,21 @@ def _find_groups(report: Report, workers: int | None, progress: Notify | None) -
         "confidence": {
             str(number): float(value) for number, value in enumerate(groups.confidence) if sizes[number] > 1
         },
+    }
+
+
+def _of_kinds(found: dict[str, Any], kinds: Sequence[str]) -> dict[str, Any]:
+    """The groups that links of these kinds make, without confidences."""
+    links = [link for link in found["links"] if link[3] in kinds]
+    number = {content: place for place, content in enumerate(found["groups"])}
+    for first, second, *_ in links:
+        gone, stays = number[first], number[second]
+        number = {content: stays if group == gone else group for content, group in number.items()}
+    return found | {
+        "groups": number,
+        "links": links,
+        "confidence": {},
+        "thresholds": {kind: value for kind, value in found["thresholds"].items() if kind in kinds},
     }
 
 

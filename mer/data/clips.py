@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from string import whitespace
 
+from mer.data.song_names import AUTO, NO_PATTERN, Naming, find_naming, name_songs
 from mer.utils.errors import DataError
 from mer.utils.text import composed
 
@@ -91,6 +92,10 @@ class Dataset:
         The order of the classes, if the source has one, such as columns of votes.
     remarks
         Sentences on what may be a mistake in the data set.
+    naming
+        The pattern of file names by which songs were named, or None.
+    offered
+        A pattern that file names may follow; it is only offered.
     """
 
     name: str
@@ -102,6 +107,8 @@ class Dataset:
     left_out: tuple[tuple[str, str], ...] = ()
     order: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    naming: Naming | None = None
+    offered: Naming | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -127,6 +134,34 @@ class Dataset:
         """The same data set. Clips without a song get theirs from `songs` (clip id -> song)."""
         clips = tuple(replace(clip, song=clip.song or songs.get(clip.id)) for clip in self.clips)
         return replace(self, clips=clips)
+
+    def named_by(self, pattern: str) -> "Dataset":
+        """The same data set, with songs named by a pattern of file names (`mer.data.song_names`).
+
+        Parameters
+        ----------
+        pattern
+            A pattern; "auto" for a clear one, if no clip has a song; "none" for none. Songs that are known
+            stay.
+
+        Raises
+        ------
+        ConfigError
+            If the pattern is not valid.
+        """
+        named = [(clip.id, clip.label) for clip in self.clips]
+        if pattern == NO_PATTERN or (pattern == AUTO and any(clip.song for clip in self.clips)):
+            return self
+        naming, offered = find_naming(named) if pattern == AUTO else (name_songs(pattern, named), None)
+        if naming is None:
+            return replace(self, offered=offered)
+        return replace(self.with_songs(naming.songs), naming=naming)
+
+    def unnamed(self) -> "Dataset":
+        """The same data set, without the songs of a pattern that was found."""
+        if self.naming is None or not self.naming.automatic:
+            return self
+        return replace(self, clips=tuple(replace(clip, song=None) for clip in self.clips), naming=None)
 
     def require_trainable(self) -> "Dataset":
         """Return self. Raises DataError if there are < 2 classes or < 2 clips in a class."""

@@ -26,6 +26,7 @@ from mer.audio.formats import AUDIO_NAMES, AUDIO_SUFFIXES
 from mer.data.folders import read_tree
 from mer.data.kaggle import KAGGLE_NAMES, fetch
 from mer.data.load import load_dataset
+from mer.data.song_names import AUTO
 from mer.data.zips import unpack_zip
 from mer.utils.errors import DataError, StorageError
 from mer.utils.files import home, moved_path, new_folder, write_atomic, writing
@@ -60,6 +61,8 @@ class Entry:
         Absolute path of its folder or file.
     label_column, song_column
         Columns of the manifest to read.
+    song_pattern, drop_conflicts
+        See `mer.data.load.load_dataset` and `mer.data.check.check`.
     source
         "demo", "folder", "upload" or "kaggle".
     synthetic
@@ -72,6 +75,17 @@ class Entry:
     song_column: str = "song"
     source: str = "folder"
     synthetic: bool = False
+    song_pattern: str = AUTO
+    drop_conflicts: bool = False
+
+    @property
+    def reading(self) -> dict[str, str]:
+        """How the data set is read: keyword arguments of `load_dataset`."""
+        return {
+            "label_column": self.label_column,
+            "song_column": self.song_column,
+            "song_pattern": self.song_pattern,
+        }
 
     @property
     def exists(self) -> bool:
@@ -80,8 +94,11 @@ class Entry:
 
     @property
     def key(self) -> str:
-        """12 hexadecimal digits for use in URLs. The same path and columns give the same key."""
-        text = json.dumps([self.path, self.label_column, self.song_column])
+        """12 hexadecimal digits for use in URLs. The same path and ways of reading give the same key."""
+        parts = [self.path, self.label_column, self.song_column]
+        parts += [self.song_pattern] if self.song_pattern != AUTO else []
+        parts += [True] if self.drop_conflicts else []
+        text = json.dumps(parts)
         return blake2b(text.encode(), digest_size=6).hexdigest()
 
 
@@ -103,7 +120,13 @@ def find(key: str) -> Entry:
 
 
 def add(
-    path: Path | str, *, label_column: str = "label", song_column: str = "song", source: str = "folder"
+    path: Path | str,
+    *,
+    label_column: str = "label",
+    song_column: str = "song",
+    song_pattern: str = AUTO,
+    drop_conflicts: bool = False,
+    source: str = "folder",
 ) -> Entry:
     """Add an existing folder, zip or CSV file. If it is known with the same columns, nothing changes.
 
@@ -113,6 +136,10 @@ def add(
         The folder or file.
     label_column, song_column
         Columns of the manifest; see `mer.data.load.load_dataset`.
+    song_pattern
+        Pattern of file names that names songs; see `mer.data.load.load_dataset`.
+    drop_conflicts
+        Whether clips with the same audio in two classes are left out, not refused.
     source
         Where it comes from: "demo", "folder", "upload" or "kaggle".
 
@@ -121,7 +148,8 @@ def add(
     DataError
         If `path` is not a data set.
     """
-    return _add(Path(path).absolute(), source, label_column=label_column, song_column=song_column)
+    reading = {"label_column": label_column, "song_column": song_column, "song_pattern": song_pattern}
+    return _add(Path(path).absolute(), source, drop_conflicts=drop_conflicts, **reading)
 
 
 def forget(key: str) -> None:
@@ -261,10 +289,15 @@ def _unused(path: Path) -> Path:
     return path if not path.exists() else next(other for other in names if not other.exists())
 
 
-def _add(path: Path, source: str, *, name: str | None = None, **columns: str) -> Entry:
+def _add(
+    path: Path, source: str, *, name: str | None = None, drop_conflicts: bool = False, **reading: str
+) -> Entry:
     """Check that `path` is a data set and add it, unless it is known. Returns its entry."""
-    data = load_dataset(path, **columns)
-    entry = Entry(name or data.name, str(path), **columns, source=source, synthetic=data.synthetic)
+    data = load_dataset(path, **reading)
+    entry = Entry(
+        name or data.name, str(path), **reading, source=source, synthetic=data.synthetic,
+        drop_conflicts=drop_conflicts,
+    )  # fmt: skip
     with _lock("library"):
         entries = _read()
         for other in entries:
@@ -321,8 +354,9 @@ def _entry(row: Any) -> Entry:
         entry = Entry(**row)
     except TypeError as error:
         raise ValueError(str(error)) from error
-    texts = (entry.name, entry.path, entry.label_column, entry.song_column)
-    if not all(isinstance(text, str) for text in texts) or type(entry.synthetic) is not bool:
+    texts = (entry.name, entry.path, entry.label_column, entry.song_column, entry.song_pattern)
+    switches = (entry.synthetic, entry.drop_conflicts)
+    if not all(isinstance(one, str) for one in texts) or not all(type(one) is bool for one in switches):
         raise ValueError(f"{row!r} is not an entry")
     if entry.source not in SOURCES:
         raise ValueError(f"{entry.source!r} is not a source")

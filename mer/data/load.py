@@ -7,6 +7,7 @@ from mer.data.clips import Dataset, is_sharded
 from mer.data.folders import USED, read_tree, suffix_fault
 from mer.data.levels import MANIFEST, class_level, is_audio
 from mer.data.manifest import read_manifest
+from mer.data.song_names import AUTO
 from mer.data.walk import walk
 from mer.data.zips import left_in_zip, unpack_zip
 from mer.utils.errors import DataError, MerError
@@ -14,7 +15,9 @@ from mer.utils.errors import DataError, MerError
 __all__ = ["load_dataset"]
 
 
-def load_dataset(path: Path, *, label_column: str = "label", song_column: str = "song") -> Dataset:
+def load_dataset(
+    path: Path, *, label_column: str = "label", song_column: str = "song", song_pattern: str = AUTO
+) -> Dataset:
     """Load the data set at `path` without decoding any audio.
 
     Parameters
@@ -25,14 +28,19 @@ def load_dataset(path: Path, *, label_column: str = "label", song_column: str = 
         Column with the labels, or columns with votes (`mer.data.vote_columns`).
     song_column
         Column with the songs.
+    song_pattern
+        Pattern of file names that names the songs (`mer.data.clips.Dataset.named_by`).
 
     Raises
     ------
     DataError
         If there is no data set at `path`. The message gives the remedy.
+    ConfigError
+        If the pattern is not valid.
     """
     try:
-        return _load(path, {"label_column": label_column, "song_column": song_column})
+        found = _load(path, {"label_column": label_column, "song_column": song_column})
+        return found.named_by(song_pattern)
     except MerError:
         raise
     except OSError as error:

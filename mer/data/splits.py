@@ -8,7 +8,7 @@ data", ECML 2011).
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from math import fsum
 
@@ -24,6 +24,7 @@ __all__ = [
     "require_no_folds",
     "require_usable",
     "split_clips",
+    "split_fault",
 ]
 
 
@@ -182,6 +183,16 @@ def split_clips(clips: Sequence[Clip], config: SplitConfig) -> Split:
     groups = len(set(_groups(clips, config)))
     require_usable(parts, missing, clips=len(clips), groups=groups, config=config)
     return parts
+
+
+def split_fault(clips: Sequence[Clip], config: SplitConfig) -> str:
+    """Why clips cannot be split, also into any fold, in few words; "" if they can."""
+    try:
+        for fold in range(max(config.folds, 1)):
+            split_clips(clips, replace(config, fold=fold))
+    except SplitError as error:
+        return str(error).split(";")[0]
+    return ""
 
 
 def _groups(clips: Sequence[Clip], config: SplitConfig) -> list[str]:

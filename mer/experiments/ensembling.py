@@ -216,7 +216,8 @@ def _record(
 ) -> Run:
     """Record a finished run with evaluation and checkpoint; delete it if anything fails."""
     first = members[0]
-    spec = {key: first.spec[key] for key in ("data", "label_column", "song_column") if key in first.spec}
+    read_by = ("data", "label_column", "song_column", "song_pattern", "drop_conflicts")
+    spec = {key: first.spec[key] for key in read_by if key in first.spec}
     spec |= {"command": card.command, "config": {"split": first.spec["config"]["split"]}}
     spec["ensemble"] = {"runs": [run.id for run in members], "weights": [m.weight for m in card.members]}
     metrics = headline(evaluation["scores"])

@@ -13,11 +13,13 @@ from mer.data.cache.store import FeatureStore, is_content
 from mer.data.check import Report, check
 from mer.data.clips import is_sharded
 from mer.data.load import load_dataset
+from mer.data.sayings import tell
+from mer.data.song_names import AUTO, NO_PATTERN
 from mer.data.splits import Split, split_clips
 from mer.data.windows import Windows, WindowSet
 from mer.experiments.prepared_shards import PreparedShards
 from mer.metrics.predictions import answer_row
-from mer.utils.errors import RunError
+from mer.utils.errors import ConfigError, RunError
 from mer.utils.progress import Notify
 
 if TYPE_CHECKING:
@@ -40,6 +42,10 @@ class Spec:
         All settings.
     label_column, song_column
         Columns of the CSV.
+    song_pattern
+        Pattern of file names that names songs; see `mer.data.load.load_dataset`.
+    drop_conflicts
+        Whether clips with the same audio in two classes are left out, not refused.
     command
         The command line that started the run.
     ladder, rung
@@ -53,10 +59,21 @@ class Spec:
     command: str = ""
     ladder: str = ""
     rung: str = ""
+    song_pattern: str = AUTO
+    drop_conflicts: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         return asdict(self) | {"config": self.config.to_dict()}
+
+    @property
+    def reading(self) -> dict[str, str]:
+        """How the data set is read: keyword arguments of `load_dataset`."""
+        return {
+            "label_column": self.label_column,
+            "song_column": self.song_column,
+            "song_pattern": self.song_pattern,
+        }
 
     def name(self, data: str) -> str:
         """The name of its run on the data set named `data`."""
@@ -66,9 +83,9 @@ class Spec:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Spec":
-        """The inverse of `to_dict`; raises ConfigError or RunError."""
+        """The inverse of `to_dict`; raises ConfigError or RunError. Older runs had no pattern for songs."""
         try:
-            return cls(**data | {"config": Config.from_dict(data["config"])})
+            return cls(**{"song_pattern": NO_PATTERN} | data | {"config": Config.from_dict(data["config"])})
         except (KeyError, TypeError) as error:
             raise RunError(f"this run's settings cannot be read ({error}); start a new run") from error
 
@@ -116,6 +133,9 @@ class PreparedData(Protocol):
     def groups(self, indices: Sequence[int]) -> list[str]:
         """Song of each clip, or the clip itself if its song is unknown."""
 
+    def classes_of(self, indices: Sequence[int]) -> set[str]:
+        """The classes of some clips."""
+
     def rows(self, indices: Sequence[int], probabilities: np.ndarray) -> list[dict[str, Any]]:
         """Predictions (clips, classes) as plain data, one row per clip."""
 
@@ -146,6 +166,8 @@ class PreparedClips:
     def about(self) -> dict[str, Any]:
         """Name, hash, licence, and numbers of clips and songs, for the card of a model."""
         report = self.report
+        naming, remark = report.dataset.naming, report.grouping.remark
+        special = {"song_pattern": naming and naming.pattern, "grouping_remark": remark}
         return {
             "name": report.dataset.name,
             "hash": report.content_hash(),
@@ -155,7 +177,7 @@ class PreparedClips:
             "clips": len(report.facts),
             "songs": report.songs(),
             "grouping": report.grouping.source,
-        }
+        } | {key: text for key, text in special.items() if text}
 
     @property
     def notes(self) -> str:
@@ -203,6 +225,10 @@ class PreparedClips:
         """Song of each clip, or the clip itself if its song is unknown."""
         clips = self.report.dataset.clips
         return [clips[i].song or clips[i].id for i in indices]
+
+    def classes_of(self, indices: Sequence[int]) -> set[str]:
+        """The classes of some clips."""
+        return {self.report.dataset.clips[i].label for i in indices}
 
     def rows(self, indices: Sequence[int], probabilities: np.ndarray) -> list[dict[str, Any]]:
         """Predictions (clips, classes) as plain data, one row per clip."""
@@ -252,16 +278,25 @@ def prepare(spec: Spec, *, notify: Notify | None = None, workers: int | None = N
         If the settings need something that a sharded set does not have.
     """
     if is_sharded(Path(spec.data)):
+        if spec.song_pattern not in (AUTO, NO_PATTERN):
+            raise ConfigError("--song-pattern has no effect on a sharded set; prepare it with a column song")
         return PreparedShards.open(Path(spec.data), spec.config)
-    dataset = load_dataset(
-        Path(spec.data), label_column=spec.label_column, song_column=spec.song_column
-    ).require_trainable()
+    dataset = load_dataset(Path(spec.data), **spec.reading).require_trainable()
     store, config, control = FeatureStore.default(), spec.config, spec.config.split.control
     progress = (lambda done, total: notify("preparing clips", done, total)) if notify else None
     paths = [clip.path for clip in dataset.clips]
     settings = {"audio": config.audio, "mel": config.mel, "control": control}
     store.prepare(paths, **settings, workers=workers, progress=progress)
-    report = check(dataset, store, group=config.split.group_by_song, workers=workers, progress=notify)
+    report = check(
+        dataset,
+        store,
+        group=config.split.group_by_song,
+        conflicts="drop" if spec.drop_conflicts else "refuse",
+        split=config.split,
+        workers=workers,
+        progress=notify,
+    )
+    tell(report, notify)
     if control == "labels":
         report = _shuffled(report, seed=config.split.seed)
     return PreparedClips(report, store, config)

@@ -81,6 +81,10 @@ class PreparedShards:
         both = (self.shards.column(name, indices) for name in ("song", "name"))
         return [song or name for song, name in zip(*both, strict=True)]
 
+    def classes_of(self, indices: Sequence[int]) -> set[str]:
+        """The classes of some clips."""
+        return {self.classes[label] for label in np.unique(self.shards.index["label"][indices])}
+
     def rows(self, indices: Sequence[int], probabilities: np.ndarray) -> list[dict[str, Any]]:
         """Predictions (clips, classes) as plain data, one row per clip."""
         names, songs = (self.shards.column(name, indices) for name in ("name", "song"))

@@ -9,6 +9,7 @@ import torch
 from mer.audio.mel import Standardizer
 from mer.audio.transforms import TrainTransform
 from mer.config.sections import Config
+from mer.data.check import one_class
 from mer.data.splits import Split
 from mer.data.windows import Windows
 from mer.experiments.prepared import PreparedData, Spec, prepare
@@ -41,6 +42,9 @@ class PreparedRun:
         """
         data = prepare(spec, notify=notify)
         split = data.split(spec.config)
+        tested = data.classes_of(split.test)
+        if notify and len(tested) == 1:
+            notify(f"note: {one_class(tested.pop())}", 0, 0)
         require_classifier(spec.config.train, classes=len(data.classes), shape=spec.config.input_shape)
         return cls(spec, data, split)
 

@@ -10,6 +10,8 @@ from mer.data.cache.store import FeatureStore
 from mer.data.check import Report, check
 from mer.data.clips import Dataset
 from mer.data.load import load_dataset
+from mer.data.sayings import tell
+from mer.data.song_names import AUTO
 from mer.data.windows import WindowSet
 from mer.inference.ensemble import open_predictor
 from mer.inference.predictor import Predictor
@@ -27,6 +29,8 @@ def evaluate_checkpoint(
     *,
     label_column: str = "label",
     song_column: str = "song",
+    song_pattern: str = AUTO,
+    drop_conflicts: bool = False,
     group_by_song: bool = True,
     notify: Notify | None = None,
 ) -> dict[str, Any]:
@@ -40,6 +44,10 @@ def evaluate_checkpoint(
         The data set, as `mer.data.load.load_dataset` reads it.
     label_column, song_column
         Columns of the manifest.
+    song_pattern
+        Pattern of file names that names songs; see `mer.data.load.load_dataset`.
+    drop_conflicts
+        Whether clips with the same audio in two classes are left out, not refused.
     group_by_song
         Find clips of the same song by sound if the data set names no songs.
     notify
@@ -62,20 +70,19 @@ def evaluate_checkpoint(
     """
     predictor = open_predictor(checkpoint)
     classes = predictor.card.classes
-    dataset = load_dataset(data, label_column=label_column, song_column=song_column)
-    strange = sorted({*dataset.order, *(clip.label for clip in dataset.clips)} - set(classes))
-    if strange:
-        raise DataError(
-            f"{data}: label {strange[0]!r} is none of the checkpoint's classes ({', '.join(classes)}); "
-            "rename it, or choose the column that has them with --label-column"
-        )
+    dataset = load_dataset(
+        data, label_column=label_column, song_column=song_column, song_pattern=song_pattern
+    )
+    _require_classes(dataset, data, classes)
     store = FeatureStore.default()
     progress = (lambda done, total: notify("preparing clips", done, total)) if notify else None
     paths = [clip.path for clip in dataset.clips]
     for network in predictor.networks:
         config = network.card.config
         store.prepare(paths, audio=config.audio, mel=config.mel, progress=progress)
-    report = check(dataset, store, group=group_by_song, trainable=False, progress=notify)
+    conflicts = "drop" if drop_conflicts else "refuse"
+    report = check(dataset, store, group=group_by_song, trainable=False, conflicts=conflicts, progress=notify)
+    tell(report, notify)
     found = [_answers(network, report, store) for network in predictor.networks]
     first, groups = found[0], [clip.song or clip.id for clip in report.dataset.clips]
     if predictor.card.members:
@@ -88,6 +95,16 @@ def evaluate_checkpoint(
         )
     known = {predictor.card.data.get(name) for name in ("hash", "sound")}  # older cards have only "hash"
     return scores | {"trained_on_this_data": bool(known & {report.content_hash(), report.sound_hash()})}
+
+
+def _require_classes(dataset: Dataset, data: Path, classes: tuple[str, ...]) -> None:
+    """Raise DataError if a label is none of the checkpoint's classes."""
+    strange = sorted({*dataset.order, *(clip.label for clip in dataset.clips)} - set(classes))
+    if strange:
+        raise DataError(
+            f"{data}: label {strange[0]!r} is none of the checkpoint's classes ({', '.join(classes)}); "
+            "rename it, or choose the column that has them with --label-column"
+        )
 
 
 def _answers(network: Predictor, report: Report, store: FeatureStore) -> Answers:

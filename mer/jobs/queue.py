@@ -109,7 +109,7 @@ def _data_name(spec: "Spec") -> str:
     path = Path(spec.data)
     if is_sharded(path):
         return PreparedShards.open(path, spec.config).about["name"]
-    data = load_dataset(path, label_column=spec.label_column, song_column=spec.song_column)
+    data = load_dataset(path, **spec.reading)
     return data.require_trainable().name
 
 

@@ -44,6 +44,10 @@ MOST_NAMES = 2  # of joined networks in a title
 DTYPES = ("float32", "float16")
 OBJECTS = ("data", "split", "metrics", "calibration", "versions")
 TEXTS = ("command", "created", "notes")
+SONGS_BY = {
+    "by sound": " guessed from sound, which misses up to a quarter of the pairs of clips of one song",
+    "by name": " by file names",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +282,9 @@ def _lines_of_content(card: Card) -> list[str]:
     head = "ImageNet's output layer" if train.outputs == "imagenet" else f"head {train.head}"
     head += "" if train.solver == "steps" else f" solved by {train.solver}"
     network = f"{train.backbone}, {head}, {trained} trained, started from: {train.weights}"
-    size = f"{data.get('clips')} clips, {data.get('songs')} songs"
+    size = (
+        f"{data.get('clips')} clips, {data.get('songs')} songs{SONGS_BY.get(str(data.get('grouping')), '')}"
+    )
     audio = f"{card.config.audio.window_seconds:g} s windows at {card.config.audio.sample_rate} Hz"
     audio += f" ({card.config.audio.resampler})"
     audio += ", the first of each clip alone" if card.config.audio.only_first else ""

@@ -99,8 +99,14 @@ def test_a_clean_corpus_is_reported_in_full(tiny_corpus, store):
         "left_out": [],
         "remarks": [],
         "duplicates": [],
-        "grouping": {"source": "none", "links": (), "confidence": {}, "thresholds": {}, "groups": 0},
-    }
+        "grouping": {
+            "source": "none", "links": (), "confidence": {}, "thresholds": {}, "groups": 0, "remark": "",
+        },
+        "conflicts": [],
+        "remarks": [],
+        "song_pattern": None,
+        "offered_pattern": None,
+    }  # fmt: skip
     json.dumps(report.to_dict())
 
 

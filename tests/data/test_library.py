@@ -311,4 +311,5 @@ def test_the_library_does_without_torch():
 def test_the_file_is_plain_json(corpora, own_home):
     add(corpora(1)[0])
     row = json.loads((own_home / "library.json").read_text())["entries"][0]
-    assert set(row) == {"name", "path", "label_column", "song_column", "source", "synthetic"}
+    columns = {"label_column", "song_column", "song_pattern", "drop_conflicts"}
+    assert set(row) == {"name", "path", "source", "synthetic"} | columns

@@ -239,7 +239,8 @@ def test_the_check_is_run_once_and_again_on_request(corpus, monkeypatch):
     monkeypatch.setattr(datasets, "run_mer", lambda *words, title: ran.append(words))
     app = page_at("data").run()
     app.run()
-    assert ran == [("data", "check", str(corpus), "--label-column=label", "--song-column=song")]
+    columns = ("--label-column=label", "--song-column=song", "--song-pattern=auto")
+    assert ran == [("data", "check", str(corpus), *columns)]
     (corpus / "Sad" / "2a.wav").unlink()
     manifest = corpus / "manifest.csv"
     manifest.write_text(manifest.read_text().replace("Sad/2a.wav,Sad,Sad 2\n", ""))

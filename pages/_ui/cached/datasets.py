@@ -30,8 +30,9 @@ def report(entry: Entry, *, again: bool = False) -> Report:
     if again or (place, entry.key) not in checked:
         with alone(f"Checking {entry.name}"):
             if again or (place, entry.key) not in checked:  # another visitor may have done so in the meantime
-                columns = (f"--label-column={entry.label_column}", f"--song-column={entry.song_column}")
-                run_mer("data", "check", entry.path, *columns, title=f"Checking {entry.name}")
+                words = [f"--{name.replace('_', '-')}={value}" for name, value in entry.reading.items()]
+                words += ["--drop-conflicts"] if entry.drop_conflicts else []
+                run_mer("data", "check", entry.path, *words, title=f"Checking {entry.name}")
                 _report.clear()
                 checked.add((place, entry.key))
     return _report(place, entry.key)
@@ -46,8 +47,9 @@ def _checked() -> set[tuple[str, str]]:
 @st.cache_resource(max_entries=6, show_spinner="Reading the report …")
 def _report(home: str, key: str) -> Report:
     entry = find(key)
-    data = load_dataset(Path(entry.path), label_column=entry.label_column, song_column=entry.song_column)
-    return check(data, FeatureStore.default(), workers=1)
+    data = load_dataset(Path(entry.path), **entry.reading)
+    conflicts = "drop" if entry.drop_conflicts else "refuse"
+    return check(data, FeatureStore.default(), conflicts=conflicts, workers=1)
 
 
 def pick_data() -> Entry | None:

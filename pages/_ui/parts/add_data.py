@@ -63,13 +63,23 @@ def _folder() -> Entry | None:
             help="Or several columns with listener votes: `calm,tense` or `Happy=joy,Sad=sadness`",
         )
         song = right.text_input("Song column (CSV only)", "song")
+        pattern = left.text_input(
+            "Songs from file names",
+            "auto",
+            help="`auto`: a pattern that the names clearly follow. `none`: no pattern. Or your own, such as "
+            "`{song}{letter}` for song001a, song001b, or `{song} ({number})`.",
+        )
+        drop = right.checkbox("Leave out clips that are in two classes")
         sent = st.form_submit_button("Add", icon=":material/add:")
     if not sent:
         return None
     if not path.strip():
         st.warning("Give the path of a folder, a zip or a CSV file.")
         return None
-    return add(confined(path.strip()), label_column=label, song_column=song)
+    return add(
+        confined(path.strip()), label_column=label, song_column=song,
+        song_pattern=pattern.strip() or "auto", drop_conflicts=drop,
+    )  # fmt: skip
 
 
 def _upload() -> Entry | None:

@@ -41,7 +41,7 @@ def verdict_of(run: Run) -> Control | None:
 
 def _data(run: Run) -> list[str | None]:
     """The data set of a run; a control run has the same as the run it checks."""
-    return [run.spec.get(name) for name in ("data", "label_column", "song_column")]
+    return [run.spec.get(name) for name in ("data", "label_column", "song_column", "song_pattern")]
 
 
 def _show_leak(leaks: Sequence[tuple[Run, Run]]) -> None:

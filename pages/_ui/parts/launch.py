@@ -54,7 +54,7 @@ def spec_of(entry: Entry, config: Config, preset_name: str) -> Spec:
     preset_name
         The preset that the command line starts from.
     """
-    spec = Spec(entry.path, config, entry.label_column, entry.song_column)
+    spec = Spec(entry.path, config, **entry.reading, drop_conflicts=entry.drop_conflicts)
     return replace(spec, command=command_for(spec, preset_name=preset_name))
 
 

@@ -136,8 +136,8 @@ def _report_text(found: "Report") -> str:
     if report["left_out"]:
         rows = [(row["file"], row["reason"]) for row in report["left_out"]]
         lines.append(table(rows, (f"left out ({len(rows)})", "reason")))
-    if report["remarks"]:
-        rows = [(row["file"], " ".join(row["remarks"])) for row in report["remarks"]]
+    if report["remarked"]:
+        rows = [(row["file"], " ".join(row["remarks"])) for row in report["remarked"]]
         lines.append(table(rows, (f"used, with a remark ({len(rows)})", "remark")))
     if report["duplicates"]:
         rows = [(row["dropped"], row["kept"]) for row in report["duplicates"]]

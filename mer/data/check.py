@@ -123,7 +123,7 @@ class Report:
             "sample_rates": {str(k): n for k, n in sorted(Counter(f.rate for f in self.facts).items())},
             "channels": {str(k): n for k, n in sorted(Counter(f.channels for f in self.facts).items())},
             "left_out": [{"file": name, "reason": reason} for name, reason in self.left_out],
-            "remarks": [
+            "remarked": [
                 {"file": clip.id, "remarks": list(fact.remarks)}
                 for clip, fact in zip(self.dataset.clips, self.facts, strict=True)
                 if fact.remarks

@@ -97,7 +97,7 @@ def test_a_clean_corpus_is_reported_in_full(tiny_corpus, store):
         "sample_rates": {"16000": 6},
         "channels": {"1": 6},
         "left_out": [],
-        "remarks": [],
+        "remarked": [],
         "duplicates": [],
         "grouping": {
             "source": "none", "links": (), "confidence": {}, "thresholds": {}, "groups": 0, "remark": "",
@@ -143,7 +143,7 @@ def test_clips_that_are_cut_are_used_and_named_with_a_remark(tiny_corpus, store,
     path.write_bytes(path.read_bytes()[:40_000])
     report = check(load_dataset(tiny_corpus), store).to_dict()
     remark = "It is cut: 1.2 of its 2.0 s can be read."
-    assert report["remarks"] == [{"file": "Sad/cut.wav", "remarks": [remark]}]
+    assert report["remarked"] == [{"file": "Sad/cut.wav", "remarks": [remark]}]
     assert report["clips"] == 7
     main(["data", "check", str(tiny_corpus)])
     assert re.search(rf"used, with a remark \(1\) +remark\nSad/cut.wav +{remark}", capsys.readouterr().out)

@@ -327,7 +327,9 @@ def alike(tmp_path, song, write_audio):
     root, music = tmp_path / "alike", np.concatenate([song(number) for number in range(3)])
     for number in range(8):
         label = ("Happy", "Party")[number // 4]
-        write_audio(root / label / f"{'kqxvmpzt'[number]}.flac", music[number * 32_000 : number * 32_000 + 64_000])
+        write_audio(
+            root / label / f"{'kqxvmpzt'[number]}.flac", music[number * 32_000 : number * 32_000 + 64_000]
+        )
     return root
 
 
@@ -408,7 +410,12 @@ def test_every_pair_of_one_clip_in_two_classes_is_listed_or_left_out(tiny_corpus
     ]  # fmt: skip
     assert len(listed.dataset.clips) == 8
     dropped = check(data, store, conflicts="drop", group=False, trainable=False)
-    assert [clip.id for clip in dropped.dataset.clips] == ["Happy/0.wav", "Happy/1.wav", "Happy/2.wav", "Sad/2.wav"]
+    assert [clip.id for clip in dropped.dataset.clips] == [
+        "Happy/0.wav",
+        "Happy/1.wav",
+        "Happy/2.wav",
+        "Sad/2.wav",
+    ]
     assert dict(dropped.left_out) == {
         "Happy/copy 0.wav": "the same audio is in the class 'Sad', as Sad/0.wav",
         "Happy/copy 1.wav": "the same audio is in the class 'Sad', as Sad/1.wav",
@@ -423,7 +430,11 @@ def test_every_pair_of_one_clip_in_two_classes_is_listed_or_left_out(tiny_corpus
 
 
 def test_a_class_that_is_lost_and_a_test_part_of_one_class_are_said(tiny_corpus, store):
-    rows = [f"{c}/{n}.wav,{c},{'test' if (c, n) == ('Sad', 2) else 'train'}" for c in ("Happy", "Sad") for n in range(3)]
+    rows = [
+        f"{c}/{n}.wav,{c},{'test' if (c, n) == ('Sad', 2) else 'train'}"
+        for c in ("Happy", "Sad")
+        for n in range(3)
+    ]
     (tiny_corpus / "Joy").mkdir()
     (tiny_corpus / "Joy" / "1.wav").write_text("damaged")
     (tiny_corpus / "manifest.csv").write_text("\n".join(["path,label,split", *rows, "Joy/1.wav,Joy,train"]))

@@ -57,7 +57,7 @@ def _forms() -> tuple[Form, ...]:
         for word in ("clip", "cut")
         for joint in joints
     ]
-    letters = [Form(f"{{song}}{gap}{{letter}}", letters=True) for gap in ("", "_", "-", " ", ".")]
+    letters = [Form(f"{{song}}{gap}{{letter}}", letters=True) for gap in ("_", "-", " ", ".", "")]
     numbers = [Form(f"{{song}}{gap}{{number}}") for gap in ("_", "-", ".", " ", " - ")]
     return (*parts, *weak, *brackets, *letters, *numbers)
 
@@ -89,7 +89,7 @@ def is_clear(form: Form, parts: dict[str, list[str]], follow: float, songs_of: d
     if sum(_counted(found) for found in several.values()) < COUNTED * len(several):
         return False
     names = [song.rpartition("/")[2] for song in parts]
-    many = len(parts) >= max(MANY_SONGS, 3 * longest)
+    many = len(set(names)) >= max(MANY_SONGS, 3 * longest)
     labels = {label.casefold() for label in songs_of}
     return (
         _numbered(form, names, labels, many=many)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
 
 from mer.audio.formats import AUDIO_NAMES
 from mer.cli import main
@@ -16,7 +17,7 @@ from mer.data.cache.store import FeatureStore
 from mer.data.check import check, group_by_sound
 from mer.data.load import load_dataset
 from mer.data.splits import split_clips
-from mer.utils.errors import DataError, StorageError
+from mer.utils.errors import DataError, SplitError, StorageError
 
 
 @pytest.fixture
@@ -329,3 +330,129 @@ def test_a_home_that_cannot_be_written_is_a_storage_error(excerpts, store, monke
         StorageError, match=r"cannot write .*/file/groups/.*\.json: Not a directory; free some"
     ):
         group_by_sound(report, workers=1)
+
+
+# Songs that were guessed
+
+
+@pytest.fixture
+def alike(tmp_path, song, write_audio):
+    """Four clips a class that share audio one with the next, so that all are one group by sound."""
+    root, music = tmp_path / "alike", np.concatenate([song(number) for number in range(3)])
+    for number in range(8):
+        label = ("Happy", "Party")[number // 4]
+        write_audio(
+            root / label / f"{'kqxvmpzt'[number]}.flac", music[number * 32_000 : number * 32_000 + 64_000]
+        )
+    return root
+
+
+@pytest.mark.parametrize("folds", [0, 2])
+def test_guessed_songs_that_make_a_split_impossible_are_given_up(alike, store, folds):
+    split = SplitConfig(test=0.25, validation=0, folds=folds)
+    report = check(load_dataset(alike), store, split=split, workers=1)
+    assert report.grouping.source == "none"
+    assert {clip.song for clip in report.dataset.clips} == {None}
+    assert split_clips(report.dataset.clips, split).train
+    remark = report.to_dict()["grouping"]["remark"]
+    assert remark.startswith("The songs guessed from sound made the split impossible (")
+    assert "so each clip counts as a song. This can raise scores" in remark
+    assert check(load_dataset(alike), store, workers=1).grouping.source == "by sound"
+
+
+def test_links_by_equal_audio_are_kept_where_those_by_likeness_make_the_split_impossible(
+    excerpts, store, monkeypatch, own_home
+):
+    """All clips are made to sound alike in the stored groups; those that share audio stay together."""
+    check(load_dataset(excerpts), store, workers=1)
+    (place,) = (own_home / "groups").iterdir()
+    found = json.loads(place.read_text())
+    first, *rest = found["groups"]
+    found["groups"] = dict.fromkeys(found["groups"], 0)
+    found["links"] += [[first, other, 4.0, "sounds alike"] for other in rest]
+    found["confidence"] = {"0": 0.9}
+    place.write_text(json.dumps(found))
+    report = check(load_dataset(excerpts), store, split=SplitConfig(test=0.4, validation=0), workers=1)
+    assert together(report) == PAIRS
+    assert "so only clips that share audio are one song" in report.grouping.remark
+    assert report.grouping.thresholds == {"same audio": 0.4}
+
+
+def test_guessed_songs_that_can_be_split_stay(excerpts, store):
+    report = check(load_dataset(excerpts), store, split=SplitConfig(test=0.4, validation=0), workers=1)
+    assert (together(report), report.grouping.remark) == (PAIRS, "")
+    assert report == check(load_dataset(excerpts), store)
+
+
+def test_songs_by_file_name_that_a_given_split_divides_are_given_up_but_given_songs_are_not(
+    tiny_corpus, store
+):
+    parts = ("train", "test")
+    for label in ("Happy", "Sad"):
+        for number, part in ((number, part) for number in range(3) for part in parts):
+            source, target = tiny_corpus / label / f"{number}.wav", tiny_corpus / part / label
+            target.mkdir(parents=True, exist_ok=True)
+            samples, rate = soundfile.read(source)
+            name = f"{label}_{number:03}{'ab'[part == 'test']}.wav"
+            soundfile.write(target / name, samples[:: -1 if part == "test" else 1], rate)
+    for label in ("Happy", "Sad"):
+        shutil.rmtree(tiny_corpus / label)
+    split = SplitConfig(validation=0)
+    report = check(load_dataset(tiny_corpus), store, split=split, workers=1)
+    assert report.dataset.naming is None
+    assert report.grouping.remark.startswith("The songs guessed from file names made the split impossible")
+    given = check(load_dataset(tiny_corpus, song_pattern="{song}{letter}"), store, split=split)
+    assert given.grouping.source == "by name"
+    with pytest.raises(SplitError, match="which raises scores"):
+        split_clips(given.dataset.clips, split)
+
+
+# One clip in two classes
+
+
+def test_every_pair_of_one_clip_in_two_classes_is_listed_or_left_out(tiny_corpus, store):
+    for n in range(2):
+        shutil.copy(tiny_corpus / "Sad" / f"{n}.wav", tiny_corpus / "Happy" / f"copy {n}.wav")
+    data = load_dataset(tiny_corpus)
+    listed = check(data, store, conflicts="list", group=False)
+    assert listed.to_dict()["conflicts"] == [
+        {
+            "first": f"Happy/copy {n}.wav", "first_class": "Happy",
+            "second": f"Sad/{n}.wav", "second_class": "Sad",
+        }
+        for n in range(2)
+    ]  # fmt: skip
+    assert len(listed.dataset.clips) == 8
+    dropped = check(data, store, conflicts="drop", group=False, trainable=False)
+    assert [clip.id for clip in dropped.dataset.clips] == [
+        "Happy/0.wav",
+        "Happy/1.wav",
+        "Happy/2.wav",
+        "Sad/2.wav",
+    ]
+    assert dict(dropped.left_out) == {
+        "Happy/copy 0.wav": "the same audio is in the class 'Sad', as Sad/0.wav",
+        "Happy/copy 1.wav": "the same audio is in the class 'Sad', as Sad/1.wav",
+        "Sad/0.wav": "the same audio is in the class 'Happy', as Happy/copy 0.wav",
+        "Sad/1.wav": "the same audio is in the class 'Happy', as Happy/copy 1.wav",
+    }
+    with pytest.raises(DataError, match=r"in two classes 2 time\(s\).*or leave out all of them with --drop"):
+        check(data, store)
+
+
+# Remarks
+
+
+def test_a_class_that_is_lost_and_a_test_part_of_one_class_are_said(tiny_corpus, store):
+    rows = [
+        f"{c}/{n}.wav,{c},{'test' if (c, n) == ('Sad', 2) else 'train'}"
+        for c in ("Happy", "Sad")
+        for n in range(3)
+    ]
+    (tiny_corpus / "Joy").mkdir()
+    (tiny_corpus / "Joy" / "1.wav").write_text("damaged")
+    (tiny_corpus / "manifest.csv").write_text("\n".join(["path,label,split", *rows, "Joy/1.wav,Joy,train"]))
+    assert check(load_dataset(tiny_corpus), store, group=False).dataset.remarks == (
+        "No clip of the class 'Joy' can be used.",
+        "The test part holds only the class 'Sad'; its scores say nothing about telling classes apart.",
+    )

@@ -17,7 +17,7 @@ def songs_text(report: Report) -> str:
         return "songs: none named; clips of one song may be in both training and test, which raises scores"
     least = ", ".join(f"{kind} from {value:g}" for kind, value in grouping.thresholds.items())
     if not grouping.links:
-        return f"songs: none named, and no two clips share audio or sound alike ({least}); this is {GUESSED}"
+        return f"songs: none named, and no two clips share audio or sound alike ({least}); this was {GUESSED}"
     sure = grouping.confidence.values()
     found = report.to_dict()["grouping"]["groups"]
     confidence = f", confidence {min(sure):.0%} to {max(sure):.0%}" if sure else ""

@@ -51,6 +51,23 @@ def test_a_folder_is_added_and_shown(own_home, tmp_path, checked):
     assert "train" in links(app)
 
 
+def test_songs_from_file_names_are_shown_and_can_be_turned_off(own_home, tmp_path, checked):
+    root = write_songs(tmp_path / "songs")
+    (root / "manifest.csv").unlink()
+    for path in list(root.rglob("*.wav")):
+        path.rename(path.with_name(f"{path.parent.name}_{int(path.stem[0]):03}{path.stem[1]}.wav"))
+    app = add_folder(root)
+    assert errors(app) == []
+    assert figures(app)["Songs"] == "8"
+    assert "by the pattern {song}{letter}" in as_read(said(app))
+    assert app.dataframe[0].value["song"][0] == "Happy_000"
+    by_label(app.button, "Do not use it").click()
+    app.run()
+    assert errors(app) == []
+    assert "guessed from sound" in said(app)
+    assert [entry.song_pattern for entry in known()] == ["none", "auto"]
+
+
 def test_a_second_folder_is_the_one_that_is_shown(corpus, tmp_path):
     app = add_folder(write_songs(tmp_path / "more", songs=2))
     assert figures(app)["Clips"] == "8"

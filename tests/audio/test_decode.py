@@ -62,7 +62,7 @@ def test_every_bit_depth_keeps_the_samples(suffix, subtype, error, sound, write_
 
 
 @pytest.mark.parametrize("name", ["LOUD.WAV", "clip.Flac", "audio.wav.bak", "no_suffix", "गीत १.wav"])
-def test_the_content_counts_not_the_name(name, sound, write_audio, tmp_path):
+def test_the_content_decides_the_format_and_not_the_name(name, sound, write_audio, tmp_path):
     format_ = "FLAC" if name.endswith("Flac") else "WAV"
     path = write_audio(tmp_path / "clip", sound.tone(), format=format_).rename(tmp_path / name)
     assert decode(path).seconds == 1.0
@@ -154,7 +154,7 @@ NOT_AUDIO = {
 
 
 @pytest.mark.parametrize("name", NOT_AUDIO)
-def test_what_is_not_audio_is_refused_with_what_it_is_and_the_remedy(name, tmp_path):
+def test_a_file_that_is_not_audio_is_refused_with_its_kind_and_the_remedy(name, tmp_path):
     content, message = NOT_AUDIO[name]
     path = tmp_path / name
     path.write_bytes(content)
@@ -215,7 +215,7 @@ def test_float_samples_too_large_to_be_sound_are_refused(peak, channels, sound, 
         decode(path)
 
 
-def test_a_clip_of_just_half_a_second_is_long_enough(sound, write_audio, tmp_path):
+def test_a_clip_of_half_a_second_is_long_enough(sound, write_audio, tmp_path):
     assert decode(write_audio(tmp_path / "a.wav", sound.tone(seconds=0.5))).seconds == 0.5
     with pytest.raises(AudioError, match=r"b.wav: 0.49 s, shorter than 0.5 s; use a longer excerpt"):
         decode(write_audio(tmp_path / "b.wav", sound.tone(seconds=0.49)))
@@ -231,7 +231,7 @@ def test_a_clip_that_is_too_long_is_refused_before_its_samples_are_read(
         decode(path, max_seconds=2.0)
 
 
-def test_the_longest_clip_is_an_hour_unless_told_otherwise(write_audio, tmp_path):
+def test_the_longest_clip_is_an_hour_by_default(write_audio, tmp_path):
     path = write_audio(tmp_path / "clip.wav", np.zeros(1000 * 3601, np.int16), rate=1000)
     with pytest.raises(AudioError, match="3601 s long; cut it to 3600 s or less"):
         decode(path)
@@ -244,7 +244,7 @@ def test_messages_call_the_clip_by_the_name_given(tmp_path):
         load(b"text", AudioConfig(), name="upload 3")
 
 
-def test_an_empty_name_leaves_only_the_reason():
+def test_an_empty_name_leaves_only_the_reason_in_the_message():
     with pytest.raises(AudioError, match=r"^: text, not audio"):
         decode(b"text", name="")
 
@@ -341,5 +341,5 @@ def test_a_recording_that_is_short_enough_stays_as_it_is(tmp_path, sound, write_
 
 
 @pytest.mark.parametrize("content", [b"", b"RIFF", b"no sound at all" * 99])
-def test_what_cannot_be_decoded_is_handed_back_for_decode_to_refuse(content):
+def test_content_that_cannot_be_decoded_is_returned_for_decode_to_refuse(content):
     assert beginning(content, 2.0) == content

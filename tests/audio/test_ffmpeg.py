@@ -46,12 +46,12 @@ def test_channels_become_their_mean(kind, sound):
     assert np.abs(clip.waveform).max() == pytest.approx(0.3, rel=0.2)
 
 
-def test_the_first_track_of_sound_beside_a_picture_is_heard(sound):
+def test_the_first_audio_track_of_a_video_is_decoded(sound):
     clip = decode(encode(sound.tone(1000, 2.0), 16_000, MP4, video=True))
     assert pitch(clip) == pytest.approx(1000, abs=3)
 
 
-def test_a_picture_without_sound_is_refused_in_one_line():
+def test_a_video_without_sound_is_refused_in_one_line():
     content = encode(np.zeros(0), 16_000, MP4, video=True)
     with pytest.raises(AudioError, match=r"^clip: MP4 without sound; choose a file with a track of sound$"):
         decode(content)
@@ -100,7 +100,7 @@ def test_a_clip_that_is_too_long_is_refused(kind, sound):
         decode(content, max_seconds=2.0)
 
 
-def test_a_clip_of_just_the_longest_duration_may_be_padded_by_its_encoder(sound):
+def test_padding_by_the_encoder_does_not_make_a_clip_too_long(sound):
     assert decode(encode(sound.tone(seconds=3.0), 16_000, M4A), max_seconds=3.0).seconds >= 3.0
 
 
@@ -117,7 +117,7 @@ def test_too_many_samples_are_refused(sound, monkeypatch):
         decode(encode(sound.tone(seconds=3.0), 16_000, M4A))
 
 
-def test_the_beginning_of_a_recording_of_a_browser_is_cut(sound):
+def test_a_long_recording_of_a_browser_is_cut_to_its_beginning(sound):
     content = encode(sound.tone(seconds=3.0), 16_000, WEBM)
     assert decode(beginning(content, 1.0)).seconds == pytest.approx(1.0)
     assert beginning(content, 10.0) == content
@@ -168,7 +168,7 @@ PLAYLISTS = {
 @pytest.mark.promise("A sound file never makes the program open another file or an address.")
 @pytest.mark.parametrize("kind", PLAYLISTS)
 @pytest.mark.parametrize("suffix", ["m4a", "m3u8", "mp3"])
-def test_a_list_of_addresses_is_refused_and_none_is_opened(kind, suffix, sound, asked, tmp_path):
+def test_a_playlist_is_refused_and_no_address_is_opened(kind, suffix, sound, asked, tmp_path):
     address, requests = asked
     other = tmp_path / "other.m4a"
     other.write_bytes(encode(sound.tone(), 16_000, M4A))
@@ -181,14 +181,14 @@ def test_a_list_of_addresses_is_refused_and_none_is_opened(kind, suffix, sound, 
 
 
 @pytest.mark.parametrize("padding", [b"", b"ID3\x04\0\0\0\0\0\0", b"\0" * 100])
-def test_a_list_behind_a_tag_or_zeros_is_refused_too(padding, asked):
+def test_a_playlist_after_a_tag_or_zeros_is_refused_too(padding, asked):
     address, requests = asked
     with pytest.raises(AudioError, match=r"not audio|damaged"):
         decode(padding + PLAYLISTS["hls"].format(address).encode())
     assert requests == []
 
 
-def test_a_film_whose_sound_lies_in_another_file_is_not_heard(sound, tmp_path):
+def test_sound_in_another_file_is_not_read(sound, tmp_path):
     """QuickTime may name the file that holds the samples, in a data reference of type `alis` or `url `."""
     mov = next(one for one in CONTAINERS if one.suffix == "mov")
     content = encode(sound.tone(), 16_000, mov)
@@ -202,7 +202,7 @@ def test_a_film_whose_sound_lies_in_another_file_is_not_heard(sound, tmp_path):
     assert clip.seconds == pytest.approx(1.0)  # its own samples
 
 
-def test_ffmpeg_is_given_no_protocol_and_one_format(sound, monkeypatch):
+def test_ffmpeg_may_use_one_format_and_no_protocol(sound, monkeypatch):
     seen = {}
     real = av.open
 
@@ -222,7 +222,7 @@ def test_ffmpeg_is_given_no_protocol_and_one_format(sound, monkeypatch):
 # The list
 
 
-def test_the_list_of_suffixes_and_the_label_are_one():
+def test_the_label_is_made_from_the_list_of_suffixes():
     assert {
         ".wav",
         ".m4a",

@@ -91,14 +91,14 @@ def test_levels_lie_between_zero_and_the_range_below(top_db, sound):
 
 
 @pytest.mark.parametrize("wave", ["silence", "faint"])
-def test_nearly_nothing_gives_finite_levels(wave, sound):
+def test_near_silence_gives_finite_levels(wave, sound):
     samples = sound.silence() if wave == "silence" else sound.tone(level=1e-7)
     for kind in ("max", "absolute"):
         level = log_mel(samples, sample_rate=RATE, config=MelConfig(reference=kind))
         assert torch.isfinite(level).all()
 
 
-def test_silence_is_the_least_of_all_levels_and_not_the_greatest(sound):
+def test_silence_has_the_lowest_level(sound):
     for kind in ("max", "absolute"):
         level = log_mel(sound.silence(), sample_rate=RATE, config=MelConfig(reference=kind))
         assert (level == -80).all()
@@ -124,7 +124,7 @@ def test_band_frequencies_are_those_of_librosa(scale, f_min, f_max):
 # Images
 
 
-def test_images_are_half_precision_squares_one_for_each_window(sound):
+def test_each_window_has_a_square_image_in_half_precision(sound):
     made = images(sound.noise(2.3), audio=AUDIO, mel=MelConfig(image_size=64))
     assert made.dtype == np.float16
     assert made.shape == (3, 64, 64)
@@ -219,7 +219,7 @@ def test_statistics_of_many_values_are_those_of_numpy():
 # Network input
 
 
-def test_the_network_sees_the_image_three_times_which_is_in_memory_once():
+def test_the_three_channels_share_the_memory_of_one_image():
     batch = torch.arange(2 * 4 * 4, dtype=torch.float32).reshape(2, 4, 4)
     made = as_input(batch)
     assert made.shape == (2, 3, 4, 4)
@@ -229,7 +229,7 @@ def test_the_network_sees_the_image_three_times_which_is_in_memory_once():
 
 
 @pytest.mark.parametrize("samples", [600, 2048, 4096, 4097])
-def test_a_clip_shorter_than_half_a_transform_has_a_spectrogram_too(sound, samples):
+def test_a_clip_shorter_than_half_a_fourier_transform_has_a_spectrogram(sound, samples):
     wave = sound.tone(440.0, 1.0)[:samples]
     level = log_mel(wave, sample_rate=RATE, config=MelConfig(n_fft=8192))
     assert level.shape == (128, 1 + samples // 256)

@@ -33,7 +33,7 @@ def test_each_step_follows_from_the_one_before(clip):
 
 
 @pytest.mark.parametrize(("number", "start"), [(0, 0.0), (1, 4.0), (7, 4.0)])
-def test_a_window_is_chosen_by_number_and_the_last_stands_for_those_past_it(clip, number, start):
+def test_a_window_number_past_the_end_gives_the_last_window(clip, number, start):
     found = of(clip, window=number)
     assert (found.n_windows, found.start, found.padding) == (2, start, 0)
     first = round(start * 16_000)
@@ -54,12 +54,12 @@ def test_a_given_standardizer_is_used_and_else_the_clips_own(clip):
     assert abs(own.standardized.mean()) < 0.2
 
 
-def test_a_short_clip_says_how_much_was_filled_up(tmp_path, sound, write_audio):
+def test_the_padding_of_a_short_clip_is_reported(tmp_path, sound, write_audio):
     found = of(write_audio(tmp_path / "short.wav", sound.tone(seconds=3.0)))
     assert found.padding == pytest.approx(7)
     assert not found.window[3 * 16_000 :].any()
 
 
-def test_what_cannot_be_heard_is_an_error_with_its_name(tmp_path):
+def test_a_clip_that_cannot_be_decoded_is_an_error_with_its_name(tmp_path):
     with pytest.raises(AudioError, match="my clip: text, not audio"):
         of(b"not a sound", name="my clip")

@@ -59,15 +59,15 @@ def melody(sound, *, beat=0.5, notes=8, **options):
     ).astype(np.float32)
 
 
-def test_nothing_is_said_of_a_melody(sound):
+def test_a_melody_gets_no_remark(sound):
     assert remarks(melody(sound), sample_rate=RATE) == ()
 
 
-def test_nothing_is_said_of_a_melody_over_a_little_noise(sound):
+def test_a_melody_over_a_little_noise_gets_no_remark(sound):
     assert remarks(melody(sound) + coloured(1, 4.0) / 5, sample_rate=RATE) == ()
 
 
-def test_nothing_is_said_of_the_demo_corpus(tmp_path):
+def test_clips_of_the_demo_corpus_get_no_remark(tmp_path):
     write_demo(tmp_path / "demo", clips_per_class=2, workers=1)
     for path in sorted((tmp_path / "demo").rglob("*.flac")):
         assert remarks(load(path, AudioConfig()), sample_rate=RATE) == (), path
@@ -76,32 +76,32 @@ def test_nothing_is_said_of_the_demo_corpus(tmp_path):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("seconds", [2.0, 10.0])
 @pytest.mark.parametrize("exponent", [0, 1, 2])
-def test_white_pink_and_brown_noise_are_no_music(exponent, seconds, seed):
+def test_white_pink_and_brown_noise_get_the_remark_not_music(exponent, seconds, seed):
     assert remarks(coloured(exponent, seconds, seed=seed), sample_rate=RATE) == NOISE
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_crowd_is_no_music(seed):
+def test_a_crowd_gets_the_remark_not_music(seed):
     assert remarks(crowd(seed=seed), sample_rate=RATE) == NOISE
 
 
-def test_noise_that_swells_is_no_music():
+def test_noise_that_swells_gets_the_remark_not_music():
     wave = coloured(0) * np.linspace(0.05, 1, 5 * RATE, dtype=np.float32)
     assert remarks(wave, sample_rate=RATE) == NOISE
 
 
 @pytest.mark.parametrize("rate", [4000, 8000, 44_100])
-def test_noise_is_known_at_any_sample_rate(rate):
+def test_noise_is_recognised_at_any_sample_rate(rate):
     assert remarks(coloured(1, rate=rate), sample_rate=rate) == NOISE
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5])
 @pytest.mark.parametrize("hertz", [50, 60])
-def test_a_hum_is_no_music_with_or_without_noise(hertz, share):
+def test_a_hum_gets_the_remark_not_music_with_or_without_noise(hertz, share):
     assert remarks(hum(hertz=hertz) + share * coloured(1), sample_rate=RATE) == STEADY
 
 
-def test_a_long_tone_is_no_music_and_a_short_one_may_be(sound):
+def test_a_long_tone_gets_the_remark_not_music_and_a_short_one_does_not(sound):
     assert remarks(sound.tone(440, 3.0), sample_rate=RATE) == STEADY
     assert remarks(sound.tone(440, 1.5), sample_rate=RATE) == ()
 
@@ -115,7 +115,7 @@ def test_a_clip_of_less_than_a_second_is_too_short(sound):
     )
 
 
-def test_mostly_silence_is_said_with_its_share(sound):
+def test_the_share_of_silence_is_remarked(sound):
     wave = np.zeros(20 * RATE, np.float32)
     wave[: 2 * RATE] = melody(sound, notes=4)
     assert remarks(wave, sample_rate=RATE) == ("90% of it is silence.",)
@@ -140,19 +140,19 @@ def test_silence_is_known_over_a_constant_offset(sound):
     assert "of which 12.0 s at the start" in remarks(wave, sample_rate=RATE)[0]
 
 
-def test_silence_alone_is_silence_and_quiet():
+def test_silence_is_remarked_as_silent_and_quiet():
     found = remarks(np.zeros(3 * RATE, np.float32), sample_rate=RATE)
     assert found == ("100% of it is silence.", "It is very quiet: its peak is -200 dBFS.")
 
 
-def test_a_very_quiet_clip_is_said_with_its_peak(sound):
+def test_the_peak_of_a_very_quiet_clip_is_remarked(sound):
     assert remarks(melody(sound, level=0.008), sample_rate=RATE) == (
         "It is very quiet: its peak is -43 dBFS.",
     )
     assert remarks(melody(sound, level=0.05), sample_rate=RATE) == ()
 
 
-def test_a_clipped_clip_is_said_with_its_share(sound):
+def test_the_share_of_clipped_samples_is_remarked(sound):
     wave = melody(sound, level=1.0)
     assert remarks(wave, sample_rate=RATE) == ()
     for level in (1.0, 0.6):  # a recorder may clip below full scale
@@ -199,6 +199,6 @@ def test_a_low_voice_alone_is_no_telephone(sound):
     assert remarks(soft.astype(np.float32), sample_rate=RATE) == ()
 
 
-def test_an_hour_takes_no_more_than_a_moment(sound):
+def test_the_remarks_on_an_hour_of_sound_take_a_moment(sound):
     wave = np.resize(melody(sound), 3600 * RATE)
     assert remarks(wave, sample_rate=RATE) == ()

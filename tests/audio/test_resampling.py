@@ -40,7 +40,7 @@ def glide(top, rate, seconds=2.0):
 
 
 @WAYS
-def test_the_same_rate_changes_nothing(audio):
+def test_the_same_rate_changes_no_sample(audio):
     wave = noise()
     assert resample(wave, rate=16_000, audio=audio) is wave
 
@@ -50,7 +50,7 @@ def test_the_same_rate_changes_nothing(audio):
 
 @pytest.mark.parametrize("rate", [*USUAL, 8001, 22_051, 44_101])
 @pytest.mark.parametrize(("audio", "least"), [(SOXR, 70), (SINC, 28)], ids=["soxr", "sinc"])
-def test_a_chirp_stays_what_it_is(audio, least, rate):
+def test_a_resampled_chirp_equals_a_chirp_at_that_rate(audio, least, rate):
     top = min(6000, 0.4 * rate)
     found = resample(glide(top, rate), rate=rate, audio=audio)
     wanted = glide(top, 16_000)
@@ -60,7 +60,7 @@ def test_a_chirp_stays_what_it_is(audio, least, rate):
 
 @pytest.mark.parametrize("rate", [22_050, 44_100, 44_101, 48_000])
 @pytest.mark.parametrize("hertz", [8200, 9000, 10_000])
-def test_nothing_above_what_the_target_rate_holds_is_heard_as_something_else(hertz, rate):
+def test_frequencies_above_half_the_target_rate_do_not_alias(hertz, rate):
     wave = tone(hertz, 2.0, rate=rate)
     assert db(level(resample(wave, rate=rate, audio=SOXR)) / level(wave)) < -100
     assert db(level(resample(wave, rate=rate, audio=SINC)) / level(wave)) < (-5 if hertz < 10_000 else -40)
@@ -119,7 +119,7 @@ def test_any_rate_gives_as_many_samples_as_it_should_and_the_same_tone(audio, ra
 
 @WAYS
 @pytest.mark.parametrize("rate", [8000, 44_100, 44_101, 48_000])
-def test_the_number_of_threads_changes_not_a_bit(audio, rate):
+def test_the_number_of_threads_changes_no_bit(audio, rate):
     wave = noise(1.0, rate=rate)
     alone = resample(wave, rate=rate, audio=audio)
     threads = torch.get_num_threads()
@@ -134,7 +134,7 @@ def test_the_number_of_threads_changes_not_a_bit(audio, rate):
 
 
 @pytest.mark.parametrize("rate", [8000, 44_100, 44_101, 48_000])
-def test_sinc_in_blocks_is_sinc_as_a_whole(rate, monkeypatch):
+def test_sinc_in_blocks_equals_sinc_in_one_piece(rate, monkeypatch):
     wave = noise(1.5, rate=rate)
     whole = resample(wave, rate=rate, audio=SINC)
     monkeypatch.setattr(resampling, "AT_ONCE", 20_000)
@@ -163,7 +163,7 @@ print(peak() - before)
 @pytest.mark.promise(
     "No sample rate takes much memory or time.", measured="see [below](#broken-and-hostile-audio)"
 )
-def test_no_rate_takes_much_memory():
+def test_memory_is_bounded_for_every_rate():
     """Before, half a second at 8001 Hz took 4 GB."""
     command = [sys.executable, "-c", MEMORY, *map(str, ODD)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
@@ -172,7 +172,7 @@ def test_no_rate_takes_much_memory():
 
 @given(rate=st.integers(1000, 768_000), target=st.integers(4000, 48_000))
 @settings(max_examples=50)
-def test_what_is_kept_of_a_filter_is_small_whatever_the_rates(rate, target):
+def test_cached_filters_are_small_for_every_pair_of_rates(rate, target):
     step, phases = rate // gcd(rate, target), target // gcd(rate, target)
     numbers = 0
     for number, (_, taps) in enumerate(resampling._bands(step, phases)):
@@ -207,7 +207,9 @@ print((peak() - before) * 2**20 / (wave.nbytes + made.nbytes), time.perf_counter
     [(44_101, 16_000, 3600 * 44_101), (767_999, 16_000, 2**28), (1001, 48_000, 3600 * 1001)],
     ids=["an hour", "as many samples as there may be", "the lowest rate to the highest"],
 )
-def test_the_longest_recordings_take_little_more_memory_than_their_samples(rate, target, samples, audio):
+def test_resampling_the_longest_recording_takes_little_more_memory_than_its_samples(
+    rate, target, samples, audio
+):
     command = [sys.executable, "-c", LONG, audio.resampler, str(rate), str(target), str(samples)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     more, seconds = map(float, done.stdout.split())

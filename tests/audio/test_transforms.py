@@ -36,7 +36,7 @@ def blanked(images, dim):
 @given(
     count=st.integers(1, 3), largest=st.floats(0, 0.5), dim=st.sampled_from([1, 2]), seed=st.integers(0, 99)
 )
-def test_masks_blank_at_most_what_was_asked_for(count, largest, dim, seed):
+def test_masks_are_at_most_as_wide_as_the_setting(count, largest, dim, seed):
     torch.manual_seed(seed)
     images = torch.ones(5, 20, 30)
     masked = mask(images, dim=dim, count=count, largest=largest)
@@ -75,7 +75,7 @@ def test_masking_leaves_the_images_given_alone():
     assert torch.equal(images, torch.ones(4, 10, 10))
 
 
-def test_a_shift_moves_whole_columns_round_and_loses_nothing():
+def test_a_shift_moves_columns_in_a_circle_and_loses_none():
     images = torch.arange(3 * 4 * 10, dtype=torch.float32).view(3, 4, 10)
     shifted = shift(images, 1.0)
     for before, after in zip(images, shifted, strict=True):
@@ -83,7 +83,7 @@ def test_a_shift_moves_whole_columns_round_and_loses_nothing():
 
 
 @given(largest=st.floats(0, 1), seed=st.integers(0, 99))
-def test_a_shift_goes_no_further_than_asked(largest, seed):
+def test_a_shift_is_at_most_the_setting(largest, seed):
     torch.manual_seed(seed)
     width = 41
     images = torch.zeros(30, 1, width)
@@ -139,13 +139,13 @@ def test_evaluation_draws_no_random_number_and_repeats_itself():
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_there_is_no_way_to_hand_augmentation_to_evaluation():
+def test_evaluation_takes_no_augmentation():
     assert list(inspect.signature(EvalTransform).parameters) == ["standardizer"]
     assert EvalTransform.is_random is False
     assert EvalTransform.__mro__ == (EvalTransform, object)
 
 
-def test_training_without_augmentation_is_evaluation():
+def test_training_without_augmentation_equals_evaluation():
     images = torch.randn(2, 6, 6)
     plain = TrainTransform(STANDARDIZER, AugmentConfig())
     before = torch.get_rng_state()

@@ -95,7 +95,7 @@ def one_line(error):
     "A wrong waveform, path or number is refused in one line by every function that takes sound.",
     measured="29 wrong waveforms x 10 functions, 10 wrong sources x 7, 11 wrong numbers x 14",
 )
-def test_what_is_no_waveform_is_refused_in_one_line_everywhere(use, sound):
+def test_input_that_is_no_waveform_is_refused_in_one_line_everywhere(use, sound):
     with pytest.raises(AudioError) as caught:
         use(sound)
     assert one_line(caught.value)
@@ -167,7 +167,7 @@ GUISES = [
 
 @pytest.mark.parametrize("kind", GUISES)
 @pytest.mark.promise("The same samples give the same prediction in any array type.")
-def test_the_same_sound_in_any_guise_has_the_same_answer(kind):
+def test_the_same_sound_in_any_type_or_shape_has_the_same_answer(kind):
     pcm = np.round(wave() * 2**15).astype(np.int16)
     usual = (pcm / np.float32(2**15)).astype(np.float32)
     expected = LISTENER.predict_waveform(usual).probabilities
@@ -178,7 +178,7 @@ def test_the_same_sound_in_any_guise_has_the_same_answer(kind):
     pcm=nst.arrays(np.int16, st.integers(9, 40), elements=st.integers(-(2**15), 2**15 - 1)),
     kind=st.sampled_from([kind for kind in GUISES if "tensor" not in kind]),
 )
-def test_the_same_samples_in_any_guise_are_the_same_waveform(pcm, kind):
+def test_the_same_samples_in_any_type_or_shape_are_the_same_waveform(pcm, kind):
     found = waveforms.as_samples(as_given(kind, pcm))
     assert (found.dtype, found.shape) == (np.float32, pcm.shape)
     assert found.flags.c_contiguous
@@ -187,7 +187,7 @@ def test_the_same_samples_in_any_guise_are_the_same_waveform(pcm, kind):
 
 
 @given(st.integers(1, 8), st.integers(9, 50), st.booleans())
-def test_channels_are_mixed_by_their_mean_whichever_axis_they_are(channels, frames, first):
+def test_channels_on_either_axis_are_mixed_by_their_mean(channels, frames, first):
     sound = np.random.default_rng(channels).uniform(-1, 1, (frames, channels)).astype(np.float32)
     found = waveforms.as_samples(sound.T if first else sound)
     assert found == pytest.approx(sound.mean(axis=1), abs=1e-6)
@@ -199,7 +199,7 @@ def test_full_scale_of_8_bits_is_1(kind, least, most):
     assert found == pytest.approx([-1, 127 / 128])
 
 
-def test_what_is_fit_already_is_not_copied():
+def test_a_waveform_that_needs_no_change_is_not_copied():
     sound = wave()
     assert waveforms.as_samples(sound) is sound
 
@@ -223,14 +223,14 @@ NO_SOURCE = [None, 3, 1.5, True, [], ["clip.wav"], io.BytesIO(b"x"), wave(), tor
 @pytest.mark.promise(
     "A wrong waveform, path or number is refused in one line by every function that takes sound."
 )
-def test_what_is_no_path_is_refused_with_its_type(use, source):
+def test_a_path_of_a_wrong_type_is_refused_with_its_type(use, source):
     with pytest.raises(AudioError, match=f"a {type(source).__name__} is neither a path nor the bytes"):
         use(source)
 
 
 @pytest.mark.parametrize("use", SOURCES.values(), ids=SOURCES.keys())
 @pytest.mark.parametrize("source", ["", "gone.wav", "a\0b", "x" * 5000, b"", "\udcff.wav", Path("gone")])
-def test_a_path_that_leads_nowhere_is_refused_in_one_line(use, source, tmp_path, monkeypatch):
+def test_a_missing_path_is_refused_in_one_line(use, source, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(AudioError) as caught:
         use(source)
@@ -272,7 +272,7 @@ def test_checkpoints_and_outputs_are_named_by_str_as_well(clip, tmp_path):
 
 
 @pytest.mark.parametrize("place", [None, 3, b"", []])
-def test_what_is_no_checkpoint_is_refused(place):
+def test_a_folder_without_a_checkpoint_is_refused(place):
     with pytest.raises(MerError) as caught:
         ensembles.open_predictor(place)
     assert one_line(caught.value)
@@ -286,7 +286,7 @@ def test_several_clips_are_a_list_and_each_error_comes_in_its_place(clip):
     assert [isinstance(outcome, AudioError) for outcome in outcomes] == [True, False, True]
 
 
-def test_the_beginning_is_taken_of_bytes_alone(clip):
+def test_only_bytes_can_be_cut_to_their_beginning(clip):
     assert len(audio.beginning(clip.read_bytes(), 1.0)) < 40_000
     with pytest.raises(AudioError, match=r"clip.wav: a path; give the bytes"):
         audio.beginning(clip, 1.0)
@@ -319,7 +319,7 @@ NO_NUMBER = [float("nan"), float("inf"), -1e30, 10**400, -(10**400), True, np.Tr
 @pytest.mark.promise(
     "A wrong waveform, path or number is refused in one line by every function that takes sound."
 )
-def test_numbers_that_make_no_sense_are_refused_in_one_line(use, number):
+def test_numbers_out_of_range_are_refused_in_one_line(use, number):
     with pytest.raises(ConfigError) as caught:
         use(number)
     assert one_line(caught.value)
@@ -329,7 +329,7 @@ WHOLE = ["sample_rate of log_mel", "rate of as_wav", "n_samples", "window of ste
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_numbers_that_should_be_whole_are(name):
+def test_whole_numbers_are_checked(name):
     with pytest.raises(ConfigError, match="is no whole number"):
         NUMBERS[name](1000.5 if "rate" in name else 1.5)
 
@@ -347,7 +347,7 @@ def test_rates_out_of_range_are_refused(rate):
 
 
 @pytest.mark.parametrize("rate", [16_000, 16_000.0, np.int64(16_000), np.float32(16_000)])
-def test_a_whole_rate_of_any_type_is_taken(rate):
+def test_a_whole_rate_of_any_type_is_accepted(rate):
     assert waveforms.as_rate(rate) == 16_000
     assert type(waveforms.as_rate(rate)) is int
 

@@ -13,7 +13,7 @@ MINUTES = 15  # on two cores that others use too; six or so on idle ones
 
 @pytest.mark.long
 @pytest.mark.timeout(60 * (MINUTES + 3))
-def test_a_ladder_is_launched_watched_and_read(server, page):
+def test_a_ladder_is_launched_and_watched_to_its_result(server, page):
     page.goto(f"{server.url}/ladder?network=mobilenet_v3_small&weights=none")
     page.get_by_role("button", name="Launch the ladder").wait_for()
     settle(page)

@@ -114,9 +114,7 @@ def test_a_run_survives_kill_9_of_the_server_and_is_found_again(server, launched
 @pytest.mark.promise(
     "A run killed together with the dashboard's server is shown as interrupted and can be resumed."
 )
-def test_a_run_that_is_killed_together_with_the_server_is_found_interrupted_and_goes_on(
-    server, launched, page
-):
+def test_a_run_killed_together_with_the_server_is_shown_as_interrupted_and_resumed(server, launched, page):
     training(page)
     server.kill()
     for process in process_of(launched):

@@ -40,12 +40,12 @@ def knock(server, origin):
 
 
 @pytest.mark.promise("The server answers only this machine, and no page of another site.")
-def test_no_page_of_another_site_can_use_the_app_behind_a_visitors_back(empty_server):
+def test_no_page_of_another_site_can_use_the_app(empty_server):
     assert knock(empty_server, empty_server.url) == 101
     assert knock(empty_server, "http://evil.example") == 403
 
 
-def test_behind_a_proxy_the_address_is_named_once(tmp_path):
+def test_behind_a_proxy_the_address_needs_one_setting(tmp_path):
     server = Server(tmp_path / "home")
     server.settings |= {"STREAMLIT_SERVER_CORS_ALLOWED_ORIGINS": "https://mer.school.in"}
     try:
@@ -109,7 +109,7 @@ def guarded_server(tmp_path, provider, monkeypatch):
 
 
 @pytest.mark.promise("Sign-in by OpenID Connect works from the button to a change.")
-def test_one_signs_in_to_change_anything_and_is_known_until_signing_out(guarded_server, page):
+def test_changes_need_a_signed_in_visitor(guarded_server, page):
     page.goto(f"{guarded_server.url}/data")
     settle(page)
     assert "Sign in to change anything here" in text_of(page)
@@ -123,7 +123,7 @@ def test_one_signs_in_to_change_anything_and_is_known_until_signing_out(guarded_
     page.get_by_role("button", name="Sign in").wait_for()
 
 
-def test_one_who_is_not_named_may_look_only(guarded_server, provider, page):
+def test_a_visitor_who_is_not_listed_can_only_look(guarded_server, provider, page):
     provider.person |= {"email": "asha@elsewhere.org"}
     page.goto(f"{guarded_server.url}/data")
     settle(page)

@@ -40,7 +40,7 @@ def upload(page, address, clip):
     settle(page)
 
 
-def test_a_first_visit_without_a_network_gives_a_prediction_in_one_click(empty_server, page):
+def test_a_first_visit_offline_gives_a_prediction_in_one_click(empty_server, page):
     strangers = []
     page.on("request", lambda request: strangers.append(request.url))
     page.goto(empty_server.url)
@@ -53,7 +53,7 @@ def test_a_first_visit_without_a_network_gives_a_prediction_in_one_click(empty_s
     assert [url for url in strangers if not url.startswith(local)] == []
 
 
-def test_a_page_visited_before_the_front_door_has_its_navigation(empty_server, page):
+def test_a_page_opened_before_the_home_page_has_the_navigation(empty_server, page):
     page.goto(f"{empty_server.url}/study")
     settle(page)
     for name in ("Home", "Predict", "Data", "Train", "Live", "Compare", "Confusion", "2022 study", "Ladder"):
@@ -61,7 +61,7 @@ def test_a_page_visited_before_the_front_door_has_its_navigation(empty_server, p
     assert "98 clips" in text_of(page)
 
 
-def test_an_uploaded_clip_is_heard_over_time_and_can_be_taken_home(server, page, melody):
+def test_an_uploaded_clip_is_predicted_over_time_and_downloaded(server, page, melody):
     upload(page, f"{server.url}/predict?source=Upload&model=demo_mobilenet_v3_small", melody)
     page.get_by_text("Emotion over time").wait_for()  # 12 s are more than one window
     with page.expect_download() as download:
@@ -77,7 +77,7 @@ def test_an_upload_goes_to_the_model_that_was_trained_on_real_music(server, page
     assert "4 joined networks · Emotify" in text_of(page)
 
 
-def test_a_recording_is_judged(server, browsing, melody):
+def test_a_recording_is_predicted(server, browsing, melody):
     microphone = (
         "--use-fake-ui-for-media-stream",
         "--use-fake-device-for-media-stream",
@@ -93,7 +93,7 @@ def test_a_recording_is_judged(server, browsing, melody):
         assert "silent" not in text_of(page)
 
 
-def test_what_a_network_heard_and_the_rest_can_be_played(server, page, melody):
+def test_the_marked_part_of_a_clip_and_the_rest_can_be_played(server, page, melody):
     page.goto(f"{server.url}/predict?source=Upload&model=demo_mobilenet_v3_small")
     settle(page)
     page.locator("input[type=file]").set_input_files(str(melody))

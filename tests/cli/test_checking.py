@@ -28,7 +28,7 @@ def mer(capsys, runs_home, song_corpus):
     return run
 
 
-def test_three_runs_show_that_nothing_is_learned_where_there_is_nothing(mer, monkeypatch):
+def test_three_control_runs_learn_nothing(mer, monkeypatch):
     monkeypatch.setattr(verdicts, "guess_of", lambda rows: 1.0)  # with two songs to test, chance is no rarity
     status, out = mer("controls", "--no-baseline", "--json")
     found = json.loads(out)
@@ -40,7 +40,7 @@ def test_three_runs_show_that_nothing_is_learned_where_there_is_nothing(mer, mon
                for control, run in zip(found["controls"], runs, strict=True))  # fmt: skip
 
 
-def test_a_score_above_guessing_is_told_and_is_the_exit_status(mer, monkeypatch):
+def test_a_control_run_above_guessing_is_reported_and_sets_the_exit_status(mer, monkeypatch):
     monkeypatch.setattr(verdicts, "guess_of", lambda rows: -0.1)
     status, out = mer("controls", "--no-baseline")
     assert status == 1
@@ -48,12 +48,12 @@ def test_a_score_above_guessing_is_told_and_is_the_exit_status(mer, monkeypatch)
     assert "try again with another --seed" in out
 
 
-def test_a_check_that_is_stopped_says_nothing(mer, monkeypatch):
+def test_a_stopped_check_gives_no_verdict(mer, monkeypatch):
     monkeypatch.setattr(Experiment, "train", lambda self, spec: Outcome("abc", "stopped"))
     assert mer("controls") == (130, "")
 
 
-def test_the_same_run_twice_shows_what_songs_on_both_sides_are_worth(mer):
+def test_check_leak_reports_the_gain_from_songs_on_both_sides(mer):
     status, out = mer("check-leak", "--json")
     found = json.loads(out)
     kept, parted = (RunStore.open().get(found[name]) for name in ("kept", "parted"))
@@ -68,7 +68,7 @@ def test_the_same_run_twice_shows_what_songs_on_both_sides_are_worth(mer):
     assert value == pytest.approx(parted.metrics["test_accuracy"] - kept.metrics["test_accuracy"])
 
 
-def test_what_a_control_is_cannot_be_chosen_twice(capsys):
+def test_the_control_cannot_be_given_twice(capsys):
     with pytest.raises(SystemExit):
         main(["controls", "--data", "x", "--control", "noise"])
     assert "--control" in capsys.readouterr().err

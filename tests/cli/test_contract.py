@@ -122,9 +122,7 @@ def test_evaluate_gives_scores_confusion_and_intervals(mer_json, checkpoint, son
     assert (scores["n_clips"], scores["n_songs"], scores["classes"]) == (16, 8, ["Happy", "Sad"])
 
 
-def test_a_checkpoint_judged_on_its_own_training_data_says_so(
-    mer, mer_json, checkpoint, song_corpus, tmp_path
-):
+def test_evaluate_says_that_the_data_are_the_training_data(mer, mer_json, checkpoint, song_corpus, tmp_path):
     assert "It was trained on some of these clips" in mer("evaluate", checkpoint, "--data", song_corpus)[1]
     labels = song_corpus / "otherwise.csv"
     rows = [f"{clip.relative_to(song_corpus).as_posix()},Sad" for clip in sorted(song_corpus.rglob("*.wav"))]
@@ -146,9 +144,7 @@ def test_predict_gives_a_list_with_windows(mer_json, checkpoint, song_corpus):
         assert set(row["windows"][0]) == {"start", "end", "probabilities"}
 
 
-def test_predict_says_below_the_table_what_not_to_trust(
-    mer, checkpoint, song_corpus, tmp_path, sound, write_audio
-):
+def test_predict_prints_remarks_below_the_table(mer, checkpoint, song_corpus, tmp_path, sound, write_audio):
     noise = write_audio(tmp_path / "noise.wav", sound.noise(3.0))
     status, out, _ = mer("predict", checkpoint, noise, song_corpus / "Sad" / "0a.wav")
     assert status == 0
@@ -252,7 +248,7 @@ def test_explain_writes_what_was_found_and_how_it_was_checked(mer_json, checkpoi
     assert sorted(os.listdir(tmp_path / "why")) == sorted(map(os.path.basename, found["files"].values()))
 
 
-def test_explain_says_in_words_what_was_asked_for(mer, checkpoint, song_corpus, tmp_path):
+def test_explain_prints_the_explanation_in_words(mer, checkpoint, song_corpus, tmp_path):
     clip = song_corpus / "Sad" / "0a.wav"
     status, out, _ = mer(
         "explain", checkpoint, clip, "--out", tmp_path / "why", "--emotion", "Happy", "--window", "0"
@@ -270,9 +266,7 @@ def test_explain_says_in_words_what_was_asked_for(mer, checkpoint, song_corpus, 
         (["--window", "7"], "window 7: "),
     ],
 )
-def test_what_cannot_be_explained_leaves_nothing_behind(
-    mer, checkpoint, song_corpus, tmp_path, words, message
-):
+def test_a_failed_explanation_leaves_no_file(mer, checkpoint, song_corpus, tmp_path, words, message):
     clip = song_corpus / "Sad" / "0a.wav"
     status, out, err = mer("explain", checkpoint, clip, "--out", tmp_path / "why", *words)
     assert (status, out, os.listdir(tmp_path)) == (2, "", [])
@@ -287,7 +281,7 @@ def test_export_copies_the_checkpoint(mer_json, trained, tmp_path):
     assert sizes[1] < 0.6 * sizes[0]
 
 
-def test_an_exported_fold_says_what_all_folds_scored_together(mer_json, song_corpus, tmp_path):
+def test_the_card_of_an_exported_fold_has_the_scores_of_all_folds(mer_json, song_corpus, tmp_path):
     run = mer_json("train", "--data", song_corpus, *QUICK, "--folds", "2")
     assert [fold["status"] for fold in run["folds"]] == ["finished", "finished"]
     assert run["metrics"]["n_songs"] == 8

@@ -66,7 +66,7 @@ def test_an_ensemble_is_made_judged_asked_and_exported(mer, two, corpus, tmp_pat
     assert half.predict(clip).probabilities == pytest.approx(whole.predict(clip).probabilities, abs=1e-2)
 
 
-def test_it_says_what_the_members_weigh_and_how_alike_they_are(mer, two):
+def test_it_prints_the_weights_and_the_agreement_of_the_members(mer, two):
     status, out, _ = mer("ensemble", *two, "--weights", "validation")
     assert status == 0
     assert "same answer (Cohen's kappa)" in out
@@ -76,7 +76,7 @@ def test_it_says_what_the_members_weigh_and_how_alike_they_are(mer, two):
     assert shown["tags"]["mer.members"].split(",") == two
 
 
-def test_a_folder_that_is_taken_is_refused_before_anything_is_made(mer, two, tmp_path):
+def test_a_folder_in_use_is_refused_before_the_ensemble_is_made(mer, two, tmp_path):
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").touch()
     before = len(RunStore.open().runs())
@@ -89,7 +89,7 @@ def test_a_folder_that_is_taken_is_refused_before_anything_is_made(mer, two, tmp
 @pytest.mark.parametrize(
     ("names", "message"), [([], "joins 2 to 16 runs, not 1"), (["nothing"], "there is no such run")]
 )
-def test_what_cannot_be_joined_is_one_line_and_status_2(mer, two, names, message, tmp_path):
+def test_runs_that_cannot_be_joined_are_an_error_in_one_line(mer, two, names, message, tmp_path):
     status, out, err = mer("ensemble", two[0], *names, "--out", tmp_path / "out")
     assert (status, out, len(err.splitlines())) == (2, "", 1)
     assert err.startswith("error: ")

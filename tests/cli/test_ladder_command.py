@@ -79,7 +79,7 @@ def test_the_table_names_each_rung_and_the_study(mer, song_corpus, monkeypatch):
     assert "largest class" in out
 
 
-def test_a_rung_that_fails_is_named_and_the_others_are_climbed(mer, song_corpus, monkeypatch):
+def test_a_rung_that_fails_is_named_and_the_others_run(mer, song_corpus, monkeypatch):
     broken = [rungs(**SETTINGS)[0], rungs(**(SETTINGS | {"backbone": "resnet19"}))[1], rungs(**SETTINGS)[2]]
     monkeypatch.setattr("mer.experiments.study2022.ladder.rungs", lambda **held: broken)
     status, out, _ = mer("ladder", "--data", song_corpus, *OPTIONS, "--json")
@@ -90,7 +90,7 @@ def test_a_rung_that_fails_is_named_and_the_others_are_climbed(mer, song_corpus,
     assert len(found["rungs"]) == 2
 
 
-def test_where_every_rung_fails_the_error_is_said(mer, tmp_path):
+def test_if_every_rung_fails_the_error_is_shown(mer, tmp_path):
     status, out, err = mer("ladder", "--data", tmp_path / "nowhere", *OPTIONS)
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert "nowhere" in err

@@ -25,7 +25,7 @@ def said(monkeypatch):
     return put
 
 
-def test_a_pipe_gets_a_line_now_and_then_and_always_the_last(said, monkeypatch):
+def test_a_pipe_gets_some_lines_of_progress_and_always_the_last(said, monkeypatch):
     clock = {"now": 100.0}
     monkeypatch.setattr(output.time, "monotonic", lambda: clock["now"])  # of `pace` too: one module
     stream, bars = said(io.StringIO), Bars()

@@ -61,7 +61,7 @@ def test_a_set_is_prepared_and_trained_on(mer, manifest, tmp_path):
     assert json.loads(printed)["status"] == "finished"
 
 
-def test_people_are_told_what_was_left_out_and_that_songs_are_not_found_by_sound(mer, manifest, tmp_path):
+def test_the_report_names_clips_left_out_and_that_songs_are_not_guessed(mer, manifest, tmp_path):
     rows = pd.read_parquet(manifest).assign(song=None)
     pd.concat([rows, pd.DataFrame({"path": ["none.wav"], "label": ["Sad"]})]).to_parquet(manifest)
     status, printed, _ = mer("prepare", manifest, "--shards", tmp_path / "set", *OPTIONS)
@@ -81,7 +81,7 @@ def test_people_are_told_what_was_left_out_and_that_songs_are_not_found_by_sound
         (["--shards", "OUT", "--label-column", "mood"], "no column 'mood'"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(words, message, mer, manifest, tmp_path):
+def test_impossible_requests_are_refused_in_one_line(words, message, mer, manifest, tmp_path):
     words = [str(tmp_path / "set") if word == "OUT" else word for word in words]
     status, printed, said = mer("prepare", manifest, *words)
     assert (status, printed) == (2, "")
@@ -90,7 +90,7 @@ def test_what_cannot_be_is_refused_in_one_line(words, message, mer, manifest, tm
     assert not (tmp_path / "set" / "plan.json").exists()
 
 
-def test_a_manifest_that_is_not_there_is_told(mer, tmp_path):
+def test_a_missing_manifest_is_named(mer, tmp_path):
     status, _, said = mer("prepare", tmp_path / "none.parquet", "--shards", tmp_path / "set")
     assert status == 2
     assert "none.parquet cannot be read: No such file or directory; check the path" in said

@@ -72,12 +72,12 @@ def test_the_command_gives_the_same_data_columns_and_settings(name, changes, col
 
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("other", PRESETS)
-def test_any_preset_can_be_said_in_terms_of_another(name, other):
+def test_any_preset_can_be_expressed_as_changes_of_another(name, other):
     spec = Spec("/data/clips", preset(other))
     assert understood(command_for(spec, preset_name=name)).config == spec.config
 
 
-def test_what_the_preset_says_anyway_is_left_out():
+def test_settings_of_the_preset_are_left_out_of_the_command():
     spec = Spec("/data/my clips", preset("quick").updated(epochs=3, class_weights=True, amp=False))
     command = command_for(spec, preset_name="quick")
     given = "--preset quick --class-weights --epochs 3 --no-amp"
@@ -90,7 +90,7 @@ def test_one_fold_gives_the_command_of_its_cross_validation():
     assert command == "python -m mer train --data /data --preset quick --folds 5"
 
 
-def test_two_seeds_are_more_than_a_command_can_say():
+def test_two_different_seeds_cannot_be_expressed_in_a_command():
     split = Config().split.replace(seed=1)
     with pytest.raises(ConfigError, match=r"seed=1 of the split and seed=0 of the training differ"):
         command_for(Spec("/data", Config(split=split)), preset_name="default")

@@ -39,13 +39,13 @@ def test_the_report_is_one_json_object(mer, filled, own_home):
     assert found["bytes"] > sum(part["bytes"] for part in found["parts"]) > 16 * 100_000
 
 
-def test_people_get_a_table_and_a_total(mer, filled):
+def test_the_report_is_a_table_with_a_total(mer, filled):
     _, out, _ = mer("store")
     assert "images  10 s every 5 s, 16000 Hz, 96 bands, soxr  16     1.9 MB" in out
     assert out.splitlines()[-1].endswith(" MB")
 
 
-def test_an_empty_home_has_an_empty_store_and_keeps_no_trace_of_the_question(mer, own_home):
+def test_asking_about_an_empty_home_creates_nothing(mer, own_home):
     assert json.loads(mer("store", "--json")[1])["parts"] == []
     assert mer("store", "prune")[1] == "0 files, 0.0 MB, were removed\n"
     assert not own_home.exists()

@@ -33,7 +33,7 @@ BOUNDED = [
         ({"mixup": 0.3}, "pool='attention' learns from whole clips, so it needs mixup=0"),
     ],
 )
-def test_clips_as_bags_go_with_some_settings_only(changes, message):
+def test_attention_over_windows_needs_certain_settings(changes, message):
     with pytest.raises(ConfigError, match=message):
         Config().updated(pool="attention", **changes)
 
@@ -56,7 +56,7 @@ def test_clips_as_bags_go_with_some_settings_only(changes, message):
         ({"head": "gru"}, "solver='ridge' needs head='avg' or head='bands', not 'gru'"),
     ],
 )
-def test_a_solved_head_goes_with_some_settings_only(changes, message):
+def test_a_solved_head_needs_certain_settings(changes, message):
     with pytest.raises(ConfigError, match=message):
         Config().updated(**{"solver": "ridge", "freeze": "head"} | changes)
 
@@ -179,7 +179,7 @@ def test_a_bad_value_is_refused_with_what_it_should_be(change, message):
         Config().updated(**change)
 
 
-def test_a_whole_number_is_a_fine_float():
+def test_a_whole_number_is_accepted_as_a_float():
     assert TrainConfig(weight_decay=1).weight_decay == 1
 
 

@@ -150,7 +150,7 @@ def test_clips_that_are_cut_are_used_and_named_with_a_remark(tiny_corpus, store,
     assert re.search(rf"used, with a remark \(1\) +remark\nSad/cut.wav +{remark}", capsys.readouterr().out)
 
 
-def test_classes_that_have_too_little_left_are_refused_only_where_training_is_meant(tiny_corpus, store):
+def test_too_small_classes_are_refused_only_for_training(tiny_corpus, store):
     for n in (1, 2):
         (tiny_corpus / "Sad" / f"{n}.wav").write_text("damaged")
     dataset = load_dataset(tiny_corpus)
@@ -204,7 +204,7 @@ def test_the_same_audio_in_two_classes_is_refused_with_both_names(tiny_corpus, s
 # The hash of a data set
 
 
-def test_the_hash_follows_what_is_heard_and_labelled_not_names(tiny_corpus, store, sound, write_audio):
+def test_the_hash_depends_on_sound_and_labels_and_not_on_names(tiny_corpus, store, sound, write_audio):
     def current():
         return check(load_dataset(tiny_corpus), store, group=False).content_hash()
 
@@ -220,7 +220,7 @@ def test_the_hash_follows_what_is_heard_and_labelled_not_names(tiny_corpus, stor
 # Songs
 
 
-def test_songs_given_by_hand_are_taken_without_listening(tiny_corpus, store, monkeypatch):
+def test_songs_of_the_manifest_are_used_without_comparing_sound(tiny_corpus, store, monkeypatch):
     monkeypatch.setattr(check_module, "process_map", lambda *_, **__: pytest.fail("listened"))
     rows = [f"{c}/{n}.wav,{c},{c} song {n // 2}" for c in ("Happy", "Sad") for n in range(3)]
     (tiny_corpus / "manifest.csv").write_text("\n".join(["path,label,song", *rows]))
@@ -243,7 +243,7 @@ def test_excerpts_that_share_audio_become_groups(excerpts, store):
     assert report.grouping.thresholds == {"same audio": 0.4, "sounds alike": 3.0}
 
 
-def test_listening_is_done_once_for_the_same_audio(excerpts, store, monkeypatch):
+def test_the_same_audio_is_compared_once(excerpts, store, monkeypatch):
     first = check(load_dataset(excerpts), store, workers=1)
     monkeypatch.setattr(check_module, "process_map", lambda *_, **__: pytest.fail("listened again"))
     assert check(load_dataset(excerpts), store) == first
@@ -253,7 +253,7 @@ def test_listening_is_done_once_for_the_same_audio(excerpts, store, monkeypatch)
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"version": 0}'])
-def test_damaged_groups_are_worked_out_again(damage, excerpts, store, own_home):
+def test_damaged_groups_are_computed_again(damage, excerpts, store, own_home):
     first = check(load_dataset(excerpts), store, workers=1)
     (place,) = (own_home / "groups").iterdir()
     kept = place.read_text()
@@ -275,7 +275,7 @@ def test_damaged_groups_are_worked_out_again(damage, excerpts, store, own_home):
         {"thresholds": 5},
     ],
 )
-def test_groups_changed_by_hand_are_worked_out_again(change, excerpts, store, own_home):
+def test_groups_changed_by_hand_are_computed_again(change, excerpts, store, own_home):
     first = check(load_dataset(excerpts), store, workers=1)
     (place,) = (own_home / "groups").iterdir()
     kept = place.read_text()
@@ -302,7 +302,7 @@ def test_a_song_given_by_hand_wins_over_groups_and_names_them(excerpts, store):
     assert found["Sad/3a.flac"].startswith("group ")
 
 
-def test_neither_the_order_of_the_clips_nor_what_is_known_changes_groups_or_split(excerpts, store, own_home):
+def test_groups_and_split_do_not_depend_on_the_order_of_clips_or_the_cache(excerpts, store, own_home):
     """A split goes by the names of songs, so the names of groups must be the same for ever."""
     dataset = load_dataset(excerpts)
     fresh = check(dataset, store, workers=1)

@@ -147,7 +147,7 @@ def test_a_folder_in_use_is_refused_and_left_as_it_was(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_a_file_in_the_way_is_refused(tmp_path):
+def test_a_file_at_the_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "set").write_text("")
     with pytest.raises(DataError, match="set is a file: name a folder"):
         write_demo(tmp_path / "set")
@@ -158,7 +158,7 @@ def test_an_empty_folder_is_filled(brief, tmp_path):
     assert len(audio_of(write_demo(tmp_path / "set", clips_per_class=2, workers=1))) == 10
 
 
-def test_songs_are_shared_out_to_the_cores_this_process_may_use(brief, tmp_path, monkeypatch):
+def test_songs_are_divided_among_the_available_cores(brief, tmp_path, monkeypatch):
     monkeypatch.setattr(corpus, "processors", lambda: [3])
     monkeypatch.setattr(corpus, "ProcessPoolExecutor", None)  # one core works by itself
     assert len(audio_of(write_demo(tmp_path / "set", clips_per_class=2))) == 10
@@ -242,7 +242,7 @@ def test_note_borders_do_not_click(name):
 
 @pytest.mark.parametrize("pluck", [voices.sitar, voices.santoor])
 @pytest.mark.parametrize("hertz", [150.0, 311.0, 620.0])
-def test_plucked_strings_are_in_tune_within_ten_cents_and_decay(pluck, hertz):
+def test_plucked_strings_decay_and_are_in_tune_within_ten_cents(pluck, hertz):
     note = pluck(np.full(SR, hertz), np.random.default_rng(0))
     spectrum = np.abs(np.fft.rfft(note * np.hanning(SR), 16 * SR))
     around = np.flatnonzero(np.abs(np.fft.rfftfreq(16 * SR, 1 / SR) / hertz - 1) < 0.05)

@@ -80,7 +80,7 @@ def test_hindi_names_are_kept(grow):
     }
 
 
-def test_what_is_no_clip_is_left_out_with_the_reason(grow):
+def test_files_that_are_no_clips_are_left_out_with_the_reason(grow):
     dataset = read_tree(grow("Sad/a.wav", "Sad/cover.jpg", "Sad/notes", "loose.wav", "README.txt"))
     assert labels(dataset) == {"Sad/a.wav": "Sad"}
     assert dict(dataset.left_out) == {
@@ -91,7 +91,7 @@ def test_what_is_no_clip_is_left_out_with_the_reason(grow):
     }
 
 
-def test_litter_of_operating_systems_is_passed_over(grow):
+def test_files_of_operating_systems_are_ignored(grow):
     dataset = read_tree(
         grow("Sad/a.wav", "Sad/.DS_Store", "Sad/._a.wav", "__MACOSX/Sad/._a.wav", ".git/x/hook.wav")
     )
@@ -99,7 +99,7 @@ def test_litter_of_operating_systems_is_passed_over(grow):
     assert dataset.left_out == ()
 
 
-def test_a_folder_around_the_classes_is_stepped_into(grow):
+def test_a_folder_around_the_class_folders_is_entered(grow):
     root = grow("mer500/Sad/a.wav", "mer500/Happy/b.wav", ".DS_Store", "__MACOSX/x")
     assert labels(read_tree(root)) == {"Sad/a.wav": "Sad", "Happy/b.wav": "Happy"}
 
@@ -341,7 +341,7 @@ def test_a_zip_whose_home_cannot_be_written_is_a_storage_error(pack, monkeypatch
 # Whatever is given
 
 
-def test_a_missing_path_is_refused_with_two_ways_on(tmp_path):
+def test_a_missing_path_is_refused_with_two_remedies(tmp_path):
     with pytest.raises(
         DataError, match=r"gone: no such file or folder; check the path, or .*: mer data demo"
     ):
@@ -349,7 +349,7 @@ def test_a_missing_path_is_refused_with_two_ways_on(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["clip.wav", "archive.tar.gz", "noext"])
-def test_a_file_that_is_no_data_set_is_refused(name, tmp_path):
+def test_a_file_that_is_not_a_data_set_is_refused(name, tmp_path):
     (tmp_path / name).touch()
     with pytest.raises(DataError, match=f"{name}: not a data set; give a folder .* a .zip of one, or a .csv"):
         load_dataset(tmp_path / name)
@@ -381,7 +381,7 @@ def test_capitals_in_the_suffix_of_a_data_set_are_fine(pack, tmp_path, grow):
 
 
 @pytest.mark.parametrize("column", ["label_column", "song_column"])
-def test_columns_make_no_sense_for_a_folder(column, grow):
+def test_columns_are_refused_for_a_folder(column, grow):
     with pytest.raises(
         DataError, match=r"corpus: a folder has no columns; give the CSV file in it instead, with"
     ):
@@ -397,7 +397,7 @@ def dataset_of(*rows):
     )
 
 
-def test_classes_are_in_mer500_s_order_where_they_are_mer500_s_else_alphabetical():
+def test_the_classes_of_mer500_keep_its_order_and_others_are_alphabetical():
     assert dataset_of(("Sad",), ("Romantic",), ("Happy",)).classes == ("Romantic", "Happy", "Sad")
     assert dataset_of(("Sad",), ("Romantic",), ("Angry",)).classes == ("Angry", "Romantic", "Sad")
     assert dataset_of(("Sad",), ("Happy",), ("Sad",)).class_counts() == {"Happy": 1, "Sad": 2}

@@ -49,7 +49,7 @@ def test_no_song_is_in_two_parts(config, songs):
 
 
 @given(configs | folded, st.integers(1, 50), st.integers(1, 50), st.randoms())
-def test_clips_that_are_added_move_none_whatever_their_order(config, before, added, random):
+def test_added_clips_move_no_other_clip(config, before, added, random):
     numbers = list(range(before + added))
     random.shuffle(numbers)
     parts = dict(zip(numbers, divide(keys(map(str, numbers)), config), strict=True))
@@ -57,7 +57,7 @@ def test_clips_that_are_added_move_none_whatever_their_order(config, before, add
 
 
 @given(configs | folded)
-def test_the_shares_hold_within_what_dice_allow(config):
+def test_shares_are_within_random_variation(config):
     count = 4000
     parts = divide(numbered(count), config)
     test = 1 / config.folds if config.folds else config.test
@@ -83,7 +83,7 @@ def test_each_song_is_tested_in_one_fold_and_folds_are_of_fair_size(folds, seed)
 
 
 @given(st.integers(2, 20), st.floats(0, 0.5), st.integers(0, 2**32 - 1))
-def test_no_song_validates_more_folds_than_the_shares_force(folds, share, seed):
+def test_validation_parts_of_folds_overlap_no_more_than_needed(folds, share, seed):
     """Where validation * (folds - 1) is at most 1, no two folds share one: it is one that the next tests."""
     parts = np.stack(
         [
@@ -97,13 +97,13 @@ def test_no_song_validates_more_folds_than_the_shares_force(folds, share, seed):
 
 
 @given(folded)
-def test_where_validation_comes_from_moves_no_test_clip(config):
+def test_the_source_of_the_validation_part_moves_no_test_clip(config):
     before = divide(numbered(500), config.replace(validation_from="rest"))
     assert ((divide(numbered(500), config) == 2) == (before == 2)).all()
 
 
 @given(configs)
-def test_a_hold_out_has_no_next_fold(config):
+def test_a_hold_out_takes_validation_from_the_rest(config):
     before = divide(numbered(200), config.replace(validation_from="rest"))
     assert (divide(numbered(200), config) == before).all()
 
@@ -114,13 +114,13 @@ def test_another_seed_is_another_split():
     assert 0.02 < both < 0.06  # of 0.2 * 0.2 where nothing of one tells of the other
 
 
-def test_validation_is_drawn_apart_from_the_test():
+def test_validation_and_test_are_drawn_independently():
     config = SplitConfig(test=0.5, validation=0.5)
     parts = divide(numbered(4000), config)
     assert 0.21 < (parts == 1).mean() < 0.29
 
 
-def test_a_split_is_the_same_for_ever():
+def test_a_split_does_not_change_between_versions():
     names = [*(str(number) for number in range(12)), "Sholay", "गाना"]
     config = SplitConfig(seed=7, test=0.4, validation=0.4)
     assert divide(keys(names), config).tolist() == [2, 1, 1, 0, 0, 2, 0, 0, 1, 0, 1, 0, 1, 0]
@@ -131,14 +131,14 @@ def test_a_split_is_the_same_for_ever():
     assert key("song", "गाना") == 5_926_947_042_195_225_027
 
 
-def test_a_song_and_a_clip_of_one_name_are_not_the_same():
+def test_a_song_and_a_clip_with_one_name_are_different():
     assert key("song", "a") != key("clip", "a")
 
 
 # --- what a manifest says -----------------------------------------------------------------------------
 
 
-def test_a_given_split_wins_and_a_clip_without_one_trains():
+def test_a_given_split_is_used_and_a_clip_without_one_is_for_training():
     config = SplitConfig(validation=0)
     found = split(numbered(6), config, given=[0, 0, 2, 2, NO_SPLIT, NO_SPLIT])
     assert [part.tolist() for part in (found.train, found.validation, found.test)] == [
@@ -157,7 +157,7 @@ def test_validation_is_taken_from_the_training_part_unless_it_is_given():
     assert found.validation.tolist() == [0, 1, 2, 3]
 
 
-def test_a_given_split_that_parts_a_song_is_refused_with_its_clips():
+def test_a_given_split_that_divides_a_song_is_refused_with_its_clips():
     groups = keys(["a", "b", "a", "c"])
     with pytest.raises(SplitError, match=r"train \('clip 0'\) and test \('clip 2'\).*--no-group-by-song"):
         split(groups, SplitConfig(validation=0), given=[0, 0, 2, 2])

@@ -76,7 +76,7 @@ def test_the_same_file_with_other_columns_is_another_entry(corpora, tmp_path):
     assert find(entry.key) == entry
 
 
-def test_what_is_no_data_set_is_refused_with_the_reason(tmp_path):
+def test_a_path_that_is_not_a_data_set_is_refused_with_the_reason(tmp_path):
     with pytest.raises(DataError, match="no such file or folder; check the path"):
         add(tmp_path / "gone")
     with pytest.raises(DataError, match="no class folder with audio"):
@@ -184,7 +184,7 @@ def test_numbers_that_make_no_corpus_are_refused():
     assert known() == []
 
 
-def test_kaggle_is_asked_once(monkeypatch, tmp_path):
+def test_kaggle_is_called_once(monkeypatch, tmp_path):
     (tmp_path / "cache" / "Sad").mkdir(parents=True)
     (tmp_path / "cache" / "Sad" / "1.wav").touch()
     asked = []
@@ -302,7 +302,7 @@ def test_an_upload_that_is_no_data_set_is_refused_as_a_whole(name, clips, messag
     assert not list((own_home / "data").rglob("*.wav"))
 
 
-def test_the_library_does_without_torch():
+def test_the_library_needs_no_torch():
     code = "import sys, mer.data.library; print(sorted({'torch', 'scipy', 'mlflow'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -57,12 +57,12 @@ def test_the_card_beside_the_manifest_is_used(write, tmp_path):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_excel_s_byte_order_mark_and_line_ends_are_fine(encoding, newline, write):
+def test_byte_order_mark_and_line_ends_of_excel_are_accepted(encoding, newline, write):
     path = write(newline.join(["path,label", "a.wav,दुःखद", 'b.wav,"Sad, slow"', "", ""]), encoding)
     assert [clip.label for clip in read_manifest(path).clips] == ["दुःखद", "Sad, slow"]
 
 
-def test_spaces_around_values_and_backslashes_in_paths_are_forgiven(write):
+def test_spaces_around_values_and_backslashes_in_paths_are_accepted(write):
     dataset = read_manifest(
         write("path,label,song,split\n a.wav , Sad , One , TRAIN \nsub\\c.flac,Happy,  ,Val\n")
     )
@@ -124,7 +124,7 @@ def test_lines_with_too_few_or_too_many_values_are_read_as_far_as_they_go(write)
     ],
     ids=["latin-1", "field too long", "utf-16"],
 )
-def test_what_is_not_csv_in_utf_8_is_refused(content, tmp_path):
+def test_a_file_that_is_not_csv_in_utf_8_is_refused(content, tmp_path):
     (tmp_path / "a.wav").touch()
     (tmp_path / "list.csv").write_bytes(content)
     with pytest.raises(DataError, match=r"list.csv is not a CSV file in UTF-8 \(.+\); save it as one"):
@@ -238,7 +238,7 @@ def test_a_path_that_leaves_the_folder_is_refused_with_its_line(name, write, tmp
         read_manifest(write(f"path,label\na.wav,Sad\n{name},Sad\n"))
 
 
-def test_a_path_that_comes_back_into_the_folder_is_fine(write):
+def test_a_path_that_returns_into_the_folder_is_accepted(write):
     assert len(read_manifest(write("path,label\nsub/../a.wav,Sad\n")).clips) == 1
 
 
@@ -257,7 +257,7 @@ def test_a_symlink_that_points_outside_is_refused(kind, write, tmp_path, tmp_pat
         read_manifest(write(f"path,label\n{name},Sad\n"))
 
 
-def test_a_symlink_within_the_folder_is_fine(write, tmp_path):
+def test_a_symlink_within_the_folder_is_followed(write, tmp_path):
     (tmp_path / "link.wav").symlink_to(tmp_path / "a.wav")
     assert len(read_manifest(write("path,label\nlink.wav,Sad\n")).clips) == 1
 
@@ -305,7 +305,7 @@ def test_relative_votes_count_by_how_far_they_are_above_what_a_class_usually_get
     assert dataset.clips[2].votes == pytest.approx((1 / (1 + ratio), ratio / (1 + ratio)))
 
 
-def test_a_class_with_the_same_votes_everywhere_stands_out_nowhere(write):
+def test_a_class_with_equal_votes_on_all_clips_has_no_relative_votes(write):
     dataset = read_manifest(
         write("path,calm,sad\na.wav,1,0.5\nb.wav,3,0.5\n"), label_column="relative:calm,sad"
     )
@@ -319,7 +319,7 @@ def test_a_class_with_the_same_votes_everywhere_stands_out_nowhere(write):
     st.floats(0.5, 8),
     st.booleans(),
 )
-def test_relative_votes_mind_no_scale_of_a_class_and_shares_none_of_a_clip(votes, factor, relative):
+def test_relative_votes_ignore_the_scale_of_a_class_and_shares_that_of_a_clip(votes, factor, relative):
     by_vote = Votes({str(i): str(i) for i in range(votes.shape[1])}, relative)
     songs = [str(i // 2) for i in range(len(votes))]
     rows, scaled = by_vote.distributions(votes, songs), votes.copy()
@@ -348,7 +348,7 @@ def test_a_column_whose_name_has_a_comma_is_an_ordinary_label(write):
         ("A=calm", "at least two classes"),
     ],
 )
-def test_columns_of_votes_that_make_no_sense_are_refused(write, label_column, message):
+def test_impossible_vote_columns_are_refused(write, label_column, message):
     with pytest.raises(DataError, match=message):
         read_manifest(write(VOTES), label_column=label_column)
 
@@ -368,7 +368,7 @@ def test_an_empty_cell_is_no_vote(write):
 
 
 @pytest.mark.promise("A CSV of a million lines, or with a field of 200 MB, is refused.")
-def test_a_table_of_absurd_size_is_not_even_read(write, monkeypatch):
+def test_a_table_that_is_too_large_is_not_read(write, monkeypatch):
     monkeypatch.setattr(manifest, "MAX_BYTES", 2**20)
     path = write("path,label\na.wav," + "x" * 2**20)
     monkeypatch.setattr(Path, "open", None)
@@ -388,7 +388,7 @@ def test_a_million_lines_are_refused_before_a_file_is_looked_for(write):
 
 
 @pytest.mark.parametrize("line", ["b.wav,{}\n", 'b.wav,Sad,"{}"\n'])
-def test_a_label_or_song_of_absurd_length_is_left_out(line, write):
+def test_a_label_or_song_that_is_too_long_is_left_out(line, write):
     dataset = read_manifest(write("path,label,song\na.wav,Sad,one\n" + line.format("x" * 100_000)))
     assert [clip.id for clip in dataset.clips] == ["a.wav"]
     assert dataset.left_out == (("b.wav", "its label or song is longer than 200 letters"),)
@@ -406,7 +406,7 @@ def test_a_file_is_found_under_its_decomposed_name_as_macos_writes_it(write, tmp
     assert clip.path.is_file()
 
 
-def test_what_looks_like_a_formula_is_a_label(write):
+def test_a_label_may_look_like_a_formula(write):
     (clip,) = read_manifest(write("path,label\na.wav,=cmd|'/c calc'!A0\n")).clips
     assert clip.label == "=cmd|'/c calc'!A0"
 

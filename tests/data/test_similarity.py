@@ -128,7 +128,7 @@ def test_the_order_of_the_clips_does_not_matter(songs):
     assert len(set(straight.labels)) == len(set(shuffled.labels)) == 8
 
 
-def test_likeness_does_not_snowball_along_a_chain_of_neighbours(songs):
+def test_similar_neighbours_are_not_chained_into_one_group(songs):
     prints = [fingerprint(song) for song in songs]
     profiles = np.stack([p[:18] for p in prints]).astype(np.float32)
     for i in range(10):  # each of ten songs half like the next, so that neighbours are alike and no others
@@ -164,11 +164,11 @@ def test_half_a_second_is_enough_for_a_fingerprint_and_links_to_nothing(songs):
 
 
 @pytest.mark.parametrize("shape", [(2, RATE), (100,), (0,)])
-def test_what_is_no_waveform_is_refused(shape):
+def test_input_that_is_no_waveform_is_refused(shape):
     with pytest.raises(AudioError, match=r"one channel of 0\.5 s"):
         fingerprint(np.zeros(shape, np.float32))
 
 
-def test_what_is_no_fingerprint_is_refused(songs):
+def test_input_that_is_no_fingerprint_is_refused(songs):
     with pytest.raises(DataError, match=r"\(12,\) is not a fingerprint"):
         group([fingerprint(songs[0]), np.zeros(12, np.float16)])

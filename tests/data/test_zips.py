@@ -63,20 +63,20 @@ def test_as_many_entries_as_fit_the_list_are_counted(keep):
 
 
 @pytest.mark.promise("A zip bomb is not unpacked.", measured="4 GB: under 0.01 s, 0.2 MB")
-def test_a_bomb_is_refused_by_its_ratio(keep, own_home):
+def test_a_zip_bomb_is_refused_by_its_ratio(keep, own_home):
     with pytest.raises(DataError, match=r"unpacks to 10\d\d times its size, which no music does; pack it"):
         unpack_zip(keep(bomb(300 * 2**20)))
     assert not left_behind(own_home)
 
 
-def test_entries_that_lie_on_one_another_are_refused(keep, own_home):
+def test_overlapping_entries_are_refused(keep, own_home):
     with pytest.raises(DataError, match=r"unpacks to \d+ times its size, which no music does"):
         unpack_zip(keep(overlapping()))
     assert not left_behind(own_home)
 
 
 @pytest.mark.parametrize("claimed", [0, 10, 2**19])
-def test_no_more_is_written_than_the_list_says(claimed, keep, own_home, monkeypatch):
+def test_no_more_bytes_are_written_than_stated(claimed, keep, own_home, monkeypatch):
     """zipfile promises it; here it is held to that."""
     written = []
     copy = zips.shutil.copyfileobj
@@ -99,7 +99,7 @@ def test_no_more_is_written_than_the_list_says(claimed, keep, own_home, monkeypa
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_ways_of_packing_that_fill_the_memory_are_refused(method, keep):
+def test_compression_methods_that_fill_the_memory_are_refused(method, keep):
     with pytest.raises(DataError, match=r"packed in a way other than deflate, the usual one; pack it again"):
         unpack_zip(keep(packed_by(method)))
 

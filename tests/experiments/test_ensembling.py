@@ -95,7 +95,7 @@ def test_an_ensemble_is_a_finished_run_tested_on_its_members_clips(made, joined)
     assert run.metrics["parameters"] == sum(sizes)
 
 
-def test_what_is_said_of_it_is_plain_data(made, joined):
+def test_an_ensemble_is_plain_data(made, joined):
     data = joined(made.first, made.second).to_dict()
     assert json.loads(json.dumps(data)) == data
     assert set(data) == {"run_id", "members", "metrics", "diversity", "checkpoint"}
@@ -103,21 +103,21 @@ def test_what_is_said_of_it_is_plain_data(made, joined):
     assert np.shape(data["diversity"]["agreement"]) == (2, 2)
 
 
-def test_its_checkpoint_says_of_the_test_clips_what_the_run_says(made, joined):
+def test_the_checkpoint_of_an_ensemble_predicts_what_its_run_recorded(made, joined):
     found = joined(made.first, made.second)
     predictor = open_predictor(made.runs.folder(found.run_id, "checkpoint"))
     for clip, share in shares(made.runs, found.run_id).items():
         assert predictor.predict(made.corpus / clip).probabilities["Sad"] == pytest.approx(share, abs=2e-3)
 
 
-def test_it_can_be_judged_on_data_as_any_checkpoint(made, joined):
+def test_an_ensemble_can_be_evaluated_like_any_checkpoint(made, joined):
     found = joined(made.first, made.second)
     scores = evaluate_checkpoint(made.runs.folder(found.run_id, "checkpoint"), made.corpus)
     assert (scores["n_clips"], scores["n_songs"], scores["n_windows"]) == (16, 8, 16)
     assert scores["trained_on_this_data"] is True
 
 
-def test_where_one_member_has_all_the_weight_its_answers_are_tempered_all_the_same(made, joined):
+def test_a_single_weighted_member_is_tempered_too(made, joined):
     folder = made.runs.folder(joined(made.first, made.second).run_id, "checkpoint")
     card = json.loads((folder / CARD).read_text("utf-8"))
     one, other = card["members"]
@@ -158,7 +158,7 @@ def loss(members, weights, labels):
     return -np.log(np.asarray(weights) @ shares).mean()
 
 
-def test_weights_of_the_validation_part_serve_it_at_least_as_well_as_equal_ones(made, joined):
+def test_fitted_weights_are_no_worse_than_equal_ones_on_the_validation_part(made, joined):
     found = joined(made.first, made.second, weights="validation")
     rows = read_validation(made.runs, made.first)
     labels = {row["clip"]: row["label"] for row in rows}
@@ -174,11 +174,11 @@ def test_weights_of_the_validation_part_serve_it_at_least_as_well_as_equal_ones(
     )
 
 
-def test_a_cross_validation_is_weighed_by_the_validation_parts_of_all_its_folds(made, joined):
+def test_a_cross_validation_is_weighted_by_the_validation_parts_of_all_folds(made, joined):
     assert sum(joined(*made.folds, weights="validation").weights) == pytest.approx(1)
 
 
-def test_a_run_keeps_its_answers_to_the_validation_part_and_they_are_of_no_test_clip(made):
+def test_a_run_stores_predictions_of_the_validation_part_without_test_clips(made):
     kept = shares(made.runs, made.first, read_validation)
     assert len(kept) == 4
     assert not kept.keys() & shares(made.runs, made.first).keys()
@@ -186,14 +186,14 @@ def test_a_run_keeps_its_answers_to_the_validation_part_and_they_are_of_no_test_
     assert all(read_validation(made.runs, fold.id) for fold in made.runs.children(made.folds[0]))
 
 
-def test_without_answers_to_a_validation_part_only_equal_weights_are_possible(made, joined):
+def test_without_validation_predictions_only_equal_weights_are_possible(made, joined):
     assert read_validation(made.runs, made.unchecked) == []
     with pytest.raises(RunError, match=f"{made.unchecked[:8]} has no predictions for a validation part"):
         joined(made.first, made.unchecked, weights="validation")
     assert joined(made.first, made.unchecked).weights == (0.5, 0.5)
 
 
-def test_runs_with_different_validation_parts_cannot_be_weighed(made, joined):
+def test_runs_with_different_validation_parts_cannot_be_weighted(made, joined):
     with pytest.raises(RunError, match="have different validation parts; use --weights equal"):
         joined(made.first, made.otherwise, weights="validation")
 
@@ -212,14 +212,14 @@ def test_runs_with_different_validation_parts_cannot_be_weighed(made, joined):
         (["first", "faster"], "have sample rates of 4000 and 4410 Hz; join runs of the same sample rate"),
     ],
 )
-def test_what_does_not_belong_together_is_refused_and_leaves_no_run(made, names, message):
+def test_runs_that_do_not_fit_together_are_refused_and_leave_no_run(made, names, message):
     before = [run.id for run in made.runs.runs()]
     with pytest.raises(RunError, match=message):
         join(made.runs, [getattr(made, name) for name in names])
     assert [run.id for run in made.runs.runs()] == before
 
 
-def test_a_run_that_is_not_there_or_not_finished_is_refused(made, joined):
+def test_a_missing_or_unfinished_run_is_refused(made, joined):
     with pytest.raises(RunError, match="run 'nothing': there is no such run"):
         joined(made.first, "nothing")
     run_id = made.runs.create("queued", made.runs.get(made.first).spec)
@@ -230,7 +230,7 @@ def test_a_run_that_is_not_there_or_not_finished_is_refused(made, joined):
         made.runs.delete(run_id)
 
 
-def test_an_ensemble_is_no_member(made, joined):
+def test_an_ensemble_cannot_be_a_member(made, joined):
     found = joined(made.first, made.second)
     with pytest.raises(RunError, match=f"{found.run_id[:8]} is an ensemble; name its members"):
         joined(made.first, found.run_id)

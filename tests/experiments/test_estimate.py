@@ -67,7 +67,7 @@ def test_solving_is_timed(builds):
     assert 0 < estimate(config, [1.2] * 8).training < 120
 
 
-def test_prepared_clips_take_no_preparing(timed):
+def test_prepared_clips_need_no_time_for_preparation(timed):
     whole, half, none = (estimate(settings(), [10.0] * 80, unprepared=[10.0] * n) for n in (80, 40, 0))
     assert whole == estimate(settings(), [10.0] * 80)
     assert (half.preparing, none.preparing) == (whole.preparing / 2, 0)
@@ -92,7 +92,7 @@ def test_the_svm_is_fitted_in_every_fold_but_hears_each_clip_once(timed):
     assert clips[0] == clips[1], "of many clips some choose its settings"
 
 
-def test_no_more_of_a_long_clip_is_described_than_counts(timed):
+def test_only_the_first_part_of_a_long_clip_counts_for_descriptors(timed):
     usual, long = (estimate(settings(baseline=True), [s] * 10).baseline for s in (120.0, 3600.0))
     assert usual == long
 
@@ -155,7 +155,7 @@ def test_what_changes_the_speed_is_timed_again(builds):
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"a": 1}', "\x00"])
-def test_a_damaged_file_of_speeds_is_measured_anew(content, own_home):
+def test_damaged_measurements_are_repeated(content, own_home):
     own_home.mkdir()
     (own_home / "speed.json").write_text(content)
     config = tiny_config(backbone="tiny")
@@ -168,11 +168,11 @@ def test_a_home_that_cannot_be_written_still_gets_an_estimate(own_home):
     assert estimate(tiny_config(backbone="tiny"), [1.2]).total > 0
 
 
-def test_weights_are_not_needed_to_tell_the_time():
+def test_an_estimate_needs_no_weights():
     assert estimate(tiny_config(backbone="tiny", weights="/gone/weights.pth"), [1.2]).total > 0
 
 
-def test_a_network_that_is_not_or_takes_no_such_images_is_refused(monkeypatch):
+def test_an_unknown_network_or_a_wrong_image_size_is_refused(monkeypatch):
     with pytest.raises(BackboneError, match="unknown backbone 'tinny'"):
         estimate(tiny_config(backbone="tinny"), [1.2])
 

@@ -136,7 +136,7 @@ def test_windows_are_counted_beside_clips_and_songs(finished, runs):
     assert finished.metrics["test_kappa"] == scores["kappa"]
 
 
-def test_the_card_tells_what_the_network_was_trained_on(finished, runs):
+def test_the_card_names_the_training_data(finished, runs):
     card = load_card(runs.folder(finished.run_id, "checkpoint"))
     assert card.classes == ("Happy", "Sad")
     assert card.config == config_of()
@@ -205,7 +205,7 @@ def test_a_run_whose_clips_changed_cannot_be_resumed(runs_home, tmp_path):
         Experiment().resume(outcome.run_id)
 
 
-def test_a_failure_is_recorded_with_its_reason(runs, song_corpus):
+def test_a_failed_run_records_the_reason(runs, song_corpus):
     class Fail(Callback):
         def on_epoch(self, state):
             raise ZeroDivisionError("bad luck")
@@ -228,7 +228,7 @@ def test_folds_test_every_clip_once_and_pool_the_scores(runs, song_corpus):
     assert outcome.metrics["test_accuracy_fold_mean"] == pytest.approx(sum(means) / 2)
 
 
-def test_a_stopped_cross_validation_goes_on_where_it_was(runs, song_corpus):
+def test_a_stopped_cross_validation_continues(runs, song_corpus):
     class StopInSecondFold(Callback):
         folds = 0
 
@@ -247,7 +247,7 @@ def test_a_stopped_cross_validation_goes_on_where_it_was(runs, song_corpus):
     assert len(runs.children(stopped.run_id)) == 2
 
 
-def test_an_older_cross_validation_goes_on_with_the_split_it_began_with(runs, song_corpus):
+def test_an_older_cross_validation_continues_with_its_own_split(runs, song_corpus):
     """Settings of format 1 do not say where validation comes from: it came from all the rest."""
     spec = spec_of(song_corpus, folds=4, epochs=1, seed=1)
     older = spec.to_dict()

@@ -100,7 +100,7 @@ def test_it_can_be_cancelled_while_it_waits(runs, spec, slot):
         ({"weights": "corpus"}, WeightsError),
     ],
 )
-def test_what_cannot_be_trained_is_refused_before_the_wait_and_leaves_no_run(
+def test_impossible_requests_are_refused_before_the_queue_and_leave_no_run(
     own_home, song_corpus, changes, error, tmp_path
 ):
     if "weights" in changes:  # a file that is there, and holds no weights

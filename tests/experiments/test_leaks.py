@@ -37,14 +37,14 @@ def test_the_difference_is_that_of_the_shares_of_right_clips():
     assert found.difference[0] == pytest.approx(2 / 3 - 1 / 4)
 
 
-def test_a_large_leak_over_many_songs_is_no_chance():
+def test_a_large_leak_over_many_songs_is_significant():
     kept = rows([(f"song {n // 3}", n // 3 % 3 == 0) for n in range(300)])
     parted = rows([(f"song {n // 3}", n // 3 % 3 > 0) for n in range(300)])
     assert leak_of(kept, parted).difference[1] > 0.1
     assert leak_of(parted, kept).difference[2] < -0.1
 
 
-def test_where_every_answer_is_right_there_is_doubt_to_either_side():
+def test_if_every_answer_is_right_the_interval_includes_both_signs():
     found = leak_of(rows([("a", True), ("b", True)]), rows([("a", True), ("c", True)]))
     value, low, high = found.difference
     assert value == 0
@@ -92,7 +92,7 @@ def finished(name, *, started=0.0, **changes):
     return Run(name, name, "finished", started, started + 1, spec, {}, tags={"mer.data_hash": "abc"})
 
 
-def test_runs_that_differ_in_songs_kept_apart_alone_are_a_pair():
+def test_runs_that_differ_only_in_grouping_by_song_are_a_pair():
     runs = [
         finished("parted", group_by_song=False),
         finished("kept"),
@@ -102,12 +102,12 @@ def test_runs_that_differ_in_songs_kept_apart_alone_are_a_pair():
     assert [(kept.id, parted.id) for kept, parted in pairs(runs)] == [("kept", "parted")]
 
 
-def test_of_equal_runs_the_newest_is_held_against_the_other():
+def test_of_equal_runs_the_newest_is_compared():
     runs = [finished("old"), finished("new", started=5.0), finished("parted", group_by_song=False)]
     assert [kept.id for kept, _ in pairs(runs)] == ["new"]
 
 
-def test_what_did_not_finish_or_is_part_of_another_run_has_no_pair():
+def test_unfinished_runs_and_folds_have_no_pair():
     kept, parted = finished("kept"), finished("parted", group_by_song=False)
     for change in (
         {"status": "failed"}, {"parent": "whole"}, {"tags": {"mer.data_hash": "abc", "mer.members": "a,b"}},

@@ -72,7 +72,7 @@ def weights(outcome):
 
 
 @pytest.mark.parametrize("kind", [*KINDS, *(pytest.param(kind, marks=pytest.mark.slow) for kind in MORE)])
-def test_weights_and_answers_are_those_of_the_ordinary_way(kind, twins, runs_home):
+def test_weights_and_predictions_equal_those_of_ordinary_clips(kind, twins, runs_home):
     ordinary, sharded = (run(data, **(KINDS | MORE)[kind]) for data in twins)
     runs = RunStore.open()
     assert runs.get(ordinary.run_id).data_hash == runs.get(sharded.run_id).data_hash
@@ -104,7 +104,7 @@ def test_a_head_is_solved_for_on_rows_from_disk(sharded, runs_home):
     assert Experiment().train(Spec(data=str(sharded), config=config)).status == "finished"
 
 
-def test_statistics_of_the_training_part_are_those_of_the_ordinary_way(twins):
+def test_statistics_of_the_training_part_equal_those_of_ordinary_clips(twins):
     found = []
     for data in twins:
         material = prepare(Spec(data=str(data), config=config_of()))
@@ -113,7 +113,7 @@ def test_statistics_of_the_training_part_are_those_of_the_ordinary_way(twins):
     assert found[0] == found[1]
 
 
-def test_a_stopped_run_goes_on_and_ends_as_the_one_that_was_not(sharded, runs_home):
+def test_a_stopped_and_resumed_run_ends_like_an_undisturbed_one(sharded, runs_home):
     class StopOnce(Callback):
         def on_step(self, step):
             if step.epoch == 2:
@@ -143,7 +143,7 @@ def setup(data, **changes):
     return Setup.of(PreparedRun.checked(Spec(data=str(data), config=config)))
 
 
-def test_what_a_frozen_body_makes_is_kept_by_shard_and_never_held(sharded, monkeypatch):
+def test_embeddings_are_stored_by_shard_and_not_kept_in_memory(sharded, monkeypatch):
     first = setup(sharded)
     first.fit()
     kept = list(FeatureStore.default().root.glob("embeddings/*/*/*.npy"))
@@ -157,7 +157,7 @@ def test_what_a_frozen_body_makes_is_kept_by_shard_and_never_held(sharded, monke
     assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
 
 
-def test_it_tells_how_far_it_is_in_windows_and_can_be_stopped(sharded):
+def test_progress_is_in_windows_and_the_work_can_be_stopped(sharded):
     told, total = [], ShardSet.open(sharded).summary["windows"]
 
     class Watch(Callback):
@@ -173,7 +173,7 @@ def test_it_tells_how_far_it_is_in_windows_and_can_be_stopped(sharded):
     assert told == [4, 8, 8, 12, 16, 20, 24]
 
 
-def test_what_is_damaged_of_it_is_worked_out_again(sharded):
+def test_damaged_embeddings_are_computed_again(sharded):
     first = setup(sharded)
     first.fit()
     path = min(FeatureStore.default().root.glob("embeddings/*/*/*.npy"))
@@ -195,7 +195,7 @@ def test_what_is_damaged_of_it_is_worked_out_again(sharded):
         ({"hop_seconds": 0.2}, "was prepared with hop_seconds=0.5, not 0.2"),
     ],
 )
-def test_what_features_alone_cannot_give_is_refused(changes, message, sharded, runs_home):
+def test_settings_that_need_the_sound_are_refused(changes, message, sharded, runs_home):
     with pytest.raises((ConfigError, DataError), match=message):
         run(sharded, **changes)
     with pytest.raises((ConfigError, DataError), match=message):
@@ -214,14 +214,14 @@ def test_a_damaged_shard_ends_a_run_with_the_remedy(sharded, tmp_path, runs_home
         run(copy)
 
 
-def test_a_set_is_no_data_set_of_clips(sharded):
+def test_a_sharded_set_is_not_a_data_set_of_clips(sharded):
     from mer.data.load import load_dataset
 
     with pytest.raises(DataError, match="is a sharded set of images, without audio; use it with: mer train"):
         load_dataset(sharded)
 
 
-def test_a_set_tells_what_a_card_needs(sharded, song_parquet):
+def test_a_sharded_set_has_the_facts_of_a_card(sharded, song_parquet):
     material = PreparedShards.open(sharded, config_of())
     ordinary = prepare(Spec(data=str(song_parquet.with_suffix(".csv")), config=config_of()))
     assert material.about == ordinary.about | {"name": song_parquet.parent.name}

@@ -44,7 +44,7 @@ def damaged(monkeypatch):
 
 
 @pytest.mark.promise("A run fails if its saved checkpoint does not reproduce its test predictions.")
-def test_a_checkpoint_that_answers_otherwise_fails_the_run_and_is_not_kept(runs_home, song_corpus, damaged):
+def test_a_checkpoint_with_other_predictions_fails_the_run_and_is_not_kept(runs_home, song_corpus, damaged):
     with pytest.raises(
         RunError, match=r"gives other answers than the test: .+ differs by 0\.\d+; the run is not"
     ):

@@ -58,7 +58,7 @@ FORMS = {
 @pytest.mark.promise(
     "An error of `mer serve` quotes nothing of the request but a short file name.", measured="under 300 bytes"
 )
-def test_a_form_that_is_wrong_is_answered_in_one_short_line_that_says_what_to_send(served, body):
+def test_a_wrong_form_gets_one_line_with_the_remedy(served, body):
     status, _, text = served.ask("POST", "/predict", body, MULTIPART)
     assert status in (400, 422)
     assert set(found := json.loads(text)) == {"error"}
@@ -81,7 +81,7 @@ HEADERS = {
 
 
 @pytest.mark.parametrize("headers", HEADERS.values(), ids=HEADERS.keys())
-def test_headers_that_are_wrong_are_answered_in_one_short_line(served, headers):
+def test_wrong_headers_get_one_line(served, headers):
     status, _, text = served.ask("POST", "/predict", part("name=other", SECRET.encode()) + LAST, headers)
     assert status in (400, 422)
     assert set(json.loads(text)) == {"error"}
@@ -92,7 +92,7 @@ def test_headers_that_are_wrong_are_answered_in_one_short_line(served, headers):
 @pytest.mark.parametrize(
     "name", ["a" * 4000 + ".wav", "गाना" * 900, "\\u202e\x1b[31mx", "a%0d%0ab", "../../x"]
 )
-def test_a_file_name_is_quoted_short_and_visible(served, name):
+def test_a_file_name_is_quoted_in_short_with_control_characters_visible(served, name):
     status, _, found = served.predict(b"no sound", name=name)
     assert status in (400, 422)
     assert len(found["error"]) < 250
@@ -111,7 +111,7 @@ def test_a_file_name_is_quoted_short_and_visible(served, name):
         ("POST", f"/{SECRET}", 404),
     ],
 )
-def test_what_is_not_there_is_told_in_the_same_shape(served, method, place, status):
+def test_a_missing_path_gets_an_error_of_the_same_form(served, method, place, status):
     found, headers, text = served.ask(method, place)
     assert found == status
     assert "/predict" in json.loads(text)["error"]
@@ -124,14 +124,14 @@ def test_head_is_answered_without_a_body(served):
     assert served.ask("HEAD", "/predict")[::2] == (405, "")
 
 
-def test_after_any_error_the_same_connection_goes_on(served):
+def test_the_connection_stays_open_after_any_error(served):
     lost = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
     last = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     got = served.exchange(lost * 3 + b"GET /predict HTTP/1.1\r\nHost: x\r\n\r\n" + last)
     assert re.findall(rb"HTTP/1.1 (\d+)", got) == [b"422"] * 3 + [b"405", b"200"]
 
 
-def test_a_body_that_is_refused_is_read_to_its_end_and_the_connection_goes_on(listener):
+def test_a_refused_body_is_read_to_its_end_and_the_connection_stays_open(listener):
     with serving(listener, megabytes=0.05) as server, closing(server.connect()) as line:
         size = 3_000_000
         line.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
@@ -145,7 +145,7 @@ def test_a_body_that_is_refused_is_read_to_its_end_and_the_connection_goes_on(li
 @pytest.mark.promise(
     "`mer serve` cuts off headers and bodies that never end, and clients that never take their answer."
 )
-def test_a_slow_body_gets_its_answer_and_then_the_end(listener):
+def test_a_slow_body_gets_an_answer_and_the_connection_is_closed(listener):
     with serving(listener, patience=0.3) as server:
         got = server.exchange(START + b"Content-Length: 100\r\n\r\n")
         assert got.startswith(b"HTTP/1.1 408")
@@ -161,7 +161,7 @@ def test_a_body_shorter_than_it_says_leaves_nothing_behind(served):
     assert float(served.figures()['mer_requests_total{status="499"}']) == float(before) + 1
 
 
-def test_an_old_client_is_answered(served):
+def test_a_client_of_http_1_0_is_answered(served):
     got = served.exchange(b"GET /health HTTP/1.0\r\n\r\n")
     assert got.startswith(b"HTTP/1.1 200")
 
@@ -186,7 +186,7 @@ def test_a_failure_has_an_id_in_answer_and_log_and_one_traceback_a_kind(listener
 
 
 @pytest.mark.promise("`mer serve` drops the request of a client that left, unless work on it has begun.")
-def test_work_of_a_client_that_left_is_dropped_if_it_has_not_begun(listener, sound):
+def test_work_of_a_client_that_left_is_dropped_unless_it_has_begun(listener, sound):
     slow, heard = Slow(listener), []
     answer = slow.answer
     slow.answer = lambda waveform, remarks: heard.append(len(waveform)) or answer(waveform, remarks)
@@ -220,9 +220,7 @@ def stopped_with(server, content, answers):
     "When `mer serve` stops, waiting and new requests are told to try again later.",
     measured="503, one log line",
 )
-def test_when_it_stops_those_inside_and_those_who_come_are_told_to_come_again(
-    listener, sound, caplog, monkeypatch
-):
+def test_waiting_and_new_requests_get_503_during_shutdown(listener, sound, caplog, monkeypatch):
     monkeypatch.setattr("mer.inference.sockets.DRAIN_SECONDS", 1.0)
     slow, answers, content = Slow(listener), [], wav(sound)
     with caplog.at_level(logging.WARNING), serving(slow, workers=1) as server:
@@ -246,7 +244,7 @@ def test_when_it_stops_those_inside_and_those_who_come_are_told_to_come_again(
     assert [record.getMessage().split(" ", 1)[0] for record in caplog.records] == ["5"]
 
 
-def test_when_it_stops_what_is_inside_is_answered_first(listener, sound):
+def test_accepted_requests_are_answered_before_shutdown(listener, sound):
     slow, answers = Slow(listener), []
     with serving(slow) as server:
         asking = threading.Thread(target=stopped_with, args=(server, wav(sound), answers))

@@ -28,7 +28,7 @@ def test_a_map_of_what_matters_beats_its_shifted_copies():
     assert found.verdict.endswith("(8 of 8 are higher).")
 
 
-def test_a_map_of_what_does_not_matter_says_so():
+def test_a_map_of_places_that_do_not_matter_fails_the_check():
     found = deletion(spot(value=0.0, rest=1.0), belief, draws=8)
     assert found.auc > 0.9 > found.random_auc
     assert found.verdict.startswith("The marked places matter no more than others")
@@ -43,7 +43,7 @@ def test_curves_begin_with_everything_and_end_with_nothing():
         assert list(curve) == sorted(curve, reverse=True)
 
 
-def test_each_step_takes_away_its_share_of_every_window():
+def test_each_step_removes_its_share_of_every_window():
     seen = []
 
     def count(left):
@@ -58,7 +58,7 @@ def test_each_step_takes_away_its_share_of_every_window():
     assert found.auc == found.random_auc == 0.5
 
 
-def test_a_shifted_map_takes_away_the_same_shape_elsewhere():
+def test_a_shifted_map_removes_the_same_shape_elsewhere():
     seen = []
     maps = torch.zeros(1, SIZE, SIZE)
     maps[0, 3:13, 5:15] = 1  # a tenth of all, nearly
@@ -89,7 +89,7 @@ def test_progress_is_told_step_by_step():
     assert told == [(n, 11) for n in range(1, 12)]
 
 
-def test_areas_are_means_over_what_is_taken_away():
+def test_areas_are_means_over_the_shares_removed():
     found = Deletion((0.0, 0.5, 1.0), (1.0, 0.0, 0.0), ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0)))
     assert (found.auc, found.random_auc) == (0.25, 0.5)
     assert found.verdict.endswith("(1 of 2 are higher).")

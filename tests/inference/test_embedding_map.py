@@ -44,7 +44,7 @@ def test_too_few_clips_are_refused():
 
 @settings(deadline=None)
 @given(st.integers(0, 1000), st.floats(0.01, 100))
-def test_turned_and_scaled_features_are_the_same_view(seed, scale):
+def test_rotated_and_scaled_features_align_fully(seed, scale):
     rng = np.random.default_rng(seed)
     rows = rng.standard_normal((20, 6))
     turn, _ = np.linalg.qr(rng.standard_normal((6, 6)))
@@ -69,7 +69,7 @@ def test_features_that_never_change_align_with_nothing():
 
 
 @pytest.mark.parametrize("head", ["avg", "bands", "attention", "gru"])
-def test_a_clip_is_the_mean_of_what_the_last_layer_is_given(tmp_path, monkeypatch, tiny_corpus, head):
+def test_a_clip_is_the_mean_of_its_windows_embeddings(tmp_path, monkeypatch, tiny_corpus, head):
     monkeypatch.setenv("MER_HOME", str(tmp_path / "home"))
     paths = sorted(tiny_corpus.glob("*/*.wav"))
     with tiny_zoo():
@@ -82,7 +82,7 @@ def test_a_clip_is_the_mean_of_what_the_last_layer_is_given(tmp_path, monkeypatc
     assert np.ptp(rows, axis=0).max() > 0
 
 
-def test_a_clip_that_can_no_longer_be_heard_is_named(tmp_path, monkeypatch):
+def test_a_clip_that_can_no_longer_be_read_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("MER_HOME", str(tmp_path / "home"))
     (tmp_path / "bad.wav").write_text("no sound")
     with tiny_zoo():

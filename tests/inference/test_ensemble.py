@@ -81,7 +81,7 @@ def change_card(folder, **changes):
 # --- predicting -------------------------------------------------------------------------------------
 
 
-def test_a_clip_gets_the_weighted_mean_of_what_the_members_say(two, member, tmp_path, wave):
+def test_a_clip_gets_the_weighted_mean_of_the_members_probabilities(two, member, tmp_path, wave):
     own = [Predictor(tmp_path / f"network {seed}").predict_waveform(wave) for seed in (0, 2)]
     found = open_predictor(two).predict_waveform(wave)
     assert vector(found) == pytest.approx(0.25 * vector(own[0]) + 0.75 * vector(own[1]))
@@ -99,7 +99,7 @@ def test_windows_that_are_the_same_are_averaged_one_by_one(two, tmp_path, wave):
         assert vector(window) == pytest.approx(0.25 * vector(first) + 0.75 * vector(second))
 
 
-def test_members_may_hear_in_windows_and_mel_bands_of_their_own(member, ensemble, tmp_path, wave):
+def test_members_may_have_their_own_windows_and_mel_bands(member, ensemble, tmp_path, wave):
     other = member(2, window_seconds=2.0, hop_seconds=0.75, n_mels=20)
     folder = ensemble([member(0), other], (0.5, 0.5))
     own = [Predictor(tmp_path / f"network {seed}").predict_waveform(wave) for seed in (0, 2)]
@@ -142,12 +142,12 @@ def test_files_and_bytes_are_predicted_as_by_a_single_network(two, wave, write_a
     assert isinstance(found[1][1], AudioError)
 
 
-def test_either_kind_of_checkpoint_opens(two, member):
+def test_checkpoints_of_one_network_and_of_ensembles_open(two, member):
     assert isinstance(open_predictor(two), Ensemble)
     assert type(open_predictor(member(1))) is Predictor
 
 
-def test_what_asks_for_a_single_network_is_told_where_there_is_one(two):
+def test_an_ensemble_where_one_network_is_needed_is_refused_with_the_members(two):
     with pytest.raises(CheckpointError, match=r"is an ensemble; give one of its networks, .*member-1"):
         load_checkpoint(two)
     assert load_checkpoint(two / "member-1")
@@ -179,7 +179,7 @@ def test_it_is_found_once_among_checkpoints(two, member, tmp_path):
     assert names == ["ensemble", "network 0", "network 2"]
 
 
-def test_a_copy_of_half_precision_takes_half_the_room_and_says_nearly_the_same(two, tmp_path, wave):
+def test_a_copy_in_half_precision_is_half_as_large_and_predicts_nearly_the_same(two, tmp_path, wave):
     card = copy_checkpoint(two, tmp_path / "half", half=True, notes="By half.")
     assert load_card(tmp_path / "half") == card
     assert card.notes.startswith("By half.")
@@ -216,7 +216,7 @@ def rows(*weights):
         ([*rows(0.5), {"weight": 0.5, "title": 5, "run": "1"}], "should have title, run"),
     ],
 )
-def test_what_is_wrong_with_the_members_of_a_card_is_named(two, members, message):
+def test_an_error_in_the_members_of_a_card_is_named(two, members, message):
     change_card(two, members=members)
     with pytest.raises(CheckpointError, match=message) as caught:
         load_card(two)
@@ -234,7 +234,7 @@ def test_a_missing_member_is_named(two, tmp_path):
     assert "ensemble" not in [path.name for path, _ in find_checkpoints(tmp_path)]
 
 
-def test_a_network_without_weights_is_no_ensemble_even_beside_a_member(two):
+def test_a_network_without_weights_is_not_an_ensemble(two):
     change_card(two, members=[])
     with pytest.raises(CheckpointError, match=r"model\.safetensors is missing"):
         load_card(two)
@@ -256,7 +256,7 @@ def test_an_ensemble_in_an_ensemble_is_refused_without_looking_further(two, tmp_
         load_card(two)
 
 
-def test_members_must_know_the_same_classes_and_hear_the_same_rate(two, member):
+def test_members_need_the_same_classes_and_sample_rate(two, member):
     change_card(two / "member-2", classes=["Sad", "Happy"])
     with pytest.raises(CheckpointError, match=r"member-2: its classes \['Sad', 'Happy'\] are not"):
         load_card(two)
@@ -276,6 +276,6 @@ def test_damaged_weights_of_a_member_are_refused_when_it_is_opened(two):
         open_predictor(two)
 
 
-def test_what_does_not_fit_is_not_written(member, ensemble, tmp_path):
+def test_members_that_do_not_fit_are_not_written(member, ensemble, tmp_path):
     with pytest.raises(CheckpointError, match="its classes"):
         ensemble([member(0), member(1, classes=("A", "B"))], (0.5, 0.5))

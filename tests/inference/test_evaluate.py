@@ -78,7 +78,7 @@ def test_a_class_that_the_data_lacks_has_no_support(checkpoint, songs):
     assert [table[name]["support"] for name in CLASSES] == [3, 0, 3]
 
 
-def test_data_of_a_single_class_can_be_judged(checkpoint, songs):
+def test_data_of_a_single_class_can_be_evaluated(checkpoint, songs):
     scores = evaluate_checkpoint(
         checkpoint, write_manifest(songs, [f"Sad/{k}.wav,Sad,song {k}" for k in range(3)])
     )
@@ -120,7 +120,7 @@ def test_without_grouping_each_clip_of_an_unknown_song_stands_for_itself(checkpo
     assert evaluate_checkpoint(checkpoint, tiny_corpus, group_by_song=False)["n_songs"] == 6
 
 
-def test_judging_twice_gives_the_same_and_reads_the_audio_once(checkpoint, songs, monkeypatch):
+def test_evaluating_twice_gives_the_same_and_reads_the_audio_once(checkpoint, songs, monkeypatch):
     first = evaluate_checkpoint(checkpoint, songs)
     monkeypatch.setattr("mer.data.cache.store.decode", None)
     assert evaluate_checkpoint(checkpoint, songs) == first
@@ -132,7 +132,7 @@ def test_progress_is_told(checkpoint, songs):
     assert ("preparing clips", 6, 6) in told
 
 
-def test_what_is_no_checkpoint_and_what_is_no_data_are_refused(checkpoint, songs, tmp_path):
+def test_a_wrong_checkpoint_and_wrong_data_are_refused(checkpoint, songs, tmp_path):
     with pytest.raises(CheckpointError, match="not a checkpoint"):
         evaluate_checkpoint(tmp_path / "nothing", songs)
     with pytest.raises(DataError, match="no such file or folder"):

@@ -89,7 +89,7 @@ def test_one_window_is_explained_where_it_lies(sees_loudness, clip):
 
 
 @pytest.mark.parametrize("seconds", [0.6, 3.3])
-def test_heard_and_rest_are_the_clip(predictor, clip, seconds):
+def test_the_marked_part_and_the_rest_sum_to_the_clip(predictor, clip, seconds):
     path = clip(seconds)
     found = explain(predictor, path)
     np.testing.assert_allclose(found.heard + found.rest, load(path, predictor.card.config.audio), atol=1e-5)
@@ -124,7 +124,7 @@ def test_the_curve_begins_at_what_the_network_believes(predictor, clip):
     assert (data["explained"], data["end"]) == ("Sad", 2)
 
 
-def test_where_nothing_speaks_for_an_emotion_there_is_nothing_to_take_away(predictor, clip, monkeypatch):
+def test_without_evidence_there_is_no_deletion_curve(predictor, clip, monkeypatch):
     monkeypatch.setattr(predictor, "evidence", lambda inputs, target: torch.zeros(len(inputs), 4, 4))
     found = explain(predictor, clip(2.0))
     assert found.deletion is None
@@ -149,7 +149,7 @@ def test_a_long_clip_is_explained_window_by_window(predictor, clip):
     assert explain(predictor, path, window=240).end == 121
 
 
-def test_what_a_network_sees_of_a_clip_gives_its_answer(predictor, clip):
+def test_the_input_of_a_network_gives_its_prediction(predictor, clip):
     config, path = predictor.card.config, clip(3.0)
     windows = images(load(path, config.audio), audio=config.audio, mel=config.mel)
     inputs = predictor.inputs(windows)
@@ -158,7 +158,7 @@ def test_what_a_network_sees_of_a_clip_gives_its_answer(predictor, clip):
     np.testing.assert_allclose(predictor.respond(inputs)[0], list(answer.values()), rtol=1e-5)
 
 
-def test_where_windows_are_weighed_the_answer_to_the_whole_clip_is_explained(tmp_path, clip):
+def test_with_weighted_windows_the_prediction_of_the_whole_clip_is_explained(tmp_path, clip):
     config = tiny_config(epochs=1, pool="attention")
     model = tiny_fit(config)[0]
     with torch.no_grad():
@@ -195,7 +195,7 @@ def ensemble(checkpoint, tmp_path):
     return write
 
 
-def test_what_an_ensemble_looks_at_is_the_weighted_mean_of_its_networks_maps(ensemble, clip, monkeypatch):
+def test_the_map_of_an_ensemble_is_the_weighted_mean_of_its_networks_maps(ensemble, clip, monkeypatch):
     listener, path = ensemble(), clip(1.0)
     for number, network in enumerate(listener.networks):
         shown = torch.zeros(1, 32, 32)
@@ -206,7 +206,7 @@ def test_what_an_ensemble_looks_at_is_the_weighted_mean_of_its_networks_maps(ens
     assert found.relevance[:, 40:60] == pytest.approx(1)
 
 
-def test_the_check_asks_the_ensemble(ensemble, clip):
+def test_the_deletion_check_uses_the_whole_ensemble(ensemble, clip):
     listener, path = ensemble(), clip(2.0)
     prediction = listener.predict(path)
     found = explain(listener, path)
@@ -215,6 +215,6 @@ def test_the_check_asks_the_ensemble(ensemble, clip):
     assert found.deletion.curve[0] == pytest.approx(found.probability)
 
 
-def test_networks_that_hear_differently_have_no_common_map(ensemble, clip):
+def test_networks_with_different_inputs_have_no_common_map(ensemble, clip):
     with pytest.raises(ConfigError, match="explain one network: the ensemble's folder holds member-1"):
         explain(ensemble(window_seconds=0.9), clip(2.0))

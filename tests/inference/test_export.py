@@ -53,7 +53,7 @@ def probabilities(folder, windows):
 
 @pytest.mark.parametrize("train", VARIANTS, ids=lambda train: " ".join(map(str, *train.items())))
 @pytest.mark.parametrize("level", [0.5, 0.01])
-def test_it_answers_as_the_checkpoint_does(tmp_path, train, level):
+def test_the_exported_file_predicts_like_the_checkpoint(tmp_path, train, level):
     folder = saved(tmp_path / "checkpoint", **train)
     own = Predictor(folder, device="cpu").predict_waveform(noise(level=level)[0].numpy())
     found = probabilities(folder, noise(level=level))[0]
@@ -69,7 +69,7 @@ def test_a_temperature_is_part_of_the_answer(tmp_path):
     assert abs(probabilities(cold, noise()) - probabilities(folder, noise())).max() > TOLERANCE
 
 
-def test_silence_is_no_noise(tmp_path):
+def test_an_exported_file_handles_silence(tmp_path):
     """The loudest point of a silent window is no reference, or its rounding errors would be the picture."""
     folder = saved(tmp_path / "checkpoint")
     images = portable(folder).log_mel(torch.zeros(1, 4000))
@@ -120,7 +120,7 @@ def test_an_onnx_file_is_compared_and_described_and_runs_without_this_project(tm
         assert np.allclose(rows, probabilities(folder, windows), atol=TOLERANCE)
 
 
-def test_what_differs_is_not_written(tmp_path, monkeypatch):
+def test_a_file_that_differs_from_the_checkpoint_is_not_written(tmp_path, monkeypatch):
     folder, out = saved(tmp_path / "checkpoint"), tmp_path / "model.pt2"
     monkeypatch.setattr("mer.inference.export.as_input", lambda images: as_input(2 * images))
     with pytest.raises(CheckpointError, match="would differ from"):
@@ -136,7 +136,7 @@ def test_what_differs_is_not_written(tmp_path, monkeypatch):
         ({"always_training": True}, "model.pt2", "no evaluation mode"),
     ],
 )
-def test_what_cannot_be_converted_is_refused(tmp_path, train, name, said):
+def test_checkpoints_that_cannot_be_converted_are_refused(tmp_path, train, name, said):
     with pytest.raises(CheckpointError, match=said):
         convert(saved(tmp_path / "checkpoint", **train), tmp_path / name)
 

@@ -83,7 +83,7 @@ def test_a_mask_over_some_seconds_lets_these_through(sound):
     np.testing.assert_allclose(heard[inside], wave[inside], atol=1e-3)
 
 
-def test_what_the_network_never_hears_is_rest_whatever_the_mask(sound):
+def test_frequencies_outside_the_network_s_range_belong_to_the_rest(sound):
     wave = sound.tone(6000, 1)
     heard, rest = divide(wave, blank(len(wave), 1), sample_rate=RATE, config=MEL.replace(f_max=4000.0))
     assert loudness(heard[1000:-1000]) < 1e-3 * loudness(wave)

@@ -105,7 +105,7 @@ def spans(prediction):
         (3.3, [(0, 1), (0.5, 1.5), (1, 2), (1.5, 2.5), (2, 3)]),
     ],
 )
-def test_windows_lie_where_the_clip_was_heard(predictor, clip, seconds, wanted):
+def test_windows_have_their_times_in_the_clip(predictor, clip, seconds, wanted):
     assert spans(predictor.predict(clip(seconds))) == wanted
 
 
@@ -138,7 +138,7 @@ def test_the_clip_is_the_mean_of_its_windows_and_the_emotion_the_likeliest(predi
     assert len({round(row["Happy"], 6) for row in rows}) > 1
 
 
-def test_names_follow_the_card(make, clip, tmp_path):
+def test_class_names_are_those_of_the_card(make, clip, tmp_path):
     path = clip(2.0)
     first = make(classes=("Happy", "Sad")).predict(path)
     shutil.rmtree(tmp_path / "checkpoint")
@@ -158,7 +158,7 @@ def test_a_prediction_repeats_itself(predictor, clip):
     assert predictor.predict(path) == predictor.predict(path)
 
 
-def test_a_head_that_attends_says_to_which_parts_of_each_window(make, clip):
+def test_an_attention_head_gives_the_weights_of_each_window_s_parts(make, clip):
     prediction = make(head="attention").predict(clip(3.0))
     for window in prediction.windows:
         assert len(window.attention) > 1
@@ -166,7 +166,7 @@ def test_a_head_that_attends_says_to_which_parts_of_each_window(make, clip):
     assert prediction.to_dict()["windows"][0]["attention"] == list(prediction.windows[0].attention)
 
 
-def test_windows_that_are_weighed_say_what_they_weigh(make, clip):
+def test_weighted_windows_have_their_weights(make, clip):
     prediction = make(pool="attention").predict(clip(3.0))
     weights = [window.weight for window in prediction.windows]
     assert sum(weights) == pytest.approx(1)
@@ -177,13 +177,13 @@ def test_windows_that_are_weighed_say_what_they_weigh(make, clip):
 
 
 @pytest.mark.parametrize("head", ["avg", "gru"])
-def test_other_heads_claim_no_attention(make, clip, head):
+def test_other_heads_give_no_attention(make, clip, head):
     window = make(head=head).predict(clip(1.0)).windows[0]
     assert window.attention == ()
     assert "attention" not in window.to_dict()
 
 
-def test_many_windows_are_looked_at_some_at_a_time(predictor, clip, monkeypatch):
+def test_many_windows_are_predicted_in_groups(predictor, clip, monkeypatch):
     path = clip(6.0)
     at_once = predictor.predict(path)
     monkeypatch.setattr("mer.inference.predictor.AT_ONCE", 2)
@@ -261,7 +261,7 @@ def test_a_decoded_clip_gives_what_its_file_gives(predictor, clip):
     assert predictor.predict_waveform(waveform) == predictor.predict(path)
 
 
-def test_a_prediction_says_what_is_amiss_with_the_clip(predictor, clip, tmp_path, sound, write_audio):
+def test_a_prediction_has_remarks_on_the_clip(predictor, clip, tmp_path, sound, write_audio):
     assert predictor.predict(clip(3.0)).remarks == ()
     noise = predictor.predict(write_audio(tmp_path / "noise.wav", sound.noise(3.0)))
     assert noise.remarks == ("It sounds like noise rather than music.",)
@@ -271,7 +271,7 @@ def test_a_prediction_says_what_is_amiss_with_the_clip(predictor, clip, tmp_path
 @pytest.mark.parametrize(
     ("values", "unsure"), [((0.45, 0.36, 0.19), True), ((0.19, 0.5, 0.31), False), ((0.5, 0.5, 0.0), True)]
 )
-def test_two_close_emotions_are_no_clear_answer(values, unsure):
+def test_two_close_emotions_are_remarked_as_unsure(values, unsure):
     probabilities = dict(zip("abc", values, strict=True))
     prediction = Prediction(max(probabilities, key=probabilities.get), probabilities, ())
     assert prediction.unsure is unsure
@@ -345,7 +345,7 @@ class Paths(list):
             yield path
 
 
-def test_however_many_files_only_twice_the_workers_are_in_flight(predictor, monkeypatch):
+def test_at_most_two_files_per_worker_are_in_progress(predictor, monkeypatch):
     monkeypatch.setattr(predictor, "predict", str)
     paths = Paths()
     ahead = [paths.taken - done for done, _ in enumerate(predictor.predict_many(paths, workers=3))]
@@ -393,7 +393,7 @@ def test_a_single_worker_has_all_of_torchs_threads(predictor, monkeypatch):
     assert threads_seen(predictor, monkeypatch, workers=1) == ({3}, 3)
 
 
-def test_a_fault_that_is_no_clips_is_not_taken_for_one(predictor, clip, monkeypatch):
+def test_an_error_that_is_not_of_a_clip_is_raised(predictor, clip, monkeypatch):
     monkeypatch.setattr(predictor, "model", None)
     torch.set_num_threads(3)
     with pytest.raises(AttributeError):

@@ -69,7 +69,7 @@ def test_the_description_names_the_file_and_the_answer(served):
     assert "Answer" in found["components"]["schemas"]
 
 
-def test_figures_count_what_was_asked(served, sound):
+def test_metrics_count_the_requests(served, sound):
     before = served.figures()
     served.predict(wav(sound))
     served.predict(b"no sound")
@@ -83,7 +83,7 @@ def test_figures_count_what_was_asked(served, sound):
 
 
 @pytest.mark.parametrize("kind", CONTAINERS[:8], ids=lambda kind: f"{kind.suffix}-{kind.codec}")
-def test_what_phones_and_browsers_record_is_heard(served, sound, kind):
+def test_recordings_of_phones_and_browsers_are_accepted(served, sound, kind):
     song = np.concatenate([sound.chord((220 * up, 330 * up)) for up in (1, 1.2, 0.8)])
     status, _, found = served.predict(encode(song, 16_000, kind), name=f"clip.{kind.suffix}")
     assert status == 200
@@ -93,7 +93,7 @@ def test_what_phones_and_browsers_record_is_heard(served, sound, kind):
 @pytest.mark.parametrize(
     ("content", "said"), [(b"", "empty, 0 bytes"), (b"no sound", "not audio"), (bytes(50_000), "not audio")]
 )
-def test_what_is_no_sound_is_refused_in_one_line(served, content, said):
+def test_files_that_are_not_audio_are_refused_in_one_line(served, content, said):
     status, _, found = served.predict(content, name="गाना.wav")
     assert status == 422
     assert said in found["error"]
@@ -139,18 +139,18 @@ def chunked(server, count, *, size=1000, wait=0.0):
         return int(line.recv(100).split()[1])
 
 
-def test_a_body_that_hides_its_size_is_measured_while_it_comes(listener):
+def test_a_body_of_unknown_size_is_measured_while_it_arrives(listener):
     with serving(listener, megabytes=0.05) as server:
         assert chunked(server, 200) == 413
 
 
-def test_a_body_that_comes_too_slowly_is_given_up_on(listener):
+def test_a_body_that_arrives_too_slowly_is_refused(listener):
     with serving(listener, patience=0.5) as server:
         assert chunked(server, 20, wait=0.1) == 408
         server.wait_for(0)
 
 
-def test_requests_over_the_limit_are_refused_at_once_and_those_inside_are_answered(listener, sound):
+def test_requests_over_the_limit_are_refused_at_once_and_accepted_ones_answered(listener, sound):
     slow, content = Slow(listener), wav(sound)
     with serving(slow, inside=4) as server, ThreadPoolExecutor(4) as pool:
         inside = [pool.submit(server.predict, content) for _ in range(4)]
@@ -166,7 +166,7 @@ def test_requests_over_the_limit_are_refused_at_once_and_those_inside_are_answer
         assert server.predict(content)[0] == 200
 
 
-def test_a_client_that_leaves_makes_room(listener, sound):
+def test_a_client_that_leaves_frees_its_place(listener, sound):
     slow = Slow(listener)
     body, headers = form(wav(sound), "a.wav")
     with serving(slow, inside=1) as server:
@@ -230,7 +230,7 @@ def test_the_command_says_where_it_listens_and_ends_cleanly(command, sound):
 
 
 @pytest.mark.slow
-def test_a_taken_port_is_told_in_one_line(command):
+def test_a_port_in_use_is_an_error_in_one_line(command):
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         process = command("--port", str(taken.getsockname()[1]))
         _, said = process.communicate(timeout=60)

@@ -60,9 +60,7 @@ def is_cut_off(line, piece, pause=0.0, seconds=20):
     return False
 
 
-def test_above_the_most_the_connection_that_waited_longest_is_closed(
-    listener, sound, few, monkeypatch, caplog
-):
+def test_above_the_limit_the_longest_idle_connection_is_closed(listener, sound, few, monkeypatch, caplog):
     monkeypatch.setattr("mer.inference.sockets.HEAD_SECONDS", 60.0)
     with caplog.at_level(logging.WARNING), ExitStack() as stack, serving(listener, inside=2) as server:
         lines = [stack.enter_context(closing(server.connect())) for _ in range(60)]
@@ -74,7 +72,7 @@ def test_above_the_most_the_connection_that_waited_longest_is_closed(
     assert len([r for r in caplog.records if "connections are open" in r.getMessage()]) == 1
 
 
-def test_a_connection_whose_request_is_worked_on_is_never_closed_to_make_room(listener, sound, few):
+def test_a_connection_with_a_request_in_progress_is_not_closed(listener, sound, few):
     slow = Slow(listener)
     with serving(slow, inside=2) as server, ExitStack() as stack:
         line = stack.enter_context(closing(server.connect(timeout=60)))
@@ -98,13 +96,13 @@ def test_a_connection_whose_request_is_worked_on_is_never_closed_to_make_room(li
     "`mer serve` cuts off headers and bodies that never end, and clients that never take their answer.",
     measured="after 10 s; bodies after 30 s",
 )
-def test_a_head_that_never_ends_is_cut_off_however_steadily_it_comes(listener, few):
+def test_endless_headers_are_cut_off_even_if_they_arrive_steadily(listener, few):
     with serving(listener, inside=2) as server, closing(server.connect()) as line:
         line.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nX: ")
         assert is_cut_off(line, b"x", pause=0.02)
 
 
-def test_a_second_head_that_never_ends_is_cut_off_too(listener, few):
+def test_endless_headers_of_a_second_request_are_cut_off_too(listener, few):
     with serving(listener, inside=2) as server, closing(server.connect()) as line:
         line.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /hea")
         assert line.recv(65536).startswith(b"HTTP/1.1 200")
@@ -116,7 +114,7 @@ def test_a_silent_connection_is_closed(listener, few):
         assert is_closed(line)
 
 
-def test_a_body_that_is_sent_on_for_ever_after_its_answer_is_cut_off(listener, few):
+def test_a_body_that_continues_after_the_answer_is_cut_off(listener, few):
     with serving(listener, inside=2) as server, closing(server.connect()) as line:
         line.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n")
         assert is_cut_off(line, bytes(1000), pause=0.02)
@@ -125,7 +123,7 @@ def test_a_body_that_is_sent_on_for_ever_after_its_answer_is_cut_off(listener, f
 @pytest.mark.promise(
     "`mer serve` cuts off headers and bodies that never end, and clients that never take their answer."
 )
-def test_a_client_that_never_takes_its_answers_is_cut_off(listener, few):
+def test_a_client_that_never_reads_its_answers_is_cut_off(listener, few):
     with serving(listener, inside=2) as server, closing(server.connect()) as line:
         assert is_cut_off(line, b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
         assert server.ask("GET", "/health")[0] == 200
@@ -142,7 +140,7 @@ def test_a_client_that_never_takes_its_answers_is_cut_off(listener, few):
         (b"GET /health HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", 200),
     ],
 )
-def test_what_is_no_http_gets_one_line_of_json_or_the_end(listener, few, sent, status):
+def test_requests_that_are_not_http_get_one_line_of_json_or_a_closed_connection(listener, few, sent, status):
     with serving(listener, inside=2) as server, closing(server.connect()) as line:
         line.sendall(sent)
         got = b""
@@ -157,7 +155,7 @@ def test_what_is_no_http_gets_one_line_of_json_or_the_end(listener, few, sent, s
         assert status == 200 or b'{"error":' in got
 
 
-def test_a_flood_of_requests_that_are_no_http_is_one_log_line(listener, few, caplog):
+def test_many_requests_that_are_not_http_give_one_log_line(listener, few, caplog):
     with caplog.at_level(logging.WARNING), serving(listener, inside=2) as server:
         logging.getLogger("uvicorn").propagate = True
         for _ in range(30):
@@ -201,7 +199,7 @@ def command(files):
     "Thousands of idle connections neither block `mer serve` nor keep a core busy.",
     measured="`ulimit -n 1024`, 1,150 and 5,000 connections: `/health` in 0.01 s, 2% of a core, one log line",
 )
-def test_thousands_of_idle_connections_stop_nobody(sound, count):
+def test_thousands_of_idle_connections_block_no_request(sound, count):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < count + 500:
         pytest.skip(f"this user may open {hard} files only")

@@ -98,12 +98,12 @@ def test_a_stimulus_of_the_highest_rate_is_measured_in_little_memory(tmp_path, s
     assert float(done.stdout) < 300
 
 
-def test_a_label_that_is_none_of_the_classes_has_no_say(beats):
+def test_a_label_outside_the_classes_is_ignored(beats):
     found = candidates([beats("one", label="Rock")], [Oracle({"one": 0.9})])
     assert [one.emotion for one in found] == ["Happy"]
 
 
-def test_of_a_song_only_the_surest_clip_is_a_candidate(beats):
+def test_each_song_has_its_surest_clip_as_candidate(beats):
     clips = [beats("a", song="s"), beats("b", song="s"), beats("c", song="t")]
     found = candidates(clips, [Oracle({"a": 0.7, "b": 0.95, "c": 0.6})])
     assert [one.clip.id for one in found] == ["b.wav", "c.wav"]
@@ -152,7 +152,7 @@ def test_every_emotion_gets_as_many_different_clips_or_none_does(drawn, per_clas
     assert [one.emotion for one in chosen] == sorted(one.emotion for one in chosen)
 
 
-def test_less_than_one_clip_an_emotion_is_refused():
+def test_less_than_one_clip_per_emotion_is_refused():
     with pytest.raises(ConfigError, match="per_class=0 should be at least 1"):
         match([stimulus("Happy", 100)], per_class=0)
 
@@ -167,7 +167,7 @@ def test_the_common_loudness_leaves_every_peak_its_headroom():
     assert level == pytest.approx(-30 + PEAK + 4)
 
 
-def test_what_is_written_is_equally_loud_and_says_where_it_is_from(beats, tmp_path):
+def test_written_stimuli_are_equally_loud_and_name_their_source(beats, tmp_path):
     clips = [beats("quiet", level=0.05), beats("loud", level=0.6)]
     chosen = candidates(clips, [Oracle({"quiet": 0.9, "loud": 0.9})])
     with tiny_zoo():
@@ -190,7 +190,7 @@ def test_what_is_written_is_equally_loud_and_says_where_it_is_from(beats, tmp_pa
     assert about["models"] == [{"folder": "a_model", "weights_sha256": weights}]
 
 
-def test_an_emotion_that_is_no_file_name_still_gets_files(beats, tmp_path):
+def test_an_emotion_that_cannot_be_a_file_name_still_gets_files(beats, tmp_path):
     (one,) = candidates([beats("a")], [Oracle({"a": 0.9})])
     strange = [replace(one, emotion="../उदास"), replace(one, emotion="a/b c")]
     rows = export(tmp_path / "out", strange, Dataset("d", tmp_path, ()), [], loudness=-23.0)

@@ -38,7 +38,7 @@ def test_the_tags_of_a_long_clip_are_the_mean_over_parts_of_three_seconds(sound)
     assert [found[tag] for tag in TAGS["musicnn_mtt"]] == pytest.approx(wanted.tolist(), abs=1e-5)
 
 
-def test_a_short_clip_is_continued_by_silence(sound):
+def test_a_short_clip_is_padded_with_silence(sound):
     tone = sound.tone(seconds=1.0)
     padded = np.concatenate([tone, sound.silence(seconds=2.0)])
     found, wanted = tags_of(tone, "musicnn_msd"), tags_of(padded, "musicnn_msd")

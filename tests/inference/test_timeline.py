@@ -40,7 +40,7 @@ def test_values_lie_in_the_middle_of_windows_at_the_rate_asked_for(predictor, re
     assert all(row["end"] - row["start"] == WINDOW for row in rows)
 
 
-def test_each_value_is_what_the_model_says_of_that_stretch(predictor, recording):
+def test_each_value_is_the_prediction_of_its_window(predictor, recording):
     path = recording(3.0)
     whole = load(path, predictor.card.config.audio)
     for row in timeline(predictor, path, rate=2):
@@ -63,7 +63,7 @@ def test_the_grid_never_drifts_and_never_passes_the_end(predictor, recording, ra
 
 
 @pytest.mark.parametrize("rate", [0, -1, 0.5, 11, float("nan"), float("inf")])
-def test_a_rate_that_makes_no_sense_is_refused(predictor, recording, rate):
+def test_an_impossible_rate_is_refused(predictor, recording, rate):
     with pytest.raises(ConfigError, match=r"rate=.* is out of range: 1 <= rate <= 10"):
         next(timeline(predictor, recording(2.0), rate=rate))
 

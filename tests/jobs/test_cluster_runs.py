@@ -151,7 +151,7 @@ def no_worker_is_left():
     return wait_for(lambda: not workers(), 30)
 
 
-def test_workers_on_several_nodes_make_the_network_of_one_process(calm):
+def test_workers_on_several_nodes_train_the_network_of_one_process(calm):
     here, one, two = calm.values()
     assert difference(one, here) == 0
     assert difference(two, here) < 5e-3  # after 40 steps of Adam
@@ -169,7 +169,7 @@ def test_workers_on_several_nodes_make_the_network_of_one_process(calm):
     "If a node of a Ray cluster dies, the run continues from its last epoch to the same weights.",
     measured="10 s to the next epoch",
 )
-def test_a_node_that_dies_costs_an_epoch_at_most(mer, cluster, corpus, calm):
+def test_a_lost_node_costs_at_most_one_epoch(mer, cluster, corpus, calm):
     cluster.add_node(num_cpus=1)  # to go on with
     process = mer(*asked("train", corpus, "--executor", "ray", "--workers", "2", epochs=20))
     run = wait_for(lambda: only("running"))
@@ -197,7 +197,7 @@ def test_a_node_that_dies_costs_an_epoch_at_most(mer, cluster, corpus, calm):
     "If Ray ends a worker, as on a drained node, the run continues from its last epoch to the same weights.",
     measured="same bits",
 )
-def test_a_worker_that_ray_ends_is_no_failure_of_the_run(mer, corpus, calm):
+def test_a_worker_ended_by_ray_does_not_fail_the_run(mer, corpus, calm):
     process = mer(*asked("train", corpus, "--executor", "ray", epochs=20))
     run = wait_for(lambda: only("running"))
     wait_for(lambda: epochs_of(run) >= 2)
@@ -211,7 +211,7 @@ def test_a_worker_that_ray_ends_is_no_failure_of_the_run(mer, corpus, calm):
 @pytest.mark.promise(
     "A run on a Ray cluster can be cancelled while it works and while it waits, and leaves nothing behind."
 )
-def test_runs_are_cancelled_at_work_and_while_they_wait(mer, corpus):
+def test_runs_are_cancelled_while_they_work_and_while_they_wait(mer, corpus):
     first = mer(*asked("train", corpus, "--executor", "ray", "--workers", "2", *LONG))
     working = wait_for(lambda: only("running"))
     wait_for(lambda: epochs_of(working))
@@ -229,7 +229,7 @@ def test_runs_are_cancelled_at_work_and_while_they_wait(mer, corpus):
     assert no_worker_is_left()
 
 
-def test_all_workers_leave_a_run_as_it_is_that_ended_before_they_began(mer, corpus):
+def test_workers_leave_a_run_that_has_already_ended_unchanged(mer, corpus):
     runs = RunStore.open()
     spec = Spec(data=str(corpus), config=tiny_config())
     run_id = submit(runs, spec, needs=Needs(2).to_json())
@@ -245,7 +245,7 @@ def test_all_workers_leave_a_run_as_it_is_that_ended_before_they_began(mer, corp
 @pytest.mark.promise(
     "If the driver of a run on Ray is killed, its workers end too, and the run can be resumed."
 )
-def test_a_killed_driver_takes_its_workers_along_and_the_run_can_go_on(mer, corpus):
+def test_workers_end_with_a_killed_driver_and_the_run_can_be_resumed(mer, corpus):
     done = told(mer(*asked("train", corpus, "--executor", "ray", "--workers", "2", *LONG, "--detach")))
     runs = RunStore.open()
     wait_for(lambda: epochs_of(runs.get(done["run_id"])))
@@ -272,7 +272,7 @@ def most_workers(process):
     return most
 
 
-def test_a_sweep_works_on_its_runs_at_once_and_one_failure_stops_no_other(mer, corpus):
+def test_a_sweep_trains_its_runs_at_once_and_a_failure_stops_no_other(mer, corpus):
     names = "mobilenet_v3_small,alexnet"  # which wants larger images
     process = mer(
         *asked("sweep", corpus, "--executor", "ray", "--backbones", names, "--batch-sizes", "8,16", epochs=20)
@@ -287,7 +287,7 @@ def test_a_sweep_works_on_its_runs_at_once_and_one_failure_stops_no_other(mer, c
     assert all("image_size" in run["error"] for run in found["failed"])
 
 
-def test_folds_are_worked_on_at_once_and_pool_to_what_they_do_here(mer, corpus):
+def test_folds_train_at_once_and_pool_to_the_same_scores(mer, corpus):
     here = told(mer(*asked("train", corpus, "--folds", "2", epochs=10)))
     process = mer(*asked("train", corpus, "--folds", "2", "--executor", "ray", epochs=10))
     assert most_workers(process) == 2
@@ -296,7 +296,7 @@ def test_folds_are_worked_on_at_once_and_pool_to_what_they_do_here(mer, corpus):
     assert [fold["metrics"] for fold in there["folds"]] == [fold["metrics"] for fold in here["folds"]]
 
 
-def test_more_than_the_cluster_has_is_refused_before_a_run_is_recorded(mer, corpus):
+def test_too_large_requests_are_refused_before_a_run_is_recorded(mer, corpus):
     before = len(RunStore.open().runs())
     process = mer(*asked("train", corpus, "--executor", "ray", "--workers", "9"))
     _, err = process.communicate(timeout=60)
@@ -305,7 +305,7 @@ def test_more_than_the_cluster_has_is_refused_before_a_run_is_recorded(mer, corp
     assert len(RunStore.open().runs()) == before
 
 
-def test_a_ray_of_our_own_lets_nobody_in_without_its_token(mer, corpus, tmp_path, monkeypatch):
+def test_our_own_ray_refuses_clients_without_its_token(mer, corpus, tmp_path, monkeypatch):
     monkeypatch.setenv(
         "HOME", str(tmp_path)
     )  # where Ray keeps the token of this user, for all that he starts

@@ -78,9 +78,7 @@ def slot_taken(runs):
     runs.finish(holder, "stopped")
 
 
-def test_a_launched_run_waits_for_a_slot_ends_like_one_in_the_foreground_and_is_deleted(
-    runs, launched, song_corpus
-):
+def test_a_launched_run_waits_for_a_slot_finishes_and_is_deleted(runs, launched, song_corpus):
     with slot_taken(runs):
         run_id = launched(song_corpus, epochs=2)
         wait_until(run_id, lambda: "waiting for a free slot" in runs.get(run_id).tags.get("mer.stage", ""))
@@ -99,7 +97,7 @@ def test_a_launched_run_waits_for_a_slot_ends_like_one_in_the_foreground_and_is_
 
 
 @pytest.mark.slow
-def test_a_running_run_is_worked_on_once_and_goes_on_after_it_was_killed(runs, launched, song_corpus):
+def test_a_run_has_one_process_and_is_resumed_after_a_kill(runs, launched, song_corpus):
     run_id = launched(song_corpus, **LONG)
     training(runs, run_id)
     with pytest.raises(RunError, match="is worked on by another process"):
@@ -150,7 +148,7 @@ def test_bad_requests_are_refused_before_a_run_is_recorded(runs, song_corpus, tm
     assert len(runs.runs()) == before
 
 
-def test_jobs_are_known_without_torch():
+def test_listing_jobs_needs_no_torch():
     code = "import sys, mer.jobs.queue; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ)
     assert done.stdout == "False\n", done.stderr

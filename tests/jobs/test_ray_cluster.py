@@ -26,13 +26,13 @@ numbers = st.floats(0.1, 64)
 
 
 @given(st.integers(1, 99), numbers, st.sampled_from([0.0, 1.0]), numbers)
-def test_what_is_asked_comes_back_from_the_run_store(workers, cpus, gpus, memory):
+def test_requested_resources_are_stored_with_the_run(workers, cpus, gpus, memory):
     needs = Needs(workers, cpus, gpus, memory)
     assert Needs.from_json(needs.to_json()) == needs
 
 
 @given(st.integers(1, 9), st.sampled_from([0.5, 1, 2, 3]), st.lists(st.integers(0, 8), max_size=5))
-def test_room_is_counted_node_by_node(workers, cpus, nodes):
+def test_free_resources_are_counted_per_node(workers, cpus, nodes):
     needs, room = Needs(workers, cpus), [{"CPU": float(count)} for count in nodes]
     fitting = 0
     for count in nodes:
@@ -55,7 +55,7 @@ def test_each_worker_must_find_all_that_it_needs_on_one_node():
     assert Needs(cpus=0, gpus=1).room([{"GPU": 4.0}]) == 4
 
 
-def test_only_what_is_asked_for_is_reserved():
+def test_only_requested_resources_are_reserved():
     assert Needs().bundle == {"CPU": 1.0}
     assert Needs(2, 0, 1, 1.5).bundle == {"GPU": 1.0, "memory": int(1.5 * GB)}
     assert str(Needs(2, 4, 1, 8)) == "2 workers with 4 CPUs, 1 GPU, 8 GB each"
@@ -73,13 +73,13 @@ def test_only_what_is_asked_for_is_reserved():
         ({"cpus": 0}, "leaves a worker nothing to compute with"),
     ],
 )
-def test_what_no_worker_can_use_is_refused(given, message):
+def test_resources_that_no_worker_can_use_are_refused(given, message):
     with pytest.raises(ConfigError, match=message):
         Needs(**given)
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"workers": 0}', '{"speed": 3}', "no"])
-def test_needs_that_were_damaged_are_an_error(text):
+def test_damaged_resource_requests_are_an_error(text):
     with pytest.raises(ConfigError):
         Needs.from_json(text)
 
@@ -90,7 +90,7 @@ def with_ray(monkeypatch):
     monkeypatch.setattr(cluster, "find_spec", lambda name: name)
 
 
-def test_without_ray_it_is_said_how_to_have_it(monkeypatch):
+def test_without_ray_the_error_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr(cluster, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install -r requirements-ray\.txt"):
         require()
@@ -103,7 +103,7 @@ def test_an_address_of_another_kind_is_refused(with_ray, monkeypatch, address):
         require()
 
 
-def test_an_address_where_nobody_answers_is_refused_at_once(with_ray, monkeypatch):
+def test_an_address_without_an_answer_is_refused_at_once(with_ray, monkeypatch):
     """Ray itself would go on asking for many minutes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -113,7 +113,7 @@ def test_an_address_where_nobody_answers_is_refused_at_once(with_ray, monkeypatc
         require()
 
 
-def test_ray_is_not_imported_before_it_is_asked_for():
+def test_ray_is_imported_only_when_it_is_needed():
     code = (
         "import sys, mer.jobs.ray_cluster, mer.jobs.ray_worker, mer.cli; "
         "print({'ray', 'torch'} & set(sys.modules))"
@@ -141,7 +141,7 @@ def spec(song_corpus):
     return Spec(data=str(song_corpus), config=tiny_config())
 
 
-def test_what_a_run_asks_is_kept_and_changes_no_setting(runs, spec):
+def test_requested_resources_are_kept_and_change_no_setting(runs, spec):
     plain, far = submit(runs, spec), submit(runs, spec, needs=Needs(2).to_json())
     assert runs.get(plain).needs == ""
     assert Needs.from_json(runs.get(far).needs) == Needs(2)
@@ -151,7 +151,7 @@ def test_what_a_run_asks_is_kept_and_changes_no_setting(runs, spec):
 
 
 @pytest.mark.parametrize("end", [LostError("gone"), SystemExit(1)], ids=["another lost", "ended by Ray"])
-def test_a_run_that_lost_a_worker_stays_as_it_is_for_who_tries_again(runs, spec, monkeypatch, end):
+def test_a_run_that_lost_a_worker_is_left_for_the_next_attempt(runs, spec, monkeypatch, end):
     def lose(*arguments):
         raise end
 
@@ -196,7 +196,7 @@ def test_a_worker_uses_its_share_of_the_cores_it_may_use(monkeypatch, worker_of)
         ("failed", {"error": "the reason"}),
     ],
 )
-def test_a_worker_that_finds_its_run_ended_tells_how(runs, spec, worker_of, tmp_path, status, answer):
+def test_a_worker_whose_run_has_ended_reports_how(runs, spec, worker_of, tmp_path, status, answer):
     run_id = submit(runs, spec)
     runs.start(run_id)
     runs.log(run_id, [(0, answer.get("metrics", {}))])
@@ -208,7 +208,7 @@ def test_a_worker_that_finds_its_run_ended_tells_how(runs, spec, worker_of, tmp_
     assert told == answer | ({} if "error" in answer else {"run_id": run_id})
 
 
-def test_of_the_environment_workers_have_what_is_ours_alone(monkeypatch, own_home):
+def test_workers_get_only_our_environment_variables(monkeypatch, own_home):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://10.0.0.1:5000")
     monkeypatch.setenv("SOME_SECRET", "1")
     passed = worker_environment()

@@ -76,7 +76,7 @@ def lose_a_worker(run, played):
     played.lost = ""
 
 
-def test_what_is_left_is_ended_and_given_back(run, played, said):
+def test_remaining_workers_are_ended_and_their_resources_released(run, played, said):
     run.end_workers()
     assert (played.killed, played.states, said) == (["first", "second"], ["REMOVED"], [])
     assert (run.workers, run.calls) == ([], [])
@@ -93,7 +93,7 @@ def test_what_is_left_is_ended_and_given_back(run, played, said):
     "If Ray does not release workers within 30 s, the driver reports it and ends.",
     measured="stand-in for Ray",
 )
-def test_what_ray_does_not_let_go_of_is_waited_for_so_long_and_told(run, played, said, stuck, at_work, words):
+def test_resources_that_ray_keeps_are_waited_for_and_reported(run, played, said, stuck, at_work, words):
     played.stuck, played.at_work = stuck, at_work
     began = time.monotonic()
     run.end_workers()
@@ -116,7 +116,7 @@ def test_workers_that_are_lost_again_and_again_without_an_epoch_end_the_run(run,
     assert played.states == ["REMOVED"] * 4
 
 
-def test_an_epoch_between_two_losses_gives_new_patience(run, played):
+def test_an_epoch_between_two_losses_resets_the_count(run, played):
     for epoch in range(3 * ray_driver.LOSSES):
         write_atomic(state_path(RUN), f"after {epoch} epochs")
         os.utime(state_path(RUN), ns=(epoch + 1, epoch + 1))

@@ -51,7 +51,7 @@ def test_labels_drawn_from_the_probabilities_show_no_error():
     assert calibration(*drawn(20_000))["error"] < 0.02
 
 
-def test_boasting_shows():
+def test_overconfidence_is_an_error():
     truth, rows = drawn(5000)
     assert calibration(truth, tempered(rows, 0.3))["error"] > 0.15
 
@@ -63,7 +63,7 @@ def test_the_temperature_that_undoes_a_known_distortion_is_found(factor):
     assert fitted(truth, distorted) == pytest.approx(factor, rel=0.06)
 
 
-def test_a_fitted_temperature_mends_the_error():
+def test_a_fitted_temperature_reduces_the_error():
     truth, rows = drawn(5000)
     boasting = tempered(rows, 0.3)
     found = fitted(truth, boasting)
@@ -95,7 +95,7 @@ def test_songs_that_are_all_right_or_all_wrong_pull_the_temperature_their_way_wi
     assert fitted(np.full(songs, 0 if right else 1), rows) == found, "the same clips, the same temperature"
 
 
-def test_no_clip_says_nothing():
+def test_without_clips_the_temperature_is_one():
     assert fitted(np.zeros(0, int), np.zeros((0, 3))) == 1
 
 
@@ -106,7 +106,7 @@ def test_more_clips_of_the_same_songs_are_no_more_evidence(rows, copies):
     assert again == pytest.approx(fitted(truth, rows, songs), rel=1e-3)
 
 
-def test_a_song_of_many_clips_speaks_as_loud_as_one_of_a_single_clip():
+def test_a_song_of_many_clips_counts_like_one_of_a_single_clip():
     sure, unsure = [0.8, 0.2], [0.2, 0.8]  # of the first class, which is right
     rows, truth = np.array([sure] * 9 + [unsure]), np.zeros(10, int)
     assert fitted(truth, rows) < 1 < fitted(truth, rows, ["a"] * 9 + ["b"])
@@ -139,7 +139,7 @@ def test_a_temperature_needs_as_much_evidence_as_it_departs_from_one(rows, seed)
     "A temperature fitted on any number of songs costs at most 0.01 nats a clip in expectation.",
     measured="[populations](#properties)",
 )
-def test_songs_however_few_cost_at_most_a_hundredth_of_a_nat_in_expectation(
+def test_few_songs_cost_at_most_a_hundredth_of_a_nat_in_expectation(
     classes, sharpness, songs, known, clips, seed
 ):
     """Over 150 validation parts drawn from one population, whose expected log-loss is known exactly.

@@ -167,7 +167,7 @@ def test_runs_are_distinguishable_where_p_is_below_5_percent():
         (FIRST, [], "no predictions of the second run; train both"),
     ],
 )
-def test_runs_on_other_clips_are_refused(first, second, message):
+def test_runs_on_different_clips_are_refused(first, second, message):
     with pytest.raises(RunError, match=message):
         compare(first, second, classes=NAMES)
 
@@ -209,7 +209,7 @@ def test_the_verdict_on_equal_answers_needs_no_p_value():
     assert "on this one song" in verdict(compared([True], [False]), "A", "B")
 
 
-def test_a_tiny_p_value_is_not_spelled_out():
+def test_a_tiny_p_value_is_given_as_a_bound():
     assert verdict(split(0, 0, 30, 5), "A", "B").endswith("(p < 0.001).")
 
 

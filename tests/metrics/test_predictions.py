@@ -44,12 +44,12 @@ def test_the_mean_of_equal_members_is_the_mean_of_their_probabilities():
     assert [row["label"] for row in found] == list(LABELS)
 
 
-def test_weights_weigh():
+def test_weights_change_the_mean():
     found = mean_rows([rows(FIRST), rows(SECOND)], [0.75, 0.25], NAMES)
     assert happy(found) == pytest.approx([0.8, 0.25, 0.475, 0.65])
 
 
-def test_each_clip_meets_itself_whatever_the_order_of_the_members():
+def test_clips_are_matched_in_any_order():
     straight = mean_rows([rows(FIRST), rows(SECOND)], [0.5, 0.5], NAMES)
     assert mean_rows([rows(FIRST), rows(SECOND, order=[2, 0, 3, 1])], [0.5, 0.5], NAMES) == straight
 
@@ -124,7 +124,7 @@ def test_no_weight_departs_further_from_the_prior_than_the_songs_are_worth(share
 
 
 @given(arrays(float, st.tuples(st.integers(2, 4), st.integers(1, 8)), elements=st.floats(0, 1)))
-def test_more_clips_of_the_same_songs_move_no_weight(shares):
+def test_more_clips_of_the_same_songs_change_no_weight(shares):
     again = fit_weights(np.tile(shares, 3), each(shares) * 3)
     assert again == pytest.approx(fit_weights(shares, each(shares)), abs=1e-6)
 
@@ -136,7 +136,7 @@ def test_few_songs_leave_weights_nearly_equal_and_many_decide():
         assert fit_weights(shares, each(shares))[0] == pytest.approx(0.5 / (songs + 1), rel=0.03)
 
 
-def test_members_that_say_the_same_weigh_the_same():
+def test_members_with_equal_predictions_have_equal_weights():
     same = np.tile(np.linspace(0.1, 0.9, 30), (3, 1))
     assert fit_weights(same, each(same)) == pytest.approx([1 / 3] * 3)
 

@@ -27,14 +27,14 @@ def test_figures_of_one_clip_by_hand():
     assert votes_won(votes, said)[0] == 0.3
 
 
-def test_who_says_what_listeners_say_agrees_fully():
+def test_predictions_equal_to_the_votes_agree_fully():
     votes = np.array([[0.5, 0.5], [0.9, 0.1]])
     found = agreement_with_votes(votes, votes, ["a", "b"])
     assert (found["overlap"], found["divergence"]) == (1, 0)
     assert found["votes_won"] == found["most_votes"] == pytest.approx(0.7)
 
 
-def test_who_names_what_nobody_felt_agrees_not_at_all():
+def test_predictions_without_votes_do_not_agree():
     votes, said = np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])
     assert overlap(votes, said)[0] == votes_won(votes, said)[0] == 0
     assert divergence(votes, said)[0] == 1
@@ -52,7 +52,7 @@ def test_the_divergence_is_that_of_scipy(rows):
 
 
 @given(pairs())
-def test_figures_are_shares_and_do_not_mind_who_comes_first(rows):
+def test_agreement_is_symmetric_and_between_0_and_1(rows):
     for figure in (overlap, divergence):
         assert figure(*rows) == pytest.approx(figure(*rows[::-1]))
         assert ((figure(*rows) >= 0) & (figure(*rows) <= 1 + 1e-12)).all()
@@ -60,7 +60,7 @@ def test_figures_are_shares_and_do_not_mind_who_comes_first(rows):
 
 @given(pairs())
 @settings(max_examples=5)  # each draws thousands of bootstrap samples
-def test_nobody_wins_more_votes_than_the_top_class_has(rows):
+def test_no_prediction_wins_more_votes_than_the_top_class(rows):
     votes, said = rows
     found = agreement_with_votes(votes, said, [str(n % 3) for n in range(len(votes))])
     assert found["votes_won"] <= found["most_votes"] + 1e-12

@@ -138,7 +138,7 @@ def test_listing_checkpoints_needs_no_torch():
         ({"dtype": ["float32"]}, r"dtype=\['float32'\] should be float32 or float16"),
     ],
 )
-def test_what_is_wrong_with_a_card_is_named(card, write, changes, message):
+def test_an_error_in_a_card_is_named(card, write, changes, message):
     folder = write(card.to_dict() | changes)
     with pytest.raises(CheckpointError, match=message) as caught:
         load_card(folder)
@@ -154,14 +154,14 @@ def test_a_missing_field_is_named(card, write, field):
 
 
 @pytest.mark.parametrize("text", ["", "{", "no json", "\x00", "[" * 200_000, '{"a": ' * 50_000])
-def test_a_card_that_is_no_json_is_named_with_the_remedy(write, text):
+def test_a_card_that_is_not_json_is_named_with_the_remedy(write, text):
     with pytest.raises(
         CheckpointError, match=r"card\.json cannot be read \(.*\); export the checkpoint again"
     ):
         load_card(write(text))
 
 
-def test_a_card_that_is_no_text_is_named_with_the_remedy(write):
+def test_a_card_that_is_not_text_is_named_with_the_remedy(write):
     folder = write("")
     (folder / CARD).write_bytes(b"\xff\xfe\x00")
     with pytest.raises(CheckpointError, match=r"cannot be read .*; export the checkpoint again"):
@@ -176,7 +176,7 @@ def test_a_card_that_holds_no_object_is_named_with_the_remedy(write, data):
         load_card(write(json.dumps(data)))
 
 
-def test_a_card_of_absurd_size_is_not_even_read(write):
+def test_a_card_that_is_too_large_is_not_read(write):
     folder = write(" " * (MAX_CARD + 1))
     with pytest.raises(CheckpointError, match=rf"has {MAX_CARD + 1} bytes; a card has at most {MAX_CARD}"):
         load_card(folder)
@@ -190,7 +190,7 @@ def test_an_endless_wrong_value_is_not_repeated_at_length(card, write):
 
 
 @pytest.mark.parametrize("missing", [CARD, WEIGHTS])
-def test_a_folder_without_card_or_weights_is_no_checkpoint(card, write, missing):
+def test_a_folder_without_card_or_weights_is_not_a_checkpoint(card, write, missing):
     folder = write(card.to_dict())
     (folder / missing).unlink()
     message = r"not a checkpoint \(no card.json with model.safetensors\); give an exported folder"
@@ -198,7 +198,7 @@ def test_a_folder_without_card_or_weights_is_no_checkpoint(card, write, missing)
         load_card(folder)
 
 
-def test_a_folder_that_does_not_exist_is_no_checkpoint(tmp_path):
+def test_a_missing_folder_is_not_a_checkpoint(tmp_path):
     with pytest.raises(CheckpointError, match="nowhere: not a checkpoint"):
         load_card(tmp_path / "nowhere")
 
@@ -206,7 +206,7 @@ def test_a_folder_that_does_not_exist_is_no_checkpoint(tmp_path):
 # --- listing ----------------------------------------------------------------------------------------
 
 
-def test_checkpoints_are_found_by_name_and_what_is_none_is_passed_over(card, write, tmp_path):
+def test_checkpoints_are_found_by_name_and_other_folders_ignored(card, write, tmp_path):
     write(card.to_dict(), "b")
     write(card.to_dict(), "a")
     write(card.to_dict() | {"format": 9}, "newer")
@@ -255,11 +255,11 @@ def test_only_true_means_synthetic(card, value):
     assert not replace(card, data={"synthetic": value}).synthetic
 
 
-def test_a_licence_that_nobody_stated_is_not_made_up(card):
+def test_a_missing_licence_is_not_invented(card):
     assert "licence: not stated" in page(replace(card, data=card.data | {"licence": None}))
 
 
-def test_scores_that_are_not_there_are_left_out(card):
+def test_missing_scores_are_left_out(card):
     text = page(replace(card, metrics={}))
     assert "test, by" not in text
     assert "to compare" not in text
@@ -281,7 +281,7 @@ def test_the_page_says_what_a_temperature_was_fitted_on(card, calibration, line)
 
 
 @pytest.mark.parametrize("calibration", [{}, {"temperature": 1.0, "songs": 0, "clips": 0}])
-def test_the_page_says_nothing_of_a_temperature_that_changes_nothing(card, calibration):
+def test_the_page_omits_a_temperature_of_one(card, calibration):
     assert "logits" not in page(replace(card, calibration=calibration))
 
 
@@ -336,7 +336,7 @@ def said_of(folder):
     "A card with false content is refused in a short line, or does no harm.",
     measured="2,842 changes (slow), a tenth of them by default",
 )
-def test_whatever_a_card_says_somewhere_it_is_used_or_refused_in_a_short_line(share, write):
+def test_any_value_in_a_card_is_used_or_refused_in_one_line(share, write):
     data = json.loads((SHIPPED / CARD).read_text("utf-8"))
     folder, pages = write(data), []
     cases = [(place, value) for place in places(data) for value in (*JUNK, places)]
@@ -350,7 +350,7 @@ def test_whatever_a_card_says_somewhere_it_is_used_or_refused_in_a_short_line(sh
     assert 0.1 < sum(text is None for text in pages) / len(pages) < 0.9
 
 
-def test_the_page_of_a_card_is_no_html_and_no_heading_of_another(card):
+def test_the_page_of_a_card_escapes_html_and_headings(card):
     names = ("<script>alert(1)</script>", "Sad\n# Happy")
     text = page(replace(card, classes=names, data={"name": "<img src=x>\n# hi"}, command="<b>\n- mer"))
     assert "<" not in text
@@ -358,7 +358,7 @@ def test_the_page_of_a_card_is_no_html_and_no_heading_of_another(card):
 
 
 @pytest.mark.parametrize("key", ["name", "licence"])
-def test_names_of_absurd_length_or_kind_are_refused(card, write, key):
+def test_names_that_are_too_long_or_no_text_are_refused(card, write, key):
     folder = write(card.to_dict())
     for value in ("x" * 300, 5, ["a"]):
         (folder / CARD).write_text(json.dumps(card.to_dict() | {"data": {key: value}}))
@@ -366,7 +366,7 @@ def test_names_of_absurd_length_or_kind_are_refused(card, write, key):
             load_card(folder)
 
 
-def test_a_setting_of_absurd_length_is_refused(card, write):
+def test_a_setting_that_is_too_long_is_refused(card, write):
     data = card.to_dict()
     data["config"]["train"]["backbone"] = "x" * 2000
     with pytest.raises(CheckpointError, match=r"backbone='x+\.\.\.x+' is longer than 1000 letters"):
@@ -374,7 +374,7 @@ def test_a_setting_of_absurd_length_is_refused(card, write):
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "9" * 5000])
-def test_numbers_that_are_none_are_refused(card, write, number):
+def test_values_that_are_not_numbers_are_refused(card, write, number):
     text = json.dumps(card.to_dict()).replace("16000", number, 1)
     with pytest.raises(CheckpointError):
         load_card(write(text))

@@ -104,7 +104,7 @@ def test_loading_draws_no_random_number(saved):
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_half_precision_takes_half_the_room_and_changes_little(saved, model, card, tmp_path):
+def test_half_precision_halves_the_size_and_changes_little(saved, model, card, tmp_path):
     half = save_checkpoint(tmp_path / "half", model, replace(card, dtype="float16"))
     kept = load_file(half / WEIGHTS)
     assert {t.dtype for t in kept.values()} == {torch.float16, torch.int64}
@@ -139,7 +139,7 @@ def test_an_empty_folder_may_be_there_already(model, card, tmp_path):
     assert {path.name for path in save_checkpoint(tmp_path / "empty", model, card).iterdir()} == FILES
 
 
-def test_a_folder_with_anything_in_it_is_left_alone(model, card, tmp_path):
+def test_a_folder_that_is_not_empty_is_left_unchanged(model, card, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
     with pytest.raises(
@@ -211,7 +211,7 @@ def test_tensors_that_are_missing_or_too_many_are_named(saved, change):
 
 
 @pytest.mark.parametrize("name", ["head.linear.weight", "body.features.1.running_var"])
-def test_tensors_of_whole_numbers_are_no_weights(saved, name):
+def test_tensors_of_whole_numbers_are_refused(saved, name):
     tensors = load_file(saved / WEIGHTS)
     save_file(tensors | {name: tensors[name].to(torch.int32)}, saved / WEIGHTS)
     with pytest.raises(
@@ -281,7 +281,7 @@ def test_a_pickle_that_calls_itself_safetensors_is_refused_unopened(saved, tmp_p
 
 
 @pytest.mark.parametrize("missing", [CARD, WEIGHTS])
-def test_half_a_checkpoint_is_none(saved, missing):
+def test_an_incomplete_checkpoint_is_refused(saved, missing):
     (saved / missing).unlink()
     with pytest.raises(CheckpointError, match=r"not a checkpoint .*give an exported folder"):
         load_checkpoint(saved)
@@ -371,7 +371,7 @@ def test_a_header_nested_a_hundred_thousand_deep_is_refused(saved):
 
 
 @pytest.mark.parametrize("note", ["[" * 100_000, "[]", "1", "{"])
-def test_a_note_that_is_none_is_refused(saved, note):
+def test_a_note_that_is_not_an_object_is_refused(saved, note):
     rewrite_header(saved / WEIGHTS, lambda header: header.update({"__metadata__": {"note": note}}))
     with pytest.raises(CheckpointError, match="is damaged"):
         load_checkpoint(saved)
@@ -383,7 +383,7 @@ def test_a_hundred_thousand_classes_cost_no_memory_for_their_network(saved):
         load_checkpoint(saved)
 
 
-def test_a_pickle_beside_the_weights_is_never_looked_at(saved, model, tmp_path, monkeypatch):
+def test_a_pickle_beside_the_weights_is_never_opened(saved, model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("model.pt", "pytorch_model.bin", "model.pkl"):
         (saved / name).write_bytes(pickle.dumps(Bomb()))

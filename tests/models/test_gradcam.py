@@ -52,7 +52,7 @@ def test_before_a_mean_and_a_linear_layer_the_map_is_that_of_the_layers_weights(
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_the_slopes_are_those_that_small_steps_show(head):
+def test_gradients_equal_finite_differences(head):
     model, images, step = network(head=head).double(), torch.rand(1, 3, 32, 32).double(), 1e-6
     with torch.no_grad():
         features = model.body.features(images)
@@ -74,7 +74,7 @@ def test_the_slopes_are_those_that_small_steps_show(head):
 
 
 @pytest.mark.parametrize("freeze", ["head", "none"])
-def test_frozen_or_not_the_network_is_left_as_it_was(freeze):
+def test_the_network_is_unchanged_afterwards(freeze):
     model, images = network(freeze=freeze), torch.rand(1, 3, 32, 32)
     trains = [p.requires_grad for p in model.parameters()]
     with torch.inference_mode():
@@ -87,7 +87,7 @@ def test_frozen_or_not_the_network_is_left_as_it_was(freeze):
         assert torch.equal(model(images), before)
 
 
-def test_what_another_thread_computes_meanwhile_is_not_caught():
+def test_the_hook_ignores_other_threads():
     model, images, others = network(), torch.rand(1, 3, 32, 32), torch.rand(2, 3, 32, 32)
     alone = grad_cam(model, images, 1)
     with torch.inference_mode():

@@ -34,7 +34,7 @@ def test_the_gradient_reaches_every_parameter_and_the_input(name):
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_dropout_works_in_training_and_rests_in_evaluation(name):
+def test_dropout_is_active_in_training_only(name):
     head, x = make_head(name, features=6, classes=3, dropout=0.5), an_input(name)
     nn.init.normal_(head.linear.weight)
     assert not torch.equal(head(x), head(x))
@@ -43,7 +43,7 @@ def test_dropout_works_in_training_and_rests_in_evaluation(name):
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_examples_do_not_see_one_another(name):
+def test_examples_of_a_batch_do_not_affect_each_other(name):
     head = make_head(name, features=6, classes=3, dropout=0.0).eval()
     x = an_input(name)
     one_by_one = torch.cat([head(part) for part in x.split(1)])
@@ -64,7 +64,7 @@ def test_attention_is_a_distribution_over_time():
     assert torch.allclose(weights.sum(dim=1), torch.ones(4))
 
 
-def test_attention_that_is_sure_of_a_moment_answers_for_that_moment():
+def test_attention_on_one_moment_gives_the_logits_of_that_moment():
     head, x = AttentionHead(6, 3, 0.0), torch.zeros(1, 6, 9)
     x[0, 0, 4] = 1
     with torch.no_grad():
@@ -75,7 +75,7 @@ def test_attention_that_is_sure_of_a_moment_answers_for_that_moment():
     assert torch.allclose(head(x), head.linear(x[:, :, 4]), atol=1e-5)
 
 
-def test_attention_does_not_mind_the_order_of_moments_but_the_gru_does():
+def test_attention_ignores_the_order_of_moments_and_the_gru_does_not():
     x = torch.randn(4, 6, 9)
     shuffled = x[:, :, torch.randperm(9)]
     attention, gru = AttentionHead(6, 3, 0.0), GRUHead(6, 3, 0.0)

@@ -81,7 +81,7 @@ def call(work, model, windows, progress=lambda done, total: None):
 
 
 @pytest.mark.parametrize("head", ["avg", "attention"])
-def test_embeddings_are_what_the_head_sees(head, store, windows):
+def test_embeddings_are_the_input_of_the_head(head, store, windows):
     model = tiny_model(tiny_config(freeze="head", head=head)).eval()
     images = torch.from_numpy(windows.images(np.arange(len(windows))))
     with torch.inference_mode():
@@ -94,7 +94,7 @@ def test_embeddings_are_what_the_head_sees(head, store, windows):
 
 
 @pytest.mark.parametrize("head", ["avg", "attention", "gru"])
-def test_training_and_predicting_by_the_store_equal_the_slow_way(head, store, windows):
+def test_training_and_predicting_from_the_store_equal_direct_computation(head, store, windows):
     """The slow way: all images through the whole network in every epoch."""
     config = tiny_config(freeze="head", head=head, epochs=5)
     fast, slow = tiny_model(config), tiny_model(config)
@@ -113,7 +113,7 @@ def test_training_and_predicting_by_the_store_equal_the_slow_way(head, store, wi
     assert by_store == pytest.approx(window_probabilities(slow, windows, plain, config)[0], abs=1e-5)
 
 
-def test_only_a_frozen_body_that_sees_nothing_random_trains_its_head_alone():
+def test_only_a_frozen_body_without_random_input_trains_the_head_alone():
     def transform(**augment):
         return TrainTransform(STANDARDIZER, AugmentConfig(**augment))
 
@@ -128,7 +128,7 @@ def test_only_a_frozen_body_that_sees_nothing_random_trains_its_head_alone():
 # --- once -------------------------------------------------------------------------------------------
 
 
-def test_a_second_call_passes_nothing_through_the_body(store, model, windows, passed):
+def test_a_second_call_computes_nothing(store, model, windows, passed):
     seen = passed(model)
     call(kept(store, model), model, windows)
     assert sum(seen) == len(windows)
@@ -151,7 +151,7 @@ def test_another_choice_of_clips_computes_only_those_that_are_new(store, model, 
     assert torch.allclose(found, call(embed, model, some([9, 3, 1, 5])), atol=1e-6)
 
 
-def test_what_the_embeddings_depend_on_has_a_shelf_of_its_own(store, model):
+def test_every_setting_of_the_embeddings_is_in_the_key(store, model):
     other = tiny_model(tiny_config(freeze="head"), seed=1)
     attention = tiny_model(tiny_config(freeze="head", head="attention"))
     shelves = [
@@ -186,16 +186,14 @@ def without(model, kind):
     ids=["no activations", "no dropout", "another padding", "another epsilon"],
 )
 @pytest.mark.promise("Stored embeddings are never used for a network that computes something else.")
-def test_a_network_with_the_same_tensors_that_computes_something_else_has_a_shelf_of_its_own(
-    store, model, change
-):
+def test_a_network_with_equal_tensors_and_another_structure_has_another_key(store, model, change):
     changed = copy.deepcopy(model)
     changed = change(changed) or changed
     assert changed.body.state_dict().keys() == model.body.state_dict().keys()
     assert kept(store, changed).shelf.folder != kept(store, model).shelf.folder
 
 
-def test_what_they_do_not_depend_on_shares_the_shelf(store, model):
+def test_settings_without_effect_on_the_embeddings_share_the_key(store, model):
     another_head = tiny_model(tiny_config(freeze="head", dropout=0.9), classes=7)
     another_head.body.load_state_dict(model.body.state_dict())
     laid_out = tiny_model(tiny_config(freeze="head"), channels_last=True)
@@ -228,14 +226,14 @@ def test_epochs_batch_sizes_losses_and_folds_share_them(own_home, song_corpus, m
     assert sum(seen) == 16
 
 
-def test_statistics_of_another_training_part_are_not_mixed_up(own_home, song_corpus, monkeypatch):
+def test_another_training_part_has_another_key(own_home, song_corpus, monkeypatch):
     seen = body_passes(monkeypatch)
     config = run_helpers.tiny_config(backbone="tiny", freeze="head", standardize="training", folds=2)
     Experiment().train(Spec(data=str(song_corpus), config=config))
     assert sum(seen) == 2 * 16
 
 
-def test_scores_by_the_store_are_those_of_the_checkpoint(own_home, song_corpus):
+def test_scores_from_the_store_equal_those_of_the_checkpoint(own_home, song_corpus):
     """The network that is saved, given the images, says what was noted of it."""
     config = run_helpers.tiny_config(backbone="tiny", freeze="head", standardize="window", test=0.5)
     outcome = Experiment().train(Spec(data=str(song_corpus / "manifest.csv"), config=config))
@@ -262,7 +260,7 @@ def test_a_damaged_entry_is_computed_again_and_alone(store, model, windows, pass
     assert sum(seen) == windows.counts[4]
 
 
-def test_an_interruption_loses_no_more_than_the_windows_in_flight(store, model, windows, passed, monkeypatch):
+def test_an_interruption_loses_at_most_the_windows_in_progress(store, model, windows, passed, monkeypatch):
     monkeypatch.setattr("mer.training.embeddings.pass_size", lambda device: 4)
 
     def stop(done, total):
@@ -276,7 +274,7 @@ def test_an_interruption_loses_no_more_than_the_windows_in_flight(store, model, 
     assert sum(seen) <= len(windows) - 12 + 2  # two of a clip that was begun
 
 
-def test_progress_counts_windows_and_what_is_kept_already(store, model, windows, monkeypatch):
+def test_progress_counts_windows_including_stored_ones(store, model, windows, monkeypatch):
     monkeypatch.setattr("mer.training.embeddings.pass_size", lambda device: 8)
     seen = []
     first = WindowSet([windows.images(np.arange(1))], [0], classes=2, hashes=windows.hashes[:1])
@@ -301,7 +299,7 @@ def test_a_run_that_waits_for_another_can_be_stopped(store, model, windows):
     assert asked == [(0, 19)]
 
 
-def test_what_another_run_computed_meanwhile_is_not_repeated(store, model, windows, passed, monkeypatch):
+def test_embeddings_of_another_run_are_not_computed_again(store, model, windows, passed, monkeypatch):
     """The other run holds the lock, and is done by the time it is free."""
     seen, plain = passed(model), FeatureStore.alone
 
@@ -319,7 +317,7 @@ def test_what_another_run_computed_meanwhile_is_not_repeated(store, model, windo
     "A clip's embedding does not depend on which other clips were computed with it.",
     measured="to the last bit",
 )
-def test_what_is_kept_of_a_clip_depends_on_no_other_clip(store, windows):
+def test_embeddings_of_a_clip_do_not_depend_on_other_clips(store, windows):
     """Whatever is missing, such as after a kill, is made anew to the same bits."""
     torch.manual_seed(0)
     config = run_helpers.tiny_config(freeze="head").train
@@ -347,12 +345,12 @@ def test_a_window_on_its_own_has_zero_mean_and_unit_variance():
     assert (found.var(dim=(1, 2), correction=0) - 1).abs().max() < 1e-5
 
 
-def test_near_silence_is_not_blown_up():
+def test_near_silence_is_not_amplified():
     images = torch.full((1, 16, 16), -80.0)
     images[0, 0, 0] = -79.9
     assert Standardizer(per_window=True)(images).abs().max() < 0.2
 
 
-def test_a_card_of_windows_on_their_own_says_nothing_of_the_training_part():
+def test_a_card_with_standardised_windows_has_no_training_statistics():
     assert Standardizer(per_window=True).to_dict() == {"mean": 0.0, "std": 1.0}
     assert dataclasses.asdict(Standardizer(-35.0, 10.0))["per_window"] is False

@@ -95,7 +95,7 @@ def windows_of(labels, *, seed=0):
 
 @pytest.mark.parametrize("loss", ["ce", "bce"])
 @pytest.mark.parametrize(("freeze", "head"), [("none", "avg"), ("last", "attention"), ("none", "gru")])
-def test_the_loss_falls_and_held_out_clips_are_told_apart(loss, freeze, head):
+def test_the_loss_falls_and_held_out_clips_are_classified(loss, freeze, head):
     config = tiny_config(loss=loss, freeze=freeze, head=head, epochs=12)
     model, state = tiny_fit(config, train=tones_or_beats(16), validation=tones_or_beats(8, seed=1))
     assert state.history[-1]["train_loss"] < 0.6 * state.history[0]["train_loss"]
@@ -107,7 +107,7 @@ def test_the_loss_falls_and_held_out_clips_are_told_apart(loss, freeze, head):
     assert (rows.argmax(axis=1) == test.labels).all()
 
 
-def test_labels_of_noise_are_not_told_apart_on_held_out_clips():
+def test_random_labels_are_not_learned():
     config = tiny_config(epochs=12)
     train, held_out = windows_of([0, 1] * 8), windows_of([0, 1] * 20, seed=1)
     _, state = tiny_fit(config, train=train, validation=held_out)
@@ -123,7 +123,7 @@ def test_both_optimizers_shrink_weights_and_differ_in_how():
     assert not same_weights(decayed["adam"], decayed["adamw"])
 
 
-def test_what_is_frozen_does_not_move():
+def test_frozen_weights_do_not_change():
     for freeze in ("head", "last"):
         config = tiny_config(freeze=freeze)
         before = tiny_model(config)
@@ -132,7 +132,7 @@ def test_what_is_frozen_does_not_move():
         assert moved == set(before.trainable_state())
 
 
-def test_a_backbone_rate_of_zero_leaves_the_body_where_it_is():
+def test_a_backbone_rate_of_zero_leaves_the_body_unchanged():
     config = tiny_config(backbone_lr=0.0)
     before, (after, _) = tiny_model(config), tiny_fit(config)
     pairs = zip(before.named_parameters(), after.named_parameters(), strict=True)
@@ -152,7 +152,7 @@ def test_history_is_one_row_of_plain_numbers_for_each_epoch():
     assert all(isinstance(value, (int, float)) for row in state.history for value in row.values())
 
 
-def test_without_a_validation_part_there_are_no_such_figures():
+def test_without_a_validation_part_there_are_no_validation_scores():
     _, state = tiny_fit(tiny_config(epochs=1))
     assert state.history[0].keys() == {"epoch", "train_loss", "train_accuracy", "seconds"}
 
@@ -202,7 +202,7 @@ def test_class_weights_come_from_the_training_part_alone():
 @pytest.mark.parametrize(
     ("windows", "batch", "steps"), [(8, 4, 2), (9, 4, 2), (10, 4, 3), (3, 8, 1), (1, 4, 1)]
 )
-def test_a_last_batch_of_one_window_joins_its_neighbour(windows, batch, steps):
+def test_a_last_batch_of_one_window_joins_the_batch_before(windows, batch, steps):
     seen = Recorder()
     tiny_fit(
         tiny_config(batch_size=batch, epochs=2),
@@ -227,7 +227,7 @@ def test_each_epoch_sees_every_window_once_in_an_order_of_its_own():
     assert len({tuple(order) for order in epochs}) == 3
 
 
-def test_callbacks_hear_of_each_step_and_each_epoch():
+def test_callbacks_are_called_for_each_step_and_epoch():
     seen = Recorder()
     _, state = tiny_fit(tiny_config(epochs=3), callbacks=[seen])
     assert seen.epochs == [(1, 1, 1), (2, 2, 2), (3, 3, 3)]
@@ -286,7 +286,7 @@ def test_the_optimizer_is_given_the_rates_that_the_schedule_says():
 
 
 @pytest.mark.parametrize("freeze", ["none", "head"])
-def test_the_same_seed_gives_the_same_weights_whatever_was_drawn_before(freeze):
+def test_the_same_seed_gives_the_same_weights(freeze):
     config = tiny_config(freeze=freeze)
     first, one = tiny_fit(config)
     model = tiny_model(config)
@@ -311,7 +311,7 @@ def test_seeds_of_epochs_are_different_and_always_the_same():
 
 @pytest.mark.parametrize("head", ["avg", "attention", "gru"])
 @pytest.mark.parametrize("loss", ["ce", "bce"])
-def test_the_frozen_fast_path_gives_what_the_slow_path_gives(head, loss):
+def test_training_on_embeddings_equals_training_on_images(head, loss):
     config = tiny_config(freeze="head", head=head, loss=loss, dropout=0.5, epochs=5)
     held_out = tones_or_beats(6, seed=1)
     fast, one = tiny_fit(config, validation=held_out)
@@ -335,7 +335,7 @@ def test_the_frozen_fast_path_gives_what_the_slow_path_gives(head, loss):
         ("none", AugmentConfig(), 4 * 20),
     ],
 )
-def test_only_a_frozen_body_with_nothing_random_before_it_sees_the_images_once(freeze, augment, seen):
+def test_only_a_frozen_body_without_random_input_computes_each_image_once(freeze, augment, seen):
     config = tiny_config(freeze=freeze, epochs=4)
     model, counts = tiny_model(config), []
     model.body.register_forward_hook(lambda module, inputs, output: counts.append(len(output)))
@@ -362,7 +362,7 @@ def test_augmentation_is_for_training_windows_only():
     assert not any((images == mark).all(dim=(1, 2)).any() for images in seen)
 
 
-def test_validation_figures_do_not_know_how_training_is_augmented():
+def test_validation_scores_do_not_depend_on_augmentation():
     held_out = tones_or_beats(6, seed=1)
     config = tiny_config(freeze="head", lr=1e-7, epochs=3)
     _, plain = tiny_fit(config, validation=held_out)
@@ -385,7 +385,7 @@ def test_shares_of_votes_are_learned_in_place_of_the_label():
     assert state.history[-1]["validation_loss"] == pytest.approx(entropy, abs=0.05)
 
 
-def test_predictions_repeat_themselves_in_spite_of_dropout():
+def test_predictions_repeat_despite_dropout():
     config = tiny_config(epochs=1, dropout=0.9)
     model, _ = tiny_fit(config)
     model.train()
@@ -454,7 +454,7 @@ def test_stopped_and_resumed_equals_never_stopped_to_the_last_bit(run, tmp_path)
         assert same_weights(resumed, whole), when
 
 
-def test_a_run_stopped_again_and_again_is_still_the_same_run(tmp_path):
+def test_a_run_stopped_many_times_ends_the_same(tmp_path):
     config = tiny_config(epochs=5)
     whole, undisturbed = tiny_fit(config, augment=MIXED)
     for epoch in range(1, 5):
@@ -481,7 +481,7 @@ def test_a_stop_within_an_epoch_leaves_the_state_of_the_last_whole_one_valid():
     assert same_weights(tiny_fit(config, resume=given[-1])[0], whole)
 
 
-def test_what_was_learnt_matters_for_going_on():
+def test_resuming_needs_the_saved_weights():
     """That the equality above is no accident: without the optimizer's moments it does not hold."""
     config = tiny_config(epochs=4)
     whole, _ = tiny_fit(config)
@@ -492,7 +492,7 @@ def test_what_was_learnt_matters_for_going_on():
     assert not same_weights(tiny_fit(config, resume=half)[0], whole)
 
 
-def test_resuming_leaves_the_state_given_alone():
+def test_resuming_does_not_change_the_given_state():
     _, half = tiny_fit(tiny_config(epochs=2))
     before = {name: tensor.clone() for name, tensor in half.model.items()}
     moments = half.optimizer["state"][0]["exp_avg"].clone()
@@ -503,7 +503,7 @@ def test_resuming_leaves_the_state_given_alone():
 
 
 @pytest.mark.parametrize("keep", ["best", "last"])
-def test_a_run_that_had_only_to_be_tested_gets_its_weights_back(keep):
+def test_a_fully_trained_run_restores_its_weights(keep):
     config = tiny_config(epochs=4, keep=keep)
     held_out = tones_or_beats(6, seed=1, noise=20)
     seen = Recorder()
@@ -516,7 +516,7 @@ def test_a_run_that_had_only_to_be_tested_gets_its_weights_back(keep):
 # --- which epoch ------------------------------------------------------------------------------------
 
 
-def test_patience_ends_training_that_gets_no_better():
+def test_patience_ends_training_that_no_longer_improves():
     config = tiny_config(epochs=50, patience=3)
     _, state = tiny_fit(config, validation=flipped(tones_or_beats(6, seed=1)))
     losses = [row["validation_loss"] for row in state.history]
@@ -524,13 +524,13 @@ def test_patience_ends_training_that_gets_no_better():
     assert state.epoch == state.best_epoch + 3 < 50
 
 
-def test_no_patience_setting_means_all_epochs():
+def test_without_patience_all_epochs_run():
     _, state = tiny_fit(tiny_config(epochs=9, patience=0), validation=flipped(tones_or_beats(6, seed=1)))
     assert state.best_epoch < 6
     assert state.epoch == 9
 
 
-def test_patience_waits_for_ever_where_nothing_is_held_out():
+def test_patience_needs_a_validation_part():
     _, state = tiny_fit(tiny_config(epochs=6, patience=1))
     assert (state.epoch, state.best_epoch) == (6, 6)
 
@@ -544,7 +544,7 @@ def test_keep_best_brings_back_the_epoch_with_the_lowest_validation_loss():
     assert same_weights(model, early)
 
 
-def test_keep_last_keeps_the_last_epoch_even_where_it_is_not_the_best():
+def test_keep_last_keeps_the_last_epoch_even_if_it_is_not_the_best():
     held_out = flipped(tones_or_beats(6, seed=1))
     last, state = tiny_fit(tiny_config(epochs=6, keep="last"), validation=held_out)
     assert state.best_epoch < 6
@@ -607,7 +607,7 @@ class Spoil(Callback):
     ("when", "figure"),
     [({"epoch": 2}, "train_loss"), ({"step": 8}, "train_loss"), ({"step": 9}, "validation_loss")],
 )
-def test_training_that_diverges_says_so_and_tells_of_no_further_epoch(when, figure):
+def test_diverging_training_ends_with_an_error(when, figure):
     config = tiny_config(epochs=5)
     model, seen = tiny_model(config), Recorder()
     with pytest.raises(RunError, match=rf"{figure} is nan in epoch 3; lower lr=0\.02"):
@@ -617,7 +617,7 @@ def test_training_that_diverges_says_so_and_tells_of_no_further_epoch(when, figu
     assert [epoch for epoch, _, _ in seen.epochs] == [1, 2]
 
 
-def test_a_mixed_example_counts_as_what_most_of_it_is(monkeypatch):
+def test_a_mixed_example_counts_for_its_larger_share(monkeypatch):
     """Examples that mixup exchanges altogether are learned, and counted, by the label they came with."""
     monkeypatch.setattr("mer.training.loop.mixup", lambda x, y, alpha: (x.flip(0), y.flip(0)))
     _, state = tiny_fit(tiny_config(epochs=12), augment=AugmentConfig(mixup=0.3))
@@ -640,7 +640,7 @@ def one_telling_window(clips=24, *, windows=5, seed=0):
     return WindowSet(arrays, labels, classes=2)
 
 
-def test_windows_that_tell_are_found_and_weigh_more():
+def test_informative_windows_get_larger_weights():
     train, held_out = one_telling_window(48), one_telling_window(24, seed=1)
     config = tiny_config(pool="attention", epochs=30, batch_size=40, dropout=0.0)
     model, _ = tiny_fit(config, train=train, validation=held_out)
@@ -651,14 +651,14 @@ def test_windows_that_tell_are_found_and_weigh_more():
     assert (held_out.pool(rows, scores).argmax(axis=1) == held_out.labels).mean() > 0.9
 
 
-def test_at_first_all_windows_weigh_the_same():
+def test_windows_have_equal_weights_at_first():
     windows = one_telling_window(4)
     config = tiny_config(pool="attention")
     _, scores = window_probabilities(tiny_model(config), windows, EvalTransform(STANDARDIZER), config)
     assert (scores == 0).all()
 
 
-def test_the_clips_loss_in_validation_is_that_of_the_clips_answer():
+def test_the_validation_loss_is_that_of_pooled_clips():
     held_out = one_telling_window(8, seed=1)
     config = tiny_config(pool="attention", epochs=1)
     model, state = tiny_fit(config, train=one_telling_window(16), validation=held_out)

@@ -78,7 +78,9 @@ def weighted(norm):
     off=st.sampled_from([0.0, 100.0]),
     seed=st.integers(0, 2**16),
 )
-def test_shares_of_any_size_are_normed_as_the_whole_batch(shares, dimensions, affine, momentum, off, seed):
+def test_parts_of_any_size_are_normalised_like_the_whole_batch(
+    shares, dimensions, affine, momentum, off, seed
+):
     torch.manual_seed(seed)
     shape = (sum(shares), 4, 3, 5)[:dimensions]
     x, pull = torch.randn(shape, dtype=torch.float64) + off, torch.randn(shape, dtype=torch.float64)
@@ -93,7 +95,7 @@ def test_shares_of_any_size_are_normed_as_the_whole_batch(shares, dimensions, af
         torch.testing.assert_close(one[3], buffers)
 
 
-def test_half_precision_stays_what_it_is_beside_whole_weights():
+def test_half_precision_input_gives_half_precision_output():
     x, pull = torch.randn(6, 4, 8, 8).bfloat16(), torch.randn(6, 4, 8, 8).bfloat16()
     norm = weighted(nn.BatchNorm2d(4))
     found = together(norm, x.split([2, 4]), pull.split([2, 4]))
@@ -140,7 +142,7 @@ def test_every_network_of_the_zoo_computes_the_same_with_joined_norms(name, one_
         torch.testing.assert_close(joined, own, rtol=1e-3, atol=1e-3 * float(own.abs().max()))
 
 
-def test_a_joined_norm_drops_and_activates_as_the_norm_that_it_replaces(one_process):
+def test_a_joined_norm_keeps_dropout_and_activation_of_the_norm_it_replaces(one_process):
     net = nn.Sequential(BatchNormAct2d(4, act_layer=nn.ReLU6, drop_layer=lambda: nn.Dropout(0.5)))
     own, joined = both_ways(net, torch.randn(8, 4, 6, 6))
     torch.testing.assert_close(joined, own)
@@ -158,7 +160,7 @@ def test_an_unknown_kind_of_batch_norm_is_refused_and_nothing_is_changed():
     assert type(net[0]) is nn.BatchNorm2d
 
 
-def test_joined_norms_keep_names_values_and_what_trains():
+def test_joined_norms_keep_names_values_and_trainability():
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4, momentum=0.3))
     net[1].weight.requires_grad = False
     before = net.state_dict()
@@ -169,7 +171,7 @@ def test_joined_norms_keep_names_values_and_what_trains():
         assert net[1].weight is before["1.weight"] or torch.equal(net[1].weight, before["1.weight"])
 
 
-def test_afterwards_a_network_has_its_own_norms_with_what_they_learned(one_process):
+def test_afterwards_a_network_has_its_own_norms_with_the_learned_values(one_process):
     net = nn.Sequential(nn.BatchNorm2d(4))
     own = net[0]
     with joined_norms(net):
@@ -181,7 +183,7 @@ def test_afterwards_a_network_has_its_own_norms_with_what_they_learned(one_proce
     assert own.running_mean.mean() > 0.2
 
 
-def test_norms_in_evaluation_mode_stay_as_they_are():
+def test_norms_in_evaluation_mode_are_not_replaced():
     net = nn.Sequential(nn.BatchNorm2d(4).eval(), nn.BatchNorm2d(4))
     with joined_norms(net):
         assert type(net[0]) is nn.BatchNorm2d

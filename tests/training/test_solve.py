@@ -137,7 +137,7 @@ def test_features_that_are_not_finite_are_refused():
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_what_can_be_told_apart_is_learned_and_noise_is_not(solver):
+def test_separable_classes_are_learned_and_noise_is_not(solver):
     good = solve(*problem(clips=40, signal=2.0), solver=solver)
     assert good.rows[good.best]["inner_accuracy"] > 0.9
     assert good.rows[good.best]["inner_loss"] < 0.4

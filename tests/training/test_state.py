@@ -62,7 +62,7 @@ def test_the_state_of_a_channels_last_model_is_saved_too(tmp_path):
     assert_same_tensors(load_state(tmp_path / "state").model, state.model)
 
 
-def test_a_run_that_never_finished_an_epoch_has_no_state(tmp_path):
+def test_a_run_without_a_finished_epoch_has_no_state(tmp_path):
     assert load_state(tmp_path / "state") is None
 
 
@@ -144,7 +144,7 @@ def test_other_safetensors_are_no_state(tmp_path):
         load_state(tmp_path / "state")
 
 
-def test_figures_that_are_not_finite_survive(state, tmp_path):
+def test_values_that_are_not_finite_are_kept(state, tmp_path):
     state.history[0]["validation_loss"] = float("inf")
     save_state(tmp_path / "state", state)
     assert load_state(tmp_path / "state").history == state.history

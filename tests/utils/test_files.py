@@ -17,14 +17,14 @@ ERRORS = [e for e in vars(errors).values() if isinstance(e, type) and issubclass
 # Home
 
 
-def test_home_is_the_environment_s_folder(monkeypatch, tmp_path):
+def test_home_is_the_folder_of_the_environment_variable(monkeypatch, tmp_path):
     monkeypatch.setenv("MER_HOME", str(tmp_path / "kept"))
     assert home() == tmp_path / "kept"
     assert not home().exists()
 
 
 @pytest.mark.parametrize("value", [None, ""])
-def test_home_is_a_hidden_folder_here_unless_told_otherwise(value, monkeypatch, tmp_path):
+def test_home_is_a_hidden_folder_in_the_working_directory_by_default(value, monkeypatch, tmp_path):
     monkeypatch.delenv("MER_HOME")
     if value is not None:
         monkeypatch.setenv("MER_HOME", value)
@@ -65,7 +65,7 @@ def test_a_failure_halfway_leaves_the_old_file_and_nothing_else(failure, tmp_pat
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path):
+def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
     with atomic_path(path) as temporary:
@@ -117,7 +117,7 @@ def test_a_folder_in_use_is_refused_and_left_as_it_was(tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_the_folder_one_is_in_can_be_filled(tmp_path, monkeypatch):
+def test_the_working_directory_can_be_filled(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     with new_folder(Path()) as folder:
@@ -162,19 +162,19 @@ def test_a_forbidden_place_is_a_storage_error(write, name, forbidden):
         write(forbidden / name)
 
 
-def test_an_error_with_a_remedy_of_its_own_keeps_it(tmp_path):
+def test_an_error_keeps_its_own_remedy(tmp_path):
     """WeightsError and StorageError are OSErrors too, and already say what to do."""
     with pytest.raises(WeightsError, match=r"^no network$"), writing(tmp_path):
         raise WeightsError("no network")
 
 
-def test_an_error_without_a_number_is_told_by_its_text(tmp_path):
+def test_an_error_without_a_number_shows_its_text(tmp_path):
     with pytest.raises(StorageError, match="cannot write .*: odd" + REMEDY), writing(tmp_path):
         raise OSError("odd")
 
 
 @pytest.mark.parametrize("kind", ERRORS)
-def test_every_error_comes_out_of_a_worker_process_as_it_went_in(kind):
+def test_every_error_survives_the_way_from_a_worker_process(kind):
     error = pickle.loads(pickle.dumps(kind("the value; the remedy")))
     assert type(error) is kind
     assert str(error) == "the value; the remedy"
@@ -191,7 +191,7 @@ def test_a_file_is_readable_as_the_umask_says(tmp_path):
 # Reading what can be made again
 
 
-def test_a_kept_file_gives_what_is_wanted_of_it(tmp_path):
+def test_a_stored_json_file_is_read(tmp_path):
     path = tmp_path / "kept.json"
     path.write_text('{"version": 1, "rows": [2, 3]}', "utf-8")
     assert read_kept(path, lambda found: found["rows"]) == [2, 3]
@@ -201,7 +201,7 @@ def test_a_kept_file_gives_what_is_wanted_of_it(tmp_path):
 @pytest.mark.parametrize(
     "content", [None, b"", b"{", b"\xff", b"[" * 100_000, b"3", b"null", b"[]", b'"text"', b'{"rows": []}']
 )
-def test_a_kept_file_that_is_missing_damaged_or_of_another_form_gives_none(tmp_path, content):
+def test_a_missing_damaged_or_wrong_json_file_gives_none(tmp_path, content):
     path = tmp_path / "kept.json"
     if content is not None:
         path.write_bytes(content)

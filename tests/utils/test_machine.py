@@ -41,7 +41,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def test_memory_that_was_freed_is_used_again_without_the_kernel():
+def test_freed_memory_is_reused_without_the_kernel():
     """48 MB are 11,700 pages, or a few huge ones."""
 
     def faults(how):
@@ -53,7 +53,7 @@ def test_memory_that_was_freed_is_used_again_without_the_kernel():
     assert 4 * faults("keep") < faults("hand back")
 
 
-def test_where_the_c_library_cannot_nothing_happens(monkeypatch):
+def test_without_support_of_the_c_library_nothing_changes(monkeypatch):
     monkeypatch.setattr(machine.sys, "platform", "darwin")
     assert keep_memory() is False
 
@@ -84,7 +84,7 @@ with contextlib.suppress(SystemExit):
     ids=["dashboard", "command", "command of the dashboard"],
 )
 @pytest.mark.promise("Threads that wait for each other leave the core to other processes.")
-def test_threads_that_wait_for_one_another_leave_the_core_to_others(code, policy, spins):
+def test_waiting_threads_sleep(code, policy, spins):
     ours = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
     environment = {key: value for key, value in os.environ.items() if key not in ours} | policy
     environment |= {"OMP_DISPLAY_ENV": "verbose"}  # the library of threads tells what it goes by

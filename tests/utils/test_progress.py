@@ -23,13 +23,13 @@ def clock(monkeypatch):
         (5400, "1 h 30 min"), (7199, "2 h 0 min"), (7200, "2 h 0 min"), (36_000, "10 h 0 min"),
     ],
 )  # fmt: skip
-def test_times_are_given_as_people_say_them(seconds, words):
+def test_durations_are_in_plain_words(seconds, words):
     assert duration(seconds) == words
 
 
 @given(st.integers(0, 10**6))
 @example(7199)
-def test_no_time_has_more_than_59_minutes_beside_its_hours(seconds):
+def test_minutes_beside_hours_are_at_most_59(seconds):
     words = duration(seconds).split()
     assert "h" not in words or int(words[2]) < 60
 
@@ -67,7 +67,7 @@ def test_each_phase_and_each_new_start_has_its_own_rate(clock):
     assert meter("features", 2, 10).rate is None
 
 
-def test_where_the_total_is_not_known_the_title_is_all_there_is_to_say():
+def test_without_a_total_only_the_title_is_shown():
     assert str(ProgressReport("waiting for a free slot")) == "waiting for a free slot"
     assert ProgressReport("waiting for a free slot").share == 0
 
@@ -76,7 +76,7 @@ numbers = st.none() | st.floats(0, 1e6)
 
 
 @given(st.text(), st.integers(0, 10**9), st.integers(0, 10**9), numbers, numbers)
-def test_a_report_survives_json_and_its_share_is_a_share(title, done, total, rate, seconds_left):
+def test_a_report_survives_json_and_its_share_is_between_0_and_1(title, done, total, rate, seconds_left):
     report = ProgressReport(title, done, total, rate, seconds_left)
     assert ProgressReport.read(report.to_json()) == report
     assert "\n" not in report.to_json()
@@ -91,6 +91,6 @@ def test_a_report_survives_json_and_its_share_is_a_share(title, done, total, rat
 @example('{"title": "a", "rate": "b"}')
 @example('{"title": "a", "more": 1}')
 @example("[" * 100_000)
-def test_any_other_text_such_as_an_older_runs_sentence_is_shown_as_it_is(text):
+def test_other_text_is_shown_unchanged(text):
     assert ProgressReport.from_json(text) is None
     assert str(ProgressReport.read(text)) == text

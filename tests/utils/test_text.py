@@ -17,7 +17,7 @@ HINDI = "क्\u200dषमा खु\u200cशी फ़िल्म १२"
 
 @given(st.text())
 @example("\x1b[31mred\x1b[0m\r\n\x9b2J\u202eevil\u2066\ud800\U000e0041\x00\t")
-def test_what_is_shown_can_be_printed_on_one_line_and_says_which_character_was_there(text):
+def test_visible_text_is_one_line_and_names_control_characters(text):
     shown = visible(text)
     assert not {unicodedata.category(c) for c in shown} & {"Cc", "Cs", "Zl", "Zp", "Cn", "Co"}
     assert not set(shown) & set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -28,17 +28,17 @@ def test_what_is_shown_can_be_printed_on_one_line_and_says_which_character_was_t
 @given(
     st.recursive(st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
 )
-def test_json_means_the_same_when_it_is_made_visible(data):
+def test_json_keeps_its_meaning_when_made_visible(data):
     assert json.loads(visible(json.dumps(data, ensure_ascii=False))) == json.loads(json.dumps(data))
 
 
 @pytest.mark.parametrize("text", [HINDI, "اردو\u200f", "日本語", "a  b", "é", "e\u0301", "🎵"])
-def test_scripts_of_all_kinds_stay_as_they_are(text):
+def test_all_scripts_stay_unchanged(text):
     assert visible(text) == text
 
 
 @given(st.text(st.characters(exclude_characters="/", exclude_categories=["Cs"]), min_size=1, max_size=400))
-def test_a_name_fits_and_is_left_alone_where_it_did(name):
+def test_a_short_name_is_unchanged(name):
     cut = fitting(name)
     assert len(cut.encode()) <= LONGEST
     assert fitting(cut) == cut
@@ -66,7 +66,7 @@ def test_an_error_is_one_line_whatever_it_quotes(kind):
     assert str(error) == "a\\nb\\u001b[2J\\u202ec: no such file"
 
 
-def test_a_command_s_error_cannot_command_the_terminal(capsys, tmp_path):
+def test_errors_contain_no_terminal_control_codes(capsys, tmp_path):
     assert main(["data", "check", str(tmp_path / "no\x1b[2J\nsuch")]) == 2
     error = capsys.readouterr().err
     assert "\x1b" not in error
@@ -74,7 +74,7 @@ def test_a_command_s_error_cannot_command_the_terminal(capsys, tmp_path):
 
 
 @pytest.mark.promise("An error is printed on one line, and no output can control the terminal.")
-def test_what_a_command_prints_cannot_command_the_terminal(capsys):
+def test_output_contains_no_terminal_control_codes(capsys):
     emit({"name": "\x1b[2J\x9b\u202e"}, as_json=True, text="")
     emit(None, as_json=False, text=table([("a\nb\x1b[2J", HINDI)], ("name", "label")))
     emit(None, as_json=False, text="label: \x1b[2J\u202e")

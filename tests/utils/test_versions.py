@@ -56,7 +56,7 @@ def test_settings_that_cannot_be_filled_in_stay_as_they_are(config):
 
 
 @pytest.mark.promise("Older runs get the same samples and features as before.")
-def test_settings_that_format_1_lacked_mean_what_mer_did_then():
+def test_settings_missing_in_format_1_have_their_former_value():
     meant = {"audio": {"resampler": "sinc"}, "split": {"validation_from": "rest"}}
     for kind in ("card", "run"):
         assert upgraded(kind, {"config": {}}, 1, where="it", error=RunError) == {"config": meant}
@@ -171,7 +171,7 @@ def test_a_newer_run_is_shown_but_not_resumed(runs_home, capsys):
 
 
 @pytest.mark.parametrize("text", ["", "two", "-1"])
-def test_a_format_that_is_none_is_an_error(text, runs_home):
+def test_an_unknown_format_is_an_error(text, runs_home):
     runs = RunStore.open()
     run = runs.get(runs.create("one", {}))
     with pytest.raises(RunError, match="is not valid; it should be 1"):

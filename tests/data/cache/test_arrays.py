@@ -33,7 +33,7 @@ def test_any_changed_byte_is_noticed(tmp_path_factory, data):
         read_array(path)
 
 
-def test_what_is_not_there_is_not_whole(tmp_path):
+def test_a_missing_file_is_not_whole(tmp_path):
     assert not is_whole(tmp_path / "none.npy")
     with pytest.raises(FileNotFoundError):
         read_array(tmp_path / "none.npy")
@@ -41,7 +41,7 @@ def test_what_is_not_there_is_not_whole(tmp_path):
         ArrayFile.open(tmp_path / "none.npy")
 
 
-def test_a_part_is_read_alone(tmp_path):
+def test_a_part_of_an_array_is_read_without_the_rest(tmp_path):
     array = np.arange(24, dtype=np.float16).reshape(4, 3, 2)
     write_array(tmp_path / "a.npy", array)
     kept = ArrayFile.open(tmp_path / "a.npy")

@@ -59,12 +59,12 @@ def test_the_order_of_clips_does_not_matter(clips, random):
     assert shuffled(order) == shuffled(range(len(clips)))
 
 
-def test_another_seed_shuffles_otherwise():
+def test_another_seed_shuffles_differently():
     songs = [f"song {n}" for n in range(30)]
     assert len({tuple(donors(songs, songs, seed=seed)) for seed in range(5)}) == 5
 
 
-def test_what_stands_in_has_the_length_of_the_clip_and_nothing_of_its_sound(sound):
+def test_a_stand_in_has_the_length_of_the_clip_and_other_sound(sound):
     wave = sound.tone(seconds=0.7)
     silence, noise = stand_in("silence", wave, HASH), stand_in("noise", wave, HASH)
     assert (silence.shape, silence.dtype) == (noise.shape, noise.dtype) == (wave.shape, np.float32)
@@ -75,7 +75,7 @@ def test_what_stands_in_has_the_length_of_the_clip_and_nothing_of_its_sound(soun
     assert stand_in("labels", wave, HASH) is stand_in("none", wave, HASH) is wave
 
 
-def test_what_stands_in_is_kept_apart_from_the_clip():
+def test_a_stand_in_has_entries_of_its_own_in_the_store():
     assert len({entry(control, HASH) for control in ("none", "silence", "noise")}) == 3
     assert entry("labels", HASH) == entry("none", HASH) == HASH
 
@@ -124,7 +124,7 @@ def noise_run(module_home, song_corpus):
         return Experiment().train(spec)
 
 
-def test_a_control_run_says_so_wherever_it_is_named(noise_run, runs_home):
+def test_the_name_of_a_control_run_says_that_it_is_one(noise_run, runs_home):
     runs = RunStore.open()
     run = runs.get(noise_run.run_id)
     assert run.name.endswith("control: noise")
@@ -134,7 +134,7 @@ def test_a_control_run_says_so_wherever_it_is_named(noise_run, runs_home):
     assert "**A control run (noise): its answers mean nothing.**" in page(card)
 
 
-def test_a_control_run_is_ranked_with_its_like_alone(noise_run, runs_home):
+def test_control_runs_are_ranked_among_each_other(noise_run, runs_home):
     run = RunStore.open().get(noise_run.run_id)
     config = run.spec["config"] | {"split": run.spec["config"]["split"] | {"control": "none"}}
     plain = replace(run, spec=run.spec | {"config": config})
@@ -142,7 +142,7 @@ def test_a_control_run_is_ranked_with_its_like_alone(noise_run, runs_home):
     assert key_of(plain) != key_of(run)
 
 
-def test_a_control_run_and_the_svm_beside_it_have_their_verdict(noise_run, runs_home):
+def test_a_control_run_and_its_svm_each_have_a_verdict(noise_run, runs_home):
     rows = read_predictions(RunStore.open(), noise_run.run_id)
     found = control_of("noise", noise_run.run_id, noise_run.metrics, rows)
     assert set(found.scores) == {"network", "SVM"}

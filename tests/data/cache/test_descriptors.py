@@ -20,7 +20,7 @@ MEL, MFCC, CHROMA = slice(0, 40), slice(40, 60), slice(100, 112)  # of the means
 @pytest.mark.parametrize(
     "wave", [silence(0.5, rate=RATE), np.ones(RATE, np.float32), noise(0.5, rate=RATE, level=1e-6)]
 )
-def test_sound_that_is_hardly_any_has_finite_descriptors(wave):
+def test_near_silence_has_finite_descriptors(wave):
     found = descriptors(wave)
     assert (found.shape, found.dtype) == ((SIZE,), np.float32)
     assert np.isfinite(found).all()
@@ -70,7 +70,7 @@ def test_a_click_each_beat_is_an_onset_and_gives_the_tempo(beats, octaves):
         (np.arange(9.0), 2),  # a slope is not above what is around it, but for its end
     ],
 )
-def test_onsets_rise_above_what_is_around_them(strength, onsets):
+def test_an_onset_rises_above_its_surroundings(strength, onsets):
     assert count_onsets(np.asarray(strength, np.float32)) == onsets
 
 
@@ -92,13 +92,13 @@ def test_descriptors_come_in_the_order_of_the_clips(store, clips):
     assert (describe(store, clips[::-1], audio=AUDIO) == found[::-1]).all()
 
 
-def test_what_is_kept_is_not_worked_out_again(store, clips, monkeypatch):
+def test_stored_descriptors_are_not_computed_again(store, clips, monkeypatch):
     found = describe(store, clips, audio=AUDIO)
     monkeypatch.setattr(module, "descriptors", None)
     assert (describe(store, clips, audio=AUDIO) == found).all()
 
 
-def test_a_damaged_entry_is_made_again(store, clips):
+def test_a_damaged_entry_is_computed_again(store, clips):
     found = describe(store, clips, audio=AUDIO)
     (entry,) = store.root.glob(f"descriptors/*/??/{clips[1][1]}.npy")
     whole = entry.read_bytes()
@@ -107,13 +107,13 @@ def test_a_damaged_entry_is_made_again(store, clips):
     assert entry.read_bytes() == whole
 
 
-def test_a_clip_that_has_gone_is_named(store, clips):
+def test_a_clip_that_is_gone_is_named(store, clips):
     clips[2][0].unlink()
     with pytest.raises(AudioError, match=r"2\.wav: no such file"):
         describe(store, clips, audio=AUDIO)
 
 
-def test_descriptors_are_of_the_sound_as_the_run_resamples_it(store, clips):
+def test_descriptors_use_the_resampler_of_the_run(store, clips):
     older = AudioConfig(resampler="sinc")
     found, before = (describe(store, clips, audio=audio) for audio in (AUDIO, older))
     assert (found != before).any()

@@ -47,7 +47,7 @@ def age(path, days):
     os.utime(path, (then, then))
 
 
-def test_the_report_names_what_is_there_the_largest_first(store):
+def test_the_report_lists_entries_largest_first(store):
     found = parts(store.root)
     assert [(part.kind, part.entries) for part in found] == [
         ("images", 3), ("images", 3), ("facts", 3), ("embeddings", 2)
@@ -71,7 +71,7 @@ def test_embeddings_whose_settings_another_version_wrote_are_outdated(store):
     assert [part.outdated for part in parts(store.root)].count(True) == 1
 
 
-def test_no_store_takes_no_room(tmp_path):
+def test_a_missing_store_takes_no_space(tmp_path):
     assert parts(tmp_path / "none") == []
     assert size(tmp_path / "none") == 0
     assert prune(FeatureStore(tmp_path / "none")).files == 0
@@ -118,7 +118,7 @@ def never_finished(store):
 
 @pytest.mark.parametrize("spoil", [leftover, damaged, damaged_facts, other_version, never_finished])
 @pytest.mark.parametrize("dry_run", [True, False])
-def test_what_no_run_can_use_goes(spoil, dry_run, store):
+def test_entries_that_no_run_can_use_are_removed(spoil, dry_run, store):
     before, useless = files(store), None
     useless = spoil(store)
     sizes = sum(path.stat().st_size for path in useless)
@@ -136,7 +136,7 @@ def test_a_file_that_is_being_written_stays(store):
     assert path.exists()
 
 
-def test_what_was_not_used_for_long_goes_if_asked(store):
+def test_entries_unused_for_long_are_removed_on_request(store):
     old = store.images(AUDIO, FINE)
     age(old.folder / ABOUT, 40)
     assert prune(store).files == 0
@@ -146,13 +146,13 @@ def test_what_was_not_used_for_long_goes_if_asked(store):
     assert [part.kind for part in parts(store.root)] == ["images", "facts", "embeddings"]
 
 
-def test_using_a_shelf_makes_it_young_again(store, clips):
+def test_using_a_shelf_resets_its_age(store, clips):
     age(store.images(AUDIO, FINE).folder / ABOUT, 40)
     store.prepare(clips, audio=AUDIO, mel=FINE)
     assert prune(store, unused_days=30).files == 0
 
 
-def test_clips_that_are_gone_go_if_asked(store, clips):
+def test_entries_of_missing_clips_are_removed_on_request(store, clips):
     clips[0].rename(clips[0].with_name("moved.wav"))
     clips[1].unlink()
     store.prepare(sorted(clips[0].parent.iterdir()), audio=AUDIO, mel=SMALL)
@@ -162,7 +162,7 @@ def test_clips_that_are_gone_go_if_asked(store, clips):
     assert {part.kind: part.entries for part in parts(store.root)}["facts"] == 2
 
 
-def test_everything_goes_if_asked(store, clips):
+def test_everything_is_removed_on_request(store, clips):
     count = len(files(store))
     assert prune(store, everything=True, dry_run=True).files == count
     assert prune(store, everything=True).files == count

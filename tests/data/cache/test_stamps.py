@@ -32,12 +32,12 @@ def note(stamps, files):
     stamps.note([(path, stamp(path), f"hash of {path.name}") for path in files])
 
 
-def test_what_was_noted_is_known(stamps, files, at_once):
+def test_a_noted_file_is_known(stamps, files, at_once):
     note(stamps, files[:2])
     assert stamps.known(files) == [f"hash of {files[0].name}", f"hash of {files[1].name}", None]
 
 
-def test_asking_leaves_no_trace(stamps, files):
+def test_asking_creates_no_file(stamps, files):
     assert stamps.known(files) == [None, None, None]
     assert not stamps.path.parent.exists()
 
@@ -71,7 +71,7 @@ def test_a_file_that_was_changed_just_now_is_not_noted(stamps, files):
     assert stamps.known(files) == [None, None, None]
 
 
-def test_many_files_are_asked_for_at_once(stamps, tmp_path, at_once):
+def test_many_files_are_looked_up_at_once(stamps, tmp_path, at_once):
     many = [tmp_path / str(n) for n in range(1203)]
     for path in many:
         path.touch()
@@ -80,7 +80,7 @@ def test_many_files_are_asked_for_at_once(stamps, tmp_path, at_once):
 
 
 @pytest.mark.parametrize("damage", [b"not a database at all" * 100, b""])
-def test_a_damaged_database_begins_anew(damage, stamps, files, at_once):
+def test_a_damaged_database_is_replaced(damage, stamps, files, at_once):
     note(stamps, files)
     for path in stamps.path.parent.iterdir():
         path.unlink()
@@ -90,7 +90,7 @@ def test_a_damaged_database_begins_anew(damage, stamps, files, at_once):
     assert stamps.known(files[:1]) == [f"hash of {files[0].name}"]
 
 
-def test_a_place_that_cannot_be_written_costs_no_more_than_the_notes(files, at_once):
+def test_without_write_access_only_the_notes_are_lost(files, at_once):
     stamps = Stamps(files[0] / "stamps.db")
     note(stamps, files)
     assert stamps.known(files) == [None, None, None]

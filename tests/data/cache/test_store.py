@@ -111,7 +111,7 @@ def stamped_at_once(monkeypatch):
 # What is kept
 
 
-def test_facts_are_what_decoding_found(store, sound, write_audio, tmp_path):
+def test_facts_equal_the_result_of_decoding(store, sound, write_audio, tmp_path):
     waves = np.stack([sound.noise(0.75, rate=8000)] * 2, axis=1)
     (facts,) = store.facts([write_audio(tmp_path / "clip.flac", waves, rate=8000)])
     assert (facts.seconds, facts.rate, facts.channels, facts.reason) == (0.75, 8000, 2, None)
@@ -119,7 +119,7 @@ def test_facts_are_what_decoding_found(store, sound, write_audio, tmp_path):
     assert len(facts.content_hash) == 32
 
 
-def test_images_are_those_of_the_features_module(store, clips):
+def test_stored_images_equal_computed_ones(store, clips):
     for path, facts in zip(clips, store.prepare(clips, **SETTINGS), strict=True):
         kept = store.load(facts, **SETTINGS)
         assert kept.dtype == np.float16
@@ -156,7 +156,7 @@ def test_every_setting_of_sound_and_image_was_tried():
 
 @given(configs(), configs(), st.binary(), st.binary())
 @pytest.mark.promise("The store has one key per combination of sound and settings.")
-def test_keys_are_alike_where_sound_and_image_and_content_are_and_only_there(one, other, first, second):
+def test_keys_are_equal_only_if_settings_and_content_are(one, other, first, second):
     same = (one.audio, one.mel, first) == (other.audio, other.mel, second)
     assert (key(one, content=first) == key(other, content=second)) == same
     assert key(one, content=first) == key(Config(audio=one.audio, mel=one.mel), content=first)
@@ -270,7 +270,7 @@ def test_facts_alone_make_no_images(store, clips, work):
     assert work["images"] == 3
 
 
-def test_a_new_version_of_the_code_makes_everything_anew(store, clips, work, monkeypatch):
+def test_a_new_version_computes_everything_again(store, clips, work, monkeypatch):
     store.prepare(clips, **SETTINGS)
     monkeypatch.setattr(store_module, "VERSION", store_module.VERSION + 1)
     store.prepare(clips, **SETTINGS)
@@ -351,7 +351,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", [*DAMAGES, "gone"])
-def test_damaged_images_are_made_again(damage, store, clips, work):
+def test_damaged_images_are_computed_again(damage, store, clips, work):
     (facts,) = store.prepare(clips[:1], **SETTINGS)
     (path,) = store.root.glob("images/**/*.npy")
     whole = path.read_bytes()
@@ -366,7 +366,7 @@ def test_damaged_images_are_made_again(damage, store, clips, work):
 @pytest.mark.parametrize(
     "damage", [b"", b"{", b"\xff\xfe", b"[]", b"7", b'{"version": 1}', b'{"version": 1, "facts": {"x": 1}}']
 )
-def test_damaged_facts_are_worked_out_again(damage, store, clips, work):
+def test_damaged_facts_are_computed_again(damage, store, clips, work):
     (facts,) = store.facts(clips[:1])
     (path,) = store.root.glob("facts/**/*.json")
     path.write_bytes(damage)
@@ -388,7 +388,7 @@ def test_damaged_facts_are_worked_out_again(damage, store, clips, work):
         {"file_hash": "0" * 40},
     ],
 )
-def test_facts_changed_by_hand_are_worked_out_again(change, store, clips, work):
+def test_facts_changed_by_hand_are_computed_again(change, store, clips, work):
     (facts,) = store.facts(clips[:1])
     (path,) = store.root.glob("facts/**/*.json")
     data = json.loads(path.read_text())
@@ -427,7 +427,7 @@ def test_a_bad_file_is_decoded_once(store, tmp_path, work):
     assert work == {"decode": 1}
 
 
-def test_a_file_that_may_not_be_read_is_told_so(forbidden, store):
+def test_an_unreadable_file_is_reported(forbidden, store):
     (facts,) = store.facts([forbidden / "clip.wav"])
     assert facts == Facts(file_hash="", reason="unreadable: Permission denied")
 
@@ -456,7 +456,7 @@ def test_a_store_on_a_full_disk_is_a_storage_error(full_disk, clips):
 # Worker processes
 
 
-def test_work_in_this_process_is_that_of_one_thread():
+def test_one_worker_uses_one_thread():
     """Torch splits its sums by thread; what is kept for good may not depend on that."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -478,7 +478,7 @@ def test_a_run_among_others_computes_with_its_share_of_the_cores(monkeypatch):
         torch.set_num_threads(before)
 
 
-def test_two_workers_give_what_one_gives_in_the_same_order(tmp_path, sound, write_audio):
+def test_two_workers_give_the_results_of_one_in_the_same_order(tmp_path, sound, write_audio):
     paths = [write_audio(tmp_path / f"{n}.wav", sound.noise(0.5, seed=n)) for n in range(SMALL + 2)]
     paths[3].write_text("not sound")
     one, two = (FeatureStore(tmp_path / name) for name in ("one", "two"))
@@ -492,7 +492,7 @@ def test_two_workers_give_what_one_gives_in_the_same_order(tmp_path, sound, writ
     assert len(kept[0]) == len(paths) - 1
 
 
-def test_progress_counts_only_what_has_to_be_made(store, clips, stamped_at_once):
+def test_progress_counts_only_missing_entries(store, clips, stamped_at_once):
     seen = []
     store.prepare(clips[:2], **SETTINGS)
     store.prepare(clips, **SETTINGS, progress=lambda *step: seen.append(step))
@@ -503,7 +503,7 @@ def refuse(item):
     raise ValueError(f"item {item} is bad")
 
 
-def test_what_a_function_raises_is_raised_here():
+def test_an_error_in_a_worker_is_raised_in_the_caller():
     with pytest.raises(ValueError, match="item 4 is bad"):
         process_map(refuse, [4], workers=1)
 

@@ -75,7 +75,7 @@ def wait_until(condition, what, seconds=60):
         time.sleep(0.02)
 
 
-def test_a_killed_filling_loses_no_more_than_the_clips_in_flight(place):
+def test_killing_the_preparation_loses_at_most_the_clips_in_progress(place):
     process = fill(place)
     wait_until(lambda: len(entries(place)) >= 5, "no entries appeared")
     workers = psutil.Process(process.pid).children(recursive=True)
@@ -94,7 +94,7 @@ def test_a_killed_filling_loses_no_more_than_the_clips_in_flight(place):
     assert len(entries(place)) == CLIPS
 
 
-def test_two_that_fill_it_at_once_neither_repeat_nor_disturb_each_other(place):
+def test_two_processes_fill_the_store_without_repeating_work(place):
     both = [fill(place), fill(place)]
     assert [process.wait() for process in both] == [0, 0]
     assert decoded(place) == CLIPS

@@ -41,7 +41,7 @@ def test_each_line_is_a_clip_with_its_label_song_and_split(write):
     }
 
 
-def test_lines_come_some_at_a_time(write, monkeypatch):
+def test_lines_are_read_in_batches(write, monkeypatch):
     monkeypatch.setattr(parquet, "AT_ONCE", 3)
     path = write(path=[f"{n}.wav" for n in range(8)], label=["Sad"] * 8)
     parts = list(read_lines(path, Sources.of(path.parent), label_column="label", song_column="song"))
@@ -74,7 +74,7 @@ def test_a_missing_column_is_refused_with_those_there_are(write):
         lines(write(path=["a.wav"], label=["Sad"]), label_column="mood")
 
 
-def test_what_is_no_parquet_is_refused(tmp_path):
+def test_a_file_that_is_not_parquet_is_refused(tmp_path):
     (tmp_path / "manifest.parquet").write_text("path,label\na.wav,Sad\n")
     with pytest.raises(DataError, match=r"cannot be read as Parquet .*; write it again"):
         lines(tmp_path / "manifest.parquet")
@@ -95,7 +95,7 @@ def test_a_path_that_leaves_the_folder_is_refused_with_its_line(name, write):
         lines(write(path=["a.wav", name], label=["Sad", "Sad"]))
 
 
-def test_a_url_is_refused_unless_it_was_named(write):
+def test_a_url_is_refused_unless_it_is_allowed(write):
     path = write(path=["s3://bucket/music/a.wav"], label=["Sad"])
     with pytest.raises(DataError, match=r"line 1: .* may be read; .* with --from s3://bucket/"):
         lines(path)

@@ -67,7 +67,7 @@ def test_waveforms_are_kept_without_loss(corpus, tmp_path):
     assert np.array_equal(everything(found).images(np.array([0]))[0, 0], waveform)
 
 
-def test_a_set_knows_of_its_clips_what_the_manifest_says(opened, song_parquet):
+def test_a_set_keeps_the_columns_of_the_manifest(opened, song_parquet):
     rows = pd.read_parquet(song_parquet).set_index("path")
     for clip, name in enumerate(opened.column("name", np.arange(len(opened.index)))):
         assert opened.column("song", [clip]) == [rows.song[name]]
@@ -127,7 +127,7 @@ def test_bad_files_are_in_a_table_with_their_reasons(corpus, tmp_path, write_aud
     assert table["text.wav"].startswith("text, not audio")
 
 
-def test_a_class_without_a_usable_clip_is_none_and_with_one_too_few(corpus, tmp_path):
+def test_a_class_needs_two_usable_clips(corpus, tmp_path):
     rows = pd.read_csv(corpus / "manifest.csv")
     none = pd.DataFrame({"path": ["none.wav"], "label": ["Angry"]})
     pd.concat([none, rows]).to_parquet(corpus / "manifest.parquet")
@@ -162,7 +162,7 @@ def test_the_same_audio_twice_is_kept_once_and_in_two_classes_not_at_all(corpus,
     )
 
 
-def test_a_line_twice_is_one_clip_and_with_two_labels_an_error(corpus, tmp_path):
+def test_a_repeated_line_is_one_clip_and_with_two_labels_an_error(corpus, tmp_path):
     rows = pd.read_csv(corpus / "manifest.csv")
     twice = pd.concat([rows, rows[:3]])
     twice.to_parquet(corpus / "manifest.parquet")
@@ -190,7 +190,7 @@ def test_another_manifest_or_other_settings_need_another_folder(corpus, tmp_path
         make_set(manifest, tmp_path / "mine")
 
 
-def test_clips_come_from_urls_that_were_named(corpus, tmp_path):
+def test_clips_are_read_from_allowed_urls(corpus, tmp_path):
     import fsspec
 
     bucket, rows = fsspec.filesystem("memory"), pd.read_csv(corpus / "manifest.csv")
@@ -227,7 +227,7 @@ def some(count):
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
-def test_a_preparation_that_was_stopped_goes_on_where_it_was(count, corpus, tmp_path):
+def test_a_stopped_preparation_continues(count, corpus, tmp_path):
     manifest, out = as_parquet(corpus), tmp_path / "set"
     with pytest.raises(Killed):
         make_set(manifest, out, spread=some(count))
@@ -241,7 +241,7 @@ def test_a_preparation_that_was_stopped_goes_on_where_it_was(count, corpus, tmp_
     assert shard_files(out) == shard_files(tmp_path / "undisturbed")
 
 
-def test_whatever_step_is_the_last_the_set_ends_as_undisturbed(corpus, tmp_path, monkeypatch):
+def test_a_set_interrupted_at_any_step_is_completed_unchanged(corpus, tmp_path, monkeypatch):
     manifest = as_parquet(corpus)
     make_set(manifest, tmp_path / "undisturbed", clips=6)
     for last in range(0, 40, 2):
@@ -270,7 +270,7 @@ def test_whatever_step_is_the_last_the_set_ends_as_undisturbed(corpus, tmp_path,
 
 
 @pytest.mark.slow
-def test_a_preparation_killed_by_the_kernel_goes_on(corpus, tmp_path):
+def test_a_killed_preparation_continues(corpus, tmp_path):
     manifest, out = as_parquet(corpus), tmp_path / "set"
     words = f"""
 import os, signal
@@ -295,7 +295,7 @@ make_set(Path({str(manifest)!r}), Path({str(out)!r}))
     assert shard_files(out) == shard_files(tmp_path / "undisturbed")
 
 
-def test_what_a_kill_left_half_written_is_removed_and_nothing_else(corpus, tmp_path):
+def test_only_half_written_files_are_removed_after_a_kill(corpus, tmp_path):
     manifest, out = as_parquet(corpus), tmp_path / "set"
     with pytest.raises(Killed):
         make_set(manifest, out, spread=some(1))
@@ -352,7 +352,7 @@ def test_a_damaged_shard_is_noticed_when_it_is_read_and_mended_by_preparing_agai
     assert shard_files(copied) == shard_files(sharded)
 
 
-def test_a_set_whose_mending_was_stopped_is_not_trained_on(copied, song_parquet):
+def test_a_set_under_repair_is_not_trained_on(copied, song_parquet):
     flip(shard_path(copied, 2))
     with pytest.raises(Killed):
         make_set(song_parquet, copied, spread=some(1))
@@ -398,12 +398,12 @@ def test_a_plan_from_before_there_was_a_choice_is_of_sound_resampled_by_sinc(cop
     assert older.to_key() == plan["audio"], "so that it can be gone on with"
 
 
-def test_a_shard_cannot_be_made_where_the_folder_is_not(tmp_path):
+def test_a_shard_is_not_written_without_its_folder(tmp_path):
     with pytest.raises(StorageError, match=r"is not to be seen on .*; give a folder that all share"):
         filling.fill(tmp_path / "nowhere", 0)
 
 
-def test_a_full_disk_leaves_whole_shards_alone(corpus, small_disk):
+def test_a_full_disk_leaves_complete_shards_unchanged(corpus, small_disk):
     out = small_disk("16k") / "set"
     with pytest.raises(StorageError, match="free some space"):
         make_set(as_parquet(corpus), out, clips=8)
@@ -443,7 +443,7 @@ def test_epochs_differ_and_blocks_mix_their_shards():
             assert len(np.unique(shards[order[start : start + 64]])) == BLOCK
 
 
-def test_a_few_shards_are_drawn_from_as_any_clips_are():
+def test_with_few_shards_the_order_is_that_of_any_clips():
     torch.manual_seed(3)
     order = blockwise(np.repeat(np.arange(BLOCK), 5))
     torch.manual_seed(3)
@@ -460,14 +460,14 @@ def test_memory_of_the_windows_grows_by_bytes_a_clip():
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_no_stage_takes_a_kilobyte_for_each_clip(tmp_path):
+def test_every_stage_takes_less_than_a_kilobyte_per_clip(tmp_path):
     few, many = (entries(tmp_path, count, images=True) for count in (4000, 40_000))
     for stage in ("plan", "index", "split", "epoch"):
         growth = (many[stage]["peak_mb"] - few[stage]["peak_mb"]) * 2**20 / 36_000
         assert growth < 1000, stage
 
 
-def test_the_kernel_is_told_to_read_ahead_where_most_of_a_shard_is_wanted(opened, monkeypatch):
+def test_read_ahead_is_requested_if_most_of_a_shard_is_wanted(opened, monkeypatch):
     told = []
     monkeypatch.setattr(shards_reading.os, "posix_fadvise", lambda *arguments: told.append(arguments))
     list(everything(opened).batches(5))
@@ -488,7 +488,7 @@ def test_pyarrow_fsspec_and_ray_are_imported_only_once_they_are_asked_for():
 # --- splits -------------------------------------------------------------------------------------------
 
 
-def test_a_given_part_is_taken_and_a_song_in_two_refused(corpus, tmp_path):
+def test_a_given_part_is_used_and_a_song_in_two_parts_is_refused(corpus, tmp_path):
     rows = pd.read_csv(corpus / "manifest.csv")
     parts = np.where(rows.song.str.endswith("0"), "test", "train")
     make_set(as_parquet(corpus, split=parts), tmp_path / "set")
@@ -504,7 +504,7 @@ def test_a_given_part_is_taken_and_a_song_in_two_refused(corpus, tmp_path):
     assert len(PreparedShards.open(tmp_path / "torn", loose).split(loose).test)
 
 
-def test_songs_stay_together_unless_told_otherwise(opened):
+def test_songs_stay_together_by_default(opened):
     material = PreparedShards(opened, FeatureStore.default(), tiny_config())
     split = material.split(tiny_config().updated(test=0.4, validation=0))
     songs = [set(material.groups(part)) for part in (split.train, split.test)]

@@ -16,7 +16,7 @@ def bucket():
     system.rm("/", recursive=True)
 
 
-def test_a_url_below_what_was_named_is_read(bucket, tmp_path):
+def test_a_url_below_an_allowed_one_is_read(bucket, tmp_path):
     sources = Sources.of(tmp_path, (bucket,))
     sources.require("memory://bucket/music/a.wav", "line 1")
     assert sources.read("memory://bucket/music/a.wav") == b"sound"
@@ -46,12 +46,12 @@ def test_any_other_url_is_refused(url, bucket, tmp_path):
     "url",
     ["/etc", "file:///etc/", "local://etc/", "s3://", "a::s3://b/", "FILE:///etc", "no-such-scheme://a/", ""],
 )
-def test_what_is_no_beginning_of_urls_cannot_be_named(url, tmp_path):
+def test_only_the_beginning_of_a_url_can_be_allowed(url, tmp_path):
     with pytest.raises(DataError, match="--from"):
         Sources.of(tmp_path, (url,))
 
 
-def test_a_clip_that_is_not_there_is_left_out(bucket, tmp_path):
+def test_a_missing_clip_is_left_out(bucket, tmp_path):
     sources = Sources.of(tmp_path, (bucket,))
     for name in ("memory://bucket/music/none.wav", "none.wav"):
         with pytest.raises(AudioError, match="no such file"):

@@ -14,10 +14,9 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
-import torchvision.models
 from torch import nn
 
 from mer.config.inputs import WEIGHTS_FOLDER
@@ -38,6 +37,9 @@ __all__ = [
     "load_weights_file",
 ]
 
+if TYPE_CHECKING:
+    from torchvision.models import Weights
+
 StateDict = dict[str, torch.Tensor]
 
 # torchvision's DenseNet files still say "norm.1" where its modules are now called "norm1".
@@ -52,9 +54,11 @@ class TorchvisionWeights:
     title: str = "torchvision"
 
     @property
-    def enum(self) -> torchvision.models.Weights:
+    def enum(self) -> "Weights":
         """Torchvision's entry: URL, recipe, number of parameters."""
-        return torchvision.models.get_model_weights(self.model).DEFAULT
+        from torchvision.models import get_model_weights  # here, as torchvision takes two seconds to import
+
+        return get_model_weights(self.model).DEFAULT
 
     @property
     def parameters(self) -> int:

@@ -2,6 +2,8 @@
 
 To add a network, register an entry: how to build it, where its weights come from, which linear layer the
 new head replaces, how to compute its feature map, and which parameters are its last stage.
+
+torchvision and timm take two seconds to import, so only the functions that need them do so.
 """
 
 import difflib
@@ -10,10 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import timm
 import torch
 import torch.nn.functional as F
-import torchvision.models
 from torch import nn
 
 from mer.models.music_vgg import MusicVGG, averaged_output
@@ -105,6 +105,8 @@ def _torchvision(
     """An entry for a torchvision network."""
 
     def build() -> nn.Module:
+        import torchvision.models
+
         return torchvision.models.get_model(name, weights=None)
 
     return Backbone(name, build, TorchvisionWeights(name), output, last, cam, seen)
@@ -163,6 +165,8 @@ MOBILENET = AudioSetWeights(
 
 
 def _lite0() -> nn.Module:
+    import timm
+
     return timm.create_model("tf_efficientnet_lite0", pretrained=False)
 
 
@@ -201,6 +205,8 @@ def get_backbone(name: str) -> Backbone:
     """
     if name in ZOO:
         return ZOO[name]
+    import torchvision.models
+
     others = torchvision.models.list_models(module=torchvision.models)
     if name in others:
         return _any_torchvision(name)
@@ -216,6 +222,8 @@ def _any_torchvision(name: str) -> Backbone:
     """An entry derived from the model, whose output is the last linear layer."""
     if name.startswith(UNSUITABLE):
         raise BackboneError(f"backbone {name!r} cannot be fine-tuned here; choose one of: {', '.join(ZOO)}")
+    import torchvision.models
+
     with torch.device("meta"):
         net = torchvision.models.get_model(name, weights=None)
     linear = [path for path, module in net.named_modules() if isinstance(module, nn.Linear)]

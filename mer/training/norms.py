@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from timm.layers import BatchNormAct2d
 from torch import nn
 
 from mer.utils.errors import BackboneError
@@ -20,13 +19,16 @@ from mer.utils.errors import BackboneError
 __all__ = ["joined_norms"]
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
-# For each kind, the names of the submodules that it applies after normalising, in order.
-KNOWN: dict[type[nn.Module], tuple[str, ...]] = {
-    nn.BatchNorm1d: (),
-    nn.BatchNorm2d: (),
-    nn.BatchNorm3d: (),
-    BatchNormAct2d: ("drop", "act"),
-}
+_PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def _submodules(norm: nn.Module) -> tuple[str, ...] | None:
+    """The names of the submodules that a norm applies after normalising, in order; None if unknown."""
+    if type(norm) in _PLAIN:
+        return ()
+    from timm.layers import BatchNormAct2d  # here, as timm takes two seconds to import
+
+    return ("drop", "act") if type(norm) is BatchNormAct2d else None
 
 
 def gathered(values: torch.Tensor) -> torch.Tensor:
@@ -96,7 +98,7 @@ class JoinedNorm(_BatchNorm):
         )
         self._parameters, self._buffers = norm._parameters, norm._buffers
         self._modules = norm._modules  # same names, so that the state dict has the same keys
-        self.then = KNOWN[type(norm)]
+        self.then = _submodules(norm)
         self.training = norm.training
 
     def _check_input_dim(self, x: torch.Tensor) -> None:
@@ -141,7 +143,7 @@ def joined_norms(model: nn.Module) -> Iterator[None]:
         if isinstance(child, _BatchNorm) and child.training
     ]
     for _, _, norm in found:
-        if type(norm) not in KNOWN:
+        if _submodules(norm) is None:
             kind = f"{type(norm).__module__}.{type(norm).__qualname__}"
             raise BackboneError(
                 f"a batch-norm of kind {kind} cannot be trained by several processes; train in one process"

@@ -130,9 +130,10 @@ def test_each_damaged_file_is_predicted_or_refused_in_little_memory():
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+@pytest.mark.parametrize("count", [1_500, pytest.param(10_000, marks=pytest.mark.long)])
 @pytest.mark.promise(
     "A broken sound file ends in a prediction or in an error of one line.", measured="10,000 files"
 )
-def test_each_of_ten_thousand_damaged_files_is_predicted_or_refused():
-    found = tried(10_000, seed=0)
-    assert min(found["predicted"], found["refused"]) > 2000
+def test_each_of_thousands_of_damaged_files_is_predicted_or_refused(count):
+    found = tried(count, seed=0)
+    assert min(found["predicted"], found["refused"]) > count / 5

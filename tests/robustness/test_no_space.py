@@ -138,15 +138,16 @@ def test_a_read_only_home_lists_its_runs_and_deletes_none(read_only, mer):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("count", [8, pytest.param(20, marks=pytest.mark.long)])
 @pytest.mark.promise(
     "A disk that fills up at any moment ends a run with one line; the run can be resumed.",
     measured="20 moments, 0 faults",
 )
-def test_a_run_whose_disk_fills_up_at_any_moment_can_be_resumed(small_disk):
-    command = [sys.executable, "-m", "tests.killing", "12", "--full", str(small_disk("96m"))]
+def test_a_run_whose_disk_fills_up_at_any_moment_can_be_resumed(small_disk, count):
+    command = [sys.executable, "-m", "tests.killing", str(count), "--full", str(small_disk("96m"))]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["wrong"] == []
-    assert found["ended"] == found["runs"] == 12
+    assert found["ended"] == found["runs"] == count

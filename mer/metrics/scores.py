@@ -11,7 +11,7 @@ precision, recall and F1, calibration, and accuracy of the majority class. 95% p
 (1947) compares two classifiers tested on the same material.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import fsum
 
 import numpy as np
@@ -103,10 +103,13 @@ def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, classes: int) -> 
 
 
 def per_class(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """Precision, recall and F1 of each class, each of shape (classes,). Undefined values are 0."""
-    hits = np.diag(confusion).astype(float)
-    precision = hits / np.maximum(confusion.sum(axis=0)[: len(hits)], 1)
-    recall = hits / np.maximum(confusion.sum(axis=1), 1)
+    """Precision, recall and F1 of each class, each (..., classes), of matrices (..., classes, columns).
+
+    Undefined values are 0.
+    """
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(float)
+    precision = hits / np.maximum(confusion.sum(axis=-2)[..., : hits.shape[-1]], 1)
+    recall = hits / np.maximum(confusion.sum(axis=-1), 1)
     both = precision + recall
     f1 = np.divide(2 * precision * recall, both, out=np.zeros_like(both), where=both > 0)
     return {"precision": precision, "recall": recall, "f1": f1}
@@ -122,9 +125,13 @@ def macro_f1(truth: np.ndarray, predicted: np.ndarray, classes: int) -> float:
     classes
         Number of classes.
     """
-    confusion = confusion_matrix(truth, predicted, classes)
-    occurs = (confusion.sum(axis=0)[:classes] + confusion.sum(axis=1)) > 0
-    return float(per_class(confusion)["f1"][occurs].mean())
+    return float(_mean_f1(confusion_matrix(truth, predicted, classes)))
+
+
+def _mean_f1(confusion: np.ndarray) -> np.ndarray:
+    """Macro-F1 (...) of matrices (..., classes, columns). F1 is 0 for a class that does not occur."""
+    occurs = confusion.sum(axis=-2)[..., : confusion.shape[-2]] + confusion.sum(axis=-1) > 0
+    return per_class(confusion)["f1"].sum(axis=-1) / occurs.sum(axis=-1)
 
 
 def cohen_kappa(confusion: np.ndarray) -> float:
@@ -205,7 +212,6 @@ def bootstrap_interval(
     ----------
     Efron, 1979. Wilson, 1927.
     """
-    rng = np.random.default_rng(seed)
     _, index = np.unique(np.asarray(groups), return_inverse=True)
     sizes = np.bincount(index)
     order, starts, count = np.argsort(index, kind="stable"), np.cumsum(sizes) - sizes, len(sizes)
@@ -216,7 +222,17 @@ def bootstrap_interval(
         before = np.cumsum(drawn) - drawn
         return order[np.arange(drawn.sum()) + np.repeat(starts[groups] - before, drawn)]
 
-    scores = [score(members(rng.integers(0, count, count))) for _ in range(resamples)]
+    return _interval([score(members(drawn)) for drawn in _draws(count, resamples, seed)], count)
+
+
+def _draws(count: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """So many draws of `count` group numbers (count,), with replacement."""
+    rng = np.random.default_rng(seed)
+    return (rng.integers(0, count, count) for _ in range(resamples))
+
+
+def _interval(scores: Sequence[float] | np.ndarray, count: int) -> tuple[float, float]:
+    """The interval from the scores of all draws of `count` groups."""
     low, high = np.percentile(scores, [2.5, 97.5])
     if low == high and low in (0, 1):
         return wilson_interval(float(low), count)
@@ -316,9 +332,7 @@ def evaluate(
     song_truth, song_answers, songs = pool_by(groups, truth, answers)
     song_predicted = song_answers.argmax(axis=1)
     confusion = confusion_matrix(truth, predicted, size)
-    intervals = _intervals(truth, predicted, windows, size, groups)
-    by_song = bootstrap_interval(lambda i: accuracy(song_truth[i], song_predicted[i]), songs)
-    intervals["song_accuracy"] = list(by_song)
+    intervals = _intervals(truth, predicted, windows, groups, size, song_truth == song_predicted)
     return {
         "accuracy": accuracy(truth, predicted),
         "window_accuracy": _share(windows),
@@ -339,15 +353,30 @@ def evaluate(
 
 
 def _intervals(
-    truth: np.ndarray, predicted: np.ndarray, windows: np.ndarray, size: int, groups: Sequence[str]
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    windows: np.ndarray,
+    groups: Sequence[str],
+    size: int,
+    songs_right: np.ndarray,
 ) -> dict[str, list[float]]:
-    """The intervals of the scores by clip and by window."""
+    """Intervals as by `bootstrap_interval`, from counts per song, which takes a tenth of the time."""
+    _, index = np.unique(np.asarray(groups), return_inverse=True)
+    count, width = len(songs_right), size + int((predicted == size).any())
+    counts = np.zeros((count, size * width + 3))  # by song: confusion matrix, windows right and all, right
+    np.add.at(counts, (index, truth * width + predicted), 1)
+    np.add.at(counts[:, -3:-1], index, windows)
+    counts[:, -1] = songs_right
+    draws = _draws(count, RESAMPLES, seed=0)
+    drawn = np.stack([np.bincount(draw, minlength=count) @ counts for draw in draws])
+    confusion = drawn[:, :-3].reshape(-1, size, width)
     found = {
-        "accuracy": lambda i: accuracy(truth[i], predicted[i]),
-        "window_accuracy": lambda i: _share(windows[i]),
-        "macro_f1": lambda i: macro_f1(truth[i], predicted[i], size),
+        "accuracy": np.trace(confusion, axis1=1, axis2=2) / confusion.sum(axis=(1, 2)),
+        "window_accuracy": drawn[:, -3] / drawn[:, -2],
+        "macro_f1": _mean_f1(confusion),
+        "song_accuracy": drawn[:, -1] / count,
     }
-    return {name: list(bootstrap_interval(score, groups)) for name, score in found.items()}
+    return {name: list(_interval(scores, count)) for name, scores in found.items()}
 
 
 def _named(table: dict[str, np.ndarray], confusion: np.ndarray, classes: Sequence[str]) -> dict:

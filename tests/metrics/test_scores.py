@@ -2,7 +2,6 @@
 
 import json
 import warnings
-from functools import partial
 from math import comb, fsum
 from unittest import mock
 
@@ -54,9 +53,8 @@ def judged(draw):
 
 
 def quick(truth, rows, songs, classes=NAMES):
-    """The evaluation with few resamples: two thousand for each of four intervals would take minutes."""
-    few = partial(bootstrap_interval, resamples=5)
-    with mock.patch.object(metrics, "bootstrap_interval", few):
+    """The evaluation with few resamples: two thousand for each example would take minutes."""
+    with mock.patch.object(metrics, "RESAMPLES", 5):
         return evaluate(truth, rows, groups=songs, classes=classes)
 
 
@@ -370,6 +368,25 @@ def test_all_scores_are_plain_data_and_say_what_they_are_of():
     )
     assert result["per_class"]["d"] == {"precision": 0, "recall": 0, "f1": 0, "support": 0}
     assert result["macro_f1"] == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
+
+
+def test_the_intervals_of_an_evaluation_are_those_of_the_bootstrap():
+    rng = np.random.default_rng(5)
+    truth, outside = rng.integers(0, CLASSES, 60), rng.random(60) < 0.1
+    rows, songs = rng.dirichlet(np.ones(CLASSES), 60), [str(k) for k in rng.integers(0, 25, 60)]
+    windows = np.stack([rng.integers(0, 4, 60), np.full(60, 3)], axis=1)
+    found = evaluate(truth, rows, groups=songs, classes=NAMES, windows=windows, outside=outside)["intervals"]
+    answers = metrics.with_outside(rows, outside)
+    own, pooled, names = pool_by(songs, truth, answers)
+    predicted, right = answers.argmax(axis=1), own == pooled.argmax(axis=1)
+    scores = {
+        "accuracy": lambda i: accuracy(truth[i], predicted[i]),
+        "window_accuracy": lambda i: windows[i, 0].sum() / windows[i, 1].sum(),
+        "macro_f1": lambda i: macro_f1(truth[i], predicted[i], CLASSES),
+    }
+    wanted = {name: bootstrap_interval(score, songs) for name, score in scores.items()}
+    wanted["song_accuracy"] = bootstrap_interval(lambda i: right[i].mean(), names)
+    assert found == {name: pytest.approx(interval, abs=1e-12) for name, interval in wanted.items()}
 
 
 @given(answers())

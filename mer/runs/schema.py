@@ -88,9 +88,16 @@ def quieten() -> None:
     os.environ.setdefault(
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"
     )  # MLflow's 7 take 4 minutes, too long for a page
-    logging.getLogger("mlflow").setLevel(level)  # if it was imported before
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it would warn of each retry
+    _hear("mlflow", level)  # if it was imported before
+    _hear("alembic", "WARNING")
+    _hear("urllib3.connectionpool", "ERROR")  # it would warn of each retry
+
+
+def _hear(name: str, level: str) -> None:
+    """Set the level of a logger, unless it has it: setting one clears the caches of all loggers."""
+    logger = logging.getLogger(name)
+    if logging.getLevelName(logger.level) != level:
+        logger.setLevel(level)
 
 
 def _schema_of(database: Path, **options: object) -> str | None:

@@ -18,6 +18,9 @@ from pathlib import Path
 
 import pytest
 
+from mer.runs.run import Run
+from mer.runs.store import RunStore
+
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -69,6 +72,13 @@ class Server:
         if self.process:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
+
+    def runs(self) -> dict[str, Run]:
+        """The runs in the same home by id, newest first; read here, as a command takes seconds to start."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MER_HOME", str(self.home))
+            patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+            return {run.id: run for run in RunStore.open().runs()}
 
     def mer(self, *words: str) -> dict:
         """What a command prints, in the same home."""

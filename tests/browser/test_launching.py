@@ -14,7 +14,7 @@ EPOCHS = 300  # of the whole network on few clips: longer than any test waits
 @pytest.fixture
 def launched(server, page):
     """A run launched with the mouse; cancelled at the end, whatever became of it."""
-    before = {run["run_id"] for run in server.mer("runs", "list")["runs"]}
+    before = server.runs().keys()
     page.goto(f"{server.url}/train?preset=full")
     page.get_by_role("button", name="Launch").wait_for()
     settle(page)
@@ -27,17 +27,22 @@ def launched(server, page):
     settle(page)
     page.get_by_role("button", name="Launch").click()
     page.wait_for_url("**/live?run=*")
-    (run,) = [run for run in server.mer("runs", "list")["runs"] if run["run_id"] not in before]
-    yield run["run_id"]
-    if status(server, run["run_id"]) in ("queued", "running"):
-        server.mer("runs", "cancel", run["run_id"])
-    wait_until(lambda: status(server, run["run_id"]) not in ("running", "stopping"))
+    (run_id,) = server.runs().keys() - before
+    yield run_id
+    if status(server, run_id) in ("queued", "running"):
+        server.mer("runs", "cancel", run_id)
+    wait_until(lambda: status(server, run_id) not in ("running", "stopping"))
 
 
 def status(server, run_id):
     """What the run store says; None if there is no such run any more."""
-    found = {run["run_id"]: run["status"] for run in server.mer("runs", "list")["runs"]}
-    return found.get(run_id)
+    run = server.runs().get(run_id)
+    return run.status if run else None
+
+
+def progress(server, run_id):
+    """The share of its steps that a run has done."""
+    return server.runs()[run_id].metrics["progress"]
 
 
 def wait_until(condition, seconds=120):
@@ -121,12 +126,12 @@ def test_a_run_killed_together_with_the_server_is_shown_as_interrupted_and_resum
         process.kill()
     server.start()
     assert status(server, launched) == "interrupted"
-    done = server.mer("runs", "show", launched)["metrics"]["progress"]
+    done = progress(server, launched)
     page.goto(f"{server.url}/live")
     page.get_by_text("interrupted").first.wait_for()
     page.get_by_role("button", name="Resume").first.click()
     wait_until(lambda: status(server, launched) == "running")
-    wait_until(lambda: server.mer("runs", "show", launched)["metrics"]["progress"] > done)
+    wait_until(lambda: progress(server, launched) > done)
 
 
 def test_a_run_is_stopped_and_resumed_with_the_mouse(server, launched, page):
@@ -134,10 +139,10 @@ def test_a_run_is_stopped_and_resumed_with_the_mouse(server, launched, page):
     page.get_by_role("button", name="Stop").first.click()
     page.get_by_role("button", name="Resume").first.wait_for()
     assert status(server, launched) == "stopped"
-    done = server.mer("runs", "show", launched)["metrics"]["progress"]
+    done = progress(server, launched)
     page.get_by_role("button", name="Resume").first.click()
     wait_until(lambda: status(server, launched) == "running")
-    wait_until(lambda: server.mer("runs", "show", launched)["metrics"]["progress"] > done)
+    wait_until(lambda: progress(server, launched) > done)
     training(page)
 
 

@@ -18,8 +18,8 @@ def test_a_point_of_the_map_is_heard_when_it_is_clicked(server, page):
     settle(page)
     plot = page.locator(".js-plotly-plot").first
     spots = plot.evaluate(SPOTS)
-    (run,) = server.mer("runs", "list")["runs"]
-    assert len(spots) == server.mer("runs", "show", run["run_id"])["metrics"]["n_clips"]
+    (run,) = server.runs().values()
+    assert len(spots) == run.metrics["n_clips"]
     page.get_by_test_id("stMain").get_by_text("right or wrong").click()
     page.wait_for_url("**/map?*colour=right*")
     settle(page)
@@ -43,17 +43,17 @@ def test_a_point_of_the_map_is_heard_when_it_is_clicked(server, page):
 def test_two_runs_are_joined_with_the_mouse(server, page):
     data = server.home / "data" / "demo"
     server.mer("train", "--data", data, "--preset", "quick", "--epochs", "2", "--lr", "0.02")
-    alone = {run["run_id"] for run in server.mer("runs", "list")["runs"]}
+    alone = server.runs().keys()
     page.goto(f"{server.url}/compare")
     settle(page)
     page.get_by_role("button", name="Make an ensemble of these").click()
     page.get_by_text(re.compile(r"rank \d of 3 above")).wait_for()
     settle(page)
-    (joined,) = [run for run in server.mer("runs", "list")["runs"] if run["run_id"] not in alone]
-    assert joined["status"] == "finished"
-    assert joined["run_id"][:8] in text_of(page)
+    (joined,) = [run for run in server.runs().values() if run.id not in alone]
+    assert joined.status == "finished"
+    assert joined.id[:8] in text_of(page)
     forest = page.locator(".js-plotly-plot").first.evaluate("plot => Array.from(plot._fullData[0].y)")
-    assert any(joined["run_id"][:8] in name for name in forest)
-    page.goto(f"{server.url}/predict?model={joined['run_id'][:8]}")
+    assert any(joined.id[:8] in name for name in forest)
+    page.goto(f"{server.url}/predict?model={joined.id[:8]}")
     page.get_by_text("Probability of each emotion").wait_for()
-    assert joined["run_id"][:8] in page.url
+    assert joined.id[:8] in page.url

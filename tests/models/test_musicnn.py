@@ -170,7 +170,7 @@ def test_every_parameter_has_a_gradient(name):
     assert all(parameter.grad is not None for parameter in net.parameters())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["musicnn_msd", "vgg_msd", "vgg_mtt"])  # musicnn_mtt has the same graph
 def test_onnx_gives_the_same_logits(name, in_onnx):
     net, x = network(name), patches()
     exported = in_onnx(net, x)

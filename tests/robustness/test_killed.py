@@ -259,7 +259,7 @@ def test_a_database_gets_its_name_only_when_complete_and_a_half_written_one_is_r
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("count", [12, pytest.param(50, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [10, pytest.param(50, marks=pytest.mark.long)])
 @pytest.mark.promise(
     "A run killed at any moment can be resumed to the weights of an undisturbed run.",
     measured="50 moments, 52 kills, 0 faults",

@@ -68,25 +68,25 @@ def read_tree(root: Path, *, others: Sequence[tuple[str, str]] = ()) -> Dataset:
     level = class_level(found.files)
     inner = [name.removeprefix(level) for name in found.files if name.startswith(level)]
     place = split_place([name.split("/") for name in inner if is_audio(name)])
-    clips, left_out = [], [*others, *found.left_out, *((name, "empty folder") for name in found.empty)]
+    clips, faults = [], [*others, *found.left_out, *((name, "empty folder") for name in found.empty)]
     for name in found.files:
         inside = name.removeprefix(level) if name.startswith(level) else None
         fault = _fault(root / name, inside, 1 if place is None else 2)
         if fault:
-            left_out.append((name if inside is None else inside, fault))
+            faults.append((name, fault))
         elif inside not in USED:
             clips.append(_clip(root / level, inside, place))
-    left_out.sort()
+    left_out = sorted((name.removeprefix(level), reason) for name, reason in faults)
     if not clips:
         raise DataError(
             f"{root}: no class folder with audio; lay it out as {root.name}/<class>/<clip>.wav, "
             f"or give a CSV manifest with columns path,label{first_reasons(left_out)}"
         )
-    top = root / level
+    below = [name.removeprefix(level) for name, _ in faults if name.startswith(level)]
+    remarks = _remarks(clips, below, place)
     return Dataset(
-        root=root, clips=tuple(clips), left_out=tuple(left_out), remarks=_remarks(clips, left_out),
-        **describe(top),
-    )  # fmt: skip
+        root=root, clips=tuple(clips), left_out=tuple(left_out), remarks=remarks, **describe(root / level)
+    )
 
 
 def first_reasons(left_out: Sequence[tuple[str, str]], most: int = 3) -> str:
@@ -133,13 +133,24 @@ def _fault(path: Path, inside: str | None, folders: int) -> str | None:
     return None if class_name(inside.split("/")[0]) else "its folder has no name but spaces; rename it"
 
 
-def _remarks(clips: Sequence[Clip], left_out: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-    """Sentences on classes that differ in capitals only, and on folders beside the classes without a clip."""
+def _remarks(clips: Sequence[Clip], left_out: Sequence[str], place: int | None) -> tuple[str, ...]:
+    """Sentences on classes that differ in capitals only, and on class folders without a clip.
+
+    Parameters
+    ----------
+    clips
+        The clips.
+    left_out
+        Names of files at and below the level of the classes that are not clips.
+    place
+        See `split_place`.
+    """
+    at = 1 if place == 0 else 0  # of the class in a name
     labels = {clip.label for clip in clips}
-    used = {clip.id.split("/")[0] for clip in clips}
-    lost = Counter(name.split("/")[0] for name, _ in left_out if "/" in name)
+    used = {clip.id.split("/")[at] for clip in clips}
+    lost = Counter(name.split("/")[at] for name in left_out if name.count("/") > at)
     return twins(labels) + tuple(
-        f"The folder {name!r} has no clip; {count} of its files are left out."
+        f"The folder {name!r} has no clip; {count} of its files {'is' if count == 1 else 'are'} left out."
         for name, count in sorted(lost.items())
         if name not in used
     )

@@ -213,6 +213,17 @@ def test_what_is_not_unpacked_from_a_zip_is_named(pack, own_home):
         assert data.remarks == ("The folder 'Party' has no clip; 2 of its files are left out.",)
 
 
+@pytest.mark.parametrize("above", ["", "wrapper/"])
+def test_only_class_folders_are_said_to_have_no_clip(above, pack):
+    names = [f"{part}/{label}/{part}.wav" for part in ("train", "test") for label in ("Happy", "Sad")]
+    others = ["README.md", "train/Happy/notes.txt", "train/Party/1.xyz"]
+    data = load_dataset(pack(*(above + name for name in [*names, *others]), "docs/a.txt", "docs/b.txt"))
+    assert data.class_counts() == {"Happy": 2, "Sad": 2}
+    assert {name for name, _ in data.left_out} == {*others, "docs/a.txt", "docs/b.txt"}
+    assert "The folder 'Party' has no clip; 1 of its files is left out." in data.remarks
+    assert not any("'wrapper'" in remark or "'train'" in remark for remark in data.remarks)
+
+
 def test_a_zip_without_audio_says_what_it_holds(pack):
     with pytest.raises(DataError, match=r"holds no audio; .*; left out: 'Sad/1.xyz' \(not audio \(.xyz\)\)"):
         load_dataset(pack("Sad/1.xyz"))

@@ -1,5 +1,6 @@
 """A checkpoint behind HTTP: the same answers as without, and never a pile-up. A real server on loopback."""
 
+import io
 import json
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from mer.inference.ensemble import open_predictor
 from mer.inference.serve import MB, Limits

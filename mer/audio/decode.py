@@ -29,7 +29,6 @@ from mer.audio.waveforms import (
     as_source,
     check_form,
     check_heard,
-    check_samples,
 )
 from mer.config.sections import AudioConfig
 from mer.utils.errors import AudioError
@@ -123,7 +122,6 @@ def _sound(source: Path | bytes, name: str, max_seconds: float) -> tuple[Sound, 
         else:
             if libsndfile.goes_on(file, kind):
                 sound = _longer(sound, file, kind, name, max_seconds)
-        check_samples(sound.waveform, sound.rate, name)
         return sound, sound.remarks(share_present(file, kind))
 
 

@@ -14,7 +14,7 @@ import soxr
 from mer.audio.formats import Kind
 from mer.audio.mixing import Mix
 from mer.audio.sound import LOST, Sound
-from mer.audio.waveforms import MAX_FRAMES, check_form
+from mer.audio.waveforms import MAX_FRAMES, check_form, check_samples
 from mer.utils.errors import AudioError, reason_of
 
 if TYPE_CHECKING:
@@ -186,6 +186,7 @@ def _heard(file: BinaryIO, kind: Kind, found: _Waveform) -> _Waveform:
     if not found.done:
         raise AudioError(f"{found.name}: damaged {kind.name} ({reason}); fetch or export it again")
     found.require_trust(kind.name)
+    check_samples(found.samples[: found.done], found.rate, found.name)
     return found
 
 

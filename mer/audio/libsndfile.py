@@ -1,6 +1,7 @@
 """Reads sound by libsndfile: WAV, FLAC, MP3, Ogg, Opus, AIFF, AU, CAF and some older formats."""
 
 import io
+from contextlib import suppress
 from typing import BinaryIO
 
 import numpy as np
@@ -34,19 +35,22 @@ class Content(io.BytesIO):
             return self.tell()
 
 
-class _Mended:
-    """A file in which some bytes are replaced."""
+class _View:
+    """A file from its byte `begin` on, in which the bytes from `place` on are replaced by `field`."""
 
-    def __init__(self, file: BinaryIO, place: int, field: bytes) -> None:
-        self.file, self.place, self.field = file, place, field
-        self.tell = file.tell
+    def __init__(self, file: BinaryIO, begin: int, place: int, field: bytes) -> None:
+        self.file, self.begin, self.place, self.field = file, begin, place, field
+        self.seek(0)
+
+    def tell(self) -> int:
+        """The place in the view."""
+        return self.file.tell() - self.begin
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Move, if the place is possible."""
-        try:
-            return self.file.seek(offset, whence)
-        except (OSError, ValueError):
-            return self.file.tell()
+        with suppress(OSError, ValueError):
+            self.file.seek(offset + (0 if whence else self.begin), whence)
+        return self.tell()
 
     def read(self, size: int = -1) -> bytes:
         """Read up to `size` bytes."""
@@ -59,11 +63,16 @@ class _Mended:
 
 
 def opened(file: BinaryIO, kind: Kind) -> tuple[soundfile.SoundFile, bool]:
-    """Open a file, and tell whether its header was mended. Raises one of UNREAD if libsndfile cannot."""
+    """Open a file, and tell whether it was mended: its header, or what stands in front of it.
+
+    libsndfile itself skips what stands in front of MP3. Raises one of UNREAD if libsndfile cannot read it.
+    """
     chunk = sound_chunk(file, kind.name, kind.begin)
+    false = chunk is not None and chunk.false
+    if false or (kind.begin and kind.name != "MP3"):
+        place, field = (chunk.place, chunk.field) if false else (0, b"")
+        return soundfile.SoundFile(_View(file, kind.begin, place, field)), True
     file.seek(0)
-    if chunk and chunk.false:
-        return soundfile.SoundFile(_Mended(file, chunk.place, chunk.field)), True
     return soundfile.SoundFile(file if isinstance(file, Content) else file.fileno(), closefd=False), False
 
 
@@ -128,7 +137,9 @@ def _check_header(file: soundfile.SoundFile, name: str, max_seconds: float, *, g
 def _mono(file: soundfile.SoundFile, name: str) -> tuple[np.ndarray, int | None]:
     """All samples, mono, and the only channel used, if any. Long files are read in blocks."""
     if file.frames * file.channels > AT_ONCE:
-        return _in_blocks(file)
+        mono, channel = _in_blocks(file)
+        check_samples(mono, file.samplerate, name)
+        return mono, channel
     # The number of frames is given, since some codecs cannot seek and so cannot tell it.
     samples = file.read(file.frames, dtype=sample_type(file), always_2d=True)
     check_samples(samples, file.samplerate, name)

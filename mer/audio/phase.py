@@ -5,15 +5,15 @@ import numpy as np
 __all__ = ["cancels", "chosen", "loudest", "powers"]
 
 LEAST = 0.2  # of the power that the mean of unrelated channels has; two channels then correlate below -0.8
-STEP = 61  # every so many frames are looked at first, which is enough in nearly all clips
+FIRST = 4096  # frames that are looked at first, which is enough in nearly all clips
 
 
 def powers(samples: np.ndarray) -> tuple[float, np.ndarray]:
     """Power of the sum of the channels, and of each channel, of samples (frames, channels) at any scale."""
     with np.errstate(over="ignore", invalid="ignore"):
-        wide = samples.astype(np.float32)
-        added = np.square(wide.sum(axis=1)).sum(dtype=np.float64)
-        return float(added), np.square(wide).sum(axis=0, dtype=np.float64)
+        rows = np.ascontiguousarray(samples.T, np.float32)
+        added = rows.sum(axis=0)
+        return float(np.dot(added, added)), np.array([np.dot(row, row) for row in rows], np.float64)
 
 
 def cancels(added: float, each: np.ndarray, most: float = LEAST) -> bool:
@@ -23,7 +23,7 @@ def cancels(added: float, each: np.ndarray, most: float = LEAST) -> bool:
 
 def chosen(samples: np.ndarray) -> int | None:
     """The loudest channel of samples (frames, channels) in opposite phase; None if their mean can be used."""
-    if samples.shape[1] < 2 or not cancels(*powers(samples[::STEP]), 2 * LEAST):
+    if samples.shape[1] < 2 or not cancels(*powers(samples[:: len(samples) // FIRST + 1]), 2 * LEAST):
         return None
     added, each = powers(samples)
     return loudest(each) if each.any() and cancels(added, each) else None

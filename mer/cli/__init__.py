@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from mer.cli.output import STOPPED, error_line
+from mer.cli.output import STOPPED, error_line, print_anything
 from mer.cli.parser import build_parser
 from mer.utils.errors import MerError, Stop
 from mer.utils.machine import wait_briefly
@@ -21,6 +21,7 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
+    print_anything()
     _stop_cleanly_on_signals()
     wait_briefly()
     words = list(sys.argv[1:] if argv is None else argv)

@@ -1,5 +1,7 @@
 """Output of commands: JSON or tables on standard output, progress and errors on standard error."""
 
+import codecs
+import io
 import json
 import os
 import sys
@@ -12,10 +14,27 @@ from tqdm import tqdm
 from mer.utils.progress import ProgressMeter
 from mer.utils.text import visible
 
-__all__ = ["STOPPED", "Bars", "emit", "error_line", "table"]
+__all__ = ["STOPPED", "Bars", "emit", "error_line", "print_anything", "table"]
 
 STOPPED = 130  # exit status of a command that was stopped
 BETWEEN_LINES = 0.5  # s, if standard error is not a terminal
+
+
+def print_anything() -> None:
+    """Let standard output and error print any text in any encoding, such as Hindi names in cp1252.
+
+    Characters that the encoding lacks become the escapes of JSON, so JSON keeps its meaning.
+    """
+    codecs.register_error("mer.escape", _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="mer.escape")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
 
 
 def emit(data: Any, *, as_json: bool, text: str) -> None:

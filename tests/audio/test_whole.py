@@ -256,7 +256,7 @@ def test_a_cut_stream_is_judged_with_a_remark(name, sound, tmp_path):
 
 
 def test_a_recording_of_a_browser_that_states_no_length_is_whole_or_cut(sound):
-    """The chance that a cut falls on the end of a block is 1 in 10; of ten cuts most are noticed."""
+    """A cut near the end of a block is not noticed, most others are."""
     content = muxed(sound.noise(10.0, rate=48_000), "webm", "libopus", 48_000, live="1")
     assert decode(content).remarks == ()
     places = np.linspace(0.3, 0.9, 10) * len(content)

@@ -1,6 +1,10 @@
 """Progress on standard error: a bar on a terminal, whole lines anywhere else."""
 
 import io
+import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -46,3 +50,42 @@ def test_a_terminal_gets_a_bar_for_each_phase(said):
     bars("listening", 2, 2)
     assert "decoding: 100%" in stream.getvalue()
     assert "listening: 100%" in stream.getvalue()
+
+
+# Any encoding
+
+
+SAYS = """
+import sys
+from mer.cli.output import emit, error_line, print_anything
+print_anything()
+emit({"file": NAME}, as_json="json" in sys.argv, text=NAME)
+print(error_line(NAME), file=sys.stderr)
+"""
+NAME = "गीत १ é 🎵 \u200d.wav"
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "latin-1", "cp437", "utf-8", "utf-16"])
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_names_of_any_script_can_be_written_in_any_encoding(encoding, form):
+    done = subprocess.run(
+        [sys.executable, "-c", f"NAME = {NAME!r}{SAYS}", form],
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
+        check=True,
+    )
+    out, error = done.stdout.decode(encoding), done.stderr.decode(encoding)
+    if form == "json":
+        assert json.loads(out) == {"file": NAME}
+    else:
+        assert json.loads(f'"{out.strip()}"') == NAME
+    assert json.loads(f'"{error.strip().removeprefix("error: ")}"') == NAME
+
+
+def test_a_command_answers_about_a_file_with_a_hindi_name_in_a_western_encoding(tmp_path):
+    folder = tmp_path / "खुशी"
+    words = [sys.executable, "-m", "mer", "data", "check", str(folder)]
+    done = subprocess.run(words, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "cp1252"})
+    assert done.returncode == 2
+    assert b"\\u0916\\u0941\\u0936\\u0940" in done.stderr
+    assert b"Traceback" not in done.stderr

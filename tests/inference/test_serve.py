@@ -1,5 +1,6 @@
 """A checkpoint behind HTTP: the same answers as without, and never a pile-up. A real server on loopback."""
 
+import io
 import json
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from mer.inference.ensemble import open_predictor
 from mer.inference.serve import MB, Limits
@@ -191,6 +193,19 @@ def test_concurrent_requests_are_batched_and_get_the_same_answers(sound):
     for (status, _, answer), own in zip(found, alone, strict=True):
         assert status == 200
         assert answer["probabilities"] == pytest.approx(own, abs=1e-4)
+
+
+def test_what_is_remarked_on_a_file_is_in_the_answer_and_codecs_that_cannot_seek_are_heard(listener, sound):
+    phone = io.BytesIO()
+    soundfile.write(phone, sound.chord(seconds=3.0, rate=8000), 8000, format="WAV", subtype="GSM610")
+    whole = wav(sound, seconds=4.0)
+    with serving(listener) as server:
+        answers = [server.predict(content) for content in (whole, whole[: len(whole) // 2], phone.getvalue())]
+    assert [status for status, *_ in answers] == [200] * 3
+    plain, cut, narrow = (answer["remarks"] for *_, answer in answers)
+    assert not any("cut" in remark for remark in plain)
+    assert cut[0] == "It is cut: 2.0 of its 4.0 s can be read."
+    assert narrow[0] == "It has no sound above 4 kHz, as over a telephone."
 
 
 def test_clients_see_no_details_of_unexpected_errors(listener, sound, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from mer.audio.formats import AUDIO_NAMES, AUDIO_SUFFIXES
-from mer.audio.quality import remarks
+from mer.audio.quality import of_music
 from mer.inference.predictor import Prediction, Window
 from mer.models.card import load_card
 from pages._ui.cached.models import SHIPPED
@@ -32,11 +32,11 @@ class FakePredictor:
     def __init__(self):
         self.shares, self.heard = SURE, []
 
-    def predict_waveform(self, waveform):
+    def answer(self, waveform, remarks=()):
         self.heard.append(len(waveform) / 16_000)
         starts = range(0, max(1, int(self.heard[-1]) - 5), 5)
         windows = tuple(Window(float(start), start + 10.0, self.shares) for start in starts)
-        return Prediction("Sad", self.shares, windows, remarks(waveform, sample_rate=16_000))
+        return Prediction("Sad", self.shares, windows, (*remarks, *of_music(waveform, 16_000)))
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +70,12 @@ def song(sound):
     """Changing chords, which give no warning."""
     chords = [sound.chord((220.0 * up, 277.2 * up, 330.0 * up), 1.0) for up in (1, 1.2, 0.8, 1.5, 1.1, 0.9)]
     return wav(np.concatenate([chord * np.linspace(1, 0.2, 16_000) for chord in chords]).astype(np.float32))
+
+
+def test_a_file_that_is_cut_has_a_warning(song):
+    page = uploaded(("cut.wav", song[: len(song) // 2]))
+    (warning,) = warnings(page)
+    assert warning.replace("\\", "") == "Do not rely on this. It is cut: 3.0 of its 6.0 s can be read."
 
 
 def uploaded(*files, **query):

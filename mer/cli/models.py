@@ -71,7 +71,7 @@ def predict(arguments: Namespace) -> int:
     found, notes, bars = [], [], Bars()
     for done, (file, outcome) in enumerate(predictor.predict_many(files), start=1):
         if isinstance(outcome, AudioError):
-            errors.append({"file": str(file), "error": str(outcome)})
+            errors.append(str(outcome))
         else:
             found.append({"file": str(file)} | outcome.to_dict())
             notes += _notes(file, outcome)
@@ -79,16 +79,16 @@ def predict(arguments: Namespace) -> int:
             bars("predicting", done, len(files))
     names = predictor.card.classes
     rows = [(p["file"], p["emotion"], *(f"{p['probabilities'][n]:.0%}" for n in names)) for p in found]
-    if found or (errors and arguments.json):
+    if found:
         text = "\n".join([table(rows, ("file", "emotion", *names)), *notes])
-        emit([*found, *errors], as_json=arguments.json, text=text)
+        emit(found, as_json=arguments.json, text=text)
     if errors:
-        raise AudioError("; ".join(row["error"] for row in errors))
+        raise AudioError("; ".join(errors))
     return 0
 
 
-def _files(paths: list[Path]) -> tuple[list[Path], list[dict[str, str]]]:
-    """The files to predict, and a row for each other file below the folders among `paths`."""
+def _files(paths: list[Path]) -> tuple[list[Path], list[str]]:
+    """The files to predict, and a message for each other file below the folders among `paths`."""
     from mer.data.folders import audio_below
 
     files, errors = [], []
@@ -98,7 +98,7 @@ def _files(paths: list[Path]) -> tuple[list[Path], list[dict[str, str]]]:
             continue
         below, left_out = audio_below(path)
         files += below
-        errors += [{"file": str(name), "error": f"{name}: {reason}"} for name, reason in left_out]
+        errors += [f"{name}: {reason}" for name, reason in left_out]
     return files, errors
 
 

@@ -160,11 +160,7 @@ def test_predict_goes_on_after_a_bad_file_and_names_it(mer, checkpoint, song_cor
         "predict", checkpoint, tmp_path / "bad.wav", song_corpus / "Sad" / "0a.wav", "--json"
     )
     assert status == 2
-    good, bad = json.loads(out)
-    assert good["file"] == str(song_corpus / "Sad" / "0a.wav")
-    assert set(bad) == {"file", "error"}
-    assert bad["file"] == str(tmp_path / "bad.wav")
-    assert bad["error"].startswith(f"{tmp_path}/bad.wav: text, not audio")
+    assert len(json.loads(out)) == 1
     assert "bad.wav: text, not audio" in err
 
 
@@ -181,14 +177,12 @@ def test_predict_names_the_files_of_a_folder_that_it_does_not_take(
         (folder / name).touch()
     status, out, err = mer("predict", checkpoint, folder, "--json")
     assert status == 2
-    named = {row["file"].rpartition("/")[2]: row.get("error", "") for row in json.loads(out)}
-    assert named == {
-        "two.wav": "",
-        "cover.jpg": f"{folder}/cover.jpg: not audio (.jpg)",
-        "song.ape": f"{folder}/song.ape: not audio (.ape)",
-        "three.xyz": f"{folder}/three.xyz: WAV with the suffix .xyz; rename it to end in .wav",
-    }
-    assert all(error in err for error in named.values())
+    assert [row["file"] for row in json.loads(out)] == [f"{folder}/two.wav"]
+    named = (
+        f"{folder}/cover.jpg: not audio (.jpg); {folder}/song.ape: not audio (.ape); "
+        f"{folder}/three.xyz: WAV with the suffix .xyz; rename it to end in .wav"
+    )
+    assert err == f"error: {named}\n"
 
 
 def test_the_manifest_of_a_folder_is_no_file_that_predict_leaves_out(mer, checkpoint, song_corpus):
@@ -203,8 +197,7 @@ def test_predict_takes_folders_and_goes_on_after_a_bad_file_in_one(mer, checkpoi
     assert status == 2
     below = sorted(corpus.glob("*/*.wav"))
     below.remove(corpus / "Happy" / "1a.wav")
-    bad = corpus / "Happy" / "1a.wav"
-    assert [row["file"] for row in json.loads(out)] == [str(path) for path in (alone, *below, bad)]
+    assert [row["file"] for row in json.loads(out)] == [str(path) for path in (alone, *below)]
     *progress, last = err.splitlines()
     assert progress[-1].startswith("predicting: 17 of 17")
     assert last.startswith(f"error: {corpus}/Happy/1a.wav: text, not audio")

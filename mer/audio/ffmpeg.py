@@ -6,6 +6,7 @@ those of `mer.audio.formats`, no protocol is allowed, and any request to open so
 """
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import numpy as np
@@ -171,7 +172,8 @@ def read(file: BinaryIO, kind: Kind, *, name: str, max_seconds: float, cut: bool
     if found.mix.better is not None:
         channel = found.mix.better
         found = _heard(file, kind, _Waveform(name, max_seconds, cut=cut, channel=channel))
-    return found.found()
+    sound = found.found()
+    return replace(sound, fresh=True) if kind.begin and not cut else sound
 
 
 def _heard(file: BinaryIO, kind: Kind, found: _Waveform) -> _Waveform:

@@ -1,12 +1,15 @@
 """Hearing: a first visit, an upload, a recording, a cell of a confusion matrix, each in a real browser."""
 
+import io
 import re
 
 import numpy as np
 import pytest
 import soundfile
 
+from mer.data.demo.example import example_clip
 from tests.browser.conftest import settle, shows, text_of
+from tests.media import CONTAINERS, encode
 
 EMOTIONS = "Romantic|Happy|Sad|Devotional|Party"
 
@@ -32,12 +35,13 @@ def verdict(page):
 
 
 def upload(page, address, clip):
-    """Give a clip to the page and wait for its verdict."""
+    """Give a clip to the page, wait for its verdict, and return it."""
     page.goto(address)
     settle(page)
     page.locator("input[type=file]").set_input_files(str(clip))
-    assert verdict(page)
+    found = verdict(page)
     settle(page)
+    return found
 
 
 def test_a_first_visit_offline_gives_a_prediction_in_one_click(empty_server, page):
@@ -70,6 +74,18 @@ def test_an_uploaded_clip_is_predicted_over_time_and_downloaded(server, page, me
     assert rows[0].startswith("file,model,part,start_s,end_s")
     assert rows[1].startswith("धुन melody.wav")
     assert len(rows) == 1 + 1 + 2  # header, whole clip, two windows
+
+
+@pytest.mark.parametrize("suffix", ["m4a", "opus", "webm"])
+def test_a_clip_of_a_phone_messenger_or_browser_has_the_emotion_of_the_original(
+    server, page, tmp_path, suffix
+):
+    samples, rate = soundfile.read(io.BytesIO(example_clip("Happy")))
+    kind = next(kind for kind in CONTAINERS if kind.suffix == suffix)
+    clip = tmp_path / f"clip.{suffix}"
+    clip.write_bytes(encode(samples, rate, kind))
+    found = upload(page, f"{server.url}/predict?source=Upload&model=demo_mobilenet_v3_small", clip)
+    assert found.startswith("Happy")
 
 
 def test_an_upload_goes_to_the_model_that_was_trained_on_real_music(server, page, melody):

@@ -270,11 +270,17 @@ def test_the_default_preset_solves_a_head_on_the_frozen_network(name):
     assert (back.mel, back.audio, back.train.weights) == (Config().mel, Config().audio, "imagenet")
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("other", ["musicnn_msd", "resnet18", "panns_cnn14+panns_mobilenet"])
-def test_networks_that_need_another_input_cannot_be_joined(name, other):
-    with pytest.raises(ConfigError, match="need different spectrograms; join networks that take the same"):
-        Config().updated(backbone=f"{name}+{other}")
+@pytest.mark.parametrize("other", ["musicnn_msd", "resnet18", "panns_cnn14"])
+def test_a_network_at_another_sample_rate_cannot_be_joined(other):
+    with pytest.raises(
+        ConfigError, match="panns_mobilenet takes 32000 Hz, and networks with different inputs"
+    ):
+        Config().updated(backbone=f"panns_mobilenet+{other}", freeze="head")
+
+
+def test_a_network_at_the_usual_sample_rate_is_joined_to_one_for_music():
+    config = Config().updated(backbone="panns_cnn14+musicnn_msd", freeze="head")
+    assert (config.train.weights, config.mel.shape) == ("own", "waveform")
 
 
 @pytest.mark.parametrize(("backbone", "weights"), [("panns_cnn14", "music"), ("vgg_msd", "audioset")])

@@ -4,9 +4,9 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from mer.cli.output import Bars, emit, table
-from mer.cli.specs import make_spec, reading, requested_config
+from mer.cli.specs import make_spec, requested_config
 from mer.config.sections import Config
-from mer.data.load import load_dataset
+from mer.data.load import load_dataset, reading
 from mer.utils.errors import ConfigError, DataError
 
 if TYPE_CHECKING:

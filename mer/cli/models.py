@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mer.cli.output import Bars, emit, table
-from mer.cli.specs import reading
 from mer.metrics.score import Score
 from mer.runs.run import Run
 from mer.utils.errors import AudioError
@@ -116,7 +115,7 @@ def timeline(arguments: Namespace) -> int:
 
 def stimuli(arguments: Namespace) -> int:
     """Choose, match and write clips for a listening experiment."""
-    from mer.data.load import load_dataset
+    from mer.data.load import load_dataset, reading
     from mer.inference.ensemble import open_predictor
     from mer.inference.stimuli import candidates, export, match
 

@@ -16,7 +16,7 @@ from mer.utils.errors import ConfigError
 if TYPE_CHECKING:
     from mer.experiments.prepared import Spec
 
-__all__ = ["command_for", "given_settings", "make_spec", "reading", "requested_config", "requested_preset"]
+__all__ = ["command_for", "given_settings", "make_spec", "requested_config", "requested_preset"]
 
 
 def given_settings(arguments: Namespace) -> dict:
@@ -63,15 +63,6 @@ def make_spec(arguments: Namespace, config: Config) -> "Spec":
         drop_conflicts=arguments.drop_conflicts,
         command=shlex.join(["python", "-m", "mer", *arguments.words]),
     )
-
-
-def reading(arguments: Namespace) -> dict[str, str]:
-    """How the data set is to be read: keyword arguments of `mer.data.load.load_dataset`."""
-    return {
-        "label_column": arguments.label_column,
-        "song_column": arguments.song_column,
-        "song_pattern": arguments.song_pattern,
-    }
 
 
 def command_for(spec: "Spec", *, preset_name: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from mer.audio.formats import AUDIO_NAMES, misnamed
 from mer.data.clips import LONGEST_NAME, Clip, Dataset, class_name, twins
 from mer.data.levels import MANIFEST, SPLITS, class_level, is_audio, split_place
-from mer.data.walk import walk
+from mer.data.walk import Found, walk
 from mer.utils.errors import DataError
 from mer.utils.files import as_path
 
@@ -45,7 +45,7 @@ def describe(root: Path) -> dict[str, object]:
     }
 
 
-def read_tree(root: Path, *, others: Sequence[tuple[str, str]] = ()) -> Dataset:
+def read_tree(root: Path, *, found: Found | None = None, others: Sequence[tuple[str, str]] = ()) -> Dataset:
     """Read the clips of a folder that has one folder per class.
 
     The class is the name of the first folder that a file is in, at any depth, from the level at which the
@@ -56,6 +56,8 @@ def read_tree(root: Path, *, others: Sequence[tuple[str, str]] = ()) -> Dataset:
     ----------
     root
         The folder.
+    found
+        What is below it, if that is known.
     others
         (name, reason) of files that are not clips and are not in the folder, such as those left in a zip.
 
@@ -64,7 +66,7 @@ def read_tree(root: Path, *, others: Sequence[tuple[str, str]] = ()) -> Dataset:
     DataError
         If no class folder holds audio.
     """
-    found = walk(root)
+    found = found or walk(root)
     level = class_level(found.files)
     inner = [name.removeprefix(level) for name in found.files if name.startswith(level)]
     place = split_place([name.split("/") for name in inner if is_audio(name)])

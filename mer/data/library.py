@@ -25,7 +25,7 @@ from filelock import FileLock
 from mer.audio.formats import AUDIO_NAMES, AUDIO_SUFFIXES
 from mer.data.folders import read_tree
 from mer.data.kaggle import KAGGLE_NAMES, fetch
-from mer.data.load import load_dataset
+from mer.data.load import load_dataset, reading
 from mer.data.song_names import AUTO
 from mer.data.zips import unpack_zip
 from mer.utils.errors import DataError, StorageError
@@ -80,12 +80,8 @@ class Entry:
 
     @property
     def reading(self) -> dict[str, str]:
-        """How the data set is read: keyword arguments of `load_dataset`."""
-        return {
-            "label_column": self.label_column,
-            "song_column": self.song_column,
-            "song_pattern": self.song_pattern,
-        }
+        """The keyword arguments of `load_dataset` for this data set."""
+        return reading(self)
 
     @property
     def exists(self) -> bool:

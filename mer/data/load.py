@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mer.data.clips import Dataset, is_sharded
 from mer.data.folders import USED, read_tree, suffix_fault
@@ -12,7 +13,7 @@ from mer.data.walk import walk
 from mer.data.zips import left_in_zip, unpack_zip
 from mer.utils.errors import DataError, MerError
 
-__all__ = ["load_dataset"]
+__all__ = ["load_dataset", "reading"]
 
 
 def load_dataset(
@@ -49,6 +50,11 @@ def load_dataset(
         ) from error
 
 
+def reading(request: Any) -> dict[str, str]:
+    """The keyword arguments of `load_dataset`, from the attributes of these names."""
+    return {name: getattr(request, name) for name in ("label_column", "song_column", "song_pattern")}
+
+
 def _load(path: Path, columns: dict[str, str]) -> Dataset:
     """`load_dataset`, with the names of the columns as keyword arguments."""
     if not path.exists():
@@ -81,7 +87,7 @@ def _load_folder(path: Path, columns: dict[str, str]) -> Dataset:
             raise DataError(
                 f"{path}: a folder has no columns; give the CSV file in it instead, with --label-column"
             )
-        return read_tree(path, others=left)
+        return read_tree(path, found=found, others=left)
     data = read_manifest(path / top / MANIFEST, **columns)
     listed = {top + clip.id for clip in data.clips} | {top + name for name, _ in data.left_out}
     rest = [name for name in found.files if name not in listed and name.removeprefix(top) not in USED]

@@ -12,7 +12,7 @@ from mer.data.cache.controls import CONTROLS, donors, entry
 from mer.data.cache.store import FeatureStore, is_content
 from mer.data.check import Report, check
 from mer.data.clips import is_sharded
-from mer.data.load import load_dataset
+from mer.data.load import load_dataset, reading
 from mer.data.sayings import tell
 from mer.data.song_names import AUTO, NO_PATTERN
 from mer.data.splits import Split, split_clips
@@ -68,12 +68,8 @@ class Spec:
 
     @property
     def reading(self) -> dict[str, str]:
-        """How the data set is read: keyword arguments of `load_dataset`."""
-        return {
-            "label_column": self.label_column,
-            "song_column": self.song_column,
-            "song_pattern": self.song_pattern,
-        }
+        """The keyword arguments of `load_dataset` for this data set."""
+        return reading(self)
 
     def name(self, data: str) -> str:
         """The name of its run on the data set named `data`."""

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from mer.audio.mel import LogMel, Standardizer, as_input
+from mer.audio.mel import LogMel, Standardizer
 from mer.audio.resampling import resample
+from mer.audio.transforms import EvalTransform
 from mer.config.inputs import required_input
 from mer.config.sections import Config
 from mer.data.cache.descriptors import RATE, SIZE, descriptors
@@ -32,13 +33,14 @@ class FrontEnd(nn.Module):
     def __init__(self, network: str) -> None:
         super().__init__()
         self.config = Config().updated(backbone=network)
-        self.per_window = not required_input(network)
+        self.transform = EvalTransform(Standardizer(per_window=not required_input(network)))
         with torch.device("cpu"):  # filters have values, which torch's meta device does not compute
             self.log_mel = LogMel(self.config.audio.sample_rate, self.config.mel)
 
     def extra_repr(self) -> str:
         """The settings. They are part of the key of stored embeddings."""
-        return f"{self.config.audio.sample_rate}, {self.config.mel}, per_window={self.per_window}"
+        per_window = self.transform.standardizer.per_window
+        return f"{self.config.audio.sample_rate}, {self.config.mel}, per_window={per_window}"
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
         """Compute the images of waveforms, and standardise them."""
@@ -47,8 +49,7 @@ class FrontEnd(nn.Module):
             images = windows.new_empty(len(windows), *self.config.input_shape)
         else:
             images = self.log_mel(windows)
-        standardizer = Standardizer(per_window=self.per_window)
-        return as_input(standardizer(images) if self.per_window else images.float())
+        return self.transform(images)
 
 
 class Descriptors(nn.Module):

@@ -94,12 +94,15 @@ def _of_frames(file: BinaryIO, kind: Kind) -> float:
     return 1.0
 
 
+def _tail(file: BinaryIO, kind: Kind) -> bytes:
+    """The last bytes of a file, without what stands in front of its format."""
+    file.seek(max(kind.begin, file.seek(0, 2) - TAIL))
+    return file.read()
+
+
 def _of_ogg(file: BinaryIO, kind: Kind) -> float:
     """The last page of Ogg is whole, and marked as the last."""
-    end = file.seek(0, 2)
-    begin = max(kind.begin, end - TAIL)
-    file.seek(begin)
-    tail = file.read()
+    tail = _tail(file, kind)
     place = tail.rfind(b"OggS\0")
     page = tail[place:]
     if place < 0 or len(page) < 27 or len(page) < 27 + page[26]:
@@ -128,10 +131,7 @@ def _of_wma(file: BinaryIO, kind: Kind) -> float:
 
 def _of_mpeg(file: BinaryIO, kind: Kind) -> float:
     """The last packet of MPEG is whole."""
-    end = file.seek(0, 2)
-    begin = max(kind.begin, end - TAIL)
-    file.seek(begin)
-    tail = file.read()
+    tail = _tail(file, kind)
     place = tail.rfind(b"\0\0\1\xba")
     while place >= 0 and place + 14 <= len(tail) and tail[place : place + 3] == b"\0\0\1":
         code = tail[place + 3]

@@ -5,7 +5,6 @@ program open another file or an address: formats that name others (playlists, DA
 those of `mer.audio.formats`, no protocol is allowed, and any request to open something is refused.
 """
 
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
@@ -15,6 +14,7 @@ import soxr
 from mer.audio.formats import Kind
 from mer.audio.mixing import Mix
 from mer.audio.sound import LOST, Sound
+from mer.audio.views import View
 from mer.audio.waveforms import MAX_FRAMES, check_form, check_samples
 from mer.utils.errors import AudioError, reason_of
 
@@ -46,27 +46,16 @@ BEHIND = 32  # bytes behind the last packet of a Matroska file that belong to it
 LATE = 0.1  # s that a clip may be too long by, since encoders pad it to whole frames
 
 
-class _File:
+class _File(View):
     """A file for FFmpeg, from its first recognised byte. It ends the reading of one that leads in circles."""
 
     def __init__(self, file: BinaryIO, begin: int) -> None:
-        self.file, self.begin = file, begin
         self.left = READS * file.seek(0, 2) + MORE
-        file.seek(begin)
+        super().__init__(file, begin)
 
-    def tell(self) -> int:
-        """The place in the file."""
-        return self.file.tell() - self.begin
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Move; a place before the start is ignored."""
-        with suppress(OSError, ValueError):
-            self.file.seek(offset + (0 if whence else self.begin), whence)
-        return self.tell()
-
-    def read(self, size: int) -> bytes:
+    def read(self, size: int = -1) -> bytes:
         """Read up to `size` bytes. Raises OSError if the file was read too often."""
-        content = self.file.read(size)
+        content = super().read(size)
         self.left -= len(content) + 1
         if self.left < 0:
             raise OSError("it leads in circles")

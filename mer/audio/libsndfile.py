@@ -1,7 +1,6 @@
 """Reads sound by libsndfile: WAV, FLAC, MP3, Ogg, Opus, AIFF, AU, CAF and some older formats."""
 
 import io
-from contextlib import suppress
 from typing import BinaryIO
 
 import numpy as np
@@ -13,6 +12,7 @@ from mer.audio.formats import Kind
 from mer.audio.mixing import Mix, mix
 from mer.audio.phase import chosen
 from mer.audio.sound import Sound
+from mer.audio.views import View
 from mer.audio.waveforms import MAX_FRAMES, check_form, check_samples
 from mer.utils.errors import AudioError
 
@@ -35,27 +35,17 @@ class Content(io.BytesIO):
             return self.tell()
 
 
-class _View:
+class _Mended(View):
     """A file from its byte `begin` on, in which the bytes from `place` on are replaced by `field`."""
 
     def __init__(self, file: BinaryIO, begin: int, place: int, field: bytes) -> None:
-        self.file, self.begin, self.place, self.field = file, begin, place, field
-        self.seek(0)
-
-    def tell(self) -> int:
-        """The place in the view."""
-        return self.file.tell() - self.begin
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Move, if the place is possible."""
-        with suppress(OSError, ValueError):
-            self.file.seek(offset + (0 if whence else self.begin), whence)
-        return self.tell()
+        super().__init__(file, begin)
+        self.place, self.field = place, field
 
     def read(self, size: int = -1) -> bytes:
         """Read up to `size` bytes."""
         at = self.file.tell()
-        content = bytearray(self.file.read(size))
+        content = bytearray(super().read(size))
         first, last = max(at, self.place), min(at + len(content), self.place + len(self.field))
         if first < last:
             content[first - at : last - at] = self.field[first - self.place : last - self.place]
@@ -71,7 +61,7 @@ def opened(file: BinaryIO, kind: Kind) -> tuple[soundfile.SoundFile, bool]:
     false = chunk is not None and chunk.false
     if false or (kind.begin and kind.name != "MP3"):
         place, field = (chunk.place, chunk.field) if false else (0, b"")
-        return soundfile.SoundFile(_View(file, kind.begin, place, field)), True
+        return soundfile.SoundFile(_Mended(file, kind.begin, place, field)), True
     file.seek(0)
     return soundfile.SoundFile(file if isinstance(file, Content) else file.fileno(), closefd=False), False
 

@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 
-from mer.cli import main
 from mer.cli.parser import build_parser
 from mer.cli.specs import command_for, make_spec
 from mer.config.presets import preset
@@ -23,15 +22,6 @@ def corpus(tmp_path):
     for path in list(root.rglob("*.wav")):
         path.rename(path.with_name(f"{path.parent.name}_{int(path.stem[0]):03}{path.stem[1]}.wav"))
     return root
-
-
-@pytest.fixture
-def mer(capsys, own_home):
-    def run(*words):
-        status = main([str(word) for word in words])
-        return status, *capsys.readouterr()
-
-    return run
 
 
 def test_data_check_shows_the_pattern_with_examples(mer, corpus):

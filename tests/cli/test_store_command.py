@@ -4,21 +4,9 @@ import json
 
 import pytest
 
-from mer.cli import main
 from mer.experiments.prepared import Spec
 from mer.runs.store import RunStore
 from tests.run_helpers import tiny_config, write_songs
-
-
-@pytest.fixture
-def mer(capsys, own_home):
-    """Run a command in a home of its own; returns exit status, what it printed, and what it said."""
-
-    def run(*words):
-        status = main([str(word) for word in words])
-        return status, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture

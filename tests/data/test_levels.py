@@ -13,34 +13,6 @@ from mer.data.zips import unpack_zip
 from mer.utils.errors import DataError
 
 
-@pytest.fixture
-def grow(tmp_path):
-    """`grow(*names) -> root`: a folder with empty files of these names."""
-
-    def grow(*names):
-        root = tmp_path / "corpus"
-        for name in names:
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).touch()
-        return root
-
-    return grow
-
-
-@pytest.fixture
-def pack(tmp_path):
-    """`pack(*names) -> zip` with a line under each name."""
-
-    def pack(*names):
-        path = tmp_path / "corpus.zip"
-        with zipfile.ZipFile(path, "w") as archive:
-            for name in names:
-                archive.writestr(name, f"content of {name}")
-        return path
-
-    return pack
-
-
 def labels(data):
     return {clip.id: clip.label for clip in data.clips}
 

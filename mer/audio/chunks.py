@@ -8,6 +8,8 @@ compared with the bytes that are there.
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
+from mer.audio.formats import Kind
+
 __all__ = ["Chunk", "sound_chunk"]
 
 MOST = 64  # chunks in front of the samples
@@ -62,18 +64,17 @@ class Chunk:
         return left > SLACK and not self.follows.startswith(TAGS) and not _is_chunk(self.follows, left)
 
 
-def sound_chunk(file: BinaryIO, name: str, begin: int = 0) -> Chunk | None:
+def sound_chunk(file: BinaryIO, kind: Kind) -> Chunk | None:
     """Find the samples of a WAV, AIFF, AU or CAF file; None for other formats, or if there are none.
 
     Parameters
     ----------
     file
         An open file that can seek. Its position changes.
-    name
-        Name of its format; see `mer.audio.formats`.
-    begin
-        Number of bytes before the format begins.
+    kind
+        Its format.
     """
+    name, begin = kind.name, kind.begin
     end = file.seek(0, 2)
     file.seek(begin)
     head = file.read(64)

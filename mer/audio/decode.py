@@ -16,6 +16,7 @@ import numpy as np
 import soundfile
 
 from mer.audio import ffmpeg, libsndfile
+from mer.audio.chunks import sound_chunk
 from mer.audio.ends import share_present
 from mer.audio.formats import Kind, recognise
 from mer.audio.quality import of_recording
@@ -113,8 +114,9 @@ def _sound(source: Path | bytes, name: str, max_seconds: float) -> tuple[Sound, 
     """The sound of a file, by libsndfile or else by FFmpeg, and remarks on it."""
     with _opened(source, name) as file:
         kind = recognise(file)
+        chunk = sound_chunk(file, kind)
         try:
-            sound = libsndfile.read(file, kind, name=name, max_seconds=max_seconds)
+            sound = libsndfile.read(file, kind, chunk, name=name, max_seconds=max_seconds)
         except AudioError:
             raise
         except libsndfile.UNREAD:
@@ -122,7 +124,7 @@ def _sound(source: Path | bytes, name: str, max_seconds: float) -> tuple[Sound, 
         else:
             if libsndfile.goes_on(file, kind):
                 sound = _longer(sound, file, kind, name, max_seconds)
-        return sound, sound.remarks(share_present(file, kind))
+        return sound, sound.remarks(chunk.share if chunk else share_present(file, kind))
 
 
 def _longer(sound: Sound, file: BinaryIO, kind: Kind, name: str, max_seconds: float) -> Sound:
@@ -195,7 +197,7 @@ def _beginning(content: bytes, seconds: float) -> tuple[np.ndarray, int] | None:
     file = libsndfile.Content(content)
     kind = recognise(file)
     try:
-        with libsndfile.opened(file, kind)[0] as sound:
+        with libsndfile.opened(file, kind, sound_chunk(file, kind))[0] as sound:
             check_form(sound.samplerate, sound.channels, "recording")
             wanted = int(seconds * sound.samplerate)
             if sound.frames <= wanted or wanted * sound.channels > 4 * libsndfile.AT_ONCE:

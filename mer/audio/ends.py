@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from typing import BinaryIO
 
-from mer.audio.chunks import sound_chunk
 from mer.audio.formats import Kind, frame
 
 __all__ = ["UNKNOWN_SHARE", "has_second_stream", "share_present", "states_frames", "tags_begin"]
@@ -23,6 +22,8 @@ FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # an object
 def share_present(file: BinaryIO, kind: Kind) -> float:
     """Share of a file that is there, by its own structure.
 
+    For files of plain samples see `mer.audio.chunks.Chunk.share`.
+
     Parameters
     ----------
     file
@@ -35,8 +36,6 @@ def share_present(file: BinaryIO, kind: Kind) -> float:
     float
         From 0 to 1; 1 if nothing shows that some is missing, `UNKNOWN_SHARE` if it is unknown how much is.
     """
-    if found := sound_chunk(file, kind.name, kind.begin):
-        return found.share
     check = CHECKS.get(kind.name)
     return check(file, kind) if check else 1.0
 

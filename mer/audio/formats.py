@@ -148,6 +148,8 @@ def recognise(file: BinaryIO) -> Kind:
         return replace(found, begin=begin)
     file.seek(begin)
     head = file.read(HEAD)
+    if (kind := _in_a_row(head, 0)) is not UNKNOWN:
+        return replace(kind, begin=begin)
     text = head.removeprefix(b"\xef\xbb\xbf")  # the mark of UTF-8
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):  # the marks of UTF-16
         text = head.decode("utf-16", "ignore").encode(errors="ignore")
@@ -155,7 +157,7 @@ def recognise(file: BinaryIO) -> Kind:
     other = next((kind for kind, mark in OTHER if re.match(mark, text, flags)), UNKNOWN)
     if other.name:
         return other
-    kind, place = _frames(head) or (UNKNOWN, 0)
+    kind, place = _first_frames(head)
     return replace(kind, begin=begin + place)
 
 
@@ -216,18 +218,23 @@ def _zeros(file: BinaryIO, place: int) -> int:
     return 0
 
 
-def _frames(head: bytes) -> tuple[Kind, int] | None:
-    """MP3 or AAC, and its first byte, if some frames follow each other somewhere."""
+def _first_frames(head: bytes) -> tuple[Kind, int]:
+    """MP3 or AAC and its first byte, if some frames follow each other somewhere; else `UNKNOWN`."""
     for found in re.finditer(rb"\xff[\xe0-\xff]", head):
-        place, count, kind = found.start(), 0, None
-        while count < IN_A_ROW:
-            one, length = frame(head[place : place + 6])
-            if not length or (kind and one is not kind):
-                break
-            kind, place, count = one, place + length, count + 1
-        if count == IN_A_ROW:
+        if (kind := _in_a_row(head, found.start())) is not UNKNOWN:
             return kind, found.start()
-    return None
+    return UNKNOWN, 0
+
+
+def _in_a_row(head: bytes, place: int) -> Kind:
+    """MP3 or AAC, if some frames follow each other from this byte on; else `UNKNOWN`."""
+    kind = UNKNOWN
+    for _ in range(IN_A_ROW):
+        one, length = frame(head[place : place + 6])
+        if not length or one is AC3 or kind not in (UNKNOWN, one):
+            return UNKNOWN
+        kind, place = one, place + length
+    return kind
 
 
 def frame(head: bytes) -> tuple[Kind, int]:

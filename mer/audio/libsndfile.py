@@ -6,7 +6,7 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from mer.audio.chunks import sound_chunk
+from mer.audio.chunks import Chunk
 from mer.audio.ends import has_second_stream, states_frames, tags_begin
 from mer.audio.formats import Kind
 from mer.audio.mixing import Mix, mix
@@ -52,12 +52,11 @@ class _Mended(View):
         return bytes(content)
 
 
-def opened(file: BinaryIO, kind: Kind) -> tuple[soundfile.SoundFile, bool]:
+def opened(file: BinaryIO, kind: Kind, chunk: Chunk | None) -> tuple[soundfile.SoundFile, bool]:
     """Open a file, and tell whether it was mended: its header, or what stands in front of it.
 
     libsndfile itself skips what stands in front of MP3. Raises one of UNREAD if libsndfile cannot read it.
     """
-    chunk = sound_chunk(file, kind.name, kind.begin)
     false = chunk is not None and chunk.false
     if false or (kind.begin and kind.name != "MP3"):
         place, field = (chunk.place, chunk.field) if false else (0, b"")
@@ -66,7 +65,7 @@ def opened(file: BinaryIO, kind: Kind) -> tuple[soundfile.SoundFile, bool]:
     return soundfile.SoundFile(file if isinstance(file, Content) else file.fileno(), closefd=False), False
 
 
-def read(file: BinaryIO, kind: Kind, *, name: str, max_seconds: float) -> Sound:
+def read(file: BinaryIO, kind: Kind, chunk: Chunk | None, *, name: str, max_seconds: float) -> Sound:
     """Decode a file to mono.
 
     Parameters
@@ -75,6 +74,8 @@ def read(file: BinaryIO, kind: Kind, *, name: str, max_seconds: float) -> Sound:
         An open file: `Content`, or one of the operating system without a buffer.
     kind
         Its format; one without a name may be read too.
+    chunk
+        Where its samples are; see `mer.audio.chunks.sound_chunk`.
     name
         Name of the clip in errors.
     max_seconds
@@ -88,7 +89,7 @@ def read(file: BinaryIO, kind: Kind, *, name: str, max_seconds: float) -> Sound:
         If libsndfile cannot read the file (`UNREAD`).
     """
     guessed = kind.name == "MP3" and not states_frames(file, kind)
-    sound, mended = opened(file, kind)
+    sound, mended = opened(file, kind, chunk)
     with sound:
         _check_header(sound, name, max_seconds, guessed=guessed)
         waveform, channel = _mono(sound, name)

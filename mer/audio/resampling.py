@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from mer.audio.signal import Band
 from mer.audio.waveforms import as_rate, as_samples
 from mer.config.sections import AudioConfig
+from mer.utils.parallel import one_thread
 
 __all__ = ["resample"]
 
@@ -101,7 +102,7 @@ def _cut(waveform: np.ndarray, begin: int, end: int) -> torch.Tensor:
 def _filtered(part: torch.Tensor, bands: Iterable[Band], count: int, step: int, margin: int) -> np.ndarray:
     """Apply the filters to `count` frames of a part, of which the first begins at `margin`."""
     found = []
-    with torch.inference_mode():
+    with torch.inference_mode(), one_thread():
         for first, taps in bands:
             begin, width = margin + first, taps.shape[1]
             if width <= step:  # for wider filters BLAS would copy the overlapping frames

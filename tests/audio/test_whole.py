@@ -11,6 +11,7 @@ import soundfile
 
 from mer.audio.chunks import sound_chunk
 from mer.audio.decode import beginning, decode
+from mer.audio.formats import Kind
 from mer.utils.errors import AudioError
 from tests.media import CONTAINERS, encode
 
@@ -154,7 +155,7 @@ def test_a_size_that_a_killed_recorder_left_does_not_hide_the_samples(kind, size
     content = written(sound.noise(3.0), kind)
     whole = decode(content).waveform
     name = "WAV" if kind[0] in ("WAVEX", "RF64") else kind[0]
-    chunk = sound_chunk(io.BytesIO(content), name)
+    chunk = sound_chunk(io.BytesIO(content), Kind(name))
     width, order = len(chunk.field), "little" if name == "WAV" else "big"
     field = {"zero": 0, "early": chunk.size // 5 // 1024 * 1024}.get(size)
     field = chunk.field if field is None else field.to_bytes(width, order)

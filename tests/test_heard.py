@@ -19,6 +19,9 @@ def test_the_page_lists_every_accepted_suffix():
     "The sound of phones, browsers and messengers is heard wherever sound is accepted.",
     measured="30 kinds of files x 6 ways",
 )
+@pytest.mark.promise(
+    "A format that one way in accepts is accepted by all.", measured="30 kinds of files, 6 ways"
+)
 def test_every_container_and_codec_is_heard_everywhere(tmp_path, runs_home):
     (clips := tmp_path / "clips").mkdir()
     found = heard.heard(heard.encoded(heard.ROWS, clips), tmp_path)

@@ -120,7 +120,7 @@ def _shards_text(data: dict) -> str:
 
 def _report_text(found: "Report") -> str:
     """The report for people."""
-    from mer.data.sayings import offer, songs_text
+    from mer.data.notes import offer, songs_text
 
     report = found.to_dict()
     seconds = report["seconds"]

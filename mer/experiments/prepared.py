@@ -13,7 +13,7 @@ from mer.data.cache.store import FeatureStore, is_content
 from mer.data.check import Report, check
 from mer.data.clips import is_sharded
 from mer.data.load import load_dataset, reading
-from mer.data.sayings import tell
+from mer.data.notes import tell
 from mer.data.song_names import AUTO, NO_PATTERN
 from mer.data.splits import Split, split_clips
 from mer.data.windows import Windows, WindowSet

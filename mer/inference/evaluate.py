@@ -10,7 +10,7 @@ from mer.data.cache.store import FeatureStore
 from mer.data.check import Report, check
 from mer.data.clips import Dataset
 from mer.data.load import load_dataset
-from mer.data.sayings import tell
+from mer.data.notes import tell
 from mer.data.song_names import AUTO
 from mer.data.windows import WindowSet
 from mer.inference.ensemble import open_predictor

@@ -94,6 +94,7 @@ def changing(sound, seconds=10.0):
 # All the sound is heard
 
 
+@pytest.mark.promise("The samples of a file count, not what its header says of them.")
 def test_an_mp3_of_variable_rate_without_an_index_is_heard_to_its_end(sound, tmp_path):
     wave = changing(sound)
     (path := tmp_path / "a.mp3").write_bytes(unindexed(wave))
@@ -126,6 +127,7 @@ def test_a_single_stream_is_not_taken_for_two(sound):
     assert not clip.fresh
 
 
+@pytest.mark.promise("The samples of a file count, not what its header says of them.")
 def test_flac_from_a_pipe_which_states_no_length_is_heard(sound):
     content = bytearray(written(sound.chirp(seconds=3.0), ("FLAC", "PCM_16")))
     place = content.index(b"fLaC") + 8
@@ -149,6 +151,7 @@ def test_codecs_in_which_nothing_can_be_sought_are_heard(kind, sound, tmp_path):
     assert np.array_equal(decode(path.read_bytes()).waveform, clip.waveform)
 
 
+@pytest.mark.promise("The samples of a file count, not what its header says of them.")
 @pytest.mark.parametrize("size", ["zero", "early", "unknown"])
 @pytest.mark.parametrize("kind", PLAIN, ids="-".join)
 def test_a_size_that_a_killed_recorder_left_does_not_hide_the_samples(kind, size, sound):
@@ -200,6 +203,10 @@ def test_what_follows_an_mp3_changes_nothing(behind, sound):
 # A file that is cut says so
 
 
+@pytest.mark.promise(
+    "A file that is cut is judged by what is there, with a remark, or refused.",
+    measured="a cut between two frames of a stream may go unnoticed",
+)
 @pytest.mark.parametrize("share", [0.3, 0.87])
 @pytest.mark.parametrize("kind", BY_LIBSNDFILE, ids="-".join)
 def test_a_cut_file_of_libsndfile_is_judged_with_a_remark(kind, share, sound):
@@ -225,6 +232,7 @@ def assert_cut(clip, share, *, tolerance=0.15):
 SEALED = {"mov", "caf", "3gp"}  # their index is at the end, without which nothing can be read
 
 
+@pytest.mark.promise("A file that is cut is judged by what is there, with a remark, or refused.")
 @pytest.mark.parametrize("share", [0.3, 0.87])
 @pytest.mark.parametrize("kind", CONTAINERS, ids=lambda one: f"{one.suffix}-{one.codec}")
 def test_a_cut_file_of_any_container_is_judged_with_a_remark_or_refused(kind, share, sound):
@@ -248,6 +256,7 @@ MORE = {  # muxer, encoder, options
 }
 
 
+@pytest.mark.promise("A file that is cut is judged by what is there, with a remark, or refused.")
 @pytest.mark.parametrize("name", MORE)
 def test_a_cut_stream_is_judged_with_a_remark(name, sound, tmp_path):
     muxer, codec, options = MORE[name]

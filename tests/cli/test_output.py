@@ -65,6 +65,7 @@ print(error_line(NAME), file=sys.stderr)
 NAME = "गीत १ é 🎵 \u200d.wav"
 
 
+@pytest.mark.promise("Names of any script can be written in any encoding of the output.")
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "latin-1", "cp437", "utf-8", "utf-16"])
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_names_of_any_script_can_be_written_in_any_encoding(encoding, form):

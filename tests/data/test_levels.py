@@ -171,6 +171,7 @@ def test_a_zip_that_an_older_version_unpacked_is_used_and_gets_its_list(pack, mo
 # Nothing vanishes
 
 
+@pytest.mark.promise("Every file of a folder or zip that is not used is named, with its reason.")
 def test_what_is_not_unpacked_from_a_zip_is_named(pack, own_home):
     path = pack(
         "Sad/1.wav", "Happy/2.wav", "Party/3.xyz", "Party/4.xyz", "notes.txt", "__MACOSX/Sad/._1.wav",
@@ -201,6 +202,7 @@ def test_a_zip_without_audio_says_what_it_holds(pack):
         load_dataset(pack("Sad/1.xyz"))
 
 
+@pytest.mark.promise("Every file of a folder or zip that is not used is named, with its reason.")
 def test_linked_class_folders_are_followed_inside_and_named_outside(grow, tmp_path):
     root = grow("Sad/1.wav", "more/deep/2.wav")
     (tmp_path / "outside").mkdir()
@@ -245,6 +247,7 @@ def test_a_named_pipe_is_named_and_not_opened(grow):
     )
 
 
+@pytest.mark.promise("Every file of a folder or zip that is not used is named, with its reason.")
 def test_sound_with_a_wrong_suffix_is_named_with_the_right_one(grow, sound, write_audio):
     root = grow("Sad/1.wav", "Sad/2.png", "Sad/3.dat")
     write_audio(root / "Sad" / "4.flac", sound.chord()).rename(root / "Sad" / "four")

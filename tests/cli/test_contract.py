@@ -134,6 +134,18 @@ def test_evaluate_says_that_the_data_are_the_training_data(mer, mer_json, checkp
     assert scores["trained_on_this_data"] is False
 
 
+def test_evaluate_says_that_clips_of_one_class_say_nothing(mer, checkpoint, song_corpus):
+    said = "All clips are of one class"
+    assert said not in mer("evaluate", checkpoint, "--data", song_corpus)[1]
+    clip = next(song_corpus.glob("*/*.wav"))
+    labels = song_corpus / "one_class.csv"
+    labels.write_text(f"path,label\n{clip.relative_to(song_corpus)},{clip.parent.name}\n", "utf-8")
+    try:
+        assert said in mer("evaluate", checkpoint, "--data", labels)[1]
+    finally:
+        labels.unlink()
+
+
 def test_predict_gives_a_list_with_windows(mer_json, checkpoint, song_corpus):
     files = [song_corpus / "Sad" / "0a.wav", song_corpus / "Happy" / "1b.wav"]
     found = mer_json("predict", checkpoint, *files)

@@ -10,6 +10,7 @@ ENTRY = ROOT / "streamlit_app.py"
 TITLES = {
     "home": "Which emotion does this music induce?",
     "predict": "Predict",
+    "vote": "Class vote",
     "data": "Data",
     "train": "Train",
     "live": "Live",

@@ -31,6 +31,7 @@ __all__ = [
     "mcnemar",
     "per_class",
     "pool_by",
+    "resampled",
     "wilson_interval",
     "with_outside",
 ]
@@ -212,17 +213,19 @@ def bootstrap_interval(
     ----------
     Efron, 1979. Wilson, 1927.
     """
+    scores = [score(clips) for clips in resampled(groups, resamples=resamples, seed=seed)]
+    return _interval(scores, len(set(groups)))
+
+
+def resampled(groups: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0) -> Iterator[np.ndarray]:
+    """Clip numbers of each draw of the bootstrap, group by group; see `bootstrap_interval`."""
     _, index = np.unique(np.asarray(groups), return_inverse=True)
     sizes = np.bincount(index)
-    order, starts, count = np.argsort(index, kind="stable"), np.cumsum(sizes) - sizes, len(sizes)
-
-    def members(groups: np.ndarray) -> np.ndarray:
-        """Clip numbers of these groups, group by group."""
-        drawn = sizes[groups]
+    order, starts = np.argsort(index, kind="stable"), np.cumsum(sizes) - sizes
+    for groups_drawn in _draws(len(sizes), resamples, seed):
+        drawn = sizes[groups_drawn]
         before = np.cumsum(drawn) - drawn
-        return order[np.arange(drawn.sum()) + np.repeat(starts[groups] - before, drawn)]
-
-    return _interval([score(members(drawn)) for drawn in _draws(count, resamples, seed)], count)
+        yield order[np.arange(drawn.sum()) + np.repeat(starts[groups_drawn] - before, drawn)]
 
 
 def _draws(count: int, resamples: int, seed: int) -> Iterator[np.ndarray]:

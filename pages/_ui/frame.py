@@ -24,7 +24,11 @@ wait_asleep()
 
 # Group, then title, file and icon of each page.
 PAGES = {
-    "Listen": (("Home", "home", ":material/home:"), ("Predict", "predict", ":material/graphic_eq:")),
+    "Listen": (
+        ("Home", "home", ":material/home:"),
+        ("Predict", "predict", ":material/graphic_eq:"),
+        ("Class vote", "vote", ":material/how_to_vote:"),
+    ),
     "Learn": (
         ("Data", "data", ":material/library_music:"),
         ("Train", "train", ":material/fitness_center:"),

@@ -16,6 +16,7 @@ from tests.page_helpers import ROOT, TITLES, by_label, errors, opened, page_at, 
 
 CHANGING = {
     "mer.jobs.queue": {"launch", "relaunch", "cancel", "delete"},
+    "mer.data.listening": {"create", "remove"},
     "mer.data.library": {"add", "add_clips", "add_demo", "add_kaggle", "add_zip", "forget"},
 }
 # These run a command: the check of a data set, which changes nothing, and what is behind the door.
@@ -67,6 +68,7 @@ def test_only_one_module_calls_functions_that_change_something(path):
 def test_permission_is_checked_before_anything_is_changed(name, read_only, own_home):
     words = {"weights": "equal", "command": ""} if name == "join" else {}
     arguments = {"add": 1, "add_clips": 2, "add_demo": 0, "add_kaggle": 1, "add_zip": 2, "forget": 1}
+    arguments |= {"open_session": 3, "remove_session": 1, "save_votes": 1, "vote": 5}
     with pytest.raises(AccessError, match=SAYS):
         getattr(changes, name)(*["x"] * arguments.get(name, 2), **words)
     assert not own_home.exists()

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-from mer.data import library
+from mer.data import library, listening
 from mer.jobs import queue
 from mer.runs.store import RunStore
+from mer.utils.errors import AccessError
 from pages._ui.shell import access
 from pages._ui.shell.commands import run_mer
 from pages._ui.shell.permission import require, spend
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "add", "add_clips", "add_demo", "add_kaggle", "add_zip", "cancel", "compose", "delete", "forget", "join",
-    "launch", "relaunch",
+    "join_session", "launch", "open_session", "relaunch", "remove_session", "save_votes", "vote",
 ]  # fmt: skip
 
 
@@ -43,6 +44,33 @@ add, add_demo, forget = _permitted(library.add), _permitted(library.add_demo), _
 add_clips = _permitted(library.add_clips, spends="uploads")
 add_zip = _permitted(library.add_zip, spends="uploads")
 add_kaggle = _permitted(library.add_kaggle, spends="uploads")
+open_session = _permitted(listening.create, spends="uploads")
+remove_session = _permitted(listening.remove)
+
+
+def save_votes(session: listening.Session) -> library.Entry:
+    """Write the votes of a session as a data set, and add it to the library."""
+    require()
+    return library.add(session.export(), label_column=session.label_column)
+
+
+def join_session(session: listening.Session, nickname: str) -> str:
+    """`Session.join`, for everyone who has the link, unless the dashboard is read-only."""
+    _require_writable()
+    spend("votes")
+    return session.join(nickname)
+
+
+def vote(session: listening.Session, token: str, number: int, emotion: str, sure: int) -> None:
+    """`Session.vote`, for everyone who has joined, unless the dashboard is read-only."""
+    _require_writable()
+    spend("votes")
+    session.vote(token, number, emotion, sure)
+
+
+def _require_writable() -> None:
+    if access.read_only():
+        raise AccessError("This dashboard is read-only: nobody can vote. Ask for another address.")
 
 
 def launch(runs: RunStore, spec: "Spec") -> str:

@@ -21,6 +21,7 @@ ALLOWANCES = {
     "uploads": (30, 3600.0),
     "predictions": (300, 600.0),
     "explanations": (60, 600.0),
+    "votes": (300, 600.0),
 }
 
 

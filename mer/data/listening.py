@@ -4,6 +4,7 @@
     MER_HOME/listening/<key>/clips/          copies of the clips, under numbers
     MER_HOME/listening/<key>/votes.sqlite    the listeners, and one row per listener and clip
     MER_HOME/listening/<key>/labels.csv      the votes as a manifest, written by `export`
+    MER_HOME/listening/<key>/dataset.json    what that data set is called, and whether it is synthetic
 
 Many listeners vote at once, from several processes, so the votes are in SQLite with a write-ahead log. A vote
 that was answered is on disk. A session does not depend on the data set that its clips came from.
@@ -15,13 +16,14 @@ import secrets
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from mer.data.clips import LONGEST_NAME, Clip
+from mer.data.folders import CARD
 from mer.utils.csv import as_csv
 from mer.utils.errors import DataError, StorageError
 from mer.utils.files import home, new_folder, write_atomic, writing
@@ -33,6 +35,7 @@ KEY = re.compile(r"[0-9a-f]{8}")
 MOST_CLIPS, MOST_LISTENERS = 60, 500
 LONGEST_NICKNAME = 30  # characters
 SURE = ("guessing", "fairly sure", "sure")  # how sure a listener is, from 0
+NOTES = "Labels are the votes of listeners who heard the clips without their names."
 WAIT = 30.0  # s that a vote waits while others are written
 TABLES = """
 CREATE TABLE listeners (
@@ -224,7 +227,9 @@ class Session:
             ) from error
 
 
-def create(title: str, clips: Sequence[Clip], classes: Sequence[str]) -> Session:
+def create(
+    title: str, clips: Sequence[Clip], classes: Sequence[str], *, about: Mapping[str, Any] | None = None
+) -> Session:
     """Open a session with copies of some clips.
 
     Parameters
@@ -235,6 +240,8 @@ def create(title: str, clips: Sequence[Clip], classes: Sequence[str]) -> Session
         From 1 to 60 clips.
     classes
         The emotions to choose from, at least 2, without commas and equals signs.
+    about
+        Entries of the `dataset.json` of the exported votes, such as `synthetic` and `licence`.
 
     Raises
     ------
@@ -261,6 +268,8 @@ def create(title: str, clips: Sequence[Clip], classes: Sequence[str]) -> Session
         for clip, piece in zip(clips, pieces, strict=True):
             _copy(clip, draft / piece.file)
         write_atomic(draft / "session.json", json.dumps(asdict(session), indent=1, ensure_ascii=False))
+        card = {**(about or {}), "name": f"Votes: {title}"[:LONGEST_NAME], "notes": NOTES}
+        write_atomic(draft / CARD, json.dumps(card, indent=1, ensure_ascii=False))
         with closing(sqlite3.connect(draft / "votes.sqlite")) as votes:
             votes.execute("PRAGMA journal_mode = WAL")
             votes.executescript(TABLES)

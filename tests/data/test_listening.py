@@ -112,6 +112,13 @@ def test_a_vote_survives_a_process_that_is_killed_right_after_it(session):
     assert session.votes() == [Vote("Asha", 1, "Sad", 1)]
 
 
+def test_the_votes_of_synthetic_clips_are_marked_as_synthetic(own_home, clips):
+    session = create("x", clips[:2], ("Happy", "Sad"), about={"synthetic": True, "licence": "CC0"})
+    session.vote(session.join("Asha"), 0, "Sad", 1)
+    data = load_dataset(session.export(), label_column=session.label_column)
+    assert (data.name, data.synthetic, data.licence) == ("Votes: x", True, "CC0")
+
+
 def test_the_votes_are_a_data_set_whose_labels_are_shares(session):
     asha, ravi = session.join("Asha"), session.join("Ravi")
     for clip, (one, other) in enumerate([("Happy", "Happy"), ("Happy", "Sad"), ("Sad", "Sad")]):

@@ -33,7 +33,9 @@ def open_form() -> Session | None:
         wanted = drawn(found, count)
         st.caption("From as many songs as possible, with the classes in equal parts.")
     if st.button("Open the vote", type="primary", disabled=not wanted):
-        return open_session(title, wanted, found.dataset.classes)
+        data = found.dataset
+        about = {"synthetic": data.synthetic, "licence": data.licence}
+        return open_session(title, wanted, data.classes, about=about)
     return None
 
 

@@ -136,9 +136,10 @@ class Classifier(nn.Module):
         device = next(self.parameters()).device
         image = torch.zeros(2, 3, *shape, device=device)  # two, as batch-norm may need more than one
         self.eval()
+        check = getattr(self.body, "as_input", self)  # on the meta device the whole imports torch's compiler
         try:
             with torch.inference_mode():
-                self(image)
+                check(image)
         except (RuntimeError, AssertionError) as error:
             raise BackboneError(
                 f"{self.backbone.name} does not accept images of {shape[0]} x {shape[1]}; "

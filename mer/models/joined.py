@@ -49,6 +49,13 @@ class JoinedBody(nn.Module):
             return nn.Sequential(self.front_ends[name], self.parts[name])
         return self.parts[name]
 
+    def as_input(self, images: torch.Tensor) -> torch.Tensor:
+        """The images, if each network takes them or has a front end. Raises as the networks do."""
+        for name, part in self.parts.items():
+            if name not in self.front_ends:
+                getattr(part, "as_input", part)(images)
+        return images
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """The embeddings, side by side."""
         found = [self._body(entry.name)(images) for entry in self.entries]

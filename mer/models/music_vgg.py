@@ -101,16 +101,22 @@ class MusicVGG(nn.Module):
         self.output = nn.Sequential(nn.Dropout(0.5), nn.Linear(steps * FILTERS, outputs))
         self.least_frames = _least_frames(POOLINGS[corpus], steps)
 
-    def feature_map(self, images: torch.Tensor) -> torch.Tensor:
-        """The output of `block5`, (n, 128, 6, columns); one column stands for 16 frames.
+    def as_input(self, images: torch.Tensor) -> torch.Tensor:
+        """The part of images that the network takes, (n, 1, 96, frames).
 
         Raises
         ------
         BackboneError
             If the images do not have 96 bands and at least `least_frames` frames.
         """
-        images = first_channel(images, self.least_frames, f"vgg_{self.corpus}")
-        x = self.norm(images)
+        return first_channel(images, self.least_frames, f"vgg_{self.corpus}")
+
+    def feature_map(self, images: torch.Tensor) -> torch.Tensor:
+        """The output of `block5`, (n, 128, 6, columns); one column stands for 16 frames.
+
+        Raises as `as_input`.
+        """
+        x = self.norm(self.as_input(images))
         if takes_shortcut(self):  # the layout with channels last is the fastest for few images
             x = x.contiguous(memory_format=torch.channels_last)
         for block in (self.block1, self.block2, self.block3, self.block4):

@@ -132,15 +132,19 @@ class MusicNN(nn.Module):
             nn.Linear(self.features, outputs),
         )
 
-    def feature_map(self, images: torch.Tensor) -> torch.Tensor:
-        """The output of `middle`, (n, 753, 1, frames).
+    def as_input(self, images: torch.Tensor) -> torch.Tensor:
+        """The part of images that the network takes, (n, 1, 96, frames).
 
         Raises
         ------
         BackboneError
             If the images do not have 96 bands and at least 7 frames.
         """
-        return self.middle(self.front(first_channel(images, LEAST_FRAMES, "musicnn")))
+        return first_channel(images, LEAST_FRAMES, "musicnn")
+
+    def feature_map(self, images: torch.Tensor) -> torch.Tensor:
+        """The output of `middle`, (n, 753, 1, frames). Raises as `as_input`."""
+        return self.middle(self.front(self.as_input(images)))
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """The penultimate layer, (n, 200)."""

@@ -67,16 +67,19 @@ class PANN(nn.Module):
             PeakAndMean(), nn.Dropout(0.5), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, outputs)
         )
 
-    def feature_map(self, images: torch.Tensor) -> torch.Tensor:
-        """The output of `features`, (n, width, 2, frames // 32).
+    def as_input(self, images: torch.Tensor) -> torch.Tensor:
+        """The part of images that the network takes, (n, 1, 64, frames).
 
         Raises
         ------
         BackboneError
             If the images do not have 64 bands and at least 32 frames.
         """
-        images = first_channel(images, LEAST_FRAMES, self.name, required_input(self.name))
-        return self.features(self.bn0(images.transpose(1, 2)).transpose(1, 2))
+        return first_channel(images, LEAST_FRAMES, self.name, required_input(self.name))
+
+    def feature_map(self, images: torch.Tensor) -> torch.Tensor:
+        """The output of `features`, (n, width, 2, frames // 32). Raises as `as_input`."""
+        return self.features(self.bn0(self.as_input(images).transpose(1, 2)).transpose(1, 2))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (n, outputs)."""

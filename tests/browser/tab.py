@@ -126,7 +126,7 @@ class Tab:
         """What a browser would show or remember of a message."""
         if kind == "new_session":
             if not message.metadata.run.fragment_ids:
-                self.elements, self.polls = {}, {}
+                self.elements, self.media, self.polls = {}, set(), {}
             self.session = message.new_session.initialize.session_id or self.session
         elif kind == "navigation":
             self.pages = {page.url_pathname: page.page_script_hash for page in message.navigation.app_pages}

@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from mer.metrics.comparison import compare, verdict
+from mer.data.apart import MARKS
+from mer.metrics.comparison import compare
 from mer.utils.csv import as_csv
 from pages._ui.cached.results import Tested, clip_bytes, finished_runs, scores, tested_on
 from pages._ui.charts.curves import CURVES, has_curves, read_curves, show_curves
@@ -32,12 +33,15 @@ def pick_group(groups: list[Tested]) -> Tested:
 
 def show_board(group: Tested) -> None:
     """The leaderboard, its chart and its download."""
+    if mark := group.runs[0].leak:
+        st.warning(MARKS[mark] + (" These runs have no rank." if group.leaky else ""), icon=":material/rule:")
     rows = show_leaderboard(group)
     show_forest(group)
     st.caption(
-        "If each of two scores lies within the other's interval, the runs cannot be told apart. A run left "
-        "of the dashed line is worse than always predicting the largest class. A run that does not beat the "
-        "SVM is no better than simple statistics of mel bands, MFCC, chroma and onsets."
+        "The table tells each run from the highest score by the songs that only one of the two gets right "
+        "(McNemar's exact test; p is for this pair alone). Two runs may differ although their intervals "
+        "overlap, since both were tested on the same songs. The SVM uses simple statistics of mel bands, "
+        "MFCC, chroma and onsets."
     )
     kept = [{key: value for key, value in row.items() if key != "95% interval"} for row in rows]
     full = [dict.fromkeys(kept[0], "") | row for row in kept]
@@ -63,13 +67,8 @@ def overlay(group: Tested) -> None:
     st.caption("For the curves of folds, see Live.")
 
 
-def show_pair(group: Tested) -> None:
-    """Compare two runs: verdict, recall per class, and single clips."""
-    st.subheader("Two runs, clip by clip")
-    names = group.names()
-    if len(names) < 2:
-        st.info("Only one run was tested on these clips. Train another with the same data, seed and split.")
-        return
+def pick_two(names: dict[str, str]) -> list[str]:
+    """The keys of two runs, by default of the two with the highest scores."""
     both = []
     for column, key, number in zip(st.columns(2), ("a", "b"), (0, 1), strict=True):
         with column:
@@ -79,16 +78,27 @@ def show_pair(group: Tested) -> None:
             )
             remember(key, name[:8])
             both.append(name)
-    first, second = both
+    return both
+
+
+def show_pair(group: Tested) -> None:
+    """Compare two runs: verdict, recall per class, and single clips."""
+    st.subheader("Two runs, clip by clip")
+    names = group.names()
+    if len(names) < 2:
+        st.info("Only one run was tested on these clips. Train another with the same data, seed and split.")
+        return
+    first, second = pick_two(names)
     if first == second:
         st.info("Choose two different runs.")
         return
     classes = scores(group.runs[0])["classes"]
     found = compare(group.answers(first), group.answers(second), classes=classes)
-    st.markdown(f"**{plain(verdict(found, names[first], names[second]))}**")
+    st.markdown(f"**{plain(found.sentence(names[first], names[second]))}**")
     st.caption(
-        f"Difference in accuracy by song (95% interval): {found.gain.points}. McNemar's exact test counts "
-        "songs, because clips of one song are not independent."
+        f"Difference in accuracy by song (95% interval): {found.verdict.difference.points}. McNemar's exact "
+        "test, and the interval that belongs to it, count songs, because clips of one song are not "
+        "independent. The interval excludes 0 if p is below 0.05, and only then."
     )
     st.plotly_chart(differences(found), key="differences")
     outcomes = ("only first", "only second", "both wrong", "both right")

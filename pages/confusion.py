@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from mer.data.apart import MARKS
 from mer.metrics.scores import columns
 from mer.runs.run import Run
 from pages._ui.cached.results import finished_runs, scores
@@ -13,7 +14,7 @@ from pages._ui.parts.cell import show_cell
 from pages._ui.parts.checks import verdict_of
 from pages._ui.shell.errors import guarded
 from pages._ui.shell.links import chosen, page_file, remember
-from pages._ui.shell.style import members_of, percent, plain, song_score, titled
+from pages._ui.shell.style import members_of, percent, plain, run_score, titled
 
 MATRICES = 6
 SHOW = ("counts", "row %", "how sure")
@@ -48,11 +49,7 @@ def show_run(run: Run, show: str) -> None:
             f" A random listener agrees with {percent(votes['votes_won'])} of its predictions; the best "
             f"possible predictions would reach {percent(votes['most_votes'])}."
         )
-    st.caption(
-        f"{words} Accuracy by song: {song_score(run.metrics)}; chance "
-        f"{percent(found['chance'])}, largest class {percent(found['majority'])}{beside(found)}."
-        f" {origin(run)}"
-    )
+    st.caption(f"{words} Accuracy by song: {run_score(run.metrics)}. {MARKS[run.leak]} {origin(run)}")
 
 
 def origin(run: Run) -> str:
@@ -64,11 +61,6 @@ def origin(run: Run) -> str:
         return f"An ensemble of {plain(members_of(run))}."
     found = best_and_last(run, history(run, "validation_accuracy"))
     return f"Validation: {found}." if found else ""
-
-
-def beside(found: dict) -> str:
-    """The score of the SVM, if there is one."""
-    return f", SVM {percent(found['svm']['song_accuracy'])}" if "svm" in found else ""
 
 
 def show_sureness(found: dict, title: str) -> str:

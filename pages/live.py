@@ -94,9 +94,10 @@ with page("Live"):
         names = {run.id: f"{titled(run)} · {run.status}" for run in runs}
         # From the same read as the names. If it were read again, a run that ended in between would be missed.
         active = [run.id for run in runs if run.status in ACTIVE]
+        usual = active[:4] or [min(runs, key=lambda run: run.leaky).id]
         left, right = st.columns([4, 1])
         with left:
-            chosen("run", list(names), default=active[:4] or [runs[0].id], many=CURVES)
+            chosen("run", list(names), default=usual, many=CURVES)
             picked = st.multiselect(
                 "Curves of", list(names), format_func=names.__getitem__, key="run", max_selections=CURVES
             )

@@ -20,7 +20,7 @@ from pages._ui.shell.style import percent
 
 
 def score_of(result: PublishedResult) -> Score:
-    """Its accuracy with Wilson's interval."""
+    """Its accuracy with its exact interval."""
     return Score(result.accuracy, *result.interval)
 
 
@@ -41,11 +41,11 @@ def show_result(result: PublishedResult, shares: bool) -> None:
 with page("2022 study"):
     st.title("The study of 2022")
     beaten = sum(result.accuracy > majority() for result in RESULTS)
-    clear = sum(result.interval[0] > majority() for result in RESULTS)
+    clear = sum(result.above_majority for result in RESULTS)
     st.write(
         f"Six networks, each trained for five epochs on MER500 and tested on the same {TEST_CLIPS} clips. "
         f"Always predicting the largest class would score {percent(majority())}. {beaten} of the six "
-        f"networks score more than that; for {clear} the whole interval lies above it."
+        f"networks score more than that; for {clear} the whole interval lies above it (exact binomial test)."
     )
     accuracies = forest(
         [result.name for result in RESULTS], [score_of(result) for result in RESULTS],
@@ -53,8 +53,8 @@ with page("2022 study"):
     )  # fmt: skip
     st.plotly_chart(accuracies, key="accuracies")
     st.caption(
-        "These are Wilson intervals, which assume that clips are independent. The study did not keep songs "
-        "apart, so the true intervals may be wider and the scores may be inflated."
+        "These are exact intervals (Clopper and Pearson), which assume that clips are independent. The study "
+        "did not keep songs apart, so the true intervals may be wider and the scores may be inflated."
     )
     st.subheader("Confusion matrices")
     chosen("show", ["counts", "row %"])

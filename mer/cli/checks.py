@@ -68,9 +68,13 @@ def check_leak(arguments: Namespace) -> None:
     svm = [read_baseline(RunStore.open(), outcome.run_id) for outcome in (kept, parted)]
     if all(svm):
         found["SVM"] = leak_of(*svm)
-    rows = [(name, str(leak.kept), str(leak.parted), leak.difference.points) for name, leak in found.items()]
+    rows = [
+        (name, str(leak.kept), str(leak.parted), leak.verdict.difference.points)
+        for name, leak in found.items()
+    ]
     data = {"kept": kept.run_id, "parted": parted.run_id}
     data |= {"leaks": {name: leak.to_dict() for name, leak in found.items()}}
-    header = ("by clip (95% interval)", "songs kept apart", "songs on both sides", "difference")
-    runs = f"runs {kept.run_id[:8]} and {parted.run_id[:8]}"
-    emit(data, as_json=arguments.json, text=f"{table(rows, header)}\n{found['network'].meaning} ({runs})")
+    header = ("by song (95% interval)", "songs kept apart", "songs on both sides", "difference")
+    lines = [table(rows, header), *(f"{name}: {leak.meaning}" for name, leak in found.items())]
+    lines.append(f"runs {kept.run_id[:8]} and {parted.run_id[:8]}")
+    emit(data, as_json=arguments.json, text="\n".join(lines))

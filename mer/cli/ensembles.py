@@ -32,9 +32,10 @@ def _text(joined: "Joined", checkpoint: str) -> str:
     """Scores by song of members and ensemble, the members' agreement, and where the checkpoint is."""
     parts = zip(joined.members, joined.weights, strict=True)
     rows = [
-        (run.id[:8], run.name, f"{weight:.0%}", str(Score.from_metrics(run.metrics))) for run, weight in parts
+        (run.id[:8], run.name, f"{weight:.0%}", str(Score.from_metrics(run.metrics)), run.leak)
+        for run, weight in parts
     ]
-    rows.append((joined.run_id[:8], "the ensemble", "", Score.from_metrics(joined.metrics)))
+    rows.append((joined.run_id[:8], "the ensemble", "", Score.from_metrics(joined.metrics), ""))
     short = [run.id[:8] for run in joined.members]
     alike = [
         (name, *(f"{share:.0%} ({kappa:.2f})" for share, kappa in zip(shares, kappas, strict=True)))
@@ -42,7 +43,7 @@ def _text(joined: "Joined", checkpoint: str) -> str:
     ]
     return "\n\n".join(
         [
-            table(rows, ("run", "name", "weight", "by song (95% interval)")),
+            table(rows, ("run", "name", "weight", "by song (95% interval)", "")),
             table(alike, ("same answer (Cohen's kappa)", *short)),
             f"run {joined.run_id[:8]}, checkpoint: {checkpoint}",
         ]

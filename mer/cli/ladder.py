@@ -99,11 +99,13 @@ def _plain(step: "RungResult") -> dict[str, Any]:
         "changed": step.changed,
         "against": step.against,
         "note": step.note,
+        "leak": run.leak,
     }
     data |= {key: scores[key] for key in keys if key in scores}
     data |= {"intervals": scores["intervals"]} if scores else {}
     if found:
-        data |= {"difference": found.difference, "interval": [found.low, found.high], "p": found.p_value}
+        value, *interval = found.verdict.difference
+        data |= {"difference": value, "interval": interval, "p": found.verdict.p_value}
     return data
 
 
@@ -127,13 +129,13 @@ def _published() -> list[dict[str, Any]]:
 def _text(steps: list["RungResult"], failed: list[dict[str, str]]) -> str:
     """The results as a table, with notes."""
     rows = [_row(step) for step in steps]
-    parts = [table(rows, ("rung", "by song (95%)", "change (95%)", "p", "no class", "time", "run"))]
+    parts = [table(rows, ("rung", "by song (95%)", "change (95%)", "which is", "no class", "time", "run"))]
     scores = next((step.scores for step in reversed(steps) if step.scores and not step.aside), None)
     if scores:
         parts.append(
             f"{scores['n_clips']} test clips of {scores['n_songs']} songs; largest class "
             f"{scores['majority']:.0%}, chance {scores['chance']:.0%}. Each rung keeps the changes of "
-            "the rows above it; p is from McNemar's test over songs, against the row before."
+            "the rows above it; p is from McNemar's exact test over songs, against the row before."
         )
     best = ", ".join(f"{row['name']} {row['accuracy']:.1%}" for row in _published()[:2])
     parts.append(f"The results of the study of 2022, on 98 clips: {best}, ...; largest class 27.6%.")
@@ -146,10 +148,9 @@ def _row(step: "RungResult") -> tuple[str, ...]:
     run, found = step.run, step.comparison
     time = f"{run.ended - run.started:.0f} s" if run.ended else ""
     if step.scores is None:
-        return (step.title, run.status, "", "", "", time, run.id[:8])
+        return (step.titled, run.status, "", "", "", time, run.id[:8])
     change, chance = step.note, ""
     if found:
-        change = found.gain.points
-        chance = f"{found.p_value:.2g}"
+        change, chance = found.verdict.difference.points, found.verdict.words("better", "worse")
     outside = f"{step.scores['outside']:.0%}" if "outside" in step.scores else ""
-    return (step.title, str(Score.from_scores(step.scores)), change, chance, outside, time, run.id[:8])
+    return (step.titled, str(Score.from_scores(step.scores)), change, chance, outside, time, run.id[:8])

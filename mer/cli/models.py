@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mer.cli.output import Bars, emit, table
 from mer.metrics.score import Score
+from mer.metrics.verdict import standing
 from mer.runs.run import Run
 from mer.utils.errors import AudioError
 
@@ -46,6 +47,7 @@ def _scores_text(scores: dict) -> str:
         ("calibration error", f"{scores['calibration']['error']:.0%}"),
         ("majority class", f"{scores['majority']:.0%}"),
         ("chance", f"{scores['chance']:.0%}"),
+        ("so by song it is", standing(scores)),
     ]
     matrix = [(name, *row) for name, row in zip(scores["classes"], scores["confusion"], strict=True)]
     parts = [

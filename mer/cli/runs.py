@@ -4,12 +4,14 @@ from argparse import Namespace
 from datetime import datetime
 
 from mer.cli.output import emit, table
+from mer.data.apart import MARKS
+from mer.metrics.verdict import standing_of
 from mer.runs.run import Run
 from mer.runs.store import RunStore
 
 
 def _summary(run: Run) -> dict:
-    keys = ("id", "name", "status", "started", "ended", "parent", "reason", "metrics")
+    keys = ("id", "name", "status", "started", "ended", "parent", "reason", "metrics", "leak")
     return {("run_id" if key == "id" else key): getattr(run, key) for key in keys}
 
 
@@ -23,10 +25,11 @@ def runs_list(arguments: Namespace) -> None:
             run.status,
             datetime.fromtimestamp(run.started).astimezone().strftime("%Y-%m-%d %H:%M"),
             f"{run.metrics['test_song_accuracy']:.0%}" if "test_song_accuracy" in run.metrics else "",
+            run.leak,
         )
         for run in runs
     ]
-    text = table(rows, ("run", "name", "status", "started", "by song")) if rows else "no runs yet"
+    text = table(rows, ("run", "name", "status", "started", "by song", "")) if rows else "no runs yet"
     emit({"runs": [_summary(run) for run in runs]}, as_json=arguments.json, text=text)
 
 
@@ -49,6 +52,10 @@ def runs_show(arguments: Namespace) -> None:
         facts.append(("an ensemble of", ", ".join(run.members)))
     if run.reason:
         facts.append(("reason", run.reason))
+    if run.leak:
+        facts.append(("note", MARKS[run.leak]))
+    if "test_song_accuracy" in run.metrics:
+        facts.append(("by song", standing_of(run.metrics)))
     facts += [(key, f"{value:.4g}") for key, value in sorted(run.metrics.items())]
     emit(data, as_json=arguments.json, text=table(facts, ("", "")).strip())
 

@@ -16,7 +16,7 @@ from mer.data.cache.controls import entry
 from mer.data.cache.descriptors import SIZE, describe, settings
 from mer.data.splits import Split, inner_folds, partition
 from mer.experiments.prepared import PreparedClips
-from mer.metrics.comparison import Rows
+from mer.metrics.comparison import Rows, compare
 from mer.metrics.predictions import score_rows
 from mer.metrics.probabilities import softmax
 from mer.utils.files import home, read_kept, write_atomic
@@ -62,13 +62,13 @@ def baseline_rows(data: PreparedClips, split: Split, notify: Notify) -> Rows:
     return rows
 
 
-def with_baseline(scores: dict[str, Any], rows: Rows, classes: Sequence[str]) -> dict[str, Any]:
+def with_baseline(scores: dict[str, Any], own: Rows, rows: Rows, classes: Sequence[str]) -> dict[str, Any]:
     """Add the scores of the SVM to those of a run.
 
     Parameters
     ----------
-    scores
-        Scores of the run.
+    scores, own
+        Scores and predictions of the run.
     rows
         Predictions of the SVM; if empty, the scores stay as they are.
     classes
@@ -77,14 +77,17 @@ def with_baseline(scores: dict[str, Any], rows: Rows, classes: Sequence[str]) ->
     Returns
     -------
     dict
-        The scores, with `svm` {accuracy, song_accuracy, macro_f1, intervals}.
+        The scores, with `svm` {accuracy, song_accuracy, macro_f1, intervals, only_network, only_svm}. The
+        last two are the numbers of songs that only the network or only the SVM gets right.
     """
     if not rows:
         return scores
     found = score_rows(rows, classes)
     names = ("accuracy", "song_accuracy", "macro_f1")
     intervals = {name: found["intervals"][name] for name in names}
-    return scores | {"svm": {name: found[name] for name in names} | {"intervals": intervals}}
+    both = compare(own, rows, classes=classes)
+    alone = {"only_network": both.only_first, "only_svm": both.only_second}
+    return scores | {"svm": {name: found[name] for name in names} | {"intervals": intervals} | alone}
 
 
 def _key(data: PreparedClips, split: Split) -> str:

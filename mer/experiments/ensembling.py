@@ -24,7 +24,7 @@ from mer.utils.errors import RunError
 __all__ = ["WEIGHTS", "Joined", "join"]
 
 WEIGHTS = ("equal", "validation")
-TAGS = ("mer.data_hash", "mer.data_name", "mer.synthetic", "mer.test_hash", "mer.classes")
+TAGS = ("mer.data_hash", "mer.data_name", "mer.synthetic", "mer.test_hash", "mer.classes", "mer.leak")
 HOW = {
     "equal": "All members weigh the same.",
     "validation": "The weights are the most probable ones by the labels of the validation part, where a song "
@@ -109,7 +109,7 @@ def join(runs: RunStore, names: Sequence[str], *, weights: str = "equal", comman
             for share, own, run in zip(shares, cards, members, strict=True)
         ),
         normalization={"mean": 0.0, "std": 1.0},
-        split={} if _pooled(members) else cards[0].split,
+        split=({} if _pooled(members) else cards[0].split) | {"leak": members[0].leak},
         metrics=scores,
         calibration={},
         command=command,
@@ -223,7 +223,7 @@ def _record(
     metrics = headline(evaluation["scores"])
     sizes = [run.metrics.get("parameters") for run in members]
     metrics |= {"parameters": sum(sizes)} if None not in sizes else {}
-    run_id = runs.create(replace(card, data=card.data | {"synthetic": False}).title, spec)
+    run_id = runs.create(replace(card, data=card.data | {"synthetic": False}).name, spec)
     try:
         runs.start(run_id)
         tags = {name: first.tags[name] for name in TAGS if name in first.tags}

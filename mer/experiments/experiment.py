@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from mer.audio.transforms import EvalTransform
+from mer.data.apart import worst_leak
 from mer.experiments.baseline import baseline_rows, with_baseline
 from mer.experiments.callbacks import LogMetrics, Reporter, SaveState, SendState, newest_state
 from mer.experiments.prepared import Spec
@@ -202,6 +203,7 @@ class Experiment:
     def _describe(self, run_id: str, prepared: PreparedRun, parent: str | None) -> None:
         """Tag a run with facts about its data."""
         data, is_parent = prepared.data, prepared.spec.config.split.folds and not parent
+        leak = {} if is_parent else {"mer.leak": data.leak(prepared.split)}  # a parent's is that of its folds
         self.runs.tag(
             run_id,
             {
@@ -211,7 +213,8 @@ class Experiment:
                 "mer.test_hash": "" if is_parent else data.test_hash(prepared.split),
                 "mer.classes": str(len(data.classes)),
                 "mer.versions": json.dumps(versions()),
-            },
+            }
+            | leak,
         )
 
     def _fold(self, run_id: str, prepared: PreparedRun) -> Outcome:
@@ -224,7 +227,7 @@ class Experiment:
             state = self._fit(run_id, spec, setup)
             judged = judge(model, data, split, EvalTransform(standardizer), setup.kept)
         svm = baseline_rows(data, split, self._reporter(run_id)) if spec.config.split.baseline else []
-        judged = replace(judged, scores=with_baseline(judged.scores, svm, data.classes))
+        judged = replace(judged, scores=with_baseline(judged.scores, judged.rows, svm, data.classes))
         card = make_card(spec, data, split, standardizer, judged)
 
         def write(folder: Path) -> None:
@@ -314,7 +317,7 @@ class Experiment:
         rows = [row for outcome in outcomes for row in read_predictions(self.runs, outcome.run_id)]
         parts = [read_baseline(self.runs, outcome.run_id) for outcome in outcomes]
         svm = [row for part in parts for row in part] if all(parts) else []  # folds of an older mer have none
-        scores = with_baseline(score_rows(rows, classes), svm, classes)
+        scores = with_baseline(score_rows(rows, classes), rows, svm, classes)
         evaluation = {"scores": scores, "predictions": rows, "history": []}
         save_evaluation(self.runs, run_id, evaluation | ({"svm": svm} if svm else {}))
         metrics = headline(scores)
@@ -324,9 +327,10 @@ class Experiment:
         sizes = [fold.metrics["parameters"] for fold in outcomes if "parameters" in fold.metrics]
         metrics |= {"parameters": sizes[0]} if sizes else {}  # folds of an older mer have none
         best = min(outcomes, key=lambda outcome: self._validation_loss(outcome.run_id))
-        self.runs.tag(run_id, {"mer.checkpoint_run": best.run_id})
+        leak = worst_leak([outcome.leak for outcome in outcomes])
+        self.runs.tag(run_id, {"mer.checkpoint_run": best.run_id, "mer.leak": leak})
         self.runs.log(run_id, [(0, metrics)])
-        return Outcome(run_id, "finished", metrics, best.checkpoint, tuple(outcomes))
+        return Outcome(run_id, "finished", metrics, best.checkpoint, tuple(outcomes), leak)
 
     def _validation_loss(self, run_id: str) -> float:
         return min((value for _, value in self.runs.history(run_id, "validation_loss")), default=np.inf)

@@ -1,15 +1,14 @@
 """Measures how much a score rises if clips of one song are in both training and test part."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from hashlib import blake2b
 from typing import Any
 
-import numpy as np
-
-from mer.metrics.comparison import Rows
+from mer.metrics.comparison import Rows, compare
 from mer.metrics.score import Score
-from mer.metrics.scores import bootstrap_interval, wilson_interval
+from mer.metrics.verdict import Verdict, exact_share, unpaired
 from mer.runs.run import Run
 
 __all__ = ["Leak", "leak_of", "pairs"]
@@ -22,36 +21,49 @@ class Leak:
     Parameters
     ----------
     kept, parted
-        Accuracy by clip of the run that keeps songs apart, and of the run that does not. They are by clip,
-        since a song of which only some clips are tested has no score of its own.
-    difference
-        parted - kept.
+        Share of songs that are right, with its interval: of the run that keeps songs apart, and of the run
+        that does not.
+    verdict
+        Whether the second is higher.
     same
         True if both gave the same answers to the same clips. Their splits were then the same.
+    songs_known
+        False if the second run has clips without a song. Each then counts as a song.
     """
 
     kept: Score
     parted: Score
-    difference: Score
+    verdict: Verdict
     same: bool = False
+    songs_known: bool = True
 
     @property
     def meaning(self) -> str:
-        """The conclusion from the difference, in a sentence."""
+        """The conclusion in a sentence or two."""
         if self.same:
             return (
                 "Both runs are the same, so this shows nothing: the data set brings its own split, "
                 "or has one clip of each song."
             )
-        if self.difference.low > 0:
-            return "Songs on both sides raise the score: learning from a clip helps with others of its song."
-        if self.difference.high < 0:
-            return "Songs on both sides lower the score, which is unexpected: check the splits."
-        return "No leak can be seen with so few songs; this does not prove that there is none."
+        doubt = (
+            ""
+            if self.songs_known
+            else " Songs of the second run are not known; each clip counts as one, so p is too small."
+        )
+        return (
+            self.verdict.words(
+                "Songs on both sides raise the score: a clip in training helps with others of its song",
+                "Songs on both sides lower the score, which is unexpected: check the splits",
+                "No leak can be told from chance, which does not prove that there is none",
+            )
+            + f".{doubt}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return asdict(self)
+        data = asdict(self)
+        found = data.pop("verdict")
+        return data | {"difference": found["difference"], "p": found["p_value"]}
 
 
 def pairs(runs: Iterable[Run]) -> list[tuple[Run, Run]]:
@@ -79,8 +91,10 @@ def _request(run: Run) -> tuple[bool, str]:
 def leak_of(kept: Rows, parted: Rows) -> Leak:
     """Compare the predictions of a run that kept songs apart with those of one that did not.
 
-    Intervals resample songs. A song that was tested in both runs is drawn for both at once. A clip without
-    a song counts as a song; in the second run, songs are not found by sound.
+    If both were tested on the same clips, as in a cross-validation, they are compared song by song. Otherwise
+    a song counts by one of its clips, in both runs: an answer to a whole song is right more often than one to
+    a part of it. Songs in both runs make the result cautious (see `mer.metrics.verdict.unpaired`). A clip
+    without a song counts as a song; in the second run, songs are not found by sound.
 
     Parameters
     ----------
@@ -88,38 +102,26 @@ def leak_of(kept: Rows, parted: Rows) -> Leak:
         Predictions of the two runs, as `mer.runs.results.read_predictions` returns them. Their clips may
         differ.
     """
-    rows = [*kept, *parted]
-    right = np.array([row["predicted"] == row["label"] for row in rows], float)
-    second = np.arange(len(rows)) >= len(kept)
-    songs = [row["song"] or row["clip"] for row in rows]
-
-    def difference(chosen: np.ndarray) -> float:
-        """Difference of the accuracies on rows with these indices; 0 if they are of one run only."""
-        sides = [right[chosen][second[chosen] == side] for side in (False, True)]
-        return float(sides[1].mean() - sides[0].mean()) if all(map(len, sides)) else 0.0
-
-    everything = np.arange(len(rows))
-    return Leak(
-        _score(right[~second], songs[: len(kept)]),
-        _score(right[second], songs[len(kept) :]),
-        Score(difference(everything), *_spread(difference, right, songs)),
-        _answers(kept) == _answers(parted),
-    )
+    more = {
+        "same": _answers(kept) == _answers(parted),
+        "songs_known": all(row["song"] for row in parted),
+    }
+    if {row["clip"] for row in kept} == {row["clip"] for row in parted}:
+        found = compare(kept, parted, classes=sorted(kept[0]["probabilities"]))
+        counts = [(round(share * found.n_songs), found.n_songs) for share in (found.first, found.second)]
+        verdict = found.verdict
+    else:
+        counts = [_one_of_each(kept), _one_of_each(parted)]
+        verdict = unpaired(*counts)
+    return Leak(*(exact_share(*count) for count in counts), verdict, **more)
 
 
 def _answers(rows: Rows) -> list[tuple[Any, ...]]:
     return sorted((row["clip"], row["predicted"], *row["probabilities"].values()) for row in rows)
 
 
-def _score(right: np.ndarray, songs: list[str]) -> Score:
-    return Score(float(right.mean()), *bootstrap_interval(lambda chosen: float(right[chosen].mean()), songs))
-
-
-def _spread(
-    difference: Callable[[np.ndarray], float], right: np.ndarray, songs: list[str]
-) -> tuple[float, float]:
-    """95% interval of a difference. If all answers are right, or all wrong, its width is Wilson's."""
-    if (right == right[0]).all():
-        spread = wilson_interval(0, len(set(songs)))[1]
-        return -spread, spread
-    return bootstrap_interval(difference, songs)
+def _one_of_each(rows: Rows) -> tuple[int, int]:
+    """Songs that are right by one of their clips, and all songs. A hash of its name chooses the clip."""
+    ranked = sorted(rows, key=lambda row: blake2b(row["clip"].encode()).digest())
+    chosen = {row["song"] or row["clip"]: row["predicted"] == row["label"] for row in ranked}
+    return sum(chosen.values()), len(chosen)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from mer.config.sections import Config
+from mer.data.apart import measured_leak
 from mer.data.cache.controls import CONTROLS, donors, entry
 from mer.data.cache.store import FeatureStore, is_content
 from mer.data.check import Report, check
@@ -141,6 +142,9 @@ class PreparedData(Protocol):
     def test_hash(self, split: Split) -> str:
         """Hash of the test clips' names. Runs with the same hash were tested on the same clips."""
 
+    def leak(self, split: Split) -> str:
+        """Whether test songs are also in the other parts: one of `mer.data.apart.MARKS`."""
+
     def embeddings(self, model: "Classifier", transform: "TrainTransform") -> "KeptEmbeddings":
         """The store's embeddings of a frozen network."""
 
@@ -242,6 +246,10 @@ class PreparedClips:
     def test_hash(self, split: Split) -> str:
         """Hash of the test clips' names. Runs with the same hash were tested on the same clips."""
         return split.to_hash(self.report.dataset.clips)
+
+    def leak(self, split: Split) -> str:
+        """Whether test songs are also in the other parts: one of `mer.data.apart.MARKS`."""
+        return measured_leak([clip.song or "" for clip in self.report.dataset.clips], split)
 
     def embeddings(self, model: "Classifier", transform: "TrainTransform") -> "KeptEmbeddings":
         """The store's embeddings of a frozen network."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mer.config.sections import Config
+from mer.data.apart import UNCHECKED, measured_leak
 from mer.data.cache.store import FeatureStore
 from mer.data.hash_splits import hash_split
 from mer.data.shards.read import ShardSet, ShardWindows
@@ -109,6 +110,11 @@ class PreparedShards:
     def test_hash(self, split: Split) -> str:
         """Hash of the test clips' names. Runs with the same hash were tested on the same clips."""
         return hash_names(self.shards.column("name", split.test))
+
+    def leak(self, split: Split) -> str:
+        """Whether test songs are also in the other parts: one of `mer.data.apart.MARKS`."""
+        found = measured_leak(self.shards.index["group"], split)
+        return found or ("" if self.shards.summary["songs_known"] else UNCHECKED)
 
     def embeddings(self, model: "Classifier", transform: "TrainTransform") -> "ShardEmbeddings":
         """The store's embeddings of a frozen network, one file per shard."""

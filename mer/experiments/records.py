@@ -36,6 +36,7 @@ def headline(scores: dict[str, Any]) -> dict[str, float]:
         low, high = svm["intervals"]["song_accuracy"]
         figures |= {"svm_song_accuracy": svm["song_accuracy"], "svm_accuracy": svm["accuracy"]}
         figures |= {"svm_song_accuracy_low": low, "svm_song_accuracy_high": high}
+        figures |= {f"songs_{key}": float(svm[key]) for key in ("only_network", "only_svm")}
     figures |= {"test_kappa": scores["kappa"], "test_calibration_error": scores["calibration"]["error"]}
     return figures | {key: float(scores[key]) for key in ("majority", "chance", "n_clips", "n_songs")}
 
@@ -66,6 +67,7 @@ def make_card(
         data=data.about,
         split={
             "test_hash": data.test_hash(split),
+            "leak": data.leak(split),
             "clips": {name: len(getattr(split, name)) for name in ("train", "validation", "test")},
         },
         metrics=judged.scores,

@@ -9,6 +9,7 @@ from mer.data.cache.controls import CONTROLS
 from mer.metrics.comparison import Rows
 from mer.metrics.score import Score
 from mer.metrics.scores import majority_accuracy, pool_by
+from mer.metrics.verdict import against, exact_share
 from mer.utils.errors import RunError
 
 __all__ = ["Control", "control_of", "guess_of"]
@@ -18,19 +19,38 @@ __all__ = ["Control", "control_of", "guess_of"]
 class Control:
     """Scores by song of a control run, and the highest score that guessing can reach on its test songs.
 
-    `scores` holds the score of the network and, if there is one, of the SVM. Of forty scores without a leak,
-    about one lies above guessing by chance, since a 95% interval leaves 2.5% on each side.
+    Of forty scores without a leak, at most one lies above guessing by chance, since a 95% interval leaves
+    2.5% on each side.
+
+    Parameters
+    ----------
+    control, run_id
+        Kind of the control, and id of the run.
+    right
+        Number of songs that the network and, if there is one, the SVM gets right.
+    songs
+        Number of test songs.
+    guess
+        The highest score that guessing can reach, 0 to 1.
     """
 
     control: str
     run_id: str
-    scores: dict[str, Score]
+    right: dict[str, int]
+    songs: int
     guess: float
 
     @property
+    def scores(self) -> dict[str, Score]:
+        """The scores by name, with their exact intervals."""
+        return {name: exact_share(right, self.songs) for name, right in self.right.items()}
+
+    @property
     def above(self) -> tuple[str, ...]:
-        """The names of scores whose whole interval lies above guessing."""
-        return tuple(name for name, score in self.scores.items() if score.low > self.guess)
+        """The names of scores above guessing."""
+        return tuple(
+            name for name, right in self.right.items() if against(right, self.songs, self.guess).higher
+        )
 
     @property
     def verdict(self) -> str:
@@ -69,8 +89,9 @@ def control_of(control: str, run_id: str, metrics: dict[str, float], rows: Rows)
         If there are no predictions.
     """
     keys = {"network": "test_song_accuracy", "SVM": "svm_song_accuracy"}
-    scores = {name: Score.from_metrics(metrics, key) for name, key in keys.items() if key in metrics}
-    return Control(control, run_id, scores, guess_of(rows))
+    guess, songs = guess_of(rows), len({row["song"] or row["clip"] for row in rows})
+    right = {name: round(metrics[key] * songs) for name, key in keys.items() if key in metrics}
+    return Control(control, run_id, right, songs, guess)
 
 
 def guess_of(rows: Rows) -> float:

@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "calibration": ["fit_temperature", "tempered"],
         "comparison": ["Comparison", "compare"],
-        "scores": ["bootstrap_interval", "evaluate", "mcnemar", "wilson_interval"],
+        "scores": ["bootstrap_interval", "evaluate", "wilson_interval"],
+        "verdict": ["Verdict", "against", "paired", "unpaired"],
     },
 )

@@ -1,8 +1,7 @@
-"""Compares two runs tested on the same clips, with a test of whether they differ.
+"""Compares two runs tested on the same clips, song by song and clip by clip.
 
-Songs are counted, since clips of one song are not independent. McNemar's exact test (1947) on the songs that
-only one run gets right gives the p-value. A paired bootstrap over songs (Efron, 1979) gives the interval of
-the difference. Needs no torch.
+Songs are counted, since clips of one song are not independent. `mer.metrics.verdict` decides whether the two
+can be told apart. Needs no torch.
 """
 
 from collections.abc import Sequence
@@ -11,24 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from mer.metrics.score import Score
-from mer.metrics.scores import (
-    OUTSIDE,
-    bootstrap_interval,
-    confusion_matrix,
-    mcnemar,
-    per_class,
-    pool_by,
-    wilson_interval,
-    with_outside,
-)
+from mer.metrics.scores import OUTSIDE, confusion_matrix, per_class, pool_by, with_outside
+from mer.metrics.verdict import Verdict, paired
 from mer.utils.errors import RunError
 
-__all__ = ["LEVEL", "Comparison", "Row", "Rows", "compare", "matched", "overlapping", "verdict"]
+__all__ = ["Comparison", "Row", "Rows", "compare", "matched"]
 
 Row = dict[str, Any]  # the answer to a clip; see `mer.metrics.predictions.answer_row`
 Rows = list[Row]
-LEVEL = 0.05
 _OUTCOMES = {
     (True, True): "both right",
     (True, False): "only first",
@@ -47,14 +36,10 @@ class Comparison:
         Numbers of clips and songs.
     first, second
         Accuracy of each run by song, 0 to 1.
-    difference
-        second - first, -1 to 1.
-    low, high
-        95% interval of the difference.
     only_first, only_second
         Numbers of songs that only this run gets right.
-    p_value
-        McNemar's p-value over songs.
+    verdict
+        Whether the second run is better: the difference with its interval, and the p-value.
     per_class
         Recall of each class by clip, as (first, second).
     clips
@@ -67,24 +52,36 @@ class Comparison:
     n_songs: int
     first: float
     second: float
-    difference: float
-    low: float
-    high: float
     only_first: int
     only_second: int
-    p_value: float
+    verdict: Verdict
     per_class: dict[str, tuple[float, float]]
     clips: tuple[Row, ...]
 
-    @property
-    def gain(self) -> Score:
-        """The difference and its interval."""
-        return Score(self.difference, self.low, self.high)
+    def sentence(self, first_name: str, second_name: str) -> str:
+        """The result in one or two sentences that need no knowledge of statistics.
 
-    @property
-    def distinguishable(self) -> bool:
-        """True if the runs differ significantly (p < 0.05)."""
-        return self.p_value < LEVEL
+        Parameters
+        ----------
+        first_name, second_name
+            Names of the runs.
+        """
+        found = self.verdict
+        songs = "this one song" if self.n_songs == 1 else f"these {self.n_songs} songs"
+        alike = f"The two cannot be told apart on {songs}"
+        if found.needed:
+            return f"{alike}: no result could tell them apart, since at least {found.needed} are needed."
+        if not self.only_first + self.only_second:
+            return f"{alike}: both are right on the same songs."
+        sides = [(first_name, self.only_first), (second_name, self.only_second)]
+        (better, more), (worse, fewer) = sides[::-1] if found.higher else sides
+        counts = f"{better} is right on {more} that {worse} misses, {worse} on {fewer} that {better} misses"
+        if found.told:
+            return (
+                f"{better} is better on {songs}: {counts}; such a difference is rarely chance "
+                f"({found.chance})."
+            )
+        return f"{alike}: {counts}; such a difference can be chance ({found.chance})."
 
 
 def compare(first: list[Row], second: list[Row], *, classes: Sequence[str]) -> Comparison:
@@ -102,10 +99,6 @@ def compare(first: list[Row], second: list[Row], *, classes: Sequence[str]) -> C
     ------
     RunError
         If the clips, their labels or the classes of the runs differ.
-
-    References
-    ----------
-    McNemar, 1947: the test. Efron, 1979: the bootstrap.
     """
     pairs = matched(first, second, classes)
     truth = np.array([classes.index(row["label"]) for row in first])
@@ -118,18 +111,15 @@ def compare(first: list[Row], second: list[Row], *, classes: Sequence[str]) -> C
         song_truth, pooled, songs = pool_by(groups, truth, answers)
         right.append(pooled.argmax(axis=1) == song_truth)
         recall.append(per_class(confusion_matrix(truth, predicted, len(classes)))["recall"].tolist())
-    low, high = _interval(right[1].astype(int) - right[0], songs)
+    alone = [int((own & ~other).sum()) for own, other in (right, right[::-1])]
     return Comparison(
         n_clips=len(pairs),
         n_songs=len(songs),
         first=float(right[0].mean()),
         second=float(right[1].mean()),
-        difference=float(right[1].mean() - right[0].mean()),
-        low=low,
-        high=high,
-        only_first=int((right[0] & ~right[1]).sum()),
-        only_second=int((right[1] & ~right[0]).sum()),
-        p_value=mcnemar(*right),
+        only_first=alone[0],
+        only_second=alone[1],
+        verdict=paired(*alone, len(songs)),
         per_class=dict(zip(classes, zip(*recall, strict=True), strict=True)),
         clips=tuple(_clip_row(*pair) for pair in pairs),
     )
@@ -178,14 +168,6 @@ def _require_same(first: Sequence[Row], others: dict[str, Row], classes: Sequenc
             raise RunError(f"one of the runs does not know the class {min(strange)!r}; {remedy}")
 
 
-def _interval(gain: np.ndarray, songs: Sequence[str]) -> tuple[float, float]:
-    """95% interval of the mean gain. If all gains are equal, the width comes from Wilson's interval."""
-    if (gain == gain[0]).all():
-        spread = wilson_interval(0, len(gain))[1]
-        return max(-1.0, float(gain[0] - spread)), min(1.0, float(gain[0] + spread))
-    return bootstrap_interval(lambda chosen: float(gain[chosen].mean()), songs)
-
-
 def _clip_row(first: Row, second: Row) -> Row:
     label = first["label"]
     return {
@@ -198,35 +180,3 @@ def _clip_row(first: Row, second: Row) -> Row:
         "second_probability": second["probabilities"][label],
         "outcome": _OUTCOMES[first["predicted"] == label, second["predicted"] == label],
     }
-
-
-def verdict(comparison: Comparison, first_name: str, second_name: str) -> str:
-    """The result in one or two sentences that need no knowledge of statistics.
-
-    Parameters
-    ----------
-    comparison
-        The comparison of two runs.
-    first_name, second_name
-        Names of the runs.
-    """
-    c, p = comparison, comparison.p_value
-    songs = "this one song" if c.n_songs == 1 else f"these {c.n_songs} songs"
-    if not c.only_first + c.only_second:
-        return f"The two cannot be told apart on {songs}: both are right on the same songs."
-    chance = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
-    better, worse, more, fewer = first_name, second_name, c.only_first, c.only_second
-    if c.distinguishable and fewer > more:
-        better, worse, more, fewer = worse, better, fewer, more
-    counts = f"{better} is right on {more} that {worse} misses, {worse} on {fewer} that {better} misses"
-    if c.distinguishable:
-        return f"{better} is better on {songs}: {counts}; such a difference is rarely chance ({chance})."
-    return f"The two cannot be told apart on {songs}: {counts}; such a difference can be chance ({chance})."
-
-
-def overlapping(first: Score, second: Score) -> bool:
-    """True if each score lies within the other's interval.
-
-    A rule of thumb for a leaderboard, where `compare` does not apply. It is not a statistical test.
-    """
-    return second.low <= first.value <= second.high and first.low <= second.value <= first.high

@@ -31,8 +31,15 @@ class Score(NamedTuple):
     @property
     def points(self) -> str:
         """A difference in percentage points, such as "+5 points (-3 to +12)"."""
-        return f"{100 * self.value:+.0f} points ({100 * self.low:+.0f} to {100 * self.high:+.0f})"
+        value, low, high = (_signed(100 * share) for share in self)
+        return f"{value} points ({low} to {high})"
 
     def __str__(self) -> str:
         """The score in whole percent with its interval, such as "46% (36 to 56)"."""
         return f"{self.value:.0%} ({self.interval})"
+
+
+def _signed(points: float) -> str:
+    """Points with their sign: whole ones, or the first digit that is not 0, so that the side of 0 is seen."""
+    text = f"{points:+.0f}"
+    return text if float(text) or not points else f"{points:+.1g}"

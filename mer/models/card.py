@@ -16,7 +16,9 @@ from typing import Any
 
 from mer.config.inputs import networks_of
 from mer.config.sections import Config
+from mer.data.apart import MARKS, leak_mark
 from mer.data.cache.controls import CONTROLS
+from mer.metrics.verdict import standing
 from mer.utils.errors import CheckpointError, MerError
 from mer.utils.files import as_path
 from mer.utils.text import visible
@@ -112,6 +114,11 @@ class Card:
 
     @property
     def title(self) -> str:
+        """Backbone and data in a few words, and a mark if its scores cannot be trusted."""
+        return f"{self.name} · {self.leak}" if self.leak else self.name
+
+    @property
+    def name(self) -> str:
         """Backbone and data in a few words."""
         names = networks_of(self.config.train.backbone)
         network = "+".join(names) if len(names) <= MOST_NAMES else f"{len(names)} joined networks"
@@ -124,6 +131,12 @@ class Card:
     def control(self) -> str:
         """The kind of control run that made it, such as "shuffled labels"; empty if it was no control run."""
         return CONTROLS.get(self.config.split.control, "")
+
+    @property
+    def leak(self) -> str:
+        """Whether its test songs were in training: one of `mer.data.apart.MARKS`."""
+        split = {"group_by_song": self.config.split.group_by_song}
+        return leak_mark(self.split.get("leak"), split, self.metrics)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for card.json."""
@@ -305,6 +318,8 @@ def page(card: Card) -> str:
         rows += ["**Trained on synthetic music: for trying things out, not for judging real songs.**", ""]
     if card.control:
         rows += [f"**A control run ({card.control}): its answers mean nothing.**", ""]
+    if card.leak:
+        rows += [f"**{MARKS[card.leak]}**", ""]
     rows += _lines_of_content(card)
     try:
         rows += _lines_of_scores(card.metrics)
@@ -343,4 +358,5 @@ def _lines_of_scores(scores: dict[str, Any]) -> list[str]:
             f"- to compare: {svm}majority class {scores['majority']:.0%}, chance {scores['chance']:.0%}; "
             f"{scores['n_clips']} test clips of {scores['n_songs']} songs"
         )
+        rows += [f"- so by song it is {standing(scores)}"] if "song_accuracy" in scores else []
     return rows

@@ -27,6 +27,8 @@ class Outcome:
         Path of the checkpoint on this machine, if there is one.
     folds
         The outcomes of its folds, for a cross-validation.
+    leak
+        Whether its test songs were in training: one of `mer.data.apart.MARKS`.
     """
 
     run_id: str
@@ -34,6 +36,7 @@ class Outcome:
     metrics: dict[str, float] = field(default_factory=dict)
     checkpoint: str | None = None
     folds: tuple["Outcome", ...] = ()
+    leak: str = ""
 
     @classmethod
     def of(cls, runs: RunStore, run_id: str, metrics: dict[str, float]) -> "Outcome":
@@ -49,11 +52,12 @@ class Outcome:
             Its test scores.
         """
         folder = runs.folder(run_id, "checkpoint")
-        return cls(run_id, "finished", metrics, str(folder) if folder else None)
+        checkpoint = str(folder) if folder else None
+        return cls(run_id, "finished", metrics, checkpoint, leak=runs.get(run_id).leak)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; `folds` only for a cross-validation."""
-        keys = ("run_id", "status", "metrics", "checkpoint")
+        keys = ("run_id", "status", "metrics", "checkpoint", "leak")
         data = {key: getattr(self, key) for key in keys}
         return data | ({"folds": [fold.to_dict() for fold in self.folds]} if self.folds else {})
 

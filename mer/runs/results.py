@@ -9,6 +9,7 @@ import reprlib
 from math import isclose
 from typing import Any
 
+from mer.data.apart import PARTED
 from mer.metrics.scores import OUTSIDE
 from mer.runs.run import Run
 from mer.runs.store import RunStore
@@ -81,20 +82,22 @@ def test_key(run: Run) -> str | None:
 
     It consists of the hash of the data and the hash of the test clips' names. For a cross-validation, which
     tests every clip once, the number of folds and the seed replace the latter. Control runs have keys of
-    their own. None if it is not known, as for a run that has not begun.
+    their own, and so have runs whose test songs were in training, and cross-validations that divide single
+    clips. None if it is not known, as for a run that has not begun.
     """
     key = run.tags.get("mer.test_hash")
     if key is None or not run.data_hash:
         return None
-    control = f", control: {run.control}" if run.control else ""
+    kind = (f", control: {run.control}" if run.control else "") + (f", {PARTED}" if run.leaky else "")
     if key:
-        return f"{run.data_hash}, test {key}{control}"
+        return f"{run.data_hash}, test {key}{kind}"
     try:
         split = run.spec["config"]["split"]
         folds, seed = split["folds"], split["seed"]
     except (KeyError, TypeError):
         return None
-    return f"{run.data_hash}, {folds} folds, seed {seed}{control}" if folds else None
+    kind = kind if split.get("group_by_song", True) else f", divided by clip{kind}"
+    return f"{run.data_hash}, {folds} folds, seed {seed}{kind}" if folds else None
 
 
 def _read(runs: RunStore, run_id: str, name: str, *, optional: bool = False) -> Any:
@@ -197,6 +200,8 @@ def _check_scores(scores: Any) -> None:
         right = _has_keys(svm, (*INTERVALS, "intervals")) and all(_is_share(svm[name]) for name in INTERVALS)
         _require(right, "svm", svm, f"an object with {', '.join(INTERVALS)} and intervals")
         _check_intervals(svm["intervals"])
+        for name in ("only_network", "only_svm"):  # not recorded by older versions of mer
+            _require(_is_count(svm.get(name, 0)), name, svm.get(name), "a whole number")
     if NEWER & set(scores):
         _check_newer(scores)
     if "agreement" in scores:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from mer.data.apart import PARTED, leak_mark
 from mer.data.cache.controls import CONTROLS
 from mer.runs.moving import home_of_run, is_same_home
 from mer.utils.errors import RunError
@@ -179,6 +180,19 @@ class Run:
             return CONTROLS.get(self.spec["config"]["split"]["control"], "")
         except (KeyError, TypeError):
             return ""
+
+    @property
+    def leak(self) -> str:
+        """Whether its test songs were in training: one of `mer.data.apart.MARKS`."""
+        config = self.spec.get("config")
+        split = config.get("split") if isinstance(config, dict) else None
+        known = split if isinstance(split, dict) else {}
+        return leak_mark(self.tags.get("mer.leak"), known, self.metrics)
+
+    @property
+    def leaky(self) -> bool:
+        """True if clips of its test songs were in training, so that it must not be ranked with others."""
+        return self.leak == PARTED
 
     @property
     def synthetic(self) -> bool:

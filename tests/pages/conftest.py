@@ -189,7 +189,7 @@ def _evaluation(rows, svm):
     """The files of a run's evaluation by name, as JSON; the intervals take most of the time."""
     classes = sorted({row[2] for row in rows} | {row[3] for row in rows})
     found, beside = _answers(rows, classes), _answers(svm, classes) if svm else []
-    scores = with_baseline(score_rows(found, classes), beside, classes)
+    scores = with_baseline(score_rows(found, classes), found, beside, classes)
     content = {"scores": scores, "predictions": found, "svm": beside}
     return {name: json.dumps(part) for name, part in content.items() if part}
 

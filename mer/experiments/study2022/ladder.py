@@ -204,6 +204,11 @@ class RungResult:
         return WORDS.get(self.key, (self.key, ""))[0]
 
     @property
+    def titled(self) -> str:
+        """The title, and a mark if its songs were not kept apart."""
+        return f"{self.title} · {self.run.leak}" if self.run.leak else self.title
+
+    @property
     def text(self) -> str:
         """The change of the rung, in a sentence or two."""
         return WORDS.get(self.key, (self.key, ""))[1]
@@ -271,6 +276,8 @@ def _compared(
     """Compare a run with the rung below. Returns the comparison, or None and the reason."""
     if before.scores is None:
         return None, f"the rung before is {before.run.status}"
+    if run.leaky and not before.run.leaky:
+        return None, "not compared"
     if test_key(run) is None or test_key(run) != test_key(before.run):
         return None, "other test clips"
     return compare(predictions(before.run), predictions(run), classes=found["classes"]), ""

@@ -5,7 +5,7 @@ Needs no torch.
 
 from dataclasses import dataclass
 
-from mer.metrics.scores import wilson_interval
+from mer.metrics.verdict import against, exact_share
 
 __all__ = ["CLASSES", "DEVIATIONS", "RESULTS", "SOURCE", "TEST_CLIPS", "PublishedResult", "majority"]
 
@@ -42,7 +42,12 @@ class PublishedResult:
     @property
     def accuracy(self) -> float:
         """Share of test clips that were classified correctly, 0 to 1."""
-        return sum(row[k] for k, row in enumerate(self.confusion)) / TEST_CLIPS
+        return self.right / TEST_CLIPS
+
+    @property
+    def right(self) -> int:
+        """Number of test clips that were classified correctly."""
+        return sum(row[k] for k, row in enumerate(self.confusion))
 
     @property
     def columns(self) -> list[str]:
@@ -52,11 +57,16 @@ class PublishedResult:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95% interval of the accuracy (Wilson, 1927), as if clips were independent.
+        """Exact 95% interval of the accuracy (Clopper and Pearson, 1934), as if clips were independent.
 
         The study did not keep songs apart, so the true interval may be wider.
         """
-        return wilson_interval(self.accuracy, TEST_CLIPS)
+        return exact_share(self.right, TEST_CLIPS)[1:]
+
+    @property
+    def above_majority(self) -> bool:
+        """True if it scores above the largest class, by the exact binomial test."""
+        return against(self.right, TEST_CLIPS, majority()).higher
 
     @property
     def outside(self) -> int:

@@ -6,7 +6,10 @@ from typing import Any
 
 import streamlit as st
 
+from mer.data.apart import PARTED
 from mer.data.load import load_dataset
+from mer.metrics.comparison import compare
+from mer.metrics.verdict import Verdict
 from mer.models.card import load_card
 from mer.runs import results
 from mer.runs.run import Run
@@ -18,8 +21,10 @@ from pages._ui.cached.runs import all_runs
 from pages._ui.shell.style import members_of, titled
 
 __all__ = [
+    "SVM",
     "SVM_TITLE",
     "Tested",
+    "against",
     "beside",
     "clip_bytes",
     "clip_path",
@@ -36,7 +41,10 @@ SVM, SVM_TITLE = "svm", "SVM on audio statistics"
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """Runs that were tested on the same clips and can be ranked, best first."""
+    """Runs that were tested on the same clips, highest score first.
+
+    They can be ranked, unless their test songs were in training: then all are `leaky`.
+    """
 
     key: str
     runs: tuple[Run, ...]
@@ -47,11 +55,17 @@ class Tested:
         run = self.runs[0]
         name = run.tags.get("mer.data_name", "unknown data set") + (" (synthetic)" if run.synthetic else "")
         name += f" (control: {run.control})" if run.control else ""
+        name += f" ({PARTED})" if self.leaky else ""
         figures = (
             f"{run.metrics.get('n_clips', 0):.0f} test clips of {run.metrics.get('n_songs', 0):.0f} songs"
         )
         folds = run.spec.get("config", {}).get("split", {}).get("folds")
         return f"{name}: {figures}{f', {folds} folds' if folds else ''}"
+
+    @property
+    def leaky(self) -> bool:
+        """True if clips of the test songs were in training; such runs are a group of their own."""
+        return self.runs[0].leaky
 
     @property
     def svm(self) -> Run | None:
@@ -70,15 +84,22 @@ class Tested:
 
 
 def finished_runs() -> list[Run]:
-    """Finished runs with a score, newest first; the folds of a cross-validation count as their parent."""
-    return [
+    """Finished runs with a score, newest first; the folds of a cross-validation count as their parent.
+
+    Runs whose test songs were in training come last, so that none of them is selected before an honest one.
+    """
+    found = [
         run for run in all_runs()
         if run.status == "finished" and not run.parent and "test_song_accuracy" in run.metrics
     ]  # fmt: skip
+    return sorted(found, key=lambda run: run.leaky)
 
 
 def tested_on(runs: list[Run]) -> list[Tested]:
-    """Group runs by their test clips, control runs last; a run with unknown test clips is a group alone."""
+    """Group runs by their test clips; a run with unknown test clips is a group alone.
+
+    Runs whose test songs were in training have groups of their own, below the others, as have control runs.
+    """
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(results.test_key(run) or run.id, []).append(run)
@@ -86,7 +107,7 @@ def tested_on(runs: list[Run]) -> list[Tested]:
         Tested(key, tuple(sorted(part, key=lambda run: -run.metrics["test_song_accuracy"])))
         for key, part in groups.items()
     ]
-    return sorted(found, key=lambda group: bool(group.runs[0].control))
+    return sorted(found, key=lambda group: (bool(group.runs[0].control), group.leaky))
 
 
 def scores(run: Run) -> dict[str, Any] | None:
@@ -113,6 +134,24 @@ def beside(run: Run) -> list[dict[str, Any]]:
 def _predictions(home: str, run_id: str, ended: float | None, *, svm: bool = False) -> list[dict[str, Any]]:
     read = results.read_baseline if svm else results.read_predictions
     return read(RunStore.open(), run_id)
+
+
+def against(group: Tested, first: str, second: str) -> str:
+    """Whether the second of two runs of a group, or the SVM, is above or below the first, in words."""
+    ended = tuple(run.ended for run in group.runs if run.id in (first, second))
+    try:
+        found = _verdict(str(mer_home()), group.svm and group.svm.id, first, second, ended, group)
+    except RunError:
+        return "its answers cannot be read"
+    return found.words("above", "below")
+
+
+@st.cache_data(max_entries=300, show_spinner=False)
+def _verdict(
+    home: str, svm: str | None, first: str, second: str, ended: tuple[float | None, ...], _group: Tested
+) -> Verdict:
+    rows = [_group.answers(key) for key in (first, second)]
+    return compare(*rows, classes=list(rows[0][0]["probabilities"]) if rows[0] else []).verdict
 
 
 def clip_path(run: Run, clip: str) -> Path:

@@ -65,11 +65,16 @@ def _show_leak(leaks: Sequence[tuple[Run, Run]]) -> None:
         list(rows.values()),
         chance=None,
         majority=None,
-        title="Accuracy by clip with 95% interval",
+        title="Accuracy by song with 95% interval",
     )
     st.plotly_chart(chart, key="leak chart", config={"displayModeBar": False})
-    words = "; ".join(f"the {name} {_difference(leak)}" for name, leak in found.items())
-    st.markdown(plain(f"With songs on both sides {words}. {found[NETWORK].meaning}"))
+    for name, leak in found.items():
+        st.markdown(
+            plain(
+                f"With songs on both sides the {name} scores {leak.parted} instead of {leak.kept}, "
+                f"{leak.verdict.difference.points}. {leak.meaning}"
+            )
+        )
 
 
 @st.cache_data(max_entries=30, show_spinner="Comparing the two runs …")
@@ -81,11 +86,6 @@ def _leaks(home: str, kept_id: str, parted_id: str, _kept: Run, _parted: Run) ->
         if all(rows):
             found[name] = leak_of(*rows)
     return found
-
-
-def _difference(leak: Leak) -> str:
-    """Both scores and their difference in words."""
-    return f"scores {leak.parted} instead of {leak.kept}, {leak.difference.points}"
 
 
 def _show_controls(runs: Sequence[Run]) -> None:

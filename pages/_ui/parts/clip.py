@@ -11,6 +11,7 @@ import streamlit as st
 from mer.audio.decode import hear, load
 from mer.audio.mel import log_mel
 from mer.config.sections import Config, MelConfig
+from mer.data.apart import MARKS
 from mer.utils.errors import AudioError
 from pages._ui.cached.models import Model, predictor
 from pages._ui.charts.sound import (
@@ -122,6 +123,8 @@ def show_model(model: Model) -> None:
     with st.container(horizontal=True):
         if model.card.control:
             st.badge(f"control run: {model.card.control}", icon=":material/rule:", color="red")
+        if model.card.leak:
+            st.badge(model.card.leak, icon=":material/rule:", color="red")
         if model.card.synthetic:
             st.badge("model trained on synthetic music", icon=":material/science:", color="gray")
         elif licence:
@@ -130,7 +133,7 @@ def show_model(model: Model) -> None:
         parts = (f"{part.title} (run {part.run[:8]}, weight {percent(part.weight)})" for part in members)
         st.caption(plain(f"It averages {', '.join(parts)}."))
     if measured := card_score(model.card.metrics):
-        st.caption(f"Accuracy on test songs: {measured}.")
+        st.caption(f"Accuracy on test songs: {measured}. {MARKS[model.card.leak]}")
 
 
 def show_analysis(content: bytes, analysis: Analysis, *, key: str, autoplay: bool = False) -> None:

@@ -100,21 +100,21 @@ def show_steps(steps: list[RungResult]) -> None:
     first = done[0].scores
     st.plotly_chart(
         forest(
-            [f"{numbers[step.run.id]} {step.title}" for step in done],
+            [f"{numbers[step.run.id]} {step.titled}" for step in done],
             [Score.from_scores(step.scores) for step in done],
             chance=first["chance"], majority=first["majority"], title="Accuracy by song with 95% interval",
         ),
         key="rungs", config={"displayModeBar": False},
     )  # fmt: skip
     st.caption(
-        f"{first['n_clips']} test clips of {first['n_songs']} songs. Where "
-        "intervals overlap widely, only the change in the table can tell two rungs apart."
+        f"{first['n_clips']} test clips of {first['n_songs']} songs. Two rungs may differ although their "
+        "intervals overlap: the change in the table tells them apart."
     )
     st.table([_row(numbers[step.run.id], step) for step in steps])
     st.caption(
-        "Change: accuracy by song against the rung before, with a 95% interval from a bootstrap over songs. "
-        "p: McNemar's exact test over songs; a value below 0.05 is rarely chance. No class: clips assigned "
-        "one of the other ImageNet classes, which is always wrong."
+        "Change: accuracy by song against the rung before, with its 95% interval, and whether the two can be "
+        "told apart: McNemar's exact test over songs. The interval excludes 0 if p is below 0.05, and only "
+        "then. No class: clips assigned one of the other ImageNet classes, which is always wrong."
     )
 
 
@@ -128,7 +128,7 @@ def _row(number: str, step: RungResult) -> dict[str, str]:
     found = step.scores
     return {
         "": number,
-        "switch": f"**{plain(step.title)}**",
+        "switch": f"**{plain(step.titled)}**",
         "description": step.text + (f" ({plain(settings)})" if settings else ""),
         "by song": unbroken(str(Score.from_scores(found))) if found else step.run.status,
         "change": _change(step.comparison) if step.comparison else step.note,
@@ -137,8 +137,8 @@ def _row(number: str, step: RungResult) -> dict[str, str]:
 
 
 def _change(found: Comparison) -> str:
-    chance = "p < 0.001" if found.p_value < 0.001 else f"p = {found.p_value:.2g}"
-    return f"{unbroken(found.gain.points)}, {unbroken(chance)}"
+    words = found.verdict.words("better", "worse")
+    return f"{unbroken(found.verdict.difference.points)}, {words}"
 
 
 def _order(found: dict | None) -> list[int]:

@@ -5,11 +5,11 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
-from mer.metrics.comparison import Comparison, overlapping
+from mer.metrics.comparison import Comparison
 from mer.metrics.score import Score
 from mer.runs.run import Run
 from mer.utils.progress import duration
-from pages._ui.cached.results import SVM_TITLE, Tested
+from pages._ui.cached.results import SVM, SVM_TITLE, Tested, against
 from pages._ui.cached.runs import history
 from pages._ui.charts.base import figure, forest
 from pages._ui.charts.curves import best_and_last
@@ -17,17 +17,24 @@ from pages._ui.shell.style import colours, members_of, titled
 
 __all__ = ["differences", "show_forest", "show_leaderboard"]
 
+AGAINST = "against the highest"
 UNSCROLLED = 20  # rows; a table up to this length is shown without scrolling
 
 
 def leaderboard(group: Tested) -> list[dict[str, Any]]:
-    """A row per run, best first, then the SVM, the largest class and chance."""
-    best = Score.from_metrics(group.runs[0].metrics)
-    rows = [_row(run, best) for run in group.runs]
+    """A row per run and one for the SVM, highest score first, then the largest class and chance.
+
+    Each is compared with the highest, unless the test songs were in training.
+    """
     figures, svm = group.runs[0].metrics, group.svm
+    found = {run.id: _row(run) for run in group.runs}
     if svm:
         own = Score.from_metrics(svm.metrics, "svm_song_accuracy")
-        rows.append(_scores(SVM_TITLE, own, svm.metrics) | {"by clip": svm.metrics.get("svm_accuracy")})
+        found[SVM] = _scores(SVM_TITLE, own, svm.metrics) | {"by clip": svm.metrics.get("svm_accuracy")}
+    keys = sorted(found, key=lambda key: -found[key]["accuracy by song"])
+    for key in keys if not group.leaky else ():
+        found[key][AGAINST] = "highest score" if key == keys[0] else against(group, keys[0], key)
+    rows = [found[key] for key in keys]
     for name, key in (("always the largest class", "majority"), ("chance", "chance")):
         rows.append({"run": name, "accuracy by song": figures.get(key)})
     return rows
@@ -45,14 +52,11 @@ def _scores(title: str, own: Score, figures: dict[str, float]) -> dict[str, Any]
     }
 
 
-def _row(run: Run, best: Score) -> dict[str, Any]:
+def _row(run: Run) -> dict[str, Any]:
     m, own = run.metrics, Score.from_metrics(run.metrics)
     train = run.spec.get("config", {}).get("train", {})
-    verdict = (
-        "best" if own == best else "cannot be told apart" if overlapping(own, best) else "below the best"
-    )
     return _scores(titled(run), own, m) | {
-        "against the best": verdict,
+        AGAINST: "",
         "by clip": m.get("test_accuracy"),
         "macro-F1": m.get("test_macro_f1"),
         "kappa": m.get("test_kappa"),
@@ -85,7 +89,9 @@ def _bar(own: Score, majority: float) -> str:
 def show_leaderboard(group: Tested) -> list[dict[str, Any]]:
     """The table; returns its rows."""
     rows = leaderboard(group)
-    hidden = {"songs", "clips"} | (set() if any(run.members for run in group.runs) else {"ensemble of"})
+    hidden = {"songs", "clips"} | ({AGAINST} if group.leaky else set())
+    hidden |= set() if any(run.members for run in group.runs) else {"ensemble of"}
+    columns = {name: None for row in rows for name in row if name not in hidden}
     share = st.column_config.NumberColumn(format="percent", step=0.01)
     drawn = st.column_config.ImageColumn(width=140, help="From 0 to 100%. Vertical line: largest class")
     shares = dict.fromkeys(
@@ -101,7 +107,7 @@ def show_leaderboard(group: Tested) -> list[dict[str, Any]]:
     st.dataframe(
         rounded, hide_index=True, key=f"board {group.key}", placeholder="",
         height="content" if len(rows) <= UNSCROLLED else "auto",
-        column_order=[name for name in rows[0] if name not in hidden],
+        column_order=list(columns),
         column_config=shares | {"95% interval": drawn},
     )  # fmt: skip
     return rows

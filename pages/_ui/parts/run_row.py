@@ -4,12 +4,13 @@ from collections.abc import Iterable
 
 import streamlit as st
 
+from mer.data.apart import MARKS
 from mer.runs.run import ACTIVE, Run
 from mer.utils.progress import ProgressReport, duration
 from pages._ui.cached.runs import all_runs
 from pages._ui.parts.run_buttons import run_buttons
 from pages._ui.shell.permission import shown
-from pages._ui.shell.style import STATUS, members_of, percent, plain, song_score
+from pages._ui.shell.style import STATUS, members_of, plain, run_score
 
 __all__ = ["moving", "progress_of", "show_run"]
 
@@ -53,13 +54,9 @@ def show_run(run: Run) -> None:
             st.markdown(f":{tint}-badge[{icon} {run.status}] **{plain(run.name)}** · `{run.id[:8]}`")
         with far:
             if run.status == "finished":
-                largest = percent(run.metrics.get("majority"))
-                chance = percent(run.metrics.get("chance"))
-                svm = run.metrics.get("svm_song_accuracy")
-                svm = "" if svm is None else f"SVM {percent(svm)}, "
-                st.markdown(
-                    f"by song {song_score(run.metrics)}; {svm}largest class {largest}, chance {chance}"
-                )
+                st.markdown(f"by song {run_score(run.metrics)}")
+                if run.leak:
+                    st.caption(f"**{run.leak}**: {MARKS[run.leak]}")
             elif run.status == "queued":
                 st.markdown(plain(stage_of(run)) or "waiting for its process")
             else:

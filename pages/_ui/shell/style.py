@@ -7,6 +7,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING
 
 from mer.metrics.score import Score
+from mer.metrics.verdict import standing, standing_of
 from mer.utils.text import visible
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ __all__ = [
     "members_of",
     "percent",
     "plain",
+    "run_score",
     "song_score",
     "titled",
     "unbroken",
@@ -76,8 +78,8 @@ def bilingual(name: str) -> str:
 
 
 def titled(run: "Run") -> str:
-    """The name of a run with the beginning of its id."""
-    return f"{run.name} · {run.id[:8]}"
+    """The name of a run with the beginning of its id, and a mark if its songs were not kept apart."""
+    return " · ".join(filter(None, (run.name, run.id[:8], run.leak)))
 
 
 def members_of(run: "Run") -> str:
@@ -108,16 +110,28 @@ def song_score(metrics: dict[str, float]) -> str:
         return "not measured"
 
 
+def run_score(metrics: dict[str, float]) -> str:
+    """`song_score` with chance, largest class and SVM, and what that means."""
+    svm = metrics.get("svm_song_accuracy")
+    return _beside(song_score(metrics), metrics, svm) + (
+        f"; {standing_of(metrics)}" if "test_song_accuracy" in metrics else ""
+    )
+
+
+def _beside(score: str, figures: dict, svm: float | None) -> str:
+    """A score with those of guessing and, if known, of the SVM."""
+    beside = [f"chance {percent(figures.get('chance'))}", f"largest class {percent(figures.get('majority'))}"]
+    return "; ".join([score, ", ".join(beside + ([] if svm is None else [f"SVM {percent(svm)}"]))])
+
+
 def card_score(scores: dict) -> str:
-    """Accuracy by song from a card, with chance, largest class and SVM; empty if not measured."""
+    """Accuracy by song from a card, like `run_score`; empty if not measured."""
     needed = {"n_songs", "song_accuracy", "intervals", "chance", "majority"}
     if not needed <= scores.keys() or not scores["n_songs"]:
         return ""
     try:
         found = f"{Score.from_scores(scores)}, {scores['n_songs']:d} songs"
-        svm = f", SVM {percent(scores['svm']['song_accuracy'])}" if "svm" in scores else ""
-        return (
-            f"{found}; chance {percent(scores['chance'])}, largest class {percent(scores['majority'])}{svm}"
-        )
+        svm = scores["svm"]["song_accuracy"] if "svm" in scores else None
+        return f"{_beside(found, scores, svm)}; {standing(scores)}"
     except (ArithmeticError, KeyError, TypeError, ValueError):  # a card from elsewhere may hold anything
         return ""

@@ -3,17 +3,17 @@
 import streamlit as st
 
 from mer.data.apart import MARKS
-from mer.metrics.comparison import compare
 from mer.utils.csv import as_csv
-from pages._ui.cached.results import Tested, clip_bytes, finished_runs, scores, tested_on
+from pages._ui.cached.results import Tested, finished_runs, tested_on
 from pages._ui.charts.curves import CURVES, has_curves, read_curves, show_curves
 from pages._ui.frame import page
 from pages._ui.parts.checks import show_check_results
 from pages._ui.parts.ensembles import show_joining
-from pages._ui.parts.leaderboard import differences, show_forest, show_leaderboard
+from pages._ui.parts.leaderboard import show_forest, show_leaderboard
+from pages._ui.parts.pair import show_pair
 from pages._ui.shell.errors import guarded
 from pages._ui.shell.links import chosen, page_file, remember
-from pages._ui.shell.style import counted, plain, titled
+from pages._ui.shell.style import counted, titled
 
 
 def pick_group(groups: list[Tested]) -> Tested:
@@ -44,7 +44,8 @@ def show_board(group: Tested) -> None:
         "MFCC, chroma and onsets."
     )
     kept = [{key: value for key, value in row.items() if key != "95% interval"} for row in rows]
-    full = [dict.fromkeys(kept[0], "") | row for row in kept]
+    names = {name: "" for row in kept for name in row}
+    full = [names | row for row in kept]
     st.download_button("CSV", as_csv(full), "runs.csv", "text/csv", icon=":material/download:")
 
 
@@ -65,55 +66,6 @@ def overlay(group: Tested) -> None:
     read = {run.id: read_curves(run, "epoch") for run in shown}
     show_curves(shown, read, "epoch", key="compare")
     st.caption("For the curves of folds, see Live.")
-
-
-def pick_two(names: dict[str, str]) -> list[str]:
-    """The keys of two runs, by default of the two with the highest scores."""
-    both = []
-    for column, key, number in zip(st.columns(2), ("a", "b"), (0, 1), strict=True):
-        with column:
-            chosen(key, list(names), default=[list(names)[number]])
-            name = st.selectbox(
-                ("First", "Second")[number], list(names), format_func=names.__getitem__, key=key
-            )
-            remember(key, name[:8])
-            both.append(name)
-    return both
-
-
-def show_pair(group: Tested) -> None:
-    """Compare two runs: verdict, recall per class, and single clips."""
-    st.subheader("Two runs, clip by clip")
-    names = group.names()
-    if len(names) < 2:
-        st.info("Only one run was tested on these clips. Train another with the same data, seed and split.")
-        return
-    first, second = pick_two(names)
-    if first == second:
-        st.info("Choose two different runs.")
-        return
-    classes = scores(group.runs[0])["classes"]
-    found = compare(group.answers(first), group.answers(second), classes=classes)
-    st.markdown(f"**{plain(found.sentence(names[first], names[second]))}**")
-    st.caption(
-        f"Difference in accuracy by song (95% interval): {found.verdict.difference.points}. McNemar's exact "
-        "test, and the interval that belongs to it, count songs, because clips of one song are not "
-        "independent. The interval excludes 0 if p is below 0.05, and only then."
-    )
-    st.plotly_chart(differences(found), key="differences")
-    outcomes = ("only first", "only second", "both wrong", "both right")
-    chosen("outcome", outcomes)
-    outcome = st.segmented_control("Clips classified correctly by", outcomes, key="outcome", required=True)
-    remember("outcome", outcome)
-    rows = [row for row in found.clips if row["outcome"] == outcome]
-    if not rows:
-        st.info("There are no such clips.")
-        return
-    table = st.dataframe(rows, hide_index=True, on_select="rerun", selection_mode="single-row", key="pairs")
-    picked = table["selection"]["rows"]
-    st.caption("Select a row to hear the clip.")
-    if picked and picked[0] < len(rows):
-        st.audio(clip_bytes(group.runs[0], rows[picked[0]]["clip"]))
 
 
 with page("Compare"):

@@ -116,10 +116,27 @@ def test_it_can_be_stopped_and_leaves_nothing_half_done(material, split, own_hom
 def test_its_scores_stand_beside_those_of_the_network(material, split):
     rows = baseline_rows(material, split, silent)
     scores = score_rows(rows, material.classes)
-    found = with_baseline({"accuracy": 0.3}, rows, material.classes)
+    found = with_baseline({"accuracy": 0.3}, rows, rows, material.classes)
     assert (found["accuracy"], found["svm"]["accuracy"]) == (0.3, 1.0)
     assert found["svm"]["intervals"]["song_accuracy"] == scores["intervals"]["song_accuracy"]
-    assert with_baseline({"accuracy": 0.3}, [], material.classes) == {"accuracy": 0.3}
+    assert with_baseline({"accuracy": 0.3}, rows, [], material.classes) == {"accuracy": 0.3}
+
+
+def test_songs_that_only_it_or_only_the_network_gets_right_are_counted(material, split):
+    rows = baseline_rows(material, split, silent)
+    first, second = material.classes
+    other = {first: second, second: first}
+    own = [
+        row
+        | {"predicted": other[row["predicted"]]}
+        | {"probabilities": {name: row["probabilities"][other[name]] for name in material.classes}}
+        for row in rows
+    ]
+    songs = len({row["song"] for row in rows})
+    found = with_baseline({}, own, rows, material.classes)["svm"]
+    assert (found["only_network"], found["only_svm"]) == (0, songs)
+    found = with_baseline({}, rows, rows, material.classes)["svm"]
+    assert (found["only_network"], found["only_svm"]) == (0, 0)
 
 
 @contextmanager

@@ -1,16 +1,14 @@
-"""The leak of a split is measured by clip, with an interval over songs."""
+"""The leak of a split is measured by song."""
 
 from dataclasses import replace
-from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mer.experiments.leaks import Leak, leak_of, pairs
+from mer.experiments.leaks import leak_of, pairs
 from mer.experiments.prepared import Spec
-from mer.metrics.score import Score
-from mer.metrics.scores import bootstrap_interval
+from mer.metrics.verdict import exact_share, paired, unpaired
 from mer.runs.run import Run
 from tests.run_helpers import tiny_config
 
@@ -29,61 +27,57 @@ def rows(right, sure=0.8):
     ]
 
 
-def test_the_difference_is_that_of_the_shares_of_right_clips():
-    kept = rows([("a", True), ("a", False), ("b", False), ("b", False)])
-    parted = rows([("a", True), ("b", True), ("c", False)])
+def test_on_the_same_clips_songs_are_compared_in_pairs_by_all_their_clips():
+    kept = rows([(f"song {n // 3}", n // 3 % 4 == 0) for n in range(60)])
+    parted = rows([(f"song {n // 3}", n // 3 % 2 == 0) for n in range(60)])
     found = leak_of(kept, parted)
-    assert (found.kept[0], found.parted[0]) == pytest.approx((1 / 4, 2 / 3))
-    assert found.difference[0] == pytest.approx(2 / 3 - 1 / 4)
+    assert (found.kept, found.parted) == (exact_share(5, 20), exact_share(10, 20))
+    assert found.verdict == paired(0, 5, 20)
 
 
-def test_a_large_leak_over_many_songs_is_significant():
+def test_on_other_clips_a_song_counts_by_one_of_its_clips():
+    kept = rows([("a", True), ("a", True), ("b", False), ("b", False)])
+    parted = rows([(name, True) for name in "acdefg"])[1:]
+    found = leak_of(kept, parted)
+    assert found.verdict == unpaired((1, 2), (5, 5))
+    assert (found.kept, found.parted) == (exact_share(1, 2), exact_share(5, 5))
+
+
+def test_a_large_leak_over_many_songs_is_told_and_so_is_its_opposite():
     kept = rows([(f"song {n // 3}", n // 3 % 3 == 0) for n in range(300)])
-    parted = rows([(f"song {n // 3}", n // 3 % 3 > 0) for n in range(300)])
-    assert leak_of(kept, parted).difference[1] > 0.1
-    assert leak_of(parted, kept).difference[2] < -0.1
+    parted = rows([(f"song {n // 3 + 50}", n // 3 % 3 > 0) for n in range(300)])
+    assert leak_of(kept, parted).verdict.difference.low > 0.1
+    assert "Songs on both sides raise the score" in leak_of(kept, parted).meaning
+    assert "Songs on both sides lower the score, which is unexpected" in leak_of(parted, kept).meaning
 
 
 def test_if_every_answer_is_right_the_interval_includes_both_signs():
     found = leak_of(rows([("a", True), ("b", True)]), rows([("a", True), ("c", True)]))
-    value, low, high = found.difference
+    value, low, high = found.verdict.difference
     assert value == 0
-    assert -1 < low == -high < 0
+    assert -1 < low < 0
+    assert high == pytest.approx(-low)
 
 
-def test_clips_without_a_song_count_as_songs():
-    alone = [row | {"song": None} for row in rows([("a", n % 2 == 0) for n in range(40)])]
-    together = rows([("a", n % 2 == 0) for n in range(40)])
-    widths = [found.kept[2] - found.kept[1] for found in (leak_of(alone, alone), leak_of(together, together))]
-    assert widths[0] > 0.2
-    assert widths[1] == 0
+def test_clips_without_a_song_count_as_songs_and_the_doubt_is_said():
+    kept, parted = rows([("a", True) for n in range(40)]), rows([("b", True) for n in range(40)])
+    assert "at least 4 songs on each side needed" in leak_of(kept, parted[1:]).meaning
+    alone = [row | {"song": None} for row in parted]
+    assert leak_of(kept, alone[1:]).verdict == unpaired((1, 1), (39, 39))
+    assert "each clip counts as one, so p is too small" in leak_of(kept, alone[1:]).meaning
+    assert "each clip counts as one" not in leak_of(kept, parted[1:]).meaning
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), min_size=1, max_size=12))
 def test_a_run_has_no_leak_against_itself(right):
-    with pytest.MonkeyPatch.context() as patch:  # few resamples, since there are many examples
-        few = partial(bootstrap_interval, resamples=100)
-        patch.setattr("mer.experiments.leaks.bootstrap_interval", few)
-        found, other = (leak_of(rows(right), rows(right, sure=sure)) for sure in (0.8, 0.7))
-    value, low, high = found.difference
-    assert value == 0
-    assert low <= 0 <= high
-    assert found.to_dict()["kept"] == found.to_dict()["parted"]
+    found, other = (leak_of(rows(right), rows(right, sure=sure)) for sure in (0.8, 0.7))
+    assert found.verdict.difference.value == 0
+    assert not found.verdict.told
+    data = found.to_dict()
+    assert data["kept"] == data["parted"]
+    assert (data["difference"], data["p"]) == (found.verdict.difference, 1)
     assert "Both runs are the same" in found.meaning
-    assert "No leak can be seen with so few songs" in other.meaning
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "meaning"),
-    [
-        (0.1, 0.3, "raise the score"),
-        (-0.3, -0.1, "unexpected"),
-        (-0.1, 0.1, "No leak can be seen with so few songs"),
-    ],
-)
-def test_what_an_interval_means_depends_on_where_zero_lies(low, high, meaning):
-    score = (0.5, 0.4, 0.6)
-    assert meaning in Leak(score, score, Score((low + high) / 2, low, high)).meaning
+    assert "No leak can be told from chance" in other.meaning
 
 
 def finished(name, *, started=0.0, **changes):

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from mer.metrics.comparison import compare, overlapping, verdict
-from mer.metrics.score import Score
-from mer.metrics.scores import evaluate, wilson_interval
+from mer.metrics.comparison import compare
+from mer.metrics.scores import evaluate
+from mer.metrics.verdict import paired
 from mer.utils.errors import RunError
 
 NAMES = ("Happy", "Party", "Sad")
@@ -59,8 +59,8 @@ def test_songs_are_counted_by_the_mean_of_their_clips_and_a_clip_without_one_is_
     found = compare(FIRST, SECOND, classes=NAMES)
     assert (found.n_clips, found.n_songs) == (5, 3)
     assert (found.first, found.second) == (2 / 3, 2 / 3)
-    assert (found.only_first, found.only_second, found.difference) == (1, 1, 0)
-    assert found.p_value == 1
+    assert (found.only_first, found.only_second) == (1, 1)
+    assert found.verdict == paired(1, 1, 3)
 
 
 def test_recall_of_each_class_is_by_clip():
@@ -111,47 +111,17 @@ def test_the_order_of_classes_does_not_matter_where_nothing_is_tied():
     assert turned.per_class == compare(FIRST, SECOND, classes=NAMES).per_class
 
 
-# --- intervals and p-values -------------------------------------------------------------------------
-
-
-def test_the_interval_of_the_difference_is_the_paired_one():
-    found = split(both=100, first=20, second=40, neither=40)
-    gain = np.repeat([0, -1, 1], [140, 20, 40])
-    spread = 1.96 * gain.std() / np.sqrt(200)
-    assert found.difference == pytest.approx(0.1)
-    assert (found.low, found.high) == pytest.approx((0.1 - spread, 0.1 + spread), abs=0.01)
-    unpaired = 1.96 * np.sqrt(0.6 * 0.4 / 200 + 0.7 * 0.3 / 200)
-    assert found.high - found.low < 2 * unpaired
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "gain"), [([True] * 9, [True] * 9, 0), ([True] * 9, [False] * 9, -1)]
-)
-def test_a_difference_without_spread_still_has_an_interval(first, second, gain):
-    spread = wilson_interval(0, 9)[1]
-    for one, other, sign in ((first, second, 1), (second, first, -1)):
-        found = compared(one, other)
-        wanted = (max(-1, sign * gain - spread), min(1, sign * gain + spread))
-        assert (found.low, found.high) == pytest.approx(wanted)
+# --- what is counted --------------------------------------------------------------------------------
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=12))
-@settings(max_examples=15)  # each makes two bootstraps
-def test_exchanging_the_runs_turns_the_difference_and_keeps_the_p_value(pairs):
+def test_the_verdict_is_that_of_the_songs_that_only_one_run_gets_right(pairs):
     first, second = zip(*pairs, strict=True)
-    found, turned = compared(first, second), compared(second, first)
-    assert found.difference == -turned.difference
-    assert found.p_value == turned.p_value
-    assert (found.only_first, found.only_second) == (turned.only_second, turned.only_first)
-    assert -1 <= found.low <= found.difference + 1e-9
-    assert found.difference - 1e-9 <= found.high <= 1
-
-
-def test_runs_are_distinguishable_where_p_is_below_5_percent():
-    assert split(0, 0, 5, 5).p_value == pytest.approx(2 / 32)
-    assert not split(0, 0, 5, 5).distinguishable
-    assert split(0, 0, 6, 5).p_value == pytest.approx(2 / 64)
-    assert split(0, 0, 6, 5).distinguishable
+    found = compared(first, second)
+    alone = pairs.count((True, False)), pairs.count((False, True))
+    assert (found.only_first, found.only_second) == alone
+    assert found.verdict == paired(*alone, len(pairs))
+    assert found.verdict.difference.value == pytest.approx(found.second - found.first)
 
 
 # --- refusals ---------------------------------------------------------------------------------------
@@ -184,14 +154,14 @@ def test_runs_with_other_classes_are_refused(classes, strange):
 
 
 def test_the_verdict_on_a_small_gap_is_that_it_happens_by_chance():
-    assert verdict(split(30, 7, 5, 18), "A", "B") == (
+    assert split(30, 7, 5, 18).sentence("A", "B") == (
         "The two cannot be told apart on these 60 songs: A is right on 7 that B misses, "
         "B on 5 that A misses; such a difference can be chance (p = 0.77)."
     )
 
 
 def test_the_verdict_on_a_small_gap_keeps_the_order_of_the_runs():
-    assert "A is right on 5 that B misses, B on 7 that A misses" in verdict(split(30, 5, 7, 18), "A", "B")
+    assert "A is right on 5 that B misses, B on 7 that A misses" in split(30, 5, 7, 18).sentence("A", "B")
 
 
 def test_the_verdict_on_a_large_gap_names_the_better_one_first():
@@ -199,29 +169,22 @@ def test_the_verdict_on_a_large_gap_names_the_better_one_first():
         "B is better on these 60 songs: B is right on 15 that A misses, "
         "A on 2 that B misses; such a difference is rarely chance (p = 0.0023)."
     )
-    assert verdict(split(30, 2, 15, 13), "A", "B") == wanted
-    assert verdict(split(30, 15, 2, 13), "B", "A") == wanted
+    assert split(30, 2, 15, 13).sentence("A", "B") == wanted
+    assert split(30, 15, 2, 13).sentence("B", "A") == wanted
 
 
 def test_the_verdict_on_equal_answers_needs_no_p_value():
-    said = verdict(split(3, 0, 0, 2), "A", "B")
-    assert said == "The two cannot be told apart on these 5 songs: both are right on the same songs."
-    assert "on this one song" in verdict(compared([True], [False]), "A", "B")
+    said = split(4, 0, 0, 2).sentence("A", "B")
+    assert said == "The two cannot be told apart on these 6 songs: both are right on the same songs."
+
+
+def test_with_few_songs_the_verdict_is_how_many_are_needed():
+    assert split(0, 0, 5, 0).sentence("A", "B") == (
+        "The two cannot be told apart on these 5 songs: no result could tell them apart, since at least 6 "
+        "songs are needed."
+    )
+    assert "on this one song" in compared([True], [False]).sentence("A", "B")
 
 
 def test_a_tiny_p_value_is_given_as_a_bound():
-    assert verdict(split(0, 0, 30, 5), "A", "B").endswith("(p < 0.001).")
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "overlap"),
-    [
-        ((0.5, 0.4, 0.6), (0.55, 0.45, 0.65), True),
-        ((0.5, 0.4, 0.6), (0.5, 0.5, 0.5), True),
-        ((0.5, 0.4, 0.6), (0.65, 0.55, 0.75), False),
-        ((0.5, 0.3, 0.7), (0.65, 0.55, 0.75), False),
-    ],
-)
-def test_scores_overlap_where_each_lies_within_the_others_interval(first, second, overlap):
-    first, second = Score(*first), Score(*second)
-    assert overlapping(first, second) is overlapping(second, first) is overlap
+    assert split(0, 0, 30, 5).sentence("A", "B").endswith("(p < 0.001).")

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from math import comb, fsum
+from math import fsum
 from unittest import mock
 
 import numpy as np
@@ -22,7 +22,6 @@ from mer.metrics.scores import (
     evaluate,
     macro_f1,
     majority_accuracy,
-    mcnemar,
     per_class,
     pool_by,
     wilson_interval,
@@ -309,47 +308,6 @@ def test_wilsons_interval_of_none_and_all_stays_in_range_and_touches_its_end(tri
     assert wilson_interval(1, trials)[1] <= 1
 
 
-# --- two classifiers --------------------------------------------------------------------------------
-
-
-def rights(both, first, second, neither):
-    """Two that are right together, alone, and not at all, on so many units."""
-    counts = (both, first, second, neither)
-    return np.repeat([True, True, False, False], counts), np.repeat([True, False, True, False], counts)
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "p"),
-    [(0, 1, 1), (0, 5, 2 / 32), (0, 6, 2 / 64), (1, 5, 14 / 64), (7, 5, 3172 / 4096), (10, 10, 1)],
-)
-def test_mcnemars_p_value_is_the_one_worked_by_hand(first, second, p):
-    assert mcnemar(*rights(9, first, second, 4)) == pytest.approx(p)
-
-
-@given(st.integers(0, 40), st.integers(0, 40))
-def test_mcnemars_p_value_is_that_of_the_fair_coin(first, second):
-    total, fewer = first + second, min(first, second)
-    tail = sum(comb(total, k) for k in range(fewer + 1)) / 2**total
-    assert mcnemar(*rights(0, first, second, 0)) == pytest.approx(min(1, 2 * tail))
-
-
-@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1))
-def test_mcnemars_p_value_lies_within_0_to_1_and_does_not_depend_on_who_is_first(pairs):
-    first, second = np.array(pairs).T
-    assert 0 < mcnemar(first, second) == mcnemar(second, first) <= 1
-
-
-def test_mcnemar_ignores_what_both_know_and_what_neither_knows():
-    assert mcnemar(*rights(500, 2, 9, 300)) == mcnemar(*rights(0, 2, 9, 0))
-    assert mcnemar(*rights(5, 0, 0, 3)) == 1
-
-
-@pytest.mark.parametrize("second", [np.ones(3, bool), np.ones((2, 1), bool)])
-def test_mcnemar_refuses_answers_that_do_not_match(second):
-    with pytest.raises(ValueError, match=r"shape \(2,\) do not match answers of shape"):
-        mcnemar(np.ones(2, bool), second)
-
-
 # --- all together -----------------------------------------------------------------------------------
 
 
@@ -370,7 +328,7 @@ def test_all_scores_are_plain_data_and_say_what_they_are_of():
     assert result["macro_f1"] == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
 
 
-def test_the_intervals_of_an_evaluation_are_those_of_the_bootstrap():
+def test_the_intervals_of_an_evaluation_are_those_of_the_bootstrap_and_by_song_the_exact_one():
     rng = np.random.default_rng(5)
     truth, outside = rng.integers(0, CLASSES, 60), rng.random(60) < 0.1
     rows, songs = rng.dirichlet(np.ones(CLASSES), 60), [str(k) for k in rng.integers(0, 25, 60)]
@@ -385,7 +343,8 @@ def test_the_intervals_of_an_evaluation_are_those_of_the_bootstrap():
         "macro_f1": lambda i: macro_f1(truth[i], predicted[i], CLASSES),
     }
     wanted = {name: bootstrap_interval(score, songs) for name, score in scores.items()}
-    wanted["song_accuracy"] = bootstrap_interval(lambda i: right[i].mean(), names)
+    exact = scipy.stats.binomtest(int(right.sum()), len(names)).proportion_ci()
+    wanted["song_accuracy"] = (exact.low, exact.high)
     assert found == {name: pytest.approx(interval, abs=1e-12) for name, interval in wanted.items()}
 
 

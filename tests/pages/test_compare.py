@@ -8,7 +8,8 @@ import pytest
 from mer.runs.results import test_key as key_of
 from pages._ui.cached import results
 from pages._ui.cached.results import SVM_TITLE
-from pages._ui.parts.leaderboard import differences, leaderboard
+from pages._ui.parts.leaderboard import leaderboard
+from pages._ui.parts.pair import differences
 from tests.page_helpers import errors, links, opened, said
 from tests.run_helpers import tiny_config
 
@@ -49,7 +50,7 @@ def on(lab, run_id):
 def test_runs_on_the_same_clips_are_ranked_best_first(lab, pair):
     table = board(opened("compare", on="made up, test made up"))
     assert list(table["run"])[:2] == [f"better · {pair[1][:8]}", f"worse · {pair[0][:8]}"]
-    assert list(table["against the best"])[:2] == ["best", "below the best"]
+    assert list(table["against the highest"])[:2] == ["highest score", "below (p = 0.016)"]
     assert table["accuracy by song"].iloc[0] == 1
 
 
@@ -113,7 +114,7 @@ def test_the_better_of_two_is_named_in_a_sentence(lab, pair):
     app = opened("compare", on="made up", a=pair[0][:8], b=pair[1][:8])
     assert f"better · {pair[1][:8]}".replace("·", "·") in said(app)
     assert "is better on these 12 songs" in said(app)
-    assert "McNemar's exact test counts songs" in said(app)
+    assert "The interval excludes 0 if p is below 0.05, and only then" in said(app)
 
 
 def test_two_similar_runs_cannot_be_told_apart(lab):

@@ -114,7 +114,10 @@ def test_an_incomplete_score_is_shown_as_not_measured(missing):
 
 
 def test_the_score_of_a_card_is_shown_with_its_baselines():
-    assert card_score(CARD) == "50% (25 to 75), 8 songs; chance 20%, largest class 25%"
+    assert card_score(CARD) == (
+        "50% (25 to 75), 8 songs; chance 20%, largest class 25%; "
+        "cannot be told apart from guessing (p = 0.23)"
+    )
 
 
 @pytest.mark.parametrize("missing", sorted(CARD))

@@ -2,20 +2,18 @@
 
 from typing import Any
 
-import plotly.graph_objects as go
 import streamlit as st
 
-from mer.metrics.comparison import Comparison
 from mer.metrics.score import Score
 from mer.runs.run import Run
 from mer.utils.progress import duration
 from pages._ui.cached.results import SVM, SVM_TITLE, Tested, against
 from pages._ui.cached.runs import history
-from pages._ui.charts.base import figure, forest
+from pages._ui.charts.base import forest
 from pages._ui.charts.curves import best_and_last
-from pages._ui.shell.style import colours, members_of, titled
+from pages._ui.shell.style import members_of, titled
 
-__all__ = ["differences", "show_forest", "show_leaderboard"]
+__all__ = ["show_forest", "show_leaderboard"]
 
 AGAINST = "against the highest"
 UNSCROLLED = 20  # rows; a table up to this length is shown without scrolling
@@ -27,36 +25,38 @@ def leaderboard(group: Tested) -> list[dict[str, Any]]:
     Each is compared with the highest, unless the test songs were in training.
     """
     figures, svm = group.runs[0].metrics, group.svm
-    found = {run.id: _row(run) for run in group.runs}
+    found = {run.id: (titled(run), Score.from_metrics(run.metrics), _more(run)) for run in group.runs}
     if svm:
         own = Score.from_metrics(svm.metrics, "svm_song_accuracy")
-        found[SVM] = _scores(SVM_TITLE, own, svm.metrics) | {"by clip": svm.metrics.get("svm_accuracy")}
-    keys = sorted(found, key=lambda key: -found[key]["accuracy by song"])
-    for key in keys if not group.leaky else ():
-        found[key][AGAINST] = "highest score" if key == keys[0] else against(group, keys[0], key)
-    rows = [found[key] for key in keys]
+        found[SVM] = (SVM_TITLE, own, {"by clip": svm.metrics.get("svm_accuracy")})
+    best, *others = sorted(found, key=lambda key: -found[key][1].value)
+    ranks = (
+        {} if group.leaky else {best: "highest score"} | {key: against(group, best, key) for key in others}
+    )
+    rows = []
+    for key in (best, *others):
+        title, own, more = found[key]
+        rank = {} if group.leaky else {AGAINST: ranks[key]}
+        rows.append({"run": title} | _cells(own, figures.get("majority", 0)) | rank | more)
     for name, key in (("always the largest class", "majority"), ("chance", "chance")):
         rows.append({"run": name, "accuracy by song": figures.get(key)})
     return rows
 
 
-def _scores(title: str, own: Score, figures: dict[str, float]) -> dict[str, Any]:
+def _cells(own: Score, majority: float) -> dict[str, Any]:
     """The cells of a score by song with its interval."""
-    drawn = _bar(own, figures.get("majority", 0))
     return {
-        "run": title,
         "accuracy by song": own.value,
         "low": own.low,
         "high": own.high,
-        "95% interval": drawn,
+        "95% interval": _bar(own, majority),
     }
 
 
-def _row(run: Run) -> dict[str, Any]:
-    m, own = run.metrics, Score.from_metrics(run.metrics)
-    train = run.spec.get("config", {}).get("train", {})
-    return _scores(titled(run), own, m) | {
-        AGAINST: "",
+def _more(run: Run) -> dict[str, Any]:
+    """Further cells of a run."""
+    m, train = run.metrics, run.spec.get("config", {}).get("train", {})
+    return {
         "by clip": m.get("test_accuracy"),
         "macro-F1": m.get("test_macro_f1"),
         "kappa": m.get("test_kappa"),
@@ -89,8 +89,7 @@ def _bar(own: Score, majority: float) -> str:
 def show_leaderboard(group: Tested) -> list[dict[str, Any]]:
     """The table; returns its rows."""
     rows = leaderboard(group)
-    hidden = {"songs", "clips"} | ({AGAINST} if group.leaky else set())
-    hidden |= set() if any(run.members for run in group.runs) else {"ensemble of"}
+    hidden = {"songs", "clips"} | (set() if any(run.members for run in group.runs) else {"ensemble of"})
     columns = {name: None for row in rows for name in row if name not in hidden}
     share = st.column_config.NumberColumn(format="percent", step=0.01)
     drawn = st.column_config.ImageColumn(width=140, help="From 0 to 100%. Vertical line: largest class")
@@ -123,22 +122,3 @@ def show_forest(group: Tested) -> None:
         title="Accuracy by song with 95% interval",
     )  # fmt: skip
     st.plotly_chart(chart, key="forest")
-
-
-def differences(found: Comparison) -> go.Figure:
-    """Difference in recall of each class between the second run and the first."""
-    classes = list(found.per_class)[::-1]
-    tints = colours(found.per_class)
-    gains = [second - first for first, second in (found.per_class[name] for name in classes)]
-    words = [
-        f"{100 * first:.0f}% → {100 * second:.0f}%" for first, second in map(found.per_class.get, classes)
-    ]
-    bars = go.Bar(
-        x=gains, y=classes, orientation="h", marker_color=[tints[name] for name in classes], text=words,
-        hovertemplate="%{y}: %{text}<extra></extra>",
-    )  # fmt: skip
-    title = "Recall of each class, first → second"
-    chart = figure([bars], title=title, height=280)
-    chart.add_vline(x=0, line_width=1, line_color="#888888")
-    chart.update_yaxes(automargin=True)
-    return chart.update_xaxes(title="difference (right: second is better)", tickformat="+.0%", range=[-1, 1])

@@ -112,10 +112,11 @@ def song_score(metrics: dict[str, float]) -> str:
 
 def run_score(metrics: dict[str, float]) -> str:
     """`song_score` with chance, largest class and SVM, and what that means."""
-    svm = metrics.get("svm_song_accuracy")
-    return _beside(song_score(metrics), metrics, svm) + (
-        f"; {standing_of(metrics)}" if "test_song_accuracy" in metrics else ""
-    )
+    score = _beside(song_score(metrics), metrics, metrics.get("svm_song_accuracy"))
+    try:
+        return f"{score}; {standing_of(metrics)}"
+    except KeyError:  # not measured
+        return score
 
 
 def _beside(score: str, figures: dict, svm: float | None) -> str:

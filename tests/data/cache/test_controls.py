@@ -12,7 +12,6 @@ from mer.data.cache.controls import CONTROLS, donors, entry, stand_in
 from mer.experiments.experiment import Experiment
 from mer.experiments.prepared import Spec, prepare
 from mer.experiments.verdicts import Control, control_of, guess_of
-from mer.metrics.score import Score
 from mer.models.card import load_card, page
 from mer.runs.results import read_predictions
 from mer.runs.results import test_key as key_of
@@ -165,6 +164,8 @@ def test_guessing_without_predictions_is_refused():
 
 
 def test_only_a_whole_interval_above_guessing_counts():
-    scores = {"network": Score(0.6, 0.51, 0.7), "SVM": Score(0.6, 0.5, 0.7)}
-    assert Control("noise", "r", scores, guess=0.5).above == ("network",)
-    assert Control("noise", "r", scores, guess=0.2).to_dict()["above"] == ["network", "SVM"]
+    right = {"network": 18, "SVM": 17}
+    found = Control("noise", "r", right, 25, guess=0.5)
+    assert found.above == ("network",)
+    assert {name: score.low > 0.5 for name, score in found.scores.items()} == {"network": True, "SVM": False}
+    assert Control("noise", "r", right, 25, guess=0.2).to_dict()["above"] == ["network", "SVM"]

@@ -157,7 +157,7 @@ def test_a_rung_is_compared_with_the_one_before_on_the_same_clips():
     bottom, now = climb(runs, {runs[0].id: answers(range(5)), runs[1].id: answers([0])})
     assert bottom.comparison is None
     assert bottom.note == ""
-    assert now.comparison.difference == pytest.approx(0.4)
+    assert now.comparison.verdict.difference.value == pytest.approx(0.4)
     assert (now.comparison.only_first, now.comparison.only_second) == (0, 4)
     assert now.against == bottom.title
     assert now.changed == {"outputs": ("imagenet", "classes"), "dropout": (0.0, 0.5)}

@@ -3,7 +3,7 @@
 import pytest
 
 from mer.experiments.study2022.published import CLASSES, DEVIATIONS, RESULTS, SOURCE, TEST_CLIPS, majority
-from mer.metrics.scores import wilson_interval
+from mer.metrics.verdict import exact_share
 from mer.models.zoo import ZOO
 
 SUPPORT = [27, 16, 16, 15, 24]
@@ -40,8 +40,9 @@ def test_accuracies_are_those_published_best_first():
 
 
 @pytest.mark.parametrize("result", RESULTS, ids=by_name)
-def test_the_interval_is_wilsons_over_98_clips(result):
-    assert result.interval == wilson_interval(result.accuracy, 98)
+def test_the_interval_is_the_exact_one_over_98_clips(result):
+    assert (result.accuracy, *result.interval) == exact_share(result.right, 98)
+    assert result.above_majority == (result.interval[0] > majority())
     assert result.interval[0] < result.accuracy < result.interval[1]
 
 

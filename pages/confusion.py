@@ -2,7 +2,6 @@
 
 import streamlit as st
 
-from mer.data.apart import MARKS
 from mer.metrics.scores import columns
 from mer.runs.run import Run
 from pages._ui.cached.results import finished_runs, scores
@@ -14,7 +13,7 @@ from pages._ui.parts.cell import show_cell
 from pages._ui.parts.checks import verdict_of
 from pages._ui.shell.errors import guarded
 from pages._ui.shell.links import chosen, page_file, remember
-from pages._ui.shell.style import members_of, percent, plain, run_score, titled
+from pages._ui.shell.style import members_of, percent, plain, run_score, run_standing, titled
 
 MATRICES = 6
 SHOW = ("counts", "row %", "how sure")
@@ -49,7 +48,7 @@ def show_run(run: Run, show: str) -> None:
             f" A random listener agrees with {percent(votes['votes_won'])} of its predictions; the best "
             f"possible predictions would reach {percent(votes['most_votes'])}."
         )
-    st.caption(f"{words} Accuracy by song: {run_score(run.metrics)}. {MARKS[run.leak]} {origin(run)}")
+    st.caption(f"{words} Accuracy by song: {run_score(run)}. {run_standing(run)} {origin(run)}")
 
 
 def origin(run: Run) -> str:

@@ -47,13 +47,13 @@ def _scores_text(scores: dict) -> str:
         ("calibration error", f"{scores['calibration']['error']:.0%}"),
         ("majority class", f"{scores['majority']:.0%}"),
         ("chance", f"{scores['chance']:.0%}"),
-        ("so by song it is", standing(scores)),
     ]
     matrix = [(name, *row) for name, row in zip(scores["classes"], scores["confusion"], strict=True)]
     parts = [
         table(rows, (f"{scores['n_clips']} clips of {scores['n_songs']} songs", "score (95% interval)")),
         table(matrix, ("true \\ predicted", *columns(scores))),
     ]
+    parts.append(f"By song, {standing(scores)}.")
     if sum(map(any, scores["confusion"])) == 1:
         parts.append("All clips are of one class, so the scores say nothing about telling classes apart.")
     if scores["trained_on_this_data"]:

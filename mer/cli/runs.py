@@ -54,7 +54,7 @@ def runs_show(arguments: Namespace) -> None:
         facts.append(("reason", run.reason))
     if run.leak:
         facts.append(("note", MARKS[run.leak]))
-    if "test_song_accuracy" in run.metrics:
+    if "test_song_accuracy" in run.metrics and not run.leaky:
         facts.append(("by song", standing_of(run.metrics)))
     facts += [(key, f"{value:.4g}") for key, value in sorted(run.metrics.items())]
     emit(data, as_json=arguments.json, text=table(facts, ("", "")).strip())

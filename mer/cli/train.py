@@ -7,7 +7,7 @@ from mer.cli.cluster import requested_needs, sweep_on_cluster, train_on_cluster
 from mer.cli.output import STOPPED, Bars, emit, table
 from mer.cli.specs import given_settings, make_spec, requested_config, requested_preset
 from mer.config.presets import preset
-from mer.data.apart import MARKS
+from mer.data.apart import MARKS, PARTED
 from mer.metrics.score import Score
 from mer.metrics.verdict import standing_of
 from mer.utils.errors import ConfigError, MerError
@@ -102,7 +102,7 @@ def _outcome_text(outcome: "Outcome") -> str:
     return "\n".join(
         [
             table(rows, (tested, "score (95% interval)")),
-            f"By song it is {standing_of(m)}. {MARKS[outcome.leak]}".rstrip(),
+            MARKS[PARTED] if outcome.leak == PARTED else f"By song, {standing_of(m)}. {MARKS[outcome.leak]}",
             f"run {outcome.run_id[:8]}, checkpoint: {outcome.checkpoint}",
         ]
     )
@@ -164,6 +164,6 @@ def _sweep_text(done: list[dict], failed: list[dict]) -> str:
     for run in sorted(done, key=lambda run: -run["metrics"].get("test_song_accuracy", -1)):
         m = run["metrics"]
         score = str(Score.from_metrics(m)) if m else run["status"]
-        rows.append((run["backbone"], run["batch_size"], score, run["run_id"][:8], run["leak"]))
+        rows.append((run["backbone"], run["batch_size"], score, run["run_id"][:8], run.get("leak", "")))
     rows += [(run["backbone"], run["batch_size"], run["error"], "", "") for run in failed]
     return table(rows, ("network", "batch", "test accuracy by song (95%)", "run", ""))

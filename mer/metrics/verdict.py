@@ -202,18 +202,18 @@ def standing(figures: Mapping[str, Any]) -> str:
     Returns
     -------
     str
-        Such as "above guessing (p < 0.001), cannot be told apart from the SVM (p = 0.34)". Guessing is the
-        larger of chance and the share of the largest class.
+        Such as "against guessing: above (p < 0.001), against the SVM: cannot be told apart (p = 0.34)".
+        Guessing is the larger of chance and the share of the largest class.
     """
     songs = int(figures["n_songs"])
     right = round(figures["song_accuracy"] * songs)
     guessing = against(right, songs, max(figures["majority"], figures["chance"]))
-    found = [guessing.words("above guessing", "below guessing", "cannot be told apart from guessing")]
+    found = f"against guessing: {guessing.words('above', 'below')}"
     alone = [figures.get("svm", {}).get(name) for name in ("only_svm", "only_network")]
     if None not in alone:  # an older mer did not record them
         svm = paired(*map(int, alone), songs)
-        found.append(svm.words("above the SVM", "below the SVM", "cannot be told apart from the SVM"))
-    return ", ".join(found)
+        found += f", against the SVM: {svm.words('above', 'below')}"
+    return found
 
 
 def standing_of(metrics: Mapping[str, float]) -> str:

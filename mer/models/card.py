@@ -16,7 +16,7 @@ from typing import Any
 
 from mer.config.inputs import networks_of
 from mer.config.sections import Config
-from mer.data.apart import MARKS, leak_mark
+from mer.data.apart import MARKS, PARTED, leak_mark
 from mer.data.cache.controls import CONTROLS
 from mer.metrics.verdict import standing
 from mer.utils.errors import CheckpointError, MerError
@@ -322,7 +322,7 @@ def page(card: Card) -> str:
         rows += [f"**{MARKS[card.leak]}**", ""]
     rows += _lines_of_content(card)
     try:
-        rows += _lines_of_scores(card.metrics)
+        rows += _lines_of_scores(card.metrics, ranked=card.leak != PARTED)
     except (ArithmeticError, KeyError, TypeError, ValueError):  # a card from elsewhere may hold anything
         rows.append("- scores: not as mer writes them")
     rows += _lines_of_temperature(card)
@@ -340,8 +340,8 @@ def _lines_of_temperature(card: Card) -> list[str]:
     return [f"- probabilities: logits divided by {card.temperature:.3g}{fitted}"]
 
 
-def _lines_of_scores(scores: dict[str, Any]) -> list[str]:
-    """Lines for the scores that there are."""
+def _lines_of_scores(scores: dict[str, Any], *, ranked: bool) -> list[str]:
+    """Lines for the scores that there are, and, if `ranked`, whether they are above guessing and the SVM."""
     rows = []
     for name, value in (
         ("song_accuracy", "test, by song"),
@@ -358,5 +358,5 @@ def _lines_of_scores(scores: dict[str, Any]) -> list[str]:
             f"- to compare: {svm}majority class {scores['majority']:.0%}, chance {scores['chance']:.0%}; "
             f"{scores['n_clips']} test clips of {scores['n_songs']} songs"
         )
-        rows += [f"- so by song it is {standing(scores)}"] if "song_accuracy" in scores else []
+        rows += [f"- by song, {standing(scores)}"] if ranked and "song_accuracy" in scores else []
     return rows

@@ -56,9 +56,9 @@ class Outcome:
         return cls(run_id, "finished", metrics, checkpoint, leak=runs.get(run_id).leak)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; `folds` only for a cross-validation."""
-        keys = ("run_id", "status", "metrics", "checkpoint", "leak")
-        data = {key: getattr(self, key) for key in keys}
+        """Plain data for JSON; `folds` only for a cross-validation, `leak` only if there is a mark."""
+        keys = ("run_id", "status", "metrics", "checkpoint")
+        data = {key: getattr(self, key) for key in keys} | ({"leak": self.leak} if self.leak else {})
         return data | ({"folds": [fold.to_dict() for fold in self.folds]} if self.folds else {})
 
 

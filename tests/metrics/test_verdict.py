@@ -210,9 +210,11 @@ FIGURES = {"song_accuracy": 0.4, "n_songs": 25, "majority": 0.24, "chance": 0.2}
 def test_a_network_below_its_svm_is_not_called_better():
     figures = FIGURES | {"svm": {"only_svm": 4, "only_network": 3}}
     assert standing(figures) == (
-        "cannot be told apart from guessing (p = 0.11), cannot be told apart from the SVM (p = 1)"
+        "against guessing: cannot be told apart (p = 0.11), against the SVM: cannot be told apart (p = 1)"
     )
-    assert "below the SVM (p = 0.016)" in standing(figures | {"svm": {"only_svm": 7, "only_network": 0}})
+    assert "against the SVM: below (p = 0.016)" in standing(
+        figures | {"svm": {"only_svm": 7, "only_network": 0}}
+    )
 
 
 def test_metrics_of_a_run_say_the_same_as_its_scores():
@@ -223,7 +225,7 @@ def test_metrics_of_a_run_say_the_same_as_its_scores():
 
 
 def test_without_an_svm_or_with_one_of_an_older_mer_only_guessing_is_named():
-    wanted = "cannot be told apart from guessing (p = 0.11)"
+    wanted = "against guessing: cannot be told apart (p = 0.11)"
     assert standing(FIGURES) == standing(FIGURES | {"svm": {"song_accuracy": 0.44}}) == wanted
 
 

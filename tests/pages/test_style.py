@@ -115,8 +115,8 @@ def test_an_incomplete_score_is_shown_as_not_measured(missing):
 
 def test_the_score_of_a_card_is_shown_with_its_baselines():
     assert card_score(CARD) == (
-        "50% (25 to 75), 8 songs; chance 20%, largest class 25%; "
-        "cannot be told apart from guessing (p = 0.23)"
+        "50% (25 to 75), 8 songs; chance 20%, largest class 25%. "
+        "By song, against guessing: cannot be told apart (p = 0.23)."
     )
 
 

@@ -11,7 +11,6 @@ import streamlit as st
 from mer.audio.decode import hear, load
 from mer.audio.mel import log_mel
 from mer.config.sections import Config, MelConfig
-from mer.data.apart import MARKS
 from mer.utils.errors import AudioError
 from pages._ui.cached.models import Model, predictor
 from pages._ui.charts.sound import (
@@ -132,8 +131,8 @@ def show_model(model: Model) -> None:
     if members := model.card.members:
         parts = (f"{part.title} (run {part.run[:8]}, weight {percent(part.weight)})" for part in members)
         st.caption(plain(f"It averages {', '.join(parts)}."))
-    if measured := card_score(model.card.metrics):
-        st.caption(f"Accuracy on test songs: {measured}. {MARKS[model.card.leak]}")
+    if measured := card_score(model.card.metrics, model.card.leak):
+        st.caption(f"Accuracy on test songs: {measured}")
 
 
 def show_analysis(content: bytes, analysis: Analysis, *, key: str, autoplay: bool = False) -> None:

@@ -30,17 +30,21 @@ def leaderboard(group: Tested) -> list[dict[str, Any]]:
         own = Score.from_metrics(svm.metrics, "svm_song_accuracy")
         found[SVM] = (SVM_TITLE, own, {"by clip": svm.metrics.get("svm_accuracy")})
     best, *others = sorted(found, key=lambda key: -found[key][1].value)
-    ranks = (
-        {} if group.leaky else {best: "highest score"} | {key: against(group, best, key) for key in others}
-    )
     rows = []
     for key in (best, *others):
         title, own, more = found[key]
-        rank = {} if group.leaky else {AGAINST: ranks[key]}
-        rows.append({"run": title} | _cells(own, figures.get("majority", 0)) | rank | more)
+        cells = _cells(own, figures.get("majority", 0)) | _rank(group, best, key)
+        rows.append({"run": title} | cells | more)
     for name, key in (("always the largest class", "majority"), ("chance", "chance")):
         rows.append({"run": name, "accuracy by song": figures.get(key)})
     return rows
+
+
+def _rank(group: Tested, best: str, key: str) -> dict[str, str]:
+    """The cell that compares a run with the highest score; none if it has no rank."""
+    if group.leaky:
+        return {}
+    return {AGAINST: "highest score" if key == best else against(group, best, key)}
 
 
 def _cells(own: Score, majority: float) -> dict[str, Any]:

@@ -4,13 +4,12 @@ from collections.abc import Iterable
 
 import streamlit as st
 
-from mer.data.apart import MARKS
 from mer.runs.run import ACTIVE, Run
 from mer.utils.progress import ProgressReport, duration
 from pages._ui.cached.runs import all_runs
 from pages._ui.parts.run_buttons import run_buttons
 from pages._ui.shell.permission import shown
-from pages._ui.shell.style import STATUS, members_of, plain, run_score
+from pages._ui.shell.style import STATUS, members_of, plain, run_score, run_standing
 
 __all__ = ["moving", "progress_of", "show_run"]
 
@@ -52,11 +51,12 @@ def show_run(run: Run) -> None:
         what, far, act = st.columns([4, 5, 2], vertical_alignment="center")
         with what:
             st.markdown(f":{tint}-badge[{icon} {run.status}] **{plain(run.name)}** · `{run.id[:8]}`")
+            if run.leak:
+                st.badge(run.leak, icon=":material/rule:", color="red")
         with far:
             if run.status == "finished":
-                st.markdown(f"by song {run_score(run.metrics)}")
-                if run.leak:
-                    st.caption(f"**{run.leak}**: {MARKS[run.leak]}")
+                st.markdown(f"by song {run_score(run)}")
+                st.caption(run_standing(run))
             elif run.status == "queued":
                 st.markdown(plain(stage_of(run)) or "waiting for its process")
             else:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from itertools import cycle
 from typing import TYPE_CHECKING
 
+from mer.data.apart import MARKS, PARTED
 from mer.metrics.score import Score
 from mer.metrics.verdict import standing, standing_of
 from mer.utils.text import visible
@@ -26,6 +27,7 @@ __all__ = [
     "percent",
     "plain",
     "run_score",
+    "run_standing",
     "song_score",
     "titled",
     "unbroken",
@@ -110,13 +112,18 @@ def song_score(metrics: dict[str, float]) -> str:
         return "not measured"
 
 
-def run_score(metrics: dict[str, float]) -> str:
-    """`song_score` with chance, largest class and SVM, and what that means."""
-    score = _beside(song_score(metrics), metrics, metrics.get("svm_song_accuracy"))
+def run_score(run: "Run") -> str:
+    """`song_score` with chance, largest class and SVM."""
+    return _beside(song_score(run.metrics), run.metrics, run.metrics.get("svm_song_accuracy"))
+
+
+def run_standing(run: "Run") -> str:
+    """Whether a run scores above guessing and its SVM, and the meaning of its mark; empty if not measured."""
     try:
-        return f"{score}; {standing_of(metrics)}"
-    except KeyError:  # not measured
-        return score
+        found = "" if run.leaky else f"By song, {standing_of(run.metrics)}."
+    except KeyError:
+        found = ""
+    return f"{found} {MARKS[run.leak]}".strip()
 
 
 def _beside(score: str, figures: dict, svm: float | None) -> str:
@@ -125,14 +132,15 @@ def _beside(score: str, figures: dict, svm: float | None) -> str:
     return "; ".join([score, ", ".join(beside + ([] if svm is None else [f"SVM {percent(svm)}"]))])
 
 
-def card_score(scores: dict) -> str:
-    """Accuracy by song from a card, like `run_score`; empty if not measured."""
+def card_score(scores: dict, leak: str = "") -> str:
+    """Accuracy by song from a card, like `run_score` and `run_standing`; empty if not measured."""
     needed = {"n_songs", "song_accuracy", "intervals", "chance", "majority"}
     if not needed <= scores.keys() or not scores["n_songs"]:
         return ""
     try:
         found = f"{Score.from_scores(scores)}, {scores['n_songs']:d} songs"
         svm = scores["svm"]["song_accuracy"] if "svm" in scores else None
-        return f"{_beside(found, scores, svm)}; {standing(scores)}"
+        meaning = "" if leak == PARTED else f" By song, {standing(scores)}."
+        return f"{_beside(found, scores, svm)}.{meaning} {MARKS[leak]}".strip()
     except (ArithmeticError, KeyError, TypeError, ValueError):  # a card from elsewhere may hold anything
         return ""

@@ -25,8 +25,8 @@ def pick_group(groups: list[Tested]) -> Tested:
     if len(groups) > 1:
         others = sum(len(group.runs) for group in groups if group.key != key)
         st.caption(
-            f"Not ranked here: {counted(others, 'more run')}, tested on other clips. Scores on different "
-            "clips cannot be compared."
+            f"Not ranked here: {counted(others, 'more run')}, tested on other clips or split in another way. "
+            "Such scores cannot be compared."
         )
     return next(group for group in groups if group.key == key)
 

@@ -102,10 +102,16 @@ def _outcome_text(outcome: "Outcome") -> str:
     return "\n".join(
         [
             table(rows, (tested, "score (95% interval)")),
-            MARKS[PARTED] if outcome.leak == PARTED else f"By song, {standing_of(m)}. {MARKS[outcome.leak]}",
+            _standing(outcome),
             f"run {outcome.run_id[:8]}, checkpoint: {outcome.checkpoint}",
         ]
     )
+
+
+def _standing(outcome: "Outcome") -> str:
+    """Whether a run scores above guessing and its SVM, and the meaning of its mark."""
+    found = "" if outcome.leak == PARTED else f"By song, {standing_of(outcome.metrics)}."
+    return f"{found} {MARKS[outcome.leak]}".strip()
 
 
 def sweep(arguments: Namespace) -> int:

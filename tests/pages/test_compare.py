@@ -96,7 +96,7 @@ def test_runs_on_other_clips_are_left_out_of_the_table_with_a_note(lab):
     assert lab.first[:8] in listed
     assert lab.second[:8] in listed
     assert lab.elsewhere[:8] not in listed
-    assert "Not ranked here: 1 more run, tested on other clips" in said(app)
+    assert "Not ranked here: 1 more run, tested on other clips or split in another way" in said(app)
 
 
 def test_another_set_of_test_clips_can_be_chosen(lab):

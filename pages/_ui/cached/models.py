@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from mer.data.apart import PARTED
 from mer.models.card import CARD, Card, find_checkpoints, load_card
 from mer.runs.outcomes import kept_folder
 from mer.runs.run import Run
@@ -47,9 +48,13 @@ class Model:
 
 
 def models() -> list[Model]:
-    """Shipped checkpoints, then those of finished runs, newest first."""
+    """Shipped checkpoints, then those of finished runs, newest first.
+
+    Those whose test songs were in training come last.
+    """
     shipped = [Model(folder.name, folder, card, own=False) for folder, card in find_checkpoints(SHIPPED)]
-    return shipped + [model for model in _own() if isinstance(model, Model)]
+    own = [model for model in _own() if isinstance(model, Model)]
+    return shipped + sorted(own, key=lambda model: model.card.leak == PARTED)
 
 
 def damaged_models() -> list[str]:

@@ -37,12 +37,13 @@ def show_board(group: Tested) -> None:
         st.warning(MARKS[mark] + (" These runs have no rank." if group.leaky else ""), icon=":material/rule:")
     rows = show_leaderboard(group)
     show_forest(group)
-    st.caption(
-        "The table tells each run from the highest score by the songs that only one of the two gets right "
-        "(McNemar's exact test; p is for this pair alone). Two runs may differ although their intervals "
-        "overlap, since both were tested on the same songs. The SVM uses simple statistics of mel bands, "
-        "MFCC, chroma and onsets."
-    )
+    if not group.leaky:
+        st.caption(
+            "The table tells each run from the highest score by the songs that only one of the two gets "
+            "right (McNemar's exact test; p is for this pair alone). Two runs may differ although their "
+            "intervals overlap, since both were tested on the same songs. The SVM uses simple statistics of "
+            "mel bands, MFCC, chroma and onsets."
+        )
     kept = [{key: value for key, value in row.items() if key != "95% interval"} for row in rows]
     names = {name: "" for row in kept for name in row}
     full = [names | row for row in kept]

@@ -38,8 +38,8 @@ def measured_leak(songs: Sequence[str] | np.ndarray, split: Split) -> str:
     """
     column = np.asarray(songs)
     known = column != column.dtype.type()
-    learned = np.array([*split.train, *split.validation], dtype=int)
-    tested = np.array(split.test, dtype=int)
+    learned = np.concatenate([np.asarray(part, int) for part in (split.train, split.validation)])
+    tested = np.asarray(split.test, int)
     learned, tested = learned[known[learned]], tested[known[tested]]
     if np.isin(column[tested], column[learned]).any():
         return PARTED
@@ -66,13 +66,13 @@ def leak_mark(recorded: object, split: Mapping[str, Any], figures: Mapping[str, 
     Returns
     -------
     str
-        One of MARKS. Without a record, a run that did not keep songs apart is PARTED, unless each test clip
-        counted as a song: then no songs were known.
+        One of MARKS. Without a record, a run that was tested and did not keep songs apart is PARTED, unless
+        each test clip counted as a song: then no songs were known.
     """
     if isinstance(recorded, str) and recorded in MARKS:
         return recorded
-    if split.get("group_by_song", True):
-        return ""
     songs, clips = figures.get("n_songs"), figures.get("n_clips")
-    counted = isinstance(songs, int | float) and isinstance(clips, int | float)
-    return PARTED if counted and songs < clips else UNCHECKED
+    tested = isinstance(songs, int | float) and isinstance(clips, int | float)
+    if split.get("group_by_song", True) or not tested:
+        return ""
+    return PARTED if songs < clips else UNCHECKED

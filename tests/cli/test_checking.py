@@ -5,8 +5,10 @@ import json
 import pytest
 
 from mer.cli import main
+from mer.data.apart import MARKS, PARTED
 from mer.experiments import verdicts
 from mer.experiments.experiment import Experiment
+from mer.models.card import load_card, page
 from mer.runs.outcomes import Outcome
 from mer.runs.store import RunStore
 from tests.run_helpers import TINY
@@ -53,7 +55,7 @@ def test_a_stopped_check_gives_no_verdict(mer, monkeypatch):
     assert mer("controls") == (130, "")
 
 
-def test_check_leak_reports_the_gain_from_songs_on_both_sides(mer):
+def test_check_leak_reports_the_gain_from_songs_on_both_sides_and_marks_that_run(mer, capsys):
     status, out = mer("check-leak", "--json")
     found = json.loads(out)
     kept, parted = (RunStore.open().get(found[name]) for name in ("kept", "parted"))
@@ -68,6 +70,14 @@ def test_check_leak_reports_the_gain_from_songs_on_both_sides(mer):
     scores = [found["leaks"]["network"][name][0] for name in ("kept", "parted")]
     assert value == pytest.approx(scores[1] - scores[0])
     assert (kept.leaky, parted.leaky) == (False, True)
+    cards = [load_card(RunStore.open().folder(run.id, "checkpoint")) for run in (kept, parted)]
+    assert [card.leak for card in cards] == ["", PARTED]
+    assert [MARKS[PARTED] in page(card) for card in cards] == [False, True]
+    assert PARTED in cards[1].title
+    with tiny_zoo():
+        main(["runs", "list"])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith(parted.id[:8])]
+    assert line.endswith(PARTED)
 
 
 def test_the_control_cannot_be_given_twice(capsys):

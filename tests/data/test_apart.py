@@ -35,8 +35,8 @@ def test_the_mark_says_whether_a_song_is_on_both_sides(songs, mark):
         (None, True, {"n_songs": 5, "n_clips": 9}, ""),
         (None, False, {"n_songs": 5.0, "n_clips": 9.0}, PARTED),
         (None, False, {"n_songs": 9, "n_clips": 9}, UNCHECKED),
-        (None, False, {}, UNCHECKED),
-        (["?"], False, {"n_songs": "5", "n_clips": None}, UNCHECKED),  # a card from elsewhere
+        (None, False, {}, ""),  # it has no score yet
+        (["?"], False, {"n_songs": "5", "n_clips": None}, ""),  # a card from elsewhere
     ],
 )
 def test_what_was_recorded_counts_and_else_what_was_asked_for(recorded, grouped, figures, mark):

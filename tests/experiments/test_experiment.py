@@ -223,6 +223,8 @@ def test_folds_test_every_clip_once_and_pool_the_scores(runs, song_corpus):
     assert [run.status for run in runs.children(outcome.run_id)] == ["finished", "finished"]
     assert load_card(runs.folder(outcome.folds[0].run_id, "checkpoint")).config.split.fold == 0
     assert outcome.checkpoint in [fold.checkpoint for fold in outcome.folds]
+    marks = [runs.get(run_id).leak for run_id in (outcome.run_id, outcome.folds[0].run_id)]
+    assert marks == ["", ""] == [outcome.leak, outcome.folds[0].leak]
     assert outcome.metrics["parameters"] == outcome.folds[0].metrics["parameters"] > 100
     means = [fold.metrics["test_accuracy"] for fold in outcome.folds]
     assert outcome.metrics["test_accuracy_fold_mean"] == pytest.approx(sum(means) / 2)

@@ -18,7 +18,7 @@ from mer.utils.errors import DataError, RunError
 from mer.utils.files import home as mer_home
 from pages._ui.cached.models import Model
 from pages._ui.cached.runs import all_runs
-from pages._ui.shell.style import members_of, titled
+from pages._ui.shell.style import members_of, named
 
 __all__ = [
     "SVM",
@@ -73,8 +73,8 @@ class Tested:
         return next((run for run in self.runs if "svm_song_accuracy" in run.metrics), None)
 
     def names(self) -> dict[str, str]:
-        """Keys and titles of the runs, and of the SVM if its predictions are stored."""
-        return {run.id: titled(run) for run in self.runs} | ({SVM: SVM_TITLE} if self.svm else {})
+        """Keys and names of the runs, and of the SVM if its predictions are stored."""
+        return {run.id: named(run) for run in self.runs} | ({SVM: SVM_TITLE} if self.svm else {})
 
     def answers(self, key: str) -> list[dict[str, Any]]:
         """The predictions of a run or of the SVM, a row per clip. Raises RunError if they are damaged."""

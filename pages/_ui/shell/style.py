@@ -24,6 +24,7 @@ __all__ = [
     "counted",
     "inert",
     "members_of",
+    "named",
     "percent",
     "plain",
     "run_score",
@@ -79,9 +80,14 @@ def bilingual(name: str) -> str:
     return f"{name} {EMOTIONS[name][1]}" if name in EMOTIONS else name
 
 
+def named(run: "Run") -> str:
+    """The name of a run with the beginning of its id."""
+    return f"{run.name} · {run.id[:8]}"
+
+
 def titled(run: "Run") -> str:
-    """The name of a run with the beginning of its id, and a mark if its songs were not kept apart."""
-    return " · ".join(filter(None, (run.name, run.id[:8], run.leak)))
+    """The name of a run, and a mark if its songs were not kept apart."""
+    return f"{named(run)} · {run.leak}" if run.leak else named(run)
 
 
 def members_of(run: "Run") -> str:

@@ -322,7 +322,7 @@ def page(card: Card) -> str:
         rows += [f"**{MARKS[card.leak]}**", ""]
     rows += _lines_of_content(card)
     try:
-        rows += _lines_of_scores(card.metrics, ranked=card.leak != PARTED)
+        rows += _lines_of_scores(card.metrics, ranked=card.leak != PARTED and not card.control)
     except (ArithmeticError, KeyError, TypeError, ValueError):  # a card from elsewhere may hold anything
         rows.append("- scores: not as mer writes them")
     rows += _lines_of_temperature(card)

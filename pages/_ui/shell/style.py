@@ -124,9 +124,12 @@ def run_score(run: "Run") -> str:
 
 
 def run_standing(run: "Run") -> str:
-    """Whether a run scores above guessing and its SVM, and the meaning of its mark; empty if not measured."""
+    """Whether a run scores above guessing and its SVM, and the meaning of its mark; empty if not measured.
+
+    A control run has a verdict of its own, and one whose test songs were in training has none.
+    """
     try:
-        found = "" if run.leaky else f"By song, {standing_of(run.metrics)}."
+        found = "" if run.leaky or run.control else f"By song, {standing_of(run.metrics)}."
     except KeyError:
         found = ""
     return f"{found} {MARKS[run.leak]}".strip()

@@ -158,7 +158,7 @@ def test_a_stopping_run_cannot_be_deleted(lab, begun):
     [
         ("failed", "ZeroDivisionError", ["Resume", "Delete for good"]),
         ("stopped", "stopped]", ["Resume", "Delete for good"]),
-        ("first", "largest class 50%, chance 50%", ["Delete for good"]),
+        ("first", "chance 50%, largest class 50%", ["Delete for good"]),
     ],
 )
 def test_an_ended_run_says_how_it_ended_and_has_the_matching_buttons(lab, which, words, offered):

@@ -88,7 +88,7 @@ def _show_made(group: Tested) -> None:
     made = st.session_state.get(MADE)
     if made in places:
         run = group.runs[places[made] - 1]
-        rank = "" if group.leaky else f"; rank {places[made]} of the {len(places)} runs above"
+        rank = "" if group.leaky else f"; rank {places[made]} of {len(places)} above"
         st.success(
             f"{plain(titled(run))}: {song_score(run.metrics)}{rank}. You can choose it on Predict.",
             icon=":material/join:",

@@ -57,9 +57,8 @@ def overlay(group: Tested) -> None:
         st.caption("Ensembles have no learning curves. For the folds of a cross-validation, see Live.")
         return
     chosen("run", list(runs), default=list(runs)[:3], many=CURVES)
-    picked = st.multiselect(
-        "Curves of", list(runs), format_func=lambda key: titled(runs[key]), key="run", max_selections=CURVES
-    )
+    names = {run_id: titled(run) for run_id, run in runs.items()}
+    picked = st.multiselect("Curves of", list(runs), format_func=names.get, key="run", max_selections=CURVES)
     remember("run", [run_id[:8] for run_id in picked])
     shown = [runs[run_id] for run_id in picked]
     if not shown:

@@ -6,6 +6,7 @@ from mer.metrics.scores import columns
 from mer.runs.run import Run
 from pages._ui.cached.results import finished_runs, scores
 from pages._ui.cached.runs import history
+from pages._ui.charts.base import draw
 from pages._ui.charts.confusion import cell_of, in_words, matrix, most_confused, reliability
 from pages._ui.charts.curves import best_and_last
 from pages._ui.frame import page
@@ -38,10 +39,9 @@ def show_run(run: Run, show: str) -> None:
         words = show_sureness(found, titled(run))
     else:
         words = plain(most_confused(found["confusion"], classes))
-        st.plotly_chart(
+        draw(
             matrix(found["confusion"], classes, columns(found), shares=show == "row %", title=titled(run)),
             key=key, on_select=lambda: take_cell(run.id, key), selection_mode="points",
-            config={"displayModeBar": False},
         )  # fmt: skip
     if votes := found.get("agreement"):
         words += (
@@ -67,7 +67,7 @@ def show_sureness(found: dict, title: str) -> str:
     if "calibration" not in found:
         st.info("This run has no calibration data. Train it again to see the diagram.")
         return ""
-    st.plotly_chart(reliability(found["calibration"], title=title), config={"displayModeBar": False})
+    draw(reliability(found["calibration"], title=title), key=f"sure {title}")
     return in_words(found["calibration"])
 
 

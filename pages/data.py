@@ -7,6 +7,7 @@ from mer.data.library import Entry, known
 from mer.utils.files import home
 from mer.utils.progress import duration
 from pages._ui.cached.datasets import report, title
+from pages._ui.charts.base import draw
 from pages._ui.charts.dataset import balance, lengths
 from pages._ui.frame import page
 from pages._ui.parts.add_data import adding
@@ -73,9 +74,11 @@ def show_report(found: Report) -> None:
     for remark in found.dataset.remarks:
         st.warning(plain(remark))
     left, right = st.columns(2)
-    left.plotly_chart(balance(found.dataset.class_counts()), key="balance")
+    with left:
+        draw(balance(found.dataset.class_counts()), key="balance")
     left.caption("If one class is much larger than the others, always predicting it scores well.")
-    right.plotly_chart(lengths(seconds), key="lengths")
+    with right:
+        draw(lengths(seconds), key="lengths")
     right.caption("Clips shorter than a 10 s window are padded. Longer clips give several windows.")
     if found.left_out or found.duplicates:
         rows = [{"clip": name, "reason": why} for name, why in found.left_out]

@@ -4,6 +4,7 @@ import streamlit as st
 
 from mer.runs.run import Run
 from pages._ui.cached.results import Tested, finished_runs, predictions, tested_on
+from pages._ui.charts.base import draw
 from pages._ui.charts.map import COLOUR_BY, alignments, map_of, places
 from pages._ui.frame import page
 from pages._ui.parts.cell import show_clip
@@ -44,9 +45,8 @@ def show_map(runs: list[Run]) -> None:
     remember("colour", by)
     points = [(run, row) for run in runs for row in predictions(run)]
     chart = map_of(places(runs), points, by)
-    picked = st.plotly_chart(
+    picked = draw(
         chart, key=f"map {by} {len(runs)}", on_select="rerun", selection_mode="points",
-        config={"displayModeBar": False},
     )  # fmt: skip
     what = "the embeddings of the network" if len(runs) == 1 else "the predicted probabilities"
     st.caption(
@@ -81,7 +81,7 @@ with page("Map"):
                 show_map(runs)
         if len(runs) > 1 and st.toggle("How similar are the embeddings of these networks?", key="alike"):
             with guarded():
-                st.plotly_chart(alignments(runs), key="alignments")
+                draw(alignments(runs), key="alignments")
                 st.caption(
                     "1: identical up to rotation and scale. 0: nothing in common (linear CKA, Kornblith et "
                     "al., 2019). With few clips even unrelated networks score above 0."

@@ -86,15 +86,13 @@ def judge(clips: list[tuple[str, bytes]], picked: list[Model]) -> None:
 with page("Predict"):
     st.title("Predict")
     st.write("Give a clip: see its spectrogram and the emotion that the models predict.")
-    left, right = st.columns([2, 3], vertical_alignment="top")
-    with left:
+    with st.container(horizontal=True):
         chosen("source", list(SOURCES))
         source = st.segmented_control(
             "Sound", list(SOURCES), format_func=lambda name: f"{SOURCES[name]} {name}", key="source",
             required=True,
         )  # fmt: skip
         remember("source", source)
-    with right:
         picked = pick_models(source)
     clips = {"Example": example, "Upload": uploaded, "Record": recorded}[source]()
     if picked and clips:

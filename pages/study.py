@@ -12,7 +12,7 @@ from mer.experiments.study2022.published import (
     majority,
 )
 from mer.metrics.score import Score
-from pages._ui.charts.base import forest
+from pages._ui.charts.base import draw, forest
 from pages._ui.charts.confusion import matrix, most_confused
 from pages._ui.frame import page
 from pages._ui.shell.links import chosen, page_file, remember
@@ -26,9 +26,9 @@ def score_of(result: PublishedResult) -> Score:
 
 def show_result(result: PublishedResult, shares: bool) -> None:
     """One matrix; its caption counts the clips that were assigned no emotion."""
-    st.plotly_chart(
+    draw(
         matrix(result.confusion, CLASSES, result.columns, shares=shares, title=result.name),
-        key=f"study {result.name} {shares}", config={"displayModeBar": False},
+        key=f"study {result.name} {shares}",
     )  # fmt: skip
     outside = (
         f" **{result.outside} clips were assigned no emotion**, but an ImageNet class."
@@ -51,7 +51,7 @@ with page("2022 study"):
         [result.name for result in RESULTS], [score_of(result) for result in RESULTS],
         chance=1 / len(CLASSES), majority=majority(), title="Accuracy with 95% interval", highest=0.6,
     )  # fmt: skip
-    st.plotly_chart(accuracies, key="accuracies")
+    draw(accuracies, key="accuracies")
     st.caption(
         "These are exact intervals (Clopper and Pearson), which assume that clips are independent. The study "
         "did not keep songs apart, so the true intervals may be wider and the scores may be inflated."

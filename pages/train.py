@@ -105,7 +105,7 @@ def main() -> None:
             if button("Launch", type="primary", icon=":material/rocket_launch:", width="stretch"):
                 launch_and_watch(specs)
         st.caption(f"The same as {'this command' if len(specs) == 1 else 'these commands'}:")
-        st.code("\n".join(shown(spec.command) for spec in specs), language="bash", wrap_lines=True)
+        st.code("\n".join(shown(spec.command) for spec in specs), language=None, wrap_lines=True)
     if not refusal():
         offer_checks(entry, configs, preset_name)
 

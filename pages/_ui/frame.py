@@ -9,6 +9,7 @@ and keeps it for half a second.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import streamlit as st
 
@@ -22,6 +23,7 @@ __all__ = ["PAGES", "navigation", "page"]
 
 wait_asleep()
 
+LOOK = Path(__file__).parent / "shell" / "look.css"
 # Group, then title, file and icon of each page.
 PAGES = {
     "Listen": (
@@ -69,6 +71,7 @@ def page(title: str) -> Iterator[None]:
             state["sent to the entry point"] = True
             st.rerun()
     st.set_page_config(page_title=f"{title} · mer", page_icon="🎵", layout="wide")
+    st.html(LOOK)
     with guarded():
         yield
     with st.sidebar, guarded():  # last: listing runs imports MLflow, which takes seconds the first time

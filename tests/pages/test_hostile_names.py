@@ -22,7 +22,8 @@ LABELS = {"Happy": TRICKS.format("खुश") + "\u202e\x1b[31m", "Sad": TRICKS.
 # Elements that show text as it is, without Markdown or HTML. Vega draws on a canvas and escapes tooltips.
 TEXT = {
     ("selectbox", "options"), ("selectbox", "raw_value"), ("multiselect", "options"), ("code", "code_text"),
-    ("multiselect", "raw_values"), ("vega_lite_chart", "spec"), ("text_input", "default"),
+    ("multiselect", "raw_values"), ("vega_lite_chart", "spec"), ("vega_lite_chart", "alt"),
+    ("plotly_chart", "alt"), ("text_input", "default"),
 }  # fmt: skip
 
 

@@ -38,9 +38,10 @@ def compare(lab, **query):
 
 def test_the_agreement_chart_names_each_run():
     found = {"agreement": [[1, 0.25], [0.25, 1]], "kappa": [[1, -0.5], [-0.5, 1]]}
-    (cells,) = alike(found, ["abc", "def"]).data
-    assert cells.text[0][1] == "25%"
-    assert cells.customdata[0][1] == "abc and def: 25% the same, kappa -0.50"
+    chart = alike(found, ["abc", "def"])
+    cells, points = chart.data
+    assert [note.text for note in chart.layout.annotations] == ["100%", "25%", "25%", "100%"]
+    assert points.customdata[1] == "abc and def: 25% the same, kappa -0.50"
     assert list(cells.x) == list(cells.y) == ["abc", "def"]
 
 

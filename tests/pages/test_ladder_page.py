@@ -104,7 +104,7 @@ def test_the_chart_has_every_finished_rung_and_both_reference_lines(ladder):
     chart = charts(opened("ladder", ladder=NAME))[0]
     assert len(chart["data"][0]["y"]) == 3
     assert chart["data"][0]["y"][0] == "0 as released, songs kept apart"
-    assert {note["text"] for note in chart["layout"]["annotations"]} == {"chance", "largest class"}
+    assert {line["name"] for line in chart["layout"]["shapes"]} == {"chance 50%", "largest class 50%"}
 
 
 def test_the_published_matrix_is_shown_beside_that_of_the_lowest_rung(ladder):

@@ -13,6 +13,7 @@ from mer.audio.quality import of_music
 from mer.inference.predictor import Prediction, Window
 from mer.models.card import load_card
 from pages._ui.cached.models import SHIPPED
+from pages._ui.charts import base
 from pages._ui.parts import clip, downloads
 from tests.media import CONTAINERS, encode
 from tests.page_helpers import errors, opened, page_at, said
@@ -165,22 +166,23 @@ def test_only_the_first_twenty_files_are_used(network, song):
 
 def test_a_longer_clip_shows_its_emotion_over_time(sound):
     app = uploaded(("long.wav", wav(sound.chirp(seconds=25))))
-    assert any("Each point is one window" in caption.value for caption in app.caption)
-    assert len(app.get("plotly_chart")) == 4
-    assert len(uploaded(("short.wav", wav(sound.chirp(seconds=5)))).get("plotly_chart")) == 2
+    assert any("Each point at the bottom is one window" in caption.value for caption in app.caption)
+    assert "emotion over time" in app.get("plotly_chart")[0].proto.spec
+    app = uploaded(("short.wav", wav(sound.chirp(seconds=5))))
+    assert "emotion over time" not in app.get("plotly_chart")[0].proto.spec
 
 
 @pytest.mark.parametrize(
-    ("points", "start"), [([{"point_index": 2}], 10), ([], 0), ([{"point_index": 7}], 0)]
+    ("points", "start"), [([{"customdata": 2}], 10), ([], 0), ([{"customdata": 7}], 0), ([{"x": 3}], 0)]
 )
 def test_a_click_on_a_window_starts_the_player_there(points, start, monkeypatch, sound):
-    real = clip.st.plotly_chart
+    real = base.st.plotly_chart
 
     def click(chart, **options):
         shown = real(chart, **options)
-        return {"selection": {"points": points}} if options["key"].endswith(" time") else shown
+        return {"selection": {"points": points}} if "on_select" in options else shown
 
-    monkeypatch.setattr(clip.st, "plotly_chart", click)
+    monkeypatch.setattr(base.st, "plotly_chart", click)
     app = uploaded(("long.wav", wav(sound.chirp(seconds=25))))
     assert app.get("audio")[0].proto.start_time == start
 

@@ -1,6 +1,7 @@
 """Charts of sound: positions, units and labels."""
 
 import json
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ from mer.audio.mel import mel_frequencies
 from mer.config.sections import Config, MelConfig
 from pages._ui.charts.base import forest
 from pages._ui.charts.dataset import balance, lengths
+from pages._ui.charts.over_time import stacked, timeline
 from pages._ui.charts.sound import (
     COLUMNS,
     envelope,
@@ -17,7 +19,6 @@ from pages._ui.charts.sound import (
     probability_bars,
     spectrogram,
     thin,
-    timeline,
     waveform,
 )
 
@@ -82,6 +83,30 @@ def test_labels_of_frequencies_do_not_overlap():
     assert axis.ticktext[-1] == "8k"
 
 
+def test_a_clip_over_time_has_one_time_axis_for_all_its_parts(sound):
+    level = np.zeros((128, 500))
+    parts = [spectrogram(level, seconds=20.0, config=MelConfig(), height=220)]
+    parts += [waveform(envelope(sound.chirp(seconds=20), 16_000), height=70), timeline(windows(), height=130)]
+    whole = stacked(parts, title="t")
+    assert {trace.xaxis for trace in whole.data} == {"x"}
+    assert {trace.yaxis for trace in whole.data} == {"y", "y2", "y3"}
+    assert whole.layout.xaxis.range == (0, 20)
+    domains = [whole.layout[axis].domain for axis in ("yaxis", "yaxis2", "yaxis3")]
+    assert all(upper[0] > lower[1] for upper, lower in pairwise(domains)), "no part lies on another"
+    heights = [high - low for low, high in domains]
+    assert heights == pytest.approx([height / 448 for height in (220, 70, 130)])
+    assert [trace.name for trace in whole.data if trace.showlegend] == list(SHARES)
+    bar = whole.data[0].colorbar
+    assert (bar.y, bar.len) == pytest.approx((np.mean(domains[0]), heights[0]))
+
+
+def test_only_the_time_of_a_clip_can_be_zoomed_and_other_charts_leave_a_finger_to_the_page():
+    whole = stacked([spectrogram(np.zeros((128, 500)), seconds=20.0, config=MelConfig())], title="t")
+    assert whole.layout.dragmode == "zoom"
+    assert whole.layout.yaxis.fixedrange
+    assert probability_bars(SHARES).layout.dragmode is False
+
+
 def test_a_spectrogram_between_two_ticks_has_no_ticks():
     narrow = MelConfig(n_mels=16, f_min=300.0, f_max=450.0)
     assert not spectrogram(np.zeros((16, 100)), seconds=2.0, config=narrow).layout.yaxis.ticktext
@@ -98,8 +123,8 @@ def test_a_spectrogram_has_low_bands_below_and_seconds_across():
 
 def test_bars_are_labelled_with_their_percent_and_the_first_class_is_on_top():
     (bars,) = probability_bars(SHARES).data
-    assert list(bars.text) == ["12%", "38%", "50%"]
-    assert bars.y[-1].startswith("Sad")
+    assert list(bars.y) == ["Party पार्टी, 12%", "Happy खुशी, 38%", "Sad दुख, 50%"]
+    assert bars.text is None, "a text behind a bar may meet the line at chance"
 
 
 def test_chance_is_marked_by_a_line():
@@ -135,13 +160,15 @@ def test_a_forest_chart_has_the_first_score_on_top_with_its_interval():
     assert list(dots.error_x.arrayminus) == pytest.approx([0.1, 0.2])
     bottom, top = chart.layout.yaxis.range
     assert top < 0 < 1 < bottom
-    assert [note.text for note in chart.layout.annotations] == ["chance"]
+    assert [line.name for line in chart.layout.shapes] == ["chance 20%"]
 
 
-def test_a_line_near_the_right_end_has_its_label_on_the_left():
-    chart = forest(["a"], [(0.5, 0.4, 0.7)], chance=0.2, majority=0.4, svm=1.0, title="t")
-    sides = {note.text: note.xanchor for note in chart.layout.annotations}
-    assert sides == {"chance": "right", "largest class": "left", "SVM": "right"}
+def test_reference_lines_at_the_same_place_are_told_apart_by_the_legend():
+    chart = forest(["a"], [(0.5, 0.4, 0.7)], chance=0.2, majority=0.2, svm=0.2, title="t")
+    assert not chart.layout.annotations
+    assert [line.name for line in chart.layout.shapes] == ["chance 20%", "largest class 20%", "SVM 20%"]
+    assert all(line.showlegend for line in chart.layout.shapes)
+    assert len({line.line.dash for line in chart.layout.shapes}) == 3
 
 
 def test_there_is_a_bar_for_each_class_and_every_duration_is_counted():

@@ -89,6 +89,21 @@ def test_colours_of_labels_stand_out_from_the_background(theme):
     assert min(contrast(colour, background) for colour in found.values()) > 1.9
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_faded_texts_and_texts_on_buttons_can_be_read(theme):
+    colour = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text("utf-8"))["theme"][theme]
+    look = (ROOT / "pages" / "_ui" / "shell" / "look.css").read_text("utf-8")
+    opacity = float(re.search(r"stCaptionContainer.*?opacity: ([\d.]+)", look, re.DOTALL)[1])
+    for behind in ("backgroundColor", "secondaryBackgroundColor"):
+        ink, paper = (
+            [int(colour[name][place : place + 2], 16) for place in (1, 3, 5)]
+            for name in ("textColor", behind)
+        )
+        faded = (opacity * a + (1 - opacity) * b for a, b in zip(ink, paper, strict=True))
+        assert contrast("#" + "".join(f"{round(part):02X}" for part in faded), colour[behind]) > 4.5
+    assert contrast("#FFFFFF", colour["primaryColor"]) > 4.5
+
+
 def test_the_colours_of_runs_differ_from_those_of_emotions():
     assert len(set(RUN_COLOURS)) == 7
     assert not set(RUN_COLOURS) & {colour for colour, _ in EMOTIONS.values()}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from pages._ui.charts.base import DOT, LINE, figure
+from pages._ui.charts.base import DOT, LINE, figure, heatmap
 from pages._ui.shell.style import counted, percent
 
 __all__ = ["cell_of", "in_words", "matrix", "most_confused", "reliability", "worst_cell"]
@@ -23,8 +23,6 @@ def matrix(
     height: int = 380,
 ) -> go.Figure:
     """Chart of a confusion matrix.
-
-    Streamlit gets clicks on points, but not on a heatmap, so an invisible point lies on each cell.
 
     Parameters
     ----------
@@ -44,24 +42,19 @@ def matrix(
     shown = part if shares else counts
     words = [[f"{v:.0%}" if shares else f"{v:d}" for v in row] for row in shown]
     about = [
-        f"{true} predicted as {said}: {counts[i, j]} of {counts[i].sum()}"
+        [f"{true} predicted as {said}: {counts[i, j]} of {counts[i].sum()}" for j, said in enumerate(columns)]
         for i, true in enumerate(rows)
-        for j, said in enumerate(columns)
     ]
-    cells = go.Heatmap(
-        z=shown, x=list(columns), y=list(rows), text=words, texttemplate="%{text}", textfont={"size": 14},
-        colorscale="Viridis", zmin=0, zmax=1 if shares else None, hoverinfo="skip", xgap=2, ygap=2,
-        colorbar={"thickness": 8} | ({"tickformat": ".0%"} if shares else {"title": "clips"}),
+    right = sum(counts[i, i] for i in range(len(rows)))
+    chart = heatmap(
+        shown, rows=rows, columns=columns, words=words, about=about, highest=1 if shares else None,
+        colorbar={"tickformat": ".0%"} if shares else {"title": "clips"}, title=title, height=height,
+        clickmode="event+select",
+        alt=f"Confusion matrix of {title}: {right} of {counted(int(counts.sum()), 'clip')} right. "
+        f"{most_confused(confusion, rows)}",
     )  # fmt: skip
-    points = go.Scatter(
-        x=[said for _ in rows for said in columns], y=[true for true in rows for _ in columns],
-        mode="markers", marker={"size": 48, "symbol": "square", "opacity": 0}, showlegend=False,
-        customdata=about, hovertemplate="%{customdata}<extra></extra>",
-    )  # fmt: skip
-    chart = figure([cells, points], title=title, height=height, dragmode=False, clickmode="event+select")
-    across, ends = [-0.5, len(columns) - 0.5], [len(rows) - 0.5, -0.5]
-    chart.update_xaxes(title="predicted", type="category", range=across, automargin=True)
-    return chart.update_yaxes(title="true", type="category", range=ends, automargin=True)
+    chart.update_xaxes(title="predicted")
+    return chart.update_yaxes(title="true")
 
 
 def cell_of(picked: dict) -> tuple[str, str] | None:
@@ -115,7 +108,10 @@ def reliability(calibration: dict[str, Any], *, title: str, height: int = 380) -
     right = go.Scatter(
         x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dash", "color": LINE}, hoverinfo="skip"
     )
-    chart = figure([right, dots], title=title, height=height, showlegend=False, dragmode=False)
+    chart = figure(
+        [right, dots], title=title, alt=f"Reliability of {title}. {in_words(calibration)}", height=height,
+        showlegend=False,
+    )  # fmt: skip
     chart.update_xaxes(title="probability of the predicted class", range=[0, 1], dtick=0.2, tickformat=".0%")
     return chart.update_yaxes(title="accuracy", range=[-0.03, 1.05], tickformat=".0%")
 

@@ -13,7 +13,7 @@ from mer.metrics.score import Score
 from mer.metrics.scores import wilson_interval
 from mer.runs.run import Run
 from pages._ui.cached.runs import history
-from pages._ui.shell.style import RUN_COLOURS, percent, titled
+from pages._ui.shell.style import RUN_COLOURS, counted, percent, titled
 
 __all__ = ["CURVES", "best_and_last", "has_curves", "read_curves", "show_curves"]
 
@@ -124,10 +124,20 @@ def _show(runs: Sequence[Run], read: dict[str, dict[str, Points]], by: str, key:
             _table(runs, read, what, by),
             _spec(runs, what, by),
             key=f"{key} {what} {by}",
+            alt=_in_words(runs, read, what, by),
             height=350 + 26 * len(runs),
             on_select="rerun",  # without it, new data would reset the zoom
             selection_mode="zoom",
         )
+
+
+def _in_words(runs: Sequence[Run], read: dict[str, dict[str, Points]], what: str, by: str) -> str:
+    """The newest point of each curve that was not trained on, for those who cannot see the chart."""
+    kept, form = "inner" if by == "strength" else "validation", ".0%" if what == "accuracy" else ".2f"
+    curves = [(titled(run), read[run.id][f"{kept}_{what}"]) for run in runs]
+    last = [f"{name}: {points[-1][1]:{form}} at {points[-1][0]:g}" for name, points in curves if points]
+    title = f"{what.capitalize()} by {by} of {counted(len(runs), 'run')}"
+    return f"{title}. Last points: {'; '.join(last) or 'none'}."
 
 
 def _table(runs: Sequence[Run], read: dict[str, dict[str, Points]], what: str, by: str) -> pa.Table:

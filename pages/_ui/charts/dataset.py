@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import plotly.graph_objects as go
 
 from pages._ui.charts.base import figure
-from pages._ui.shell.style import bilingual, colours
+from pages._ui.shell.style import bilingual, colours, counted
 
 __all__ = ["balance", "lengths"]
 
@@ -16,9 +17,12 @@ def balance(counts: Mapping[str, int]) -> go.Figure:
     bars = go.Bar(
         x=[counts[name] for name in names], y=[bilingual(name) for name in names], orientation="h",
         marker_color=[tints[name] for name in names], text=[counts[name] for name in names],
+        textposition="outside", cliponaxis=False,
         hovertemplate="%{y}: %{x} clips<extra></extra>",
     )  # fmt: skip
-    chart = figure([bars], title="Clips per class", height=260, left=130)
+    alt = "Clips per class: " + ", ".join(f"{name} {count}" for name, count in counts.items())
+    chart = figure([bars], title="Clips per class", alt=alt, height=260, left=130)
+    chart.update_layout(margin_r=44)
     return chart.update_xaxes(title="clips")
 
 
@@ -28,6 +32,10 @@ def lengths(seconds: Sequence[float]) -> go.Figure:
         x=list(seconds), nbinsx=30, marker_color="#6B7C93",
         hovertemplate="%{x} s: %{y} clips<extra></extra>",
     )  # fmt: skip
-    chart = figure([bars], title="Durations", height=260, left=48, bargap=0.05)
+    alt = (
+        f"Durations of {counted(len(seconds), 'clip')}: {min(seconds):.1f} to {max(seconds):.1f} s, median "
+        f"{np.median(seconds):.1f} s"
+    )
+    chart = figure([bars], title="Durations", alt=alt, height=260, left=48, bargap=0.05)
     chart.update_xaxes(title="duration (s)", rangemode="tozero")
     return chart.update_yaxes(title="clips")

@@ -14,8 +14,8 @@ from mer.runs.store import RunStore
 from mer.utils.files import home as mer_home
 from pages._ui.cached.results import clip_path, predictions
 from pages._ui.cached.runs import all_runs
-from pages._ui.charts.base import figure
-from pages._ui.shell.style import RUN_COLOURS, colours, titled
+from pages._ui.charts.base import figure, heatmap
+from pages._ui.shell.style import RUN_COLOURS, colours, counted, titled
 from pages._ui.shell.turns import in_turn
 
 __all__ = ["COLOUR_BY", "alignments", "map_of", "places", "tints"]
@@ -104,7 +104,12 @@ def map_of(spots: np.ndarray, points: Sequence[Point], by: str) -> go.Figure:
             # A legend copies the first point, which may be hollow; this one is filled.
             go.Scatter(x=[None], y=[None], customdata=[], marker=marker | {"symbol": [shape]}, **shared),
         ]  # fmt: skip
-    chart = figure(traces, title="", height=520, clickmode="event+select")
+    right = sum(row["predicted"] == row["label"] for _, row in points)
+    by_name = ", ".join(f"{name} {names.count(name)}" for name in palette if name in names)
+    chart = figure(
+        traces, title="", height=520, clickmode="event+select",
+        alt=f"Map of {counted(len(points), 'point')}, {right} of them right. By {by}: {by_name}.",
+    )  # fmt: skip
     chart.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"}, margin={"t": 40, "b": 8})
     bare = {"showticklabels": False, "showgrid": False, "zeroline": False}
     chart.update_xaxes(**bare)
@@ -117,10 +122,13 @@ def alignments(runs: Sequence[Run]) -> go.Figure:
 
     names, seen = [titled(run) for run in runs], [features(run) for run in runs]
     shares = np.array([[alignment(one, other) for other in seen] for one in seen])
-    cells = go.Heatmap(
-        z=shares, x=names, y=names, zmin=0, zmax=1, colorscale="Viridis", xgap=2, ygap=2,
-        text=shares, texttemplate="%{text:.2f}", hoverinfo="skip", colorbar={"thickness": 8},
+    pairs = [
+        f"{one} and {other} {shares[i][j]:.2f}"
+        for i, one in enumerate(names)
+        for j, other in enumerate(names[:i])
+    ]
+    return heatmap(
+        shares, rows=names, columns=names, words=[[f"{share:.2f}" for share in row] for row in shares],
+        title="Similarity of embeddings (CKA)", height=160 + 60 * len(runs),
+        alt=f"Similarity of embeddings: {', '.join(pairs)}",
     )  # fmt: skip
-    chart = figure([cells], title="Similarity of embeddings (CKA)", height=160 + 60 * len(runs))
-    chart.update_xaxes(type="category", automargin=True)
-    return chart.update_yaxes(type="category", automargin=True, autorange="reversed")

@@ -1,4 +1,4 @@
-"""Charts of sound: waveform, log-mel spectrogram, probabilities as bars and over time.
+"""Charts of sound: waveform, log-mel spectrogram, evidence in it, probabilities as bars.
 
 All of them are plain functions from arrays to figures; units are seconds, Hz and dB.
 """
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from mer.inference.deletion import Deletion
 
 __all__ = [
+    "COLUMNS",
     "Envelope",
-    "attention",
     "deletion_curves",
     "envelope",
     "explained",
@@ -29,10 +29,10 @@ __all__ = [
     "probability_bars",
     "spectrogram",
     "thin",
-    "timeline",
     "waveform",
 ]
 
+LEFT = 56  # px, the margin of charts with frequencies, amplitudes or probabilities at the left
 COLUMNS = 900  # points across a chart; a screen shows no more
 # Magma with a slightly lighter first colour: Streamlit's theme replaces "#000004".
 MAGMA = ["#020109", *plotly.colors.sequential.Magma[1:]]
@@ -72,10 +72,17 @@ def waveform(shown: Envelope, *, title: str = "Waveform", height: int = 140) -> 
     height
         Height in pixels.
     """
-    line = {"mode": "lines", "line": {"width": 0.6, "color": "#6B7C93"}, "hoverinfo": "skip"}
+    line = {
+        "mode": "lines",
+        "line": {"width": 0.6, "color": "#6B7C93"},
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
     low = go.Scatter(x=shown.seconds, y=shown.low, **line)
     high = go.Scatter(x=shown.seconds, y=shown.high, fill="tonexty", **line)
-    chart = figure([low, high], title=title, height=height, left=56, showlegend=False)
+    peak = max(np.abs(shown.low).max(), np.abs(shown.high).max())
+    alt = f"{title}: {shown.length:.1f} s, highest amplitude {peak:.2f}."
+    chart = figure([low, high], title=title, alt=alt, height=height, left=LEFT)
     chart.update_xaxes(title="time (s)", range=[0, shown.length])
     return chart.update_yaxes(title="amplitude", nticks=3)
 
@@ -128,15 +135,16 @@ def spectrogram(
                 hovertemplate="%{x:.2f} s, %{y}: %{z} dB<extra></extra>",
             )
         ],
-        left=56,
+        left=LEFT,
         title=title,
+        alt=f"{title} of {seconds:.1f} s, on average loudest at {hertz[level.mean(axis=1).argmax()]:.0f} Hz.",
         height=height,
     )
     ticks = _apart(*frequency_ticks(hertz), room=len(hertz) / 14)
     chart.update_yaxes(
         type="category", title="frequency (Hz)", tickvals=list(ticks), ticktext=list(ticks.values())
     )
-    return chart.update_xaxes(title="time (s)")
+    return chart.update_xaxes(title="time (s)", range=[start, start + seconds])
 
 
 def _apart(places: Sequence[float], names: Sequence[str], *, room: float) -> dict[float, str]:
@@ -171,6 +179,12 @@ def explained(
     chart = spectrogram(
         level, seconds=end - start, config=config, title=title, height=340, start=start, colorscale="Greys_r"
     )
+    band, frame = np.unravel_index(relevance.argmax(), relevance.shape)
+    hertz, second = (
+        mel_frequencies(config)[band],
+        start + (end - start) * frame / max(relevance.shape[1] - 1, 1),
+    )
+    chart.update_layout(meta={"alt": f"{title}, strongest at {second:.1f} s and {hertz:.0f} Hz."})
     below = chart.data[0].update(showscale=False)
     place = {"z": thin(relevance), "x": below.x, "y": below.y}
     over = go.Heatmap(
@@ -214,7 +228,9 @@ def deletion_curves(checked: "Deletion", emotion: str, *, height: int = 270) -> 
             line={"color": LINE}, hovertemplate="%{x:.0%} removed: %{y:.0%}<extra></extra>",
         ),
     ]  # fmt: skip
-    chart = figure(traces, title="Deletion test", height=height, left=56)
+    chart = figure(
+        traces, title="Deletion test", alt=f"Deletion test. {checked.verdict}", height=height, left=LEFT
+    )
     legend = {"orientation": "h", "x": 0, "y": 1.04, "yanchor": "bottom"}
     above = {"y": 0.98, "yanchor": "top"}
     chart.update_layout(
@@ -245,7 +261,9 @@ def image(pixels: np.ndarray, *, unit: str, title: str, height: int = 300) -> go
         colorbar={"title": unit, "thickness": 10},
         hovertemplate=pixel,
     )
-    chart = figure([shown], title=title, height=height, left=56)
+    rows, columns = pixels.shape
+    alt = f"{title}: {rows} rows, {columns} columns, {pixels.min():.1f} to {pixels.max():.1f} {unit}."
+    chart = figure([shown], title=title, alt=alt, height=height, left=LEFT)
     chart.update_xaxes(title="pixel column (time)")
     return chart.update_yaxes(title="pixel row (mel band)", scaleanchor="x", constrain="domain")
 
@@ -253,7 +271,7 @@ def image(pixels: np.ndarray, *, unit: str, title: str, height: int = 300) -> go
 def probability_bars(
     probabilities: Mapping[str, float], *, title: str = "Probability of each emotion", height: int = 260
 ) -> go.Figure:
-    """Chart with one bar per emotion, labelled in percent, and a dotted line at chance.
+    """Chart with one bar per emotion, its percent beside its name, and a dotted line at chance.
 
     Parameters
     ----------
@@ -264,78 +282,19 @@ def probability_bars(
     height
         Height in pixels.
     """
-    names, tints = list(probabilities)[::-1], colours(probabilities)
-    values = [probabilities[name] for name in names]
+    tints, chance = colours(probabilities), 1 / len(probabilities)
+    # The percent stands beside the name, since behind a bar it may meet the line at chance.
+    labels = {name: f"{bilingual(name)}, {value:.0%}" for name, value in probabilities.items()}
     bars = go.Bar(
-        x=values,
-        y=[bilingual(name) for name in names],
+        x=list(probabilities.values())[::-1],
+        y=list(labels.values())[::-1],
         orientation="h",
-        marker_color=[tints[name] for name in names],
-        text=[f"{value:.0%}" for value in values],
-        textposition="outside",
-        cliponaxis=False,
-        hovertemplate="%{y}: %{x:.1%}<extra></extra>",
+        marker_color=[tints[name] for name in labels][::-1],
+        hovertemplate="%{y}<extra></extra>",
     )
-    chart = figure([bars], title=title, height=height, left=130)
-    chart.update_layout(margin_r=44)
-    chart.add_vline(x=1 / len(names), line_dash="dot", line_width=1, line_color="#888888")
-    chart.update_xaxes(range=[0, 1], tickformat=".0%", title="dotted line: chance")
-    return chart
-
-
-def attention(windows: Sequence, *, length: float, window_seconds: float, height: int = 120) -> go.Figure:
-    """Chart of the attention weight over time, 1 on average. Where windows overlap, their mean is shown.
-
-    Parameters
-    ----------
-    windows
-        Windows with attention, as in `mer.inference.predictor.Prediction`.
-    length
-        Length of the clip in s.
-    window_seconds
-        Length of a window in s.
-    height
-        Height in pixels.
-    """
-    seconds = np.arange(0, length, max(length / COLUMNS, 0.05))
-    total, seen = np.zeros(len(seconds)), np.zeros(len(seconds))
-    for window in windows:
-        inside = (seconds >= window.start) & (seconds <= window.end)
-        weights = np.array(window.attention) * len(window.attention)
-        part = ((seconds[inside] - window.start) / window_seconds * len(weights)).astype(int)
-        total[inside] += weights[np.minimum(part, len(weights) - 1)]
-        seen[inside] += 1
-    shown = go.Scatter(
-        x=seconds.round(2), y=(total / np.maximum(seen, 1)).round(3), line_shape="hv", fill="tozeroy",
-        line={"width": 1, "color": "#4477AA"}, hovertemplate="%{x:.1f} s: %{y:.2f}<extra></extra>",
-    )  # fmt: skip
-    chart = figure([shown], title="Attention over time", height=height, left=56, showlegend=False)
-    chart.add_hline(y=1, line_dash="dot", line_width=1, line_color="#888888")
-    chart.update_xaxes(title="time (s)", range=[0, length])
-    return chart.update_yaxes(title="weight", rangemode="tozero", nticks=3)
-
-
-def timeline(windows: Sequence, *, height: int = 220) -> go.Figure:
-    """Probabilities over time as a stacked area, one point at the middle of each window."""
-    middles = [round((window.start + window.end) / 2, 2) for window in windows]
-    names = list(windows[0].probabilities)
-    tints = colours(names)
-    spans = [f"{window.start:g} to {window.end:g} s" for window in windows]
-    areas = [
-        go.Scatter(
-            x=middles,
-            y=[window.probabilities[name] for window in windows],
-            name=name,
-            stackgroup="one",
-            mode="lines+markers",
-            line={"color": tints[name], "width": 1},
-            marker={"size": 5},
-            customdata=spans,
-            hovertemplate="%{fullData.name}: %{y:.0%}, %{customdata}<extra></extra>",
-        )
-        for name in names
-    ]
-    chart = figure(areas, title="Emotion over time", height=height, left=56)
-    chart.update_layout(legend={"orientation": "h", "y": 1.2, "x": 1, "xanchor": "right"})
-    chart.update_xaxes(title="time (s)", range=[0, windows[-1].end])
-    return chart.update_yaxes(tickformat=".0%", range=[0, 1], title="probability")
+    ranked = sorted(labels, key=lambda name: -probabilities[name])
+    alt = f"Probabilities: {'; '.join(labels[name] for name in ranked)}. Chance is {chance:.0%}."
+    chart = figure([bars], title=title, alt=alt, height=height)
+    chart.add_vline(x=chance, line_dash="dot", line_width=1, line_color="#888888")
+    chart.update_yaxes(automargin=True)
+    return chart.update_xaxes(range=[0, 1], tickformat=".0%", title="dotted line: chance")

@@ -5,6 +5,7 @@ import streamlit as st
 from mer.metrics.scores import columns
 from mer.runs.run import Run
 from pages._ui.cached.results import clip_bytes, predictions, scores, tested_by
+from pages._ui.charts.base import draw
 from pages._ui.charts.confusion import worst_cell
 from pages._ui.charts.sound import probability_bars
 from pages._ui.parts.explanation import show_explanation
@@ -68,10 +69,8 @@ def show_clip(run: Run, row: dict) -> None:
             if seen:
                 from pages._ui.parts.clip import picture_of
 
-                st.plotly_chart(picture_of(content, row["clip"]), key=f"picture {row['clip']}")
+                draw(picture_of(content, row["clip"]), key=f"picture {row['clip']}")
         with right:
-            st.plotly_chart(
-                probability_bars(row["probabilities"], title="", height=190), key=f"bars {row['clip']}"
-            )
+            draw(probability_bars(row["probabilities"], title="", height=190), key=f"bars {row['clip']}")
         if asked:
             show_explanation(content, row["clip"], tested_by(run, row["clip"]), key=key)

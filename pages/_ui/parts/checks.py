@@ -9,7 +9,7 @@ from mer.experiments.verdicts import Control, control_of
 from mer.runs.run import Run
 from mer.utils.files import home as mer_home
 from pages._ui.cached.results import Tested, beside, finished_runs, predictions
-from pages._ui.charts.base import forest
+from pages._ui.charts.base import draw, forest
 from pages._ui.shell.links import chosen, page_file, remember
 from pages._ui.shell.style import counted, percent, plain, titled
 

@@ -13,16 +13,9 @@ from mer.audio.mel import log_mel
 from mer.config.sections import Config, MelConfig
 from mer.utils.errors import AudioError
 from pages._ui.cached.models import Model, predictor
-from pages._ui.charts.sound import (
-    Envelope,
-    attention,
-    envelope,
-    probability_bars,
-    spectrogram,
-    thin,
-    timeline,
-    waveform,
-)
+from pages._ui.charts.base import draw
+from pages._ui.charts.over_time import attention, stacked, timeline
+from pages._ui.charts.sound import Envelope, envelope, probability_bars, spectrogram, thin, waveform
 from pages._ui.shell.errors import guarded
 from pages._ui.shell.permission import shown, spend
 from pages._ui.shell.style import bilingual, card_score, percent, plain
@@ -135,8 +128,8 @@ def show_model(model: Model) -> None:
         st.caption(f"Accuracy on test songs: {measured}")
 
 
-def show_analysis(content: bytes, analysis: Analysis, *, key: str, autoplay: bool = False) -> None:
-    """Show prediction, warnings, spectrogram, player and probabilities; for longer clips also the timeline.
+def show_analysis(content: bytes, analysis: Analysis, *, key: str, autoplay: bool = False) -> int | None:
+    """Show prediction, warnings, player, probabilities and the clip over time.
 
     Parameters
     ----------
@@ -148,6 +141,11 @@ def show_analysis(content: bytes, analysis: Analysis, *, key: str, autoplay: boo
         Prefix of the widgets' keys.
     autoplay
         Start the player at once.
+
+    Returns
+    -------
+    int or None
+        The number of the window that was clicked, from which the player starts; None without a click.
     """
     found = analysis.prediction
     top = max(found.probabilities.values())
@@ -160,33 +158,36 @@ def show_analysis(content: bytes, analysis: Analysis, *, key: str, autoplay: boo
             icon=":material/help:",
         )
     left, right = st.columns([3, 2])
-    start = 0.0
     with left:
-        picture = spectrogram(analysis.level, seconds=analysis.shown.length, config=analysis.mel)
-        st.plotly_chart(picture, key=f"{key} spectrogram")
-        if found.windows[0].attention:
-            weights_chart = attention(
-                found.windows, length=analysis.shown.length, window_seconds=analysis.window_seconds
-            )
-            st.plotly_chart(weights_chart, key=f"{key} attention")
-            st.caption("Moments above the dotted line count more than average.")
-        player = st.empty()
-        st.caption("Bright is loud. Horizontal lines are held notes, vertical lines are drum hits.")
+        player = st.container()  # above the chart whose clicks it follows
+        window = _show_time(analysis, key)
     with right:
-        st.plotly_chart(probability_bars(found.probabilities), key=f"{key} bars")
+        draw(probability_bars(found.probabilities), key=f"{key} bars")
         st.caption("Similar bars mean that the model is unsure.")
-    if len(found.windows) > 1:
-        st.plotly_chart(waveform(analysis.shown), key=f"{key} wave")
-        picked = st.plotly_chart(
-            timeline(found.windows), key=f"{key} time", on_select="rerun", selection_mode="points"
-        )
-        st.caption("Each point is one window of the clip. Click one to play the clip from there.")
-        start = _start_of(picked, found)
-    player.audio(content, start_time=start, autoplay=autoplay or start > 0)
+    start = 0.0 if window is None else found.windows[window].start
+    player.audio(content, start_time=start, autoplay=autoplay or window is not None)
+    return window
 
 
-def _start_of(picked: dict, found: "Prediction") -> float:
-    """Start of the clicked window in s; 0 without a click."""
-    points = picked["selection"]["points"]
-    number = points[0].get("point_index", 0) if points else 0
-    return found.windows[number].start if number < len(found.windows) else 0.0
+def _show_time(analysis: Analysis, key: str) -> int | None:
+    """The clip over time; returns the number of the clicked window, None without a click."""
+    found, length = analysis.prediction, analysis.shown.length
+    charts = [spectrogram(analysis.level, seconds=length, config=analysis.mel, height=220)]
+    words = "Bright is loud. Horizontal lines are held notes, vertical lines are drum hits."
+    if found.windows[0].attention:
+        seconds = analysis.window_seconds
+        charts.append(attention(found.windows, length=length, window_seconds=seconds, height=60))
+        words += " Moments above the dotted line of attention count more than average."
+    if len(found.windows) == 1:
+        draw(stacked(charts, title="Log-mel spectrogram"), key=f"{key} time")
+        st.caption(words)
+        return None
+    charts += [waveform(analysis.shown, height=70), timeline(found.windows, height=130)]
+    whole = stacked(charts, title="Spectrogram, waveform and emotion over time")
+    picked = draw(whole, key=f"{key} time", on_select="rerun", selection_mode="points")
+    st.caption(
+        f"{words} Each point at the bottom is one window of the clip. Click one to play the clip from there. "
+        "Drag to zoom, double-click to zoom out."
+    )
+    numbers = [point.get("customdata") for point in picked["selection"]["points"]]
+    return next((number for number in numbers if number in range(len(found.windows))), None)

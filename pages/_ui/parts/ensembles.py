@@ -10,7 +10,7 @@ from mer.models.card import MOST_MEMBERS
 from mer.runs.run import Run
 from mer.runs.store import RunStore
 from pages._ui.cached.results import Tested, predictions
-from pages._ui.charts.base import figure
+from pages._ui.charts.base import draw, heatmap
 from pages._ui.shell.changes import join
 from pages._ui.shell.links import chosen, remember
 from pages._ui.shell.permission import button
@@ -40,7 +40,7 @@ def show_joining(group: Tested) -> None:
     rows = [predictions(run) for run in shown]
     found = agreement(rows, list(rows[0][0]["probabilities"]) if rows[0] else [])
     chart = alike(found, [run.id[:8] for run in shown])
-    st.plotly_chart(chart, key="alike", config={"displayModeBar": False})
+    draw(chart, key="alike")
     st.caption(
         "Share of test clips with the same prediction, right or wrong. Averaging helps most when runs are "
         "equally good but make different mistakes. Runs that nearly always agree gain nothing."
@@ -58,18 +58,18 @@ def alike(found: dict[str, list[list[float]]], names: Sequence[str]) -> go.Figur
     """The result of `mer.metrics.predictions.agreement` as a heatmap."""
     shares, kappas = found["agreement"], found["kappa"]
     about = [
-        [f"{one} and {other}: {percent(shares[i][j])} the same, kappa {kappas[i][j]:.2f}"
-         for j, other in enumerate(names)]
+        [
+            f"{one} and {other}: {percent(shares[i][j])} the same, kappa {kappas[i][j]:.2f}"
+            for j, other in enumerate(names)
+        ]
         for i, one in enumerate(names)
-    ]  # fmt: skip
-    cells = go.Heatmap(
-        z=shares, x=list(names), y=list(names), text=[[percent(share) for share in row] for row in shares],
-        texttemplate="%{text}", colorscale="Viridis", zmin=0, zmax=1, xgap=2, ygap=2, customdata=about,
-        hovertemplate="%{customdata}<extra></extra>", colorbar={"thickness": 8, "tickformat": ".0%"},
+    ]
+    pairs = [text for i, row in enumerate(about) for text in row[:i]]
+    return heatmap(
+        shares, rows=names, columns=names, words=[[percent(share) for share in row] for row in shares],
+        about=about, colorbar={"tickformat": ".0%"}, title="Same prediction", height=150 + 34 * len(names),
+        alt=f"Same prediction. {'; '.join(pairs)}.",
     )  # fmt: skip
-    chart = figure([cells], title="Same prediction", height=150 + 34 * len(names), dragmode=False)
-    chart.update_xaxes(type="category", automargin=True)
-    return chart.update_yaxes(type="category", autorange="reversed", automargin=True)
 
 
 def _make(runs: Sequence[Run], weights: str) -> None:

@@ -8,6 +8,7 @@ import streamlit as st
 
 from mer.config.sections import MelConfig
 from pages._ui.cached.models import Model, predictor
+from pages._ui.charts.base import draw
 from pages._ui.charts.sound import deletion_curves, explained, thin
 from pages._ui.parts.clip import analyse
 from pages._ui.shell.errors import guarded
@@ -124,7 +125,7 @@ def _show(shown: Shown, emotion: str, *, key: str) -> None:
         shown.level, shown.relevance, span=(shown.start, shown.end), config=shown.mel,
         title=f"Evidence for {emotion}",
     )  # fmt: skip
-    st.plotly_chart(picture, key=f"{key} map")
+    draw(picture, key=f"{key} map")
     st.caption(
         "Grad-CAM: warmer places are stronger evidence for the emotion. The line is at half of the maximum. "
         "The map resolves a second at best, so look at regions, not at edges."
@@ -136,5 +137,5 @@ def _show(shown: Shown, emotion: str, *, key: str) -> None:
         st.markdown("**Everything else**")
         st.audio(shown.rest, format="audio/wav")
     with right:
-        st.plotly_chart(deletion_curves(shown.deletion, emotion), key=f"{key} deletion")
+        draw(deletion_curves(shown.deletion, emotion), key=f"{key} deletion")
         st.caption(plain(shown.deletion.verdict))

@@ -18,7 +18,7 @@ from mer.runs.run import ACTIVE, Run
 from mer.runs.store import RunStore
 from mer.utils.errors import RunError
 from mer.utils.progress import duration
-from pages._ui.charts.base import forest
+from pages._ui.charts.base import draw, forest
 from pages._ui.charts.confusion import matrix
 from pages._ui.parts.launch import launch_all, spec_of, time_needed
 from pages._ui.parts.run_row import show_run
@@ -98,13 +98,13 @@ def show_steps(steps: list[RungResult]) -> None:
     done = [step for step in steps if step.scores]
     numbers = {step.run.id: _number(place, step) for place, step in enumerate(steps)}
     first = done[0].scores
-    st.plotly_chart(
+    draw(
         forest(
             [f"{numbers[step.run.id]} {step.titled}" for step in done],
             [Score.from_scores(step.scores) for step in done],
             chance=first["chance"], majority=first["majority"], title="Accuracy by song with 95% interval",
         ),
-        key="rungs", config={"displayModeBar": False},
+        key="rungs",
     )  # fmt: skip
     st.caption(
         f"{first['n_clips']} test clips of {first['n_songs']} songs. Two rungs may differ although their "
@@ -163,12 +163,12 @@ def show_published(steps: list[RungResult]) -> None:
     with left:
         if lowest.scores:
             found = lowest.scores
-            st.plotly_chart(
+            draw(
                 matrix(
                     found["confusion"], found["classes"], columns(found), shares=False,
                     title="The lowest rung",
                 ),
-                key="lowest", config={"displayModeBar": False},
+                key="lowest",
             )  # fmt: skip
             st.caption(f"{Score.from_scores(found, 'accuracy')} by clip.")
         else:
@@ -176,12 +176,12 @@ def show_published(steps: list[RungResult]) -> None:
     with right:
         order = _order(lowest.scores)
         answers = [*order, *range(len(CLASSES), len(result.columns))]
-        st.plotly_chart(
+        draw(
             matrix(
                 [[result.confusion[i][j] for j in answers] for i in order],
                 [CLASSES[i] for i in order], [result.columns[j] for j in answers], shares=False,
                 title=f"Published: {result.name} on MER500",
             ),
-            key="published", config={"displayModeBar": False},
+            key="published",
         )  # fmt: skip
         st.caption(f"{Score(result.accuracy, *result.interval)} by clip.")

@@ -8,6 +8,7 @@ import streamlit as st
 from mer.audio.preview import Steps, steps
 from mer.config.sections import Config
 from mer.utils.errors import ConfigError
+from pages._ui.charts.base import draw
 from pages._ui.charts.sound import envelope, image, spectrogram, waveform
 from pages._ui.shell.style import counted, plain
 from pages._ui.shell.turns import in_turn
@@ -32,7 +33,7 @@ def show_steps(content: bytes, name: str) -> None:
     for row in (shown[:3], shown[3:]):
         for column, (figure, words) in zip(st.columns(3), row, strict=True):
             with column:
-                st.plotly_chart(figure, key=f"step {figure.layout.title.text[0]}")
+                draw(figure, key=f"step {figure.layout.title.text[0]}")
                 st.caption(words)
 
 
@@ -70,11 +71,11 @@ def _pictures(found: Steps, config: Config) -> Iterator[tuple[go.Figure, str]]:
         "Resized to the square input of networks pretrained on images.",
     )
     yield (
-        image(found.standardized, unit="σ", title="6 · Normalised: network input", height=280),
+        image(found.standardized, unit="σ", title="6 · Normalised", height=280),
         (
-            f"Mean {found.standardizer.mean:.1f} dB subtracted, divided by the standard deviation "
-            f"{found.standardizer.std:.1f} dB, repeated for three channels. In training both come from the "
-            "training clips, here from this clip."
+            f"The input of a network: mean {found.standardizer.mean:.1f} dB subtracted, divided by the "
+            f"standard deviation {found.standardizer.std:.1f} dB, repeated for three channels. In training "
+            "both come from the training clips, here from this clip."
         ),
     )
 

@@ -32,7 +32,8 @@ def try_a_clip() -> None:
         return
     content = example_clip(label, number=number // len(labels))
     st.badge("synthetic music", icon=":material/science:", color="gray")
-    show_analysis(content, analyse(content, f"example {number + 1}", model), key="try", autoplay=True)
+    name = f"example {number + 1}"
+    show_analysis(content, name, analyse(content, name, model), key="try", autoplay=True)
     st.caption(
         f"Synthetic clip, generated as {bilingual(label)}. The model was trained on clips from the same "
         "generator, so this shows how the program works. Your own clips go to a model that was trained on "

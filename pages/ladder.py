@@ -50,10 +50,10 @@ with page("Ladder"):
     st.title("The ladder")
     st.write(
         "The code released with the 2022 study differs from its report. The ladder starts from that code and "
-        "ends at this project's preset *default*. **Each rung changes one thing and keeps the changes before "
-        "it**, so you see what each change is worth on your data. All rungs are tested on the same clips, "
-        "from songs outside their training data. The last two rows use the study's own shuffle, and so other "
-        "test clips."
+        "ends at this project's preset *best on real music* (`default`). **Each rung changes one thing and "
+        "keeps the changes before it**, so you see what each change is worth on your data. All rungs are "
+        "tested on the same clips, from songs outside their training data. The last two rows use the study's "
+        "own shuffle, and so other test clips."
     )
     show_outcome()
     found = ladders(all_runs())

@@ -8,6 +8,7 @@ from mer.audio.formats import AUDIO_NAMES, AUDIO_SUFFIXES
 from mer.data.clips import MER500_CLASSES
 from pages._ui.cached.models import Model
 from pages._ui.frame import page
+from pages._ui.parts.given import given
 from pages._ui.parts.pick_models import pick_models
 from pages._ui.shell.links import chosen, remember
 from pages._ui.shell.style import bilingual, plain
@@ -18,8 +19,8 @@ UPLOAD_MB, UPLOAD_FILES, RECORD_SECONDS = 50, 20, 60
 
 def uploaded() -> list[tuple[str, bytes]]:
     """Uploaded files."""
-    files = st.file_uploader(
-        f"Audio files: {AUDIO_NAMES}, up to {UPLOAD_MB} MB each, {UPLOAD_FILES} at once",
+    files = given(
+        st.file_uploader, f"Audio files: {AUDIO_NAMES}, up to {UPLOAD_MB} MB each, {UPLOAD_FILES} at once",
         type=sorted(suffix[1:] for suffix in AUDIO_SUFFIXES),
         accept_multiple_files=True, max_upload_size=UPLOAD_MB, key="uploads",
     )  # fmt: skip
@@ -27,7 +28,7 @@ def uploaded() -> list[tuple[str, bytes]]:
         st.warning(
             f"{len(files)} files; only the first {UPLOAD_FILES} are used. See also `mer predict --help`."
         )
-    return [(file.name, file.getvalue()) for file in files[:UPLOAD_FILES]]
+    return files[:UPLOAD_FILES]
 
 
 def recorded() -> list[tuple[str, bytes]]:
@@ -37,9 +38,9 @@ def recorded() -> list[tuple[str, bytes]]:
     address = urlsplit(st.context.url or "")
     if address.scheme == "http" and address.hostname not in ("localhost", "127.0.0.1", "::1"):
         st.warning("Browsers allow the microphone only on https or localhost. Upload a file instead.")
-    file = st.audio_input(f"Record up to {RECORD_SECONDS} s", sample_rate=48_000, key="recording")
+    files = given(st.audio_input, f"Record up to {RECORD_SECONDS} s", sample_rate=48_000, key="recording")
     st.caption("Browsers filter recordings for speech, which distorts music. Upload a file if you have one.")
-    return [("recording.wav", beginning(file.getvalue(), RECORD_SECONDS))] if file else []
+    return [("recording.wav", beginning(content, RECORD_SECONDS)) for _, content in files]
 
 
 def example() -> list[tuple[str, bytes]]:
@@ -76,8 +77,8 @@ def judge(clips: list[tuple[str, bytes]], picked: list[Model]) -> None:
             st.divider()
             st.markdown(f"**{plain(name)}** · {plain(model.title)}")
             show_model(model)
-            show_analysis(content, analysis, key=f"{number} {model.key}")
-            offer_explanation(content, name, model, key=f"{number} {model.key}")
+            window = show_analysis(content, name, analysis, key=f"{number} {model.key}")
+            offer_explanation(content, name, model, key=f"{number} {model.key}", window=window)
     offer_tags(next(content for name, content, *_ in found if name == shown), shown)
     st.divider()
     offer_predictions([(name, model.title, analysis.prediction) for name, _, model, analysis in found])

@@ -10,14 +10,15 @@ from mer.config.sections import Config
 from mer.utils.progress import duration
 from pages._ui.cached.datasets import pick_data
 from pages._ui.frame import page
-from pages._ui.parts.launch import launch_and_watch, offer_checks, spec_of, time_needed
-from pages._ui.parts.settings import ask_settings
+from pages._ui.parts.launch import launch_and_watch, offer_checks, sizes_of, spec_of, time_needed
+from pages._ui.parts.settings import NAMES, ask_settings
 from pages._ui.shell.links import chosen, remember
 from pages._ui.shell.permission import button, confined, refusal, shown
 from pages._ui.shell.style import plain
 
+TITLES = {"default": "best on real music (default)"}  # in brackets the name on the command line
 WORDS = {
-    "default": "Best on real music, for music networks and for image networks. A minute or two.",
+    "default": "For music networks and for image networks. A minute or two.",
     "full": "Trains the whole network. Minutes to hours.",
     "quick": "The network's own pooling and a new output layer. For a first look.",
     "paper": "The study of 2022: binary cross-entropy, Adam, batch 64, 5 epochs, 80-20.",
@@ -32,16 +33,13 @@ def pick_backbones() -> Sequence[str]:
 
     entries = {MUSIC: get_backbone(MUSIC), **ZOO}
     here = {name: entry.source.available() for name, entry in entries.items()}
-    labels = {
-        name: f"{'four music networks joined' if name == MUSIC else name} · "
-        f"{entry.source.parameters / 1e6:.1f} M{'' if here[name] else ' · download'}"
-        for name, entry in entries.items()
-    }
+    labels = {name: f"{name}{'' if here[name] else ' · download'}" for name in ZOO}
+    labels[MUSIC] = "four music networks joined"
     selected = PRESETS.get(st.query_params.get("preset"), PRESETS["default"])
     frozen = selected.train.freeze == "head"  # joined networks must be frozen
     chosen("backbone", list(entries), default=[MUSIC if frozen else IMAGES], many=len(entries))
     names = st.pills(
-        "Networks (parameters)", list(entries), format_func=labels.get, selection_mode="multi",
+        "Networks", list(entries), format_func=labels.get, selection_mode="multi",
         key="backbone", help="Each network makes a run of its own; the runs work one after another. Networks "
         "named musicnn and vgg_ were trained on music, those named panns_ on sounds of all kinds, the others "
         "on images.",
@@ -53,7 +51,7 @@ def pick_backbones() -> Sequence[str]:
             f"The weights of {', '.join(missing)} are not on this machine. The run downloads them. "
             "Without internet access it fails: run "
             f"`python -m mer zoo fetch {missing[0]} --out DIR` on a machine that has access, or set "
-            "*weights* to `none` under Settings, Training (random weights).",
+            "*Weights to start from* to `none` under Settings, Training (random weights).",
             icon=":material/cloud_download:",
         )
     return names
@@ -66,13 +64,14 @@ def pick_configs(names: Sequence[str]) -> tuple[str, list[Config]]:
     """
     chosen("preset", list(PRESETS), default=["default"])
     name = st.radio(
-        "Preset", list(PRESETS), key="preset", horizontal=True, captions=[WORDS[name] for name in PRESETS]
-    )
+        "Preset", list(PRESETS), key="preset", horizontal=True, captions=[WORDS[name] for name in PRESETS],
+        format_func=lambda name: TITLES.get(name, name),
+    )  # fmt: skip
     remember("preset", name)
     with st.expander("Settings", icon=":material/tune:"):
         st.caption(
             "The question mark explains each setting. Settings that you do not change keep the preset's "
-            "value."
+            "value. The address holds your changes."
         )
         changes = ask_settings(
             preset(name, backbone=names[0]), f"{name} {'music' if required_input(names[0]) else 'images'}"
@@ -80,7 +79,9 @@ def pick_configs(names: Sequence[str]) -> tuple[str, list[Config]]:
         if changes.get("weights", "none") not in ("none", *PRETRAINED):
             changes["weights"] = confined(changes["weights"])
     if changes:
-        st.caption(plain("Changed: " + ", ".join(f"{key} = {value}" for key, value in changes.items())))
+        st.caption(
+            plain("Changed: " + ", ".join(f"{NAMES[key]} = {value}" for key, value in changes.items()))
+        )
     return name, [preset(name, backbone=backbone, **changes) for backbone in names]
 
 
@@ -101,6 +102,7 @@ def main() -> None:
             seconds = time_needed(entry, specs)
             runs = f"{len(specs)} runs, one after another" if len(specs) > 1 else "1 run"
             st.markdown(f"**About {duration(seconds)} on this machine**: {runs}")
+            st.caption("  \n".join(sizes_of(entry, specs)))
         with right:
             if button("Launch", type="primary", icon=":material/rocket_launch:", width="stretch"):
                 launch_and_watch(specs)

@@ -5,6 +5,8 @@ program open another file or an address: formats that name others (playlists, DA
 those of `mer.audio.formats`, no protocol is allowed, and any request to open something is refused.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from av import AudioFrame, AudioStream, Packet
     from av.container import InputContainer
 
-__all__ = ["read"]
+__all__ = ["codec", "read"]
 
 COMPRESSED = (
     "aac ac3 adpcm_g722 adpcm_g726 adpcm_ima_qt adpcm_ima_wav adpcm_ms alac amrnb amrwb eac3 flac gsm gsm_ms "
@@ -181,13 +183,40 @@ def _heard(file: BinaryIO, kind: Kind, found: _Waveform) -> _Waveform:
     return found
 
 
-def _decode(file: BinaryIO, kind: Kind, found: _Waveform) -> None:
-    """Add all samples of the file's first track of sound to `found`."""
+def codec(file: BinaryIO, kind: Kind, *, name: str) -> str:
+    """FFmpeg's name of the codec of a file's first track of sound, such as "aac".
+
+    Parameters
+    ----------
+    file
+        An open file that can seek.
+    kind
+        Its format.
+    name
+        Name of the clip in errors.
+
+    Raises
+    ------
+    AudioError
+        If it cannot be opened, or has no track of sound that can be decoded.
+    """
+    try:
+        with _opened(file, kind, name) as container:
+            return _track(container, kind, name).codec_context.name
+    except AudioError:
+        raise
+    except (OSError, ValueError, RuntimeError, MemoryError) as error:
+        raise AudioError(f"{name}: damaged {kind.name} ({reason_of(error)}); export it again") from error
+
+
+@contextmanager
+def _opened(file: BinaryIO, kind: Kind, name: str) -> "Iterator[InputContainer]":
+    """The file, opened by FFmpeg. Raises AudioError without the package av, and ValueError for its errors."""
     try:
         import av
     except ImportError:
         raise AudioError(
-            f"{found.name}: {kind.name} needs the package av; pip install av, or convert it to WAV"
+            f"{name}: {kind.name} needs the package av; pip install av, or convert it to WAV"
         ) from None
     options = {
         "format_whitelist": kind.demuxer,
@@ -195,21 +224,28 @@ def _decode(file: BinaryIO, kind: Kind, found: _Waveform) -> None:
         "protocol_whitelist": "none",
         "max_streams": str(MOST_STREAMS),
     }
-    content, last = _File(file, kind.begin), 0
+    content = _File(file, kind.begin)
     try:
         with av.open(content, format=kind.demuxer, options=options, io_open=_refuse) as container:
-            stream = _track(container, kind, found.name)
-            _check_length(container, stream, kind, found)
-            for packet in container.demux(stream):
-                last = (packet.pos or 0) + packet.size if packet.size else last
-                for frame in _frames(packet, found):
-                    if not found.add(_samples(frame), frame.sample_rate):
-                        return
-                    found.reached = _end_of(frame, stream, found.done / found.rate)
-            left = file.seek(0, 2) - kind.begin - last
-            found.broken = _breaks_off(kind, found, left, len(container.streams))
+            yield container
     except av.FFmpegError as error:  # of many classes
         raise ValueError(error.strerror) from error
+
+
+def _decode(file: BinaryIO, kind: Kind, found: _Waveform) -> None:
+    """Add all samples of the file's first track of sound to `found`."""
+    last = 0
+    with _opened(file, kind, found.name) as container:
+        stream = _track(container, kind, found.name)
+        _check_length(container, stream, kind, found)
+        for packet in container.demux(stream):
+            last = (packet.pos or 0) + packet.size if packet.size else last
+            for frame in _frames(packet, found):
+                if not found.add(_samples(frame), frame.sample_rate):
+                    return
+                found.reached = _end_of(frame, stream, found.done / found.rate)
+        left = file.seek(0, 2) - kind.begin - last
+        found.broken = _breaks_off(kind, found, left, len(container.streams))
 
 
 def _breaks_off(kind: Kind, found: _Waveform, left: int, streams: int) -> bool:

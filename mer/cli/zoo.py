@@ -27,7 +27,7 @@ def zoo(arguments: Namespace) -> None:
         )
         for r in rows
     ]
-    text = table(lines, ("network", "parameters", "weights from", "weights"))
+    text = table(lines, ("network", "pretrained parameters", "weights from", "weights"))
     emit({"backbones": rows}, as_json=arguments.json, text=text)
 
 

@@ -18,12 +18,13 @@ from mer.data.apart import worst_leak
 from mer.experiments.baseline import baseline_rows, with_baseline
 from mer.experiments.callbacks import LogMetrics, Reporter, SaveState, SendState, newest_state
 from mer.experiments.prepared import Spec
-from mer.experiments.records import headline, make_card, parameters, save_evaluation, versions
+from mer.experiments.records import headline, make_card, save_evaluation, versions
 from mer.experiments.setup import PreparedRun, Setup
 from mer.experiments.testing import judge
 from mer.experiments.verify import require_same_answers
 from mer.metrics.predictions import score_rows
 from mer.models.checkpoint import write_files
+from mer.models.size import size_of
 from mer.runs.heartbeat import Heartbeat
 from mer.runs.outcomes import Outcome, finished
 from mer.runs.results import read_baseline, read_predictions
@@ -239,8 +240,9 @@ class Experiment:
         with self.heartbeat.in_background():
             self.runs.save_folder(run_id, "checkpoint", write)
             save_evaluation(self.runs, run_id, evaluation | ({"svm": svm} if svm else {}))
-        metrics = {"epochs": float(state.epoch), "parameters": float(parameters(model))}
-        metrics |= headline(judged.scores)
+        size = size_of(model)
+        metrics = {"epochs": state.epoch, "parameters": size.total, "trained_parameters": size.trained}
+        metrics = {name: float(value) for name, value in metrics.items()} | headline(judged.scores)
         self.runs.log(run_id, [(0, metrics)])
         return Outcome.of(self.runs, run_id, metrics)
 
@@ -324,8 +326,8 @@ class Experiment:
         for key in ("test_accuracy", "test_macro_f1", "test_song_accuracy"):
             values = [outcome.metrics[key] for outcome in outcomes]
             metrics |= {f"{key}_fold_mean": float(np.mean(values)), f"{key}_fold_std": float(np.std(values))}
-        sizes = [fold.metrics["parameters"] for fold in outcomes if "parameters" in fold.metrics]
-        metrics |= {"parameters": sizes[0]} if sizes else {}  # folds of an older mer have none
+        sizes = ("parameters", "trained_parameters")  # folds of an older mer have none
+        metrics |= {key: outcomes[0].metrics[key] for key in sizes if key in outcomes[0].metrics}
         best = min(outcomes, key=lambda outcome: self._validation_loss(outcome.run_id))
         leak = worst_leak([outcome.leak for outcome in outcomes])
         self.runs.tag(run_id, {"mer.checkpoint_run": best.run_id, "mer.leak": leak})

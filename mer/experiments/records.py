@@ -6,8 +6,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 import mer
 from mer.audio.mel import Standardizer
 from mer.data.splits import Split
@@ -16,7 +14,7 @@ from mer.experiments.testing import Judged
 from mer.models.card import Card
 from mer.runs.store import RunStore
 
-__all__ = ["headline", "make_card", "parameters", "save_evaluation", "versions"]
+__all__ = ["headline", "make_card", "save_evaluation", "versions"]
 
 WITH_INTERVAL = ("accuracy", "window_accuracy", "macro_f1", "song_accuracy")
 
@@ -39,11 +37,6 @@ def headline(scores: dict[str, Any]) -> dict[str, float]:
         figures |= {f"songs_{key}": float(svm[key]) for key in ("only_network", "only_svm")}
     figures |= {"test_kappa": scores["kappa"], "test_calibration_error": scores["calibration"]["error"]}
     return figures | {key: float(scores[key]) for key in ("majority", "chance", "n_clips", "n_songs")}
-
-
-def parameters(model: nn.Module) -> int:
-    """Number of parameters of a network, including frozen ones."""
-    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def make_card(

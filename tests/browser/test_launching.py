@@ -20,7 +20,7 @@ def launched(server, page):
     settle(page)
     page.get_by_text("Settings", exact=True).click()
     page.get_by_role("tab", name="Training").click()
-    epochs = page.get_by_label("epochs", exact=True)
+    epochs = page.get_by_label("Epochs", exact=True)
     epochs.fill(str(EPOCHS))
     epochs.press("Enter")
     page.get_by_text(f"--epochs {EPOCHS}").wait_for()

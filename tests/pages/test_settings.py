@@ -16,6 +16,7 @@ from mer.data.library import Entry
 from mer.utils.errors import MerError
 from pages._ui.parts import launch as launching
 from pages._ui.parts.launch import AGAIN, launch_all, spec_of
+from pages._ui.parts.settings import NAMES
 
 ENTRY = Entry("my songs", "/data/my songs", label_column="mood", song_column="film")
 NOT_ASKED = {"train.backbone", "split.fold", "train.seed"}
@@ -60,6 +61,18 @@ def test_every_setting_has_a_widget_with_its_help_and_the_preset_s_value(app, na
         value = getattr(getattr(preset(name), section), field)
         assert widget.value == value
         assert SETTINGS[key][0].metadata["help"] in widget.help
+
+
+def test_every_setting_has_a_name_in_words_and_its_option_in_the_help(app, name):
+    for key, widget in widgets(app).items():
+        field = key.split(".")[1]
+        assert widget.label == NAMES[field]
+        assert widget.label[0].isupper()
+        assert "_" not in widget.label
+        assert f"`--{field.replace('_', '-')}`" in widget.help
+    asked = {key.split(".")[1] for key in set(SETTINGS) - NOT_ASKED}
+    assert set(NAMES) == asked | {"seed"}
+    assert len(set(NAMES.values())) == len(NAMES)
 
 
 def test_untouched_widgets_change_nothing(app):

@@ -104,7 +104,7 @@ def test_changed_settings_are_listed_and_are_in_the_command(launched):
     app = page_at("train", preset="paper", backbone="efficientnet_lite0").run()
     app.number_input(key="paper images train.epochs").set_value(7)
     app.toggle(key="paper images train.class_weights").set_value(True).run()
-    assert "Changed: class_weights = True, epochs = 7" in as_read(said(app))
+    assert "Changed: Weight classes by frequency = True, Epochs = 7" in as_read(said(app))
     assert commands(app)[0].endswith("--preset paper --class-weights --epochs 7")
 
 

@@ -111,7 +111,8 @@ def heatmap(
         Arguments of `figure`, and optionally `colorbar`.
     """
     bar = {"thickness": 8} | more.pop("colorbar", {})
-    shares = np.asarray(values, float) / (highest or max(np.max(values, initial=0), 1))
+    highest = highest or max(int(np.max(values, initial=0)), 1)
+    shares = np.asarray(values, float) / highest
     cells = go.Heatmap(
         z=values, x=list(columns), y=list(rows), colorscale="Viridis", zmin=0, zmax=highest, hoverinfo="skip",
         xgap=2, ygap=2, colorbar=bar,

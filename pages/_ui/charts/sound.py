@@ -297,4 +297,4 @@ def probability_bars(
     chart = figure([bars], title=title, alt=alt, height=height)
     chart.add_vline(x=chance, line_dash="dot", line_width=1, line_color="#888888")
     chart.update_yaxes(automargin=True)
-    return chart.update_xaxes(range=[0, 1], tickformat=".0%", title="dotted line: chance")
+    return chart.update_xaxes(range=[0, 1], tickformat=".0%", title="dotted: chance")

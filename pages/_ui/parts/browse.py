@@ -5,6 +5,7 @@ import streamlit as st
 from mer.data.check import Report
 from mer.data.clips import Clip
 from mer.utils.errors import DataError
+from pages._ui.parts.player import player
 from pages._ui.parts.steps import show_steps
 from pages._ui.shell.links import chosen, remember
 from pages._ui.shell.style import bilingual, plain
@@ -47,7 +48,7 @@ def browse(found: Report) -> None:
         remember("clip", name)
         clip = next(clip for clip in data.clips if clip.id == name)
         content = _content(clip)
-        st.audio(content)
+        player(content, clip.id)
         st.caption(f"{plain(bilingual(clip.label))}; song: {plain(clip.song or 'unknown')}")
     show_steps(content, clip.id)
 

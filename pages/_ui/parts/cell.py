@@ -9,6 +9,7 @@ from pages._ui.charts.base import draw
 from pages._ui.charts.confusion import worst_cell
 from pages._ui.charts.sound import probability_bars
 from pages._ui.parts.explanation import show_explanation
+from pages._ui.parts.player import player
 from pages._ui.shell.errors import guarded
 from pages._ui.shell.links import chosen, remember
 from pages._ui.shell.style import counted, plain, titled
@@ -62,7 +63,7 @@ def show_clip(run: Run, row: dict) -> None:
         with left:
             st.markdown(f"{plain(row['clip'])}" + (f" · song {plain(row['song'])}" if row["song"] else ""))
             content = clip_bytes(run, row["clip"])
-            st.audio(content)
+            player(content, row["clip"])
             with st.container(horizontal=True):
                 seen = st.toggle("Spectrogram", key=f"see {key}")
                 asked = st.toggle("Explain", key=f"explain {key}")

@@ -16,6 +16,7 @@ from pages._ui.cached.models import Model, predictor
 from pages._ui.charts.base import draw
 from pages._ui.charts.over_time import attention, stacked, timeline
 from pages._ui.charts.sound import Envelope, envelope, probability_bars, spectrogram, thin, waveform
+from pages._ui.parts.player import player
 from pages._ui.shell.errors import guarded
 from pages._ui.shell.permission import shown, spend
 from pages._ui.shell.style import bilingual, card_score, percent, plain
@@ -128,13 +129,15 @@ def show_model(model: Model) -> None:
         st.caption(f"Accuracy on test songs: {measured}")
 
 
-def show_analysis(content: bytes, analysis: Analysis, *, key: str, autoplay: bool = False) -> int | None:
+def show_analysis(
+    content: bytes, name: str, analysis: Analysis, *, key: str, autoplay: bool = False
+) -> int | None:
     """Show prediction, warnings, player, probabilities and the clip over time.
 
     Parameters
     ----------
-    content
-        The audio file.
+    content, name
+        The audio file, and its name for errors.
     analysis
         Its analysis.
     key
@@ -159,13 +162,14 @@ def show_analysis(content: bytes, analysis: Analysis, *, key: str, autoplay: boo
         )
     left, right = st.columns([3, 2])
     with left:
-        player = st.container()  # above the chart whose clicks it follows
+        place = st.container()  # above the chart whose clicks it follows; st.empty would stop the player
         window = _show_time(analysis, key)
     with right:
         draw(probability_bars(found.probabilities), key=f"{key} bars")
         st.caption("Similar bars mean that the model is unsure.")
     start = 0.0 if window is None else found.windows[window].start
-    player.audio(content, start_time=start, autoplay=autoplay or window is not None)
+    with place:
+        player(content, name, start_time=start, autoplay=autoplay or window is not None)
     return window
 
 

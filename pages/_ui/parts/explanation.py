@@ -62,7 +62,8 @@ def _explain(content: bytes, name: str, key: str, emotion: str, window: int | No
     )
 
 
-def offer_explanation(content: bytes, name: str, model: Model, *, key: str) -> None:
+@st.fragment  # so that a clip goes on playing
+def offer_explanation(content: bytes, name: str, model: Model, *, key: str, window: int | None) -> None:
     """Show a switch for the explanation, which is computed only when it is on.
 
     Parameters
@@ -73,18 +74,20 @@ def offer_explanation(content: bytes, name: str, model: Model, *, key: str) -> N
         The model to explain.
     key
         Prefix of the widgets' keys.
+    window
+        Number of the window to explain first; None for the whole clip.
     """
     if st.toggle("Explain", key=f"{key} explain"):
         with guarded():
-            show_explanation(content, name, model, key=key)
+            show_explanation(content, name, model, key=key, window=window)
 
 
-def show_explanation(content: bytes, name: str, model: Model, *, key: str) -> None:
+def show_explanation(content: bytes, name: str, model: Model, *, key: str, window: int | None = None) -> None:
     """Show the evidence in a clip for an emotion. The last few explanations are cached.
 
     Parameters
     ----------
-    content, name, model, key
+    content, name, model, key, window
         See `offer_explanation`.
 
     Raises
@@ -104,13 +107,14 @@ def show_explanation(content: bytes, name: str, model: Model, *, key: str) -> No
     )  # fmt: skip
     part = WHOLE
     if len(windows) > 1:
-        part = columns[1].selectbox("in", list(parts), format_func=parts.__getitem__, key=f"{key} part")
-    window = None if part == WHOLE else part
-    _show(
-        _explain(content, name, f"{model.folder} {model.changed()}", emotion, window, model),
-        emotion,
-        key=key,
+        first = list(parts).index(window) if window in parts else 0
+        part = columns[1].selectbox(
+            "in", list(parts), first, format_func=parts.__getitem__, key=f"{key} part {window}"
+        )
+    found = _explain(
+        content, name, f"{model.folder} {model.changed()}", emotion, None if part == WHOLE else part, model
     )
+    _show(found, emotion, key=key)
 
 
 def _show(shown: Shown, emotion: str, *, key: str) -> None:

@@ -20,12 +20,14 @@ from pages._ui.cached.datasets import report
 from pages._ui.shell.changes import launch
 from pages._ui.shell.links import page_file
 from pages._ui.shell.permission import button
+from pages._ui.shell.style import amount
 from pages._ui.shell.turns import in_turn
 
 if TYPE_CHECKING:
     from mer.experiments.estimate import Estimate
+    from mer.models.size import Size
 
-__all__ = ["launch_all", "launch_and_watch", "offer_checks", "spec_of", "time_needed"]
+__all__ = ["launch_all", "launch_and_watch", "offer_checks", "sizes_of", "spec_of", "time_needed"]
 
 CONTROL, LEAK = "Launch the three controls", "Launch with and without keeping songs apart"
 # Checks of the whole pipeline: the settings that change from run to run, and how to read the result.
@@ -81,6 +83,23 @@ def time_needed(entry: Entry, specs: list[Spec]) -> float:
     lengths = [tuple(fact.seconds for fact, new in zip(facts, part, strict=True) if new) for part in missing]
     found = [_estimate(spec.config.to_json(), *lengths) for spec in specs]
     return found[0].preparing + found[0].baseline + sum(one.training for one in found)
+
+
+def sizes_of(entry: Entry, specs: Sequence[Spec]) -> list[str]:
+    """A sentence on the size of each spec's network."""
+    classes = len(report(entry).dataset.classes)
+    found = [(spec.config.train.backbone, _size(spec.config.to_json(), classes)) for spec in specs]
+    return [
+        f"{name}: {amount(size.total)} parameters in body and head, {amount(size.trained)} of them trained"
+        for name, size in found
+    ]
+
+
+@st.cache_data(max_entries=50, show_spinner=False)
+def _size(config_text: str, classes: int) -> "Size":
+    from mer.models.size import planned_size
+
+    return planned_size(Config.from_json(config_text).train, classes=classes)
 
 
 def launch_and_watch(specs: list[Spec]) -> None:

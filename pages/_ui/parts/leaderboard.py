@@ -70,11 +70,16 @@ def _more(run: Run) -> dict[str, Any]:
         ),
         "ensemble of": members_of(run),
         "epochs (validation)": best_and_last(run, history(run, "validation_accuracy")),
-        "parameters (M)": round(m["parameters"] / 1e6, 1) if "parameters" in m else None,
+        "parameters (M)": _millions(m.get("parameters")),
+        "trained (M)": _millions(m.get("trained_parameters")),
         "time": duration(run.ended - run.started) if run.ended else "",
         "songs": m.get("n_songs"),
         "clips": m.get("n_clips"),
     }
+
+
+def _millions(count: float | None) -> float | None:
+    return None if count is None else round(count / 1e6, 3)
 
 
 def _bar(own: Score, majority: float) -> str:
@@ -107,6 +112,10 @@ def show_leaderboard(group: Tested) -> list[dict[str, Any]]:
         {name: round(cell, 2) if name in shares and cell is not None else cell for name, cell in row.items()}
         for row in rows
     ]
+    sizes = {
+        "parameters (M)": st.column_config.NumberColumn(help="All parameters of body and head, in millions"),
+        "trained (M)": st.column_config.NumberColumn(help="Those that training changes, in millions"),
+    }
     st.dataframe(
         rounded, hide_index=True, key=f"board {group.key}", placeholder="",
         height="content" if len(rows) <= UNSCROLLED else "auto",

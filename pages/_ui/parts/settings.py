@@ -8,16 +8,77 @@ import streamlit as st
 
 from mer.config.sections import Config
 
-__all__ = ["ask_settings"]
+__all__ = ["NAMES", "ask_settings"]
 
 TITLES = {
     "audio": "Sound", "mel": "Spectrogram", "split": "Split", "augment": "Augmentation", "train": "Training",
 }  # fmt: skip
+NAMES = {  # of the settings, as the page shows them; the command line has the keys
+    "sample_rate": "Sample rate (Hz)",
+    "window_seconds": "Length of a window (s)",
+    "hop_seconds": "Step between windows (s)",
+    "pad": "Padding of short clips",
+    "only_first": "First window only",
+    "resampler": "Resampling method",
+    "n_fft": "Length of a Fourier transform (samples)",
+    "hop_length": "Step between spectra (samples)",
+    "n_mels": "Mel bands",
+    "f_min": "Lowest frequency (Hz)",
+    "f_max": "Highest frequency (Hz)",
+    "scale": "Mel scale",
+    "reference": "Reference of the level",
+    "top_db": "Dynamic range (dB)",
+    "compression": "Scale of the level",
+    "padding": "Ends of a window",
+    "shape": "Input of the network",
+    "image_size": "Size of a square input (pixels)",
+    "test": "Share of the test part",
+    "validation": "Share of the validation part",
+    "group_by_song": "Keep songs in one part",
+    "folds": "Folds of a cross-validation",
+    "validation_from": "Source of the validation part",
+    "seed": "Seed of the random numbers",
+    "baseline": "Test an SVM too",
+    "control": "Control run",
+    "time_masks": "Time masks",
+    "time_mask_share": "Longest time mask (share)",
+    "frequency_masks": "Frequency masks",
+    "frequency_mask_share": "Widest frequency mask (share)",
+    "time_shift": "Largest shift in time (share)",
+    "mixup": "Mixup (alpha)",
+    "weights": "Weights to start from",
+    "head": "Head",
+    "depth": "Depth of the network",
+    "outputs": "Outputs",
+    "pool": "From windows to a clip",
+    "freeze": "Trained part",
+    "solver": "Training of the head",
+    "always_training": "Always in training mode",
+    "standardize": "Standardise images by",
+    "dropout": "Dropout (share)",
+    "loss": "Loss",
+    "label_smoothing": "Label smoothing (share)",
+    "class_weights": "Weight classes by frequency",
+    "optimizer": "Optimizer",
+    "lr": "Learning rate",
+    "backbone_lr": "Learning rate of the backbone (factor)",
+    "weight_decay": "Weight decay",
+    "schedule": "Schedule of the learning rate",
+    "warmup": "Warm-up (share of steps)",
+    "batch_size": "Batch size (windows)",
+    "epochs": "Epochs",
+    "patience": "Patience (epochs)",
+    "keep": "Epoch to keep",
+    "device": "Device",
+    "amp": "Mixed precision on CUDA",
+}
 ELSEWHERE = ("backbone", "fold")  # chosen elsewhere on the page, or set by the run itself
 
 
 def ask_settings(base: Config, key: str) -> dict[str, Any]:
     """Show a widget for each setting. Returns the settings that differ from `base`, by name.
+
+    Changed settings are in the address, so they outlive a visit to another page and a reload.
 
     Parameters
     ----------
@@ -46,8 +107,9 @@ def ask_settings(base: Config, key: str) -> dict[str, Any]:
 
 def _ask(field: dataclasses.Field, hint: Any, before: Any, key: str) -> Any:
     """Show the widget of one setting, which has the value `before`; returns its value."""
-    label = field.name.replace("_", " ")
-    words = {"key": key, "help": f"{field.metadata['help']} The preset has {before}."}
+    label, option = NAMES[field.name], field.name.replace("_", "-")
+    about = f"{field.metadata['help']} The preset has {before}. On the command line: `--{option}`."
+    words = {"key": key, "help": about, "bind": "query-params"}
     if typing.get_origin(hint) is Literal:
         choices = typing.get_args(hint)
         return st.selectbox(label, choices, index=choices.index(before), **words)

@@ -24,6 +24,7 @@ def _tags(content: bytes, name: str) -> dict[str, dict[str, float]]:
         return {corpus: tags_of(samples, network) for network, corpus in NETWORKS.items()}
 
 
+@st.fragment  # so that a clip goes on playing
 def offer_tags(content: bytes, name: str) -> None:
     """A switch for the most probable tags of a clip."""
     if not st.toggle(

@@ -18,6 +18,7 @@ __all__ = [
     "EMOTIONS",
     "RUN_COLOURS",
     "STATUS",
+    "amount",
     "bilingual",
     "card_score",
     "colours",
@@ -103,6 +104,11 @@ def unbroken(text: str) -> str:
 def counted(number: int, thing: str) -> str:
     """A number of things, "1 run" or "2 runs"."""
     return f"{number} {thing}{'s' * (number != 1)}"
+
+
+def amount(count: int) -> str:
+    """A large number in words: "4.7 million", or "35,845" below a tenth of a million."""
+    return f"{count / 1e6:.1f} million" if count >= 100_000 else f"{count:,}"
 
 
 def percent(share: float | None) -> str:

@@ -93,7 +93,7 @@ def next_steps() -> None:
     )
     for column, (label, target, picture, words) in zip(st.columns(3), cards, strict=True):
         with column.container(border=True, height="stretch"):
-            st.image(picture)
+            st.image(picture, alt="")  # decoration
             st.page_link(page_file(target), label=f"**{label}**", icon=":material/arrow_forward:")
             st.caption(words)
 

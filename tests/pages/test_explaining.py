@@ -17,6 +17,7 @@ from mer.utils.errors import BackboneError
 from pages._ui.cached.models import predictor
 from pages._ui.cached.results import predictions
 from pages._ui.cached.results import tested_by as by_whom
+from pages._ui.charts import base
 from pages._ui.charts.sound import deletion_curves, explained
 from pages._ui.parts import explanation as explaining
 from tests.page_helpers import by_label, errors, opened, page_at, said
@@ -125,6 +126,26 @@ def test_the_answer_is_explained_first_and_another_emotion_or_window_on_request(
     part.set_value(1).run()
     assert errors(app) == []
     assert asked == [(answer, None), (other, None), (other, 1)]
+
+
+def test_the_window_that_was_clicked_is_explained(monkeypatch, asked, everywhere, song, uploaded):
+    real, clicked = base.st.plotly_chart, [None]
+
+    def click(chart, **options):
+        shown = real(chart, **options)
+        points = [] if clicked[0] is None else [{"customdata": clicked[0]}]
+        return {"selection": {"points": points}} if "on_select" in options else shown
+
+    monkeypatch.setattr(base.st, "plotly_chart", click)
+    app = switched_on(uploaded(song(2.0)[0]))
+    for number, words in ((2, "1 to 2 s"), (1, "0.5 to 1.5 s"), (None, "the whole clip")):
+        clicked[0] = number
+        app.run()
+        part = by_label(app.selectbox, "in")
+        assert part.options[part.index] == words
+        assert asked[-1][1] == number or number is None
+    assert [window for _, window in asked] == [None, 2, 1]
+    assert errors(app) == []
 
 
 def test_a_long_clip_is_explained_window_by_window_only(asked, everywhere, song, uploaded):

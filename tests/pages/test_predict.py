@@ -16,7 +16,7 @@ from pages._ui.cached.models import SHIPPED
 from pages._ui.charts import base
 from pages._ui.parts import clip, downloads
 from tests.media import CONTAINERS, encode
-from tests.page_helpers import errors, opened, page_at, said
+from tests.page_helpers import by_label, errors, opened, page_at, said
 
 CARD = load_card(SHIPPED / "demo_mobilenet_v3_small")
 SURE = {"Devotional": 0.05, "Happy": 0.05, "Party": 0.1, "Romantic": 0.1, "Sad": 0.7}
@@ -103,6 +103,36 @@ def test_an_uploaded_file_is_predicted(song):
     assert r"**दिल\_1\.wav**" in said(app)
     assert errors(app) == warnings(app) == []
     assert len(app.get("audio")) == 1
+
+
+def test_a_file_that_is_removed_from_the_uploader_is_not_kept(song):
+    app = uploaded(("a.wav", song))
+    app.file_uploader[0].set_value([]).run()
+    assert any("No clip yet" in info.value for info in app.info)
+    assert "Kept" not in said(app)
+
+
+def test_a_recording_is_kept_while_other_pages_are_visited(sound):
+    app = page_at("predict", source="Record").run()
+    app.audio_input[0].upload("recording.wav", wav(sound.chirp(seconds=3)))
+    app.run().switch_page("study.py").run()
+    del app.session_state["recording"]  # a browser forgets it, AppTest does not
+    app.switch_page("predict.py").run()
+    assert app.subheader[0].value == "Sad दुख, 70%"
+    assert r"Kept: recording\.wav" in said(app)
+    by_label(app.button, "Remove").click().run()
+    assert any("No clip yet" in info.value for info in app.info)
+    assert errors(app) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "played"), [("WAV", "audio/wav"), ("AIFF", "audio/flac"), ("AU", "audio/flac")]
+)
+def test_a_clip_is_played_in_a_format_that_every_browser_plays(sound, kind, played):
+    file = io.BytesIO()
+    soundfile.write(file, sound.chirp(seconds=3), 16_000, format=kind, subtype="PCM_16")
+    app = uploaded((f"clip.{kind.lower()}", file.getvalue()))
+    assert app.get("audio")[0].proto.url.endswith({"audio/wav": ".wav", "audio/flac": ".flac"}[played])
 
 
 def test_before_an_upload_the_page_says_how_to_give_a_clip():

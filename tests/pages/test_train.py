@@ -6,10 +6,12 @@ import pytest
 
 from mer.cli.parser import build_parser
 from mer.cli.specs import make_spec, requested_config
+from mer.config.sections import Config
 from mer.data.library import known
 from mer.experiments.estimate import Estimate
 from mer.utils.errors import BackboneError
 from pages._ui.parts import launch as launching
+from pages._ui.shell.style import amount
 from tests.page_helpers import as_read, errors, links, opened, page_at, said
 from tests.run_helpers import tiny_config
 
@@ -106,6 +108,32 @@ def test_changed_settings_are_listed_and_are_in_the_command(launched):
     app.toggle(key="paper images train.class_weights").set_value(True).run()
     assert "Changed: Weight classes by frequency = True, Epochs = 7" in as_read(said(app))
     assert commands(app)[0].endswith("--preset paper --class-weights --epochs 7")
+
+
+def test_the_address_holds_changed_settings(launched):
+    query = {"paper images train.epochs": "7", "paper images train.class_weights": "true"}
+    app = opened("train", preset="paper", backbone="efficientnet_lite0", **query)
+    assert commands(app)[0].endswith("--preset paper --class-weights --epochs 7")
+
+
+@pytest.mark.parametrize("value", ["many", "-1", "99999999", "", "nan"])
+def test_a_setting_in_the_address_that_cannot_be_is_ignored(launched, value):
+    app = opened("train", preset="paper", backbone="alexnet", **{"paper images train.epochs": value})
+    assert errors(app) == []
+    assert "--epochs" not in commands(app)[0]
+
+
+def test_the_size_of_a_network_is_that_of_its_finished_run(launched, lab):
+    config = lab.runs.get(lab.first).spec["config"]
+    (line,) = launching.sizes_of(lab.entry, [launching.spec_of(lab.entry, Config.from_dict(config), "quick")])
+    sizes = [lab.runs.get(lab.first).metrics[key] for key in ("parameters", "trained_parameters")]
+    total, trained = (amount(int(size)) for size in sizes)
+    assert line.endswith(f": {total} parameters in body and head, {trained} of them trained")
+    assert "million parameters in body and head" in said(opened("train"))
+
+
+def test_the_default_preset_is_called_by_what_it_is_with_the_word_of_the_command_line(launched):
+    assert opened("train").radio(key="preset").options[0] == "best on real music (default)"
 
 
 @pytest.mark.parametrize(

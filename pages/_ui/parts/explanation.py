@@ -137,9 +137,9 @@ def _show(shown: Shown, emotion: str, *, key: str) -> None:
     left, right = st.columns(2)
     with left:
         st.markdown("**Marked region**")
-        st.audio(shown.heard, format="audio/wav")
+        st.audio(shown.heard, format="audio/wav", alt="Marked region")
         st.markdown("**Everything else**")
-        st.audio(shown.rest, format="audio/wav")
+        st.audio(shown.rest, format="audio/wav", alt="Everything else")
     with right:
         draw(deletion_curves(shown.deletion, emotion), key=f"{key} deletion")
         st.caption(plain(shown.deletion.verdict))

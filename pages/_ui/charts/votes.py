@@ -31,8 +31,13 @@ def shares(names: Sequence[str], counts: Sequence[Mapping[str, int]]) -> go.Figu
         )
         for emotion, tint in tints.items()
     ]  # fmt: skip
+    heard = [
+        ", ".join(f"{emotion} {number}" for emotion, number in row.items() if number) or "no vote"
+        for row in counts
+    ]
+    alt = f"Votes. {'; '.join(f'{name}: {votes}' for name, votes in zip(names, heard, strict=True))}."
     chart = figure(
-        bars, title="What the class heard", height=140 + 28 * len(names), barmode="stack",
+        bars, title="What the class heard", alt=alt, height=140 + 28 * len(names), barmode="stack",
         legend={"orientation": "h", "y": -0.25},
     )  # fmt: skip
     chart.update_yaxes(automargin=True, type="category", autorange="reversed")

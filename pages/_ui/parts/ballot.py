@@ -5,6 +5,7 @@ import random
 import streamlit as st
 
 from mer.data.listening import SURE, Session, Vote
+from pages._ui.parts.player import player
 from pages._ui.shell.changes import join_session, vote
 from pages._ui.shell.errors import guarded
 from pages._ui.shell.links import page_file
@@ -58,7 +59,7 @@ def _join(session: Session) -> None:
 def _ask(session: Session, token: str, clip: int, before: Vote | None, place: int) -> None:
     """Play one clip and take the choice."""
     st.subheader(f"Clip {place + 1}")
-    st.audio(str(session.path(clip)))
+    player(session.path(clip).read_bytes(), f"Clip {place + 1}")
     emotion = st.pills(
         "Which emotion does it induce in you?", session.classes, key=f"emotion {clip}",
         default=before.emotion if before else None, format_func=lambda name: plain(bilingual(name)),

@@ -12,9 +12,11 @@ from mer.metrics.agreement import alpha_score, plurality, share_score
 from mer.metrics.score import Score
 from mer.utils.errors import DataError
 from pages._ui.cached.models import Model
+from pages._ui.charts.base import draw
 from pages._ui.charts.votes import shares
 from pages._ui.parts.clip import listen
 from pages._ui.parts.pick_models import pick_models
+from pages._ui.parts.player import player
 from pages._ui.shell.changes import save_votes
 from pages._ui.shell.links import page_file
 from pages._ui.shell.permission import button
@@ -55,7 +57,7 @@ def _progress(session: Session) -> None:
 def _chart(session: Session) -> None:
     """The votes of each clip."""
     titles = [f"{number}. {piece.label}" for number, piece in enumerate(session.pieces, 1)]
-    st.plotly_chart(shares(titles, session.counts()), key=f"votes {session.key}")
+    draw(shares(titles, session.counts()), key=f"votes {session.key}")
     st.caption("Each bar is one clip with its label, divided by the emotions that listeners chose.")
 
 
@@ -149,7 +151,7 @@ def _where_they_part(
             f"({row.max()} of {row.sum()}), {plain(model.title)} says {plain(bilingual(said[number]))}; "
             f"label {plain(bilingual(piece.label))}"
         )
-        st.audio(str(session.path(number)))
+        player(session.path(number).read_bytes(), piece.name)
 
 
 def _export(session: Session) -> None:

@@ -23,7 +23,7 @@ LABELS = {"Happy": TRICKS.format("खुश") + "\u202e\x1b[31m", "Sad": TRICKS.
 TEXT = {
     ("selectbox", "options"), ("selectbox", "raw_value"), ("multiselect", "options"), ("code", "code_text"),
     ("multiselect", "raw_values"), ("vega_lite_chart", "spec"), ("vega_lite_chart", "alt"),
-    ("plotly_chart", "alt"), ("text_input", "default"),
+    ("plotly_chart", "alt"), ("audio", "alt"), ("text_input", "default"),
 }  # fmt: skip
 
 

@@ -186,7 +186,7 @@ def test_the_path_of_a_weights_file_must_be_in_a_data_root_too(
 ):
     monkeypatch.setenv("MER_DATA_ROOTS", str(tmp_path))
     app = opened("train")
-    next(box for box in app.text_input if box.label == "weights").set_value("/etc/passwd").run()
+    next(box for box in app.text_input if box.label == "Weights to start from").set_value("/etc/passwd").run()
     assert "lies outside the data folders" in errors(app)[0]
 
 

@@ -93,7 +93,7 @@ def test_colours_of_labels_stand_out_from_the_background(theme):
 def test_faded_texts_and_texts_on_buttons_can_be_read(theme):
     colour = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text("utf-8"))["theme"][theme]
     look = (ROOT / "pages" / "_ui" / "shell" / "look.css").read_text("utf-8")
-    opacity = float(re.search(r"stCaptionContainer.*?opacity: ([\d.]+)", look, re.DOTALL)[1])
+    opacity = int(re.search(r"stCaptionContainer.*?currentcolor (\d+)%", look, re.DOTALL)[1]) / 100
     for behind in ("backgroundColor", "secondaryBackgroundColor"):
         ink, paper = (
             [int(colour[name][place : place + 2], 16) for place in (1, 3, 5)]

@@ -221,8 +221,9 @@ def _record(
     spec |= {"command": card.command, "config": {"split": first.spec["config"]["split"]}}
     spec["ensemble"] = {"runs": [run.id for run in members], "weights": [m.weight for m in card.members]}
     metrics = headline(evaluation["scores"])
-    sizes = [run.metrics.get("parameters") for run in members]
-    metrics |= {"parameters": sum(sizes)} if None not in sizes else {}
+    for key in ("parameters", "trained_parameters"):
+        sizes = [run.metrics.get(key) for run in members]
+        metrics |= {key: sum(sizes)} if None not in sizes else {}
     run_id = runs.create(replace(card, data=card.data | {"synthetic": False}).name, spec)
     try:
         runs.start(run_id)

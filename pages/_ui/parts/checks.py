@@ -67,7 +67,7 @@ def _show_leak(leaks: Sequence[tuple[Run, Run]]) -> None:
         majority=None,
         title="Accuracy by song with 95% interval",
     )
-    st.plotly_chart(chart, key="leak chart", config={"displayModeBar": False})
+    draw(chart, key="leak chart")
     for name, leak in found.items():
         st.markdown(
             plain(

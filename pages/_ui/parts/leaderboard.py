@@ -9,7 +9,7 @@ from mer.runs.run import Run
 from mer.utils.progress import duration
 from pages._ui.cached.results import SVM, SVM_TITLE, Tested, against
 from pages._ui.cached.runs import history
-from pages._ui.charts.base import forest
+from pages._ui.charts.base import draw, forest
 from pages._ui.charts.curves import best_and_last
 from pages._ui.shell.style import members_of, titled
 
@@ -120,7 +120,7 @@ def show_leaderboard(group: Tested) -> list[dict[str, Any]]:
         rounded, hide_index=True, key=f"board {group.key}", placeholder="",
         height="content" if len(rows) <= UNSCROLLED else "auto",
         column_order=list(columns),
-        column_config=shares | {"95% interval": drawn},
+        column_config=shares | sizes | {"95% interval": drawn},
     )  # fmt: skip
     return rows
 
@@ -134,4 +134,4 @@ def show_forest(group: Tested) -> None:
         majority=m.get("majority"), svm=group.svm and group.svm.metrics["svm_song_accuracy"],
         title="Accuracy by song with 95% interval",
     )  # fmt: skip
-    st.plotly_chart(chart, key="forest")
+    draw(chart, key="forest")

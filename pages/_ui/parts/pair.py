@@ -5,9 +5,10 @@ import streamlit as st
 
 from mer.metrics.comparison import Comparison, compare
 from pages._ui.cached.results import Tested, clip_bytes, scores
-from pages._ui.charts.base import figure
+from pages._ui.charts.base import draw, figure
+from pages._ui.parts.player import player
 from pages._ui.shell.links import chosen, remember
-from pages._ui.shell.style import colours, plain
+from pages._ui.shell.style import colours, percent, plain
 
 __all__ = ["differences", "show_pair"]
 
@@ -45,7 +46,7 @@ def show_pair(group: Tested) -> None:
         "test, and the interval that belongs to it, count songs, because clips of one song are not "
         "independent. The interval excludes 0 if p is below 0.05, and only then."
     )
-    st.plotly_chart(differences(found), key="differences")
+    draw(differences(found), key="differences")
     outcomes = ("only first", "only second", "both wrong", "both right")
     chosen("outcome", outcomes)
     outcome = st.segmented_control("Clips classified correctly by", outcomes, key="outcome", required=True)
@@ -55,10 +56,9 @@ def show_pair(group: Tested) -> None:
         st.info("There are no such clips.")
         return
     table = st.dataframe(rows, hide_index=True, on_select="rerun", selection_mode="single-row", key="pairs")
-    picked = table["selection"]["rows"]
     st.caption("Select a row to hear the clip.")
-    if picked and picked[0] < len(rows):
-        st.audio(clip_bytes(group.runs[0], rows[picked[0]]["clip"]))
+    for clip in [rows[number]["clip"] for number in table["selection"]["rows"] if number < len(rows)]:
+        player(clip_bytes(group.runs[0], clip), clip)
 
 
 def differences(found: Comparison) -> go.Figure:
@@ -66,15 +66,14 @@ def differences(found: Comparison) -> go.Figure:
     classes = list(found.per_class)[::-1]
     tints = colours(found.per_class)
     gains = [second - first for first, second in (found.per_class[name] for name in classes)]
-    words = [
-        f"{100 * first:.0f}% → {100 * second:.0f}%" for first, second in map(found.per_class.get, classes)
-    ]
+    words = [f"{percent(first)} → {percent(second)}" for first, second in map(found.per_class.get, classes)]
+    named = [f"{name}, {change}" for name, change in zip(classes, words, strict=True)]
     bars = go.Bar(
-        x=gains, y=classes, orientation="h", marker_color=[tints[name] for name in classes], text=words,
-        hovertemplate="%{y}: %{text}<extra></extra>",
+        x=gains, y=named, orientation="h", marker_color=[tints[name] for name in classes],
+        hovertemplate="%{y}<extra></extra>",
     )  # fmt: skip
     title = "Recall of each class, first → second"
-    chart = figure([bars], title=title, height=280)
+    chart = figure([bars], title=title, alt=f"{title}: {'; '.join(named[::-1])}", height=280)
     chart.add_vline(x=0, line_width=1, line_color="#888888")
     chart.update_yaxes(automargin=True)
     return chart.update_xaxes(title="difference (right: second is better)", tickformat="+.0%", range=[-1, 1])

@@ -34,9 +34,10 @@ def pick() -> Entry | None:
     sets = {entry.key: entry for entry in known()}
     if not sets:
         return None
-    chosen("data", list(sets))
+    names = {key: title(entry) for key, entry in sets.items()}
+    chosen("data", list(sets), what="data set", called=names.__getitem__)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        key = st.selectbox("Data set", list(sets), format_func=lambda key: title(sets[key]), key="data")
+        key = st.selectbox("Data set", list(sets), format_func=names.__getitem__, key="data")
         again = False
         if not refusal():
             again = st.button(

@@ -61,8 +61,8 @@ with page("Ladder"):
         if entry := pick_data():
             ask_ladder(entry)
     if found:
-        chosen("ladder", list(found))
         titles = {name: title(runs) for name, runs in found.items()}
+        chosen("ladder", list(found), what="ladder", called=titles.__getitem__)
         name = st.selectbox("Ladder", list(found), format_func=titles.__getitem__, key="ladder")
         remember("ladder", name[:8])
         moves = moving(found[name])

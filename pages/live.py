@@ -97,7 +97,7 @@ with page("Live"):
         usual = active[:4] or [min(runs, key=lambda run: run.leaky).id]
         left, right = st.columns([4, 1])
         with left:
-            chosen("run", list(names), default=usual, many=CURVES)
+            chosen("run", list(names), default=usual, many=CURVES, what="run", called=names.__getitem__)
             picked = st.multiselect(
                 "Curves of", list(names), format_func=names.__getitem__, key="run", max_selections=CURVES
             )

@@ -14,7 +14,7 @@ import streamlit as st
 
 from mer.utils.machine import wait_asleep
 from pages._ui.shell.errors import guarded
-from pages._ui.shell.links import page_file
+from pages._ui.shell.links import arrive, page_file, write_address
 from pages._ui.shell.permission import identity
 from pages._ui.shell.style import STATUS, counted, plain
 
@@ -69,8 +69,10 @@ def page(title: str) -> Iterator[None]:
             state["sent to the entry point"] = True
             st.rerun()
     st.set_page_config(page_title=f"{title} · mer", page_icon="🎵", layout="wide")
+    arrive(title)
     with guarded():
         yield
+    write_address()
     with st.sidebar, guarded():  # last: listing runs imports MLflow, which takes seconds the first time
         identity()
         _machine()

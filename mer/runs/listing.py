@@ -54,6 +54,10 @@ class Listing:
                 del self.known[run_id]
         self.known |= found
 
+    def read_again(self) -> None:
+        """Read all runs at the next call, since an older one may be back."""
+        self.read_at = float("-inf")
+
     def forget(self, run_id: str) -> None:
         """Leave out a run that this process deleted."""
         with self.lock:

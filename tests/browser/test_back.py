@@ -6,7 +6,7 @@ from tests.browser.conftest import settle, text_of
 def test_back_leaves_each_page_in_two_presses(server, page):
     page.goto(server.url)
     settle(page)
-    for name in ("Predict", "Data", "Train", "Live", "Compare", "Confusion", "Map", "Ladder"):
+    for name in ("Predict", "Data", "Live", "Compare", "Confusion", "Map"):
         page.get_by_test_id("stSidebarNav").get_by_text(name, exact=True).click()
         page.wait_for_url(f"**/{name.lower()}**")
         settle(page)

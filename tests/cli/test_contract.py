@@ -316,6 +316,18 @@ def test_a_deleted_run_is_gone(mer, mer_json, runs_home):
     assert mer("runs", "show", run)[0] == 2
 
 
+def test_a_deleted_run_is_listed_restored_and_removed_for_good(mer_json, runs_home):
+    run = RunStore.open().create("one", {})
+    mer_json("runs", "delete", run)
+    assert [found["run_id"] for found in mer_json("runs", "list", "--deleted")["runs"]] == [run]
+    assert mer_json("runs", "restore", run[:8]) == {"run_id": run, "status": "stopped"}
+    assert mer_json("runs", "list", "--deleted") == {"runs": []}
+    mer_json("runs", "delete", run)
+    assert mer_json("runs", "prune", "--dry-run") == {"run_ids": [run], "bytes": 0, "dry_run": True}
+    assert mer_json("runs", "prune", run) == {"run_ids": [run], "bytes": 0, "dry_run": False}
+    assert mer_json("runs", "prune") == {"run_ids": [], "bytes": 0, "dry_run": False}
+
+
 def test_a_cancelled_run_is_stopping(mer_json, runs_home):
     runs = RunStore.open()
     run = runs.create("one", {})

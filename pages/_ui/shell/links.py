@@ -1,7 +1,7 @@
 """Links to pages. Choices are kept in the address, so that a link opens the same view.
 
-Each write to the address makes an entry in the browser's history. So a page writes all choices at once, and only
-after its visitor chose something: the back button leaves a page that was only looked at.
+Each write to the address makes an entry in the browser's history. So a page writes all choices at once, and
+only after its visitor chose something: the back button leaves a page that was only looked at.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ def arrive(page: str) -> None:
 
 
 def write_address() -> None:
-    """Write all choices of a page to the address, if its visitor changed one. Call it at the end of a page."""
+    """Write all choices to the address, if the visitor changed one. Call it at the end of a page."""
     state = st.session_state
     choices = state.get("choices", {})
     if not state.get("chose"):

@@ -4,6 +4,7 @@ import streamlit as st
 
 from mer.data.check import Report
 from mer.data.library import Entry, known
+from mer.utils.errors import MerError
 from mer.utils.files import home
 from mer.utils.progress import duration
 from pages._ui.cached.datasets import report, title
@@ -11,6 +12,7 @@ from pages._ui.charts.dataset import balance, lengths
 from pages._ui.frame import page
 from pages._ui.parts.add_data import adding
 from pages._ui.parts.browse import browse
+from pages._ui.parts.confirm import confirm
 from pages._ui.parts.song_names import offer_pattern, songs_caption
 from pages._ui.shell.changes import forget
 from pages._ui.shell.errors import guarded
@@ -29,6 +31,25 @@ def warn_of_damage() -> None:
         )
 
 
+def _forget(key: str, name: str) -> None:
+    """Remove a data set from the list, before the page is redrawn."""
+    try:
+        forget(key)
+    except MerError as error:
+        st.session_state["forgotten"] = "", str(error)
+    else:
+        st.session_state["forgotten"] = name, ""
+
+
+def show_forgotten() -> None:
+    """Say that a data set was just removed from the list, or why not."""
+    name, error = st.session_state.pop("forgotten", ("", ""))
+    if name:
+        st.info(f"{plain(name)} was removed from the list. Its files are where they were.")
+    elif error:
+        st.error(plain(shown(error)), icon=":material/error:")
+
+
 def pick() -> Entry | None:
     """Select one of the known data sets."""
     sets = {entry.key: entry for entry in known()}
@@ -43,11 +64,11 @@ def pick() -> Entry | None:
             again = st.button(
                 "Check again", icon=":material/refresh:", help="Use this after adding or removing clips"
             )
-            with st.popover("Forget"):
-                st.write("Remove this data set from the list? Its files are not deleted.")
-                if st.button("Forget it"):
-                    forget(key)
-                    st.rerun()
+            confirm(
+                f"forget {key}",
+                f"Remove **{plain(names[key])}** from the list? Its files are not deleted.",
+                "Forget it", _forget, key, names[key], opener="Forget", icon=":material/playlist_remove:",
+            )  # fmt: skip
     remember("data", key)
     if not sets[key].exists:
         st.error(
@@ -91,6 +112,7 @@ def show_report(found: Report) -> None:
 
 with page("Data"):
     st.title("Data")
+    show_forgotten()
     entry = pick()
     warn_of_damage()
     if why := refusal():

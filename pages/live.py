@@ -9,7 +9,7 @@ from mer.utils.errors import MerError
 from pages._ui.cached.runs import active_runs, all_runs
 from pages._ui.charts.curves import CURVES, best_and_last, read_curves, show_curves
 from pages._ui.frame import page
-from pages._ui.parts.run_buttons import acted, log_tail, show_outcome
+from pages._ui.parts.run_buttons import acted, log_tail, show_deleted, show_outcome
 from pages._ui.parts.run_row import moving, show_run
 from pages._ui.shell.links import chosen, page_file, remember
 from pages._ui.shell.permission import refusal, shown
@@ -112,3 +112,4 @@ with page("Live"):
         if picked and not refusal() and st.toggle("Show the log", key="log"):
             run = next(run for run in runs if run.id == picked[0])
             st.code(log_tail(run), language=None, height=240)
+    show_deleted()

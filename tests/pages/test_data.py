@@ -191,6 +191,7 @@ def test_a_forgotten_data_set_leaves_the_list_and_keeps_its_files(corpus):
     app = page_at("data").run()
     by_label(app.button, "Forget it").click().run()
     assert known() == []
+    assert "was removed from the list. Its files are where they were" in said(app)
     assert len(list(corpus.rglob("*.wav"))) == 16
     assert "Data set" not in [box.label for box in app.selectbox]
     assert errors(app) == []

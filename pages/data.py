@@ -56,7 +56,8 @@ def pick() -> Entry | None:
     if not sets:
         return None
     names = {key: title(entry) for key, entry in sets.items()}
-    chosen("data", list(sets), what="data set", called=names.__getitem__)
+    there = [key for key, entry in sets.items() if entry.exists]
+    chosen("data", list(sets), default=there[:1], what="data set", called=names.__getitem__)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         key = st.selectbox("Data set", list(sets), format_func=names.__getitem__, key="data")
         again = False

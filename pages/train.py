@@ -51,9 +51,8 @@ def pick_backbones() -> Sequence[str]:
     if missing:
         st.warning(
             f"The weights of {', '.join(missing)} are not on this machine. The run downloads them. "
-            "Without internet access it fails: run "
-            f"`python -m mer zoo fetch {missing[0]} --out DIR` on a machine that has access, or set "
-            "*weights* to `none` under Settings, Training (random weights).",
+            "Without internet access it fails: choose a network without *download* behind its name, or run "
+            f"`python -m mer zoo fetch {missing[0]} --out DIR` on a machine that has access.",
             icon=":material/cloud_download:",
         )
     return names
@@ -94,6 +93,14 @@ def main() -> None:
         st.info("Choose at least one network.")
         return
     preset_name, configs = pick_configs(names)
+    if random := [config.train.backbone for config in configs if config.train.frozen_at_random]:
+        st.error(
+            f"With random weights, and frozen except for its head, {', '.join(random)} would learn nothing "
+            "and score like chance. Train the whole network (preset *full*), or start from the weights that "
+            "come with a network.",
+            icon=":material/error:",
+        )
+        return
     specs = [spec_of(entry, config, preset_name) for config in configs]
     with st.container(border=True):
         left, right = st.columns([3, 1], vertical_alignment="center")

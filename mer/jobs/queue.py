@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mer.data.library import note
 from mer.runs.artifacts import drop_fetched
 from mer.runs.deleted import deleted_runs, find_deleted, remove_files, size_of
 from mer.runs.run import ENDED, RESUMABLE, GoneError, Run, owner
@@ -85,6 +86,7 @@ def submit(runs: RunStore, spec: "Spec", *, needs: str = "") -> str:
         The run's id.
     """
     run_id = runs.create(spec.name(check_request(spec)), spec.to_dict())
+    note(spec.data, **spec.reading, drop_conflicts=spec.drop_conflicts)
     if needs:
         runs.tag(run_id, {"mer.needs": needs})
     return run_id

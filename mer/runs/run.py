@@ -105,6 +105,32 @@ class Run:
     turn: int = 0
 
     @property
+    def began(self) -> float | None:
+        """When a process last began to work on it, in s since 1970; None while it waits, or if unknown."""
+        return self._seconds("mer.began")
+
+    @property
+    def worked(self) -> float | None:
+        """Seconds of work on an ended run, without the wait in the queue; None for any other run."""
+        if self.ended is None:
+            return None
+        worked = self._seconds("mer.worked")  # an older mer wrote none
+        return self.ended - self.started if worked is None else worked
+
+    @property
+    def worked_before(self) -> float:
+        """Seconds of work on it up to its last end; 0 if it never ended."""
+        return self._seconds("mer.worked") or 0.0
+
+    @property
+    def waited(self) -> float | None:
+        """Seconds that an ended run waited in the queue; None if unknown, as for one that was resumed."""
+        if self.ended is None:
+            return None
+        worked = self._seconds("mer.worked")
+        return None if self.turn or worked is None else max(self.ended - self.started - worked, 0.0)
+
+    @property
     def solved(self) -> bool:
         """True if its head is solved. It then has strengths of regularisation in place of epochs."""
         return self.spec.get("config", {}).get("train", {}).get("solver", "steps") != "steps"
@@ -152,6 +178,12 @@ class Run:
     def _count(self, tag: str) -> int | None:
         text = self.tags.get(tag, "")
         return int(text) if text.isdecimal() else None
+
+    def _seconds(self, tag: str) -> float | None:
+        try:
+            return float(self.tags[tag])
+        except (KeyError, ValueError):
+            return None
 
     @property
     def waits_here(self) -> bool:

@@ -170,7 +170,8 @@ class RunStore:
     def start(self, run_id: str) -> None:
         """Mark a run as running, with its owner, so that others can tell when the owner is gone."""
         tags = dict.fromkeys(("mer.stop", "mer.reason", "mer.stage"), "")
-        self.tag(run_id, tags | {"mer.owner": self.owner, "mer.beat": self._beat()})
+        tags |= {"mer.owner": self.owner, "mer.beat": self._beat(), "mer.began": f"{self.now():.1f}"}
+        self.tag(run_id, tags)
         self.client.update_run(run_id, status="RUNNING")
 
     @changing
@@ -202,7 +203,7 @@ class RunStore:
     @changing
     def enqueue(self, run_id: str) -> None:
         """Mark a run as queued, whatever its status was."""
-        tags = dict.fromkeys(("mer.owner", "mer.stop", "mer.reason", "mer.stage"), "")
+        tags = dict.fromkeys(("mer.owner", "mer.stop", "mer.reason", "mer.stage", "mer.began"), "")
         self.tag(run_id, tags | {"mer.maker": owner(), "mer.beat": self._beat()})
         self.client.update_run(run_id, status="SCHEDULED")
 
@@ -219,7 +220,9 @@ class RunStore:
         reason
             Why it failed or was stopped; the first 4000 characters are kept.
         """
-        self.tag(run_id, {"mer.reason": reason[:4000]})
+        run = self.get(run_id)
+        worked = run.worked_before + (self.now() - run.began if run.began else 0)
+        self.tag(run_id, {"mer.reason": reason[:4000], "mer.worked": f"{worked:.1f}", "mer.began": ""})
         word = next(key for key, value in STATUS.items() if value == status)
         self.client.set_terminated(run_id, status=word)
 

@@ -22,6 +22,8 @@ __all__ = ["PAGES", "navigation", "page"]
 
 wait_asleep()
 
+LISTED = 5  # active runs in the sidebar
+
 # Group, then title, file and icon of each page.
 PAGES = {
     "Listen": (
@@ -80,16 +82,22 @@ def page(title: str) -> Iterator[None]:
 
 def _machine() -> None:
     """One line with the device and the runs at a time, then a link to each active run."""
+    from mer.runs.turns import in_order
     from mer.utils.machine import gpus, processors, slots
     from pages._ui.cached.runs import active_runs
 
     device = f"{gpus()} GPU" if gpus() else f"CPU, {counted(len(processors()), 'core')}"
     st.caption(f"{device} · {counted(slots(), 'run')} at a time")
-    for run in active_runs()[:5]:
+    active = in_order(active_runs())
+    for run in active[:LISTED]:
         icon, _ = STATUS[run.status]
         st.page_link(
             page_file("live"),
             label=f"{plain(run.name)}: {run.status}",
             icon=icon,
             query_params={"run": run.id[:8]},
+        )
+    if len(active) > LISTED:
+        st.page_link(
+            page_file("live"), label=f"and {len(active) - LISTED} more", icon=":material/more_horiz:"
         )

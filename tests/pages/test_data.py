@@ -1,6 +1,7 @@
 """Data: adding data sets, reading their report, and following a clip to the input of the network."""
 
 import io
+import shutil
 import zipfile
 
 import pytest
@@ -195,6 +196,15 @@ def test_a_forgotten_data_set_leaves_the_list_and_keeps_its_files(corpus):
     assert len(list(corpus.rglob("*.wav"))) == 16
     assert "Data set" not in [box.label for box in app.selectbox]
     assert errors(app) == []
+
+
+def test_a_missing_data_set_is_not_shown_first(corpus, tmp_path):
+    gone = write_songs(tmp_path / "gone")
+    add(gone)
+    shutil.rmtree(gone)
+    app = page_at("data").run()
+    assert errors(app) == []
+    assert app.selectbox(key="data").options[0] == "gone"
 
 
 def test_a_missing_data_set_is_named_and_can_be_forgotten(corpus):

@@ -16,7 +16,7 @@ from mer.utils.errors import RunError
 from pages._ui.cached import runs as cached_runs
 from pages._ui.parts import run_buttons as actions
 from pages._ui.parts import run_row as running
-from pages._ui.parts.run_row import progress_of
+from pages._ui.parts.run_row import progress_of, states
 from tests.page_helpers import as_read, by_label, errors, opened, page_at, said
 from tests.run_helpers import tiny_config
 
@@ -134,8 +134,70 @@ def test_a_run_that_ends_while_the_page_is_drawn_is_shown_as_ended(lab, begun, m
 def test_a_waiting_run_says_what_it_waits_for(lab, begun):
     waiting = begun("queued", tags={"mer.stage": "waiting for a free slot"})
     app = opened("live")
-    assert "waiting for a free slot" in said(app)
+    assert "next in the queue, likely to start soon" in said(app)
     assert buttons(app, waiting) == ["Stop", "Delete"]
+
+
+def test_a_queued_run_says_its_place_and_when_it_is_likely_to_start(busy, begun):
+    first, last = begun("queued"), begun("queued", name="the last")
+    busy.runs.log(busy.running, [(41, {"seconds_left": 300.0})])
+    app = opened("live", run=last[:8])
+    assert "the last" in app.info[0].value
+    assert "Queued: number 2 in the queue, likely to start in about 5 min" in as_read(app.info[0].value)
+    assert "being prepared" not in said(app)
+    app.multiselect(key="run").set_value([first]).run()
+    assert "Queued: next in the queue, likely to start in about 5 min" in as_read(app.info[0].value)
+
+
+def test_a_queued_run_behind_one_of_unknown_length_says_so(lab, begun):
+    begun("running", epochs=7)
+    waiting = begun("queued")
+    words = as_read(opened("live", run=waiting[:8]).info[0].value)
+    assert "next in the queue; the time of the runs before it is not known yet" in words
+
+
+def test_the_page_is_drawn_again_when_a_queued_run_begins_to_work(lab, begun):
+    waiting = begun("queued")
+    before = states(lab.runs.active())
+    lab.runs.start(waiting)
+    assert states(lab.runs.active()) != before
+    assert "running" in opened("live").multiselect(key="run").options[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"solver": "ridge", "freeze": "head"}, "so no curve grows. When it is solved"),
+        ({"freeze": "head"}, "its features are computed first"),
+        ({"freeze": "none"}, "The curves begin with the first step"),
+    ],
+)
+def test_a_run_without_curves_says_when_they_come(lab, begun, settings, words):
+    run_id = begun("running", tags={"mer.stage": ""}, **settings)
+    app = opened("live", run=run_id[:8])
+    assert words in as_read(app.info[0].value)
+
+
+def test_the_sidebar_lists_running_runs_first(busy, begun):
+    for number in range(6):
+        begun("queued", name=f"number {number}")
+    links = [link.label for link in opened("live").sidebar.page_link]
+    assert links[0] == "a run under way: running"
+    assert links[1] == "number 0: queued"
+    assert links[-1] == "and 2 more"
+
+
+def test_an_interrupted_run_is_not_among_the_first_curves(lab, begun):
+    begun("running", tags={"mer.owner": GONE})
+    waiting = begun("queued")
+    assert opened("live").multiselect(key="run").value == [waiting]
+
+
+def test_the_wait_in_the_queue_is_told_apart_from_the_work(lab, begun):
+    run_id = begun("finished")
+    ended, started = lab.runs.get(run_id).ended, lab.runs.get(run_id).started
+    lab.runs.tag(run_id, {"mer.worked": str(ended - started - 200)})
+    assert "after 3 min in the queue" in said(opened("live", run=run_id[:8]))
 
 
 def test_a_run_whose_process_died_says_so_and_can_be_resumed(lab, begun):
@@ -328,7 +390,7 @@ def test_an_ended_run_without_metrics_is_not_shown_as_preparing(lab, begun):
     app = opened("live", run=over[:8])
     assert not any("being prepared" in info.value for info in app.info)
     begun("running")
-    assert any("being prepared" in info.value for info in opened("live").info)
+    assert any("At work" in info.value for info in opened("live").info)
 
 
 def test_curves_are_shown_by_step_or_by_epoch(busy):

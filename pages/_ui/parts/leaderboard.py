@@ -71,7 +71,7 @@ def _more(run: Run) -> dict[str, Any]:
         "ensemble of": members_of(run),
         "epochs (validation)": best_and_last(run, history(run, "validation_accuracy")),
         "parameters (M)": round(m["parameters"] / 1e6, 1) if "parameters" in m else None,
-        "time": duration(run.ended - run.started) if run.ended else "",
+        "time": duration(run.worked) if run.ended else "",
         "songs": m.get("n_songs"),
         "clips": m.get("n_clips"),
     }

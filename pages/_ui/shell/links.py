@@ -32,10 +32,9 @@ def write_address() -> None:
     if not state.get("chose"):
         return
     state["chose"] = False
-    before = {key: st.query_params.get_all(key) for key in st.query_params}
-    after = {key: values for key, values in (before | choices).items() if values}
-    if after != before:
-        st.query_params.from_dict(after)
+    changed = {key: values for key, values in choices.items() if st.query_params.get_all(key) != values}
+    if changed:
+        st.query_params.update(changed)
     for key, values in choices.items():
         state[f"link {key}"], state[f"unknown {key}"] = values, []
 

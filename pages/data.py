@@ -4,7 +4,6 @@ import streamlit as st
 
 from mer.data.check import Report
 from mer.data.library import Entry, known
-from mer.utils.errors import MerError
 from mer.utils.files import home
 from mer.utils.progress import duration
 from pages._ui.cached.datasets import report, title
@@ -33,21 +32,14 @@ def warn_of_damage() -> None:
 
 def _forget(key: str, name: str) -> None:
     """Remove a data set from the list, before the page is redrawn."""
-    try:
-        forget(key)
-    except MerError as error:
-        st.session_state["forgotten"] = "", str(error)
-    else:
-        st.session_state["forgotten"] = name, ""
+    forget(key)
+    st.session_state["forgotten"] = name
 
 
 def show_forgotten() -> None:
-    """Say that a data set was just removed from the list, or why not."""
-    name, error = st.session_state.pop("forgotten", ("", ""))
-    if name:
+    """Say that a data set was just removed from the list."""
+    if name := st.session_state.pop("forgotten", ""):
         st.info(f"{plain(name)} was removed from the list. Its files are where they were.")
-    elif error:
-        st.error(plain(shown(error)), icon=":material/error:")
 
 
 def pick() -> Entry | None:

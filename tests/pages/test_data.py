@@ -198,6 +198,17 @@ def test_a_forgotten_data_set_leaves_the_list_and_keeps_its_files(corpus):
     assert errors(app) == []
 
 
+def test_each_question_to_forget_belongs_to_one_data_set(corpus, tmp_path, checked):
+    add(write_songs(tmp_path / "others"))
+    app = page_at("data").run()
+    (before,) = app.get("popover")
+    by_label(app.button, "Forget it").click().run()
+    assert [entry.name for entry in known()] == ["songs"]
+    (after,) = app.get("popover")
+    assert before.proto.popover.id != after.proto.popover.id
+    assert "**songs**" in said(after)
+
+
 def test_a_missing_data_set_is_not_shown_first(corpus, tmp_path):
     gone = write_songs(tmp_path / "gone")
     add(gone)

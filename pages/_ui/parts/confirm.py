@@ -5,7 +5,13 @@ from typing import Any
 
 import streamlit as st
 
+from mer.utils.errors import MerError
+from pages._ui.shell.permission import shown
+from pages._ui.shell.style import plain
+
 __all__ = ["confirm"]
+
+REFUSED = "answer that failed"
 
 
 def confirm(
@@ -32,7 +38,8 @@ def confirm(
     label
         The answer yes. It names the action.
     action
-        Called with `arguments` after this answer, before the page is drawn again.
+        Called with `arguments` after this answer, before the page is drawn again. A MerError that it raises
+        is shown here.
     opener
         The text of the button that opens the question.
     icon
@@ -40,12 +47,18 @@ def confirm(
     hint
         Its help.
     """
+    refused, error = st.session_state.pop(REFUSED, ("", ""))
+    if refused == key:
+        st.error(plain(shown(error)), icon=":material/error:")
     with st.popover(opener, icon=icon, help=hint, key=f"ask {key}", on_change="rerun"):
         st.write(question)
-        st.button(label, icon=icon, key=key, on_click=_answer, args=(f"ask {key}", action, *arguments))
+        st.button(label, icon=icon, key=key, on_click=_answer, args=(key, action, *arguments))
 
 
-def _answer(popover: str, action: Callable[..., None], *arguments: Any) -> None:
-    """Close the question and act."""
-    st.session_state[popover] = False
-    action(*arguments)
+def _answer(key: str, action: Callable[..., None], *arguments: Any) -> None:
+    """Close the question and act; an error is shown when the page is drawn again."""
+    st.session_state[f"ask {key}"] = False
+    try:
+        action(*arguments)
+    except MerError as error:
+        st.session_state[REFUSED] = key, str(error)

@@ -11,9 +11,8 @@ from pages._ui.charts.dataset import balance, lengths
 from pages._ui.frame import page
 from pages._ui.parts.add_data import adding
 from pages._ui.parts.browse import browse
-from pages._ui.parts.confirm import confirm
+from pages._ui.parts.forget import offer_forgetting, show_forgotten
 from pages._ui.parts.song_names import offer_pattern, songs_caption
-from pages._ui.shell.changes import forget
 from pages._ui.shell.errors import guarded
 from pages._ui.shell.links import chosen, page_file, remember
 from pages._ui.shell.permission import refusal, shown
@@ -28,18 +27,6 @@ def warn_of_damage() -> None:
             f"The list of data sets was damaged and was saved as {plain(shown(str(kept)))}. No clips were "
             "lost. Add the data sets again, then delete that file."
         )
-
-
-def _forget(key: str, name: str) -> None:
-    """Remove a data set from the list, before the page is redrawn."""
-    forget(key)
-    st.session_state["forgotten"] = name
-
-
-def show_forgotten() -> None:
-    """Say that a data set was just removed from the list."""
-    if name := st.session_state.pop("forgotten", ""):
-        st.info(f"{plain(name)} was removed from the list. Its files are where they were.")
 
 
 def pick() -> Entry | None:
@@ -57,11 +44,7 @@ def pick() -> Entry | None:
             again = st.button(
                 "Check again", icon=":material/refresh:", help="Use this after adding or removing clips"
             )
-            confirm(
-                f"forget {key}",
-                f"Remove **{plain(names[key])}** from the list? Its files are not deleted.",
-                "Forget it", _forget, key, names[key], opener="Forget", icon=":material/playlist_remove:",
-            )  # fmt: skip
+            offer_forgetting(key, names[key])
     remember("data", key)
     if not sets[key].exists:
         st.error(

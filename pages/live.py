@@ -51,8 +51,7 @@ def watch(picked: list[str], by: str, known: dict[str, str], ended: Callable[[st
     if not any(points for found in read.values() for points in found.values()):
         if coming := [run for run in selected if moving([run])]:
             for run in in_order(coming):
-                words = f"{titled(run)}. {when_curves_come(run)}"
-                st.info(plain(words), icon=":material/hourglass_top:")
+                st.info(plain(f"{titled(run)}. {when_curves_come(run)}"), icon=":material/hourglass_top:")
         else:
             st.info(
                 "These runs have no curves. For a cross-validation, choose one of its folds. Ensembles have "

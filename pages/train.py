@@ -10,7 +10,7 @@ from mer.config.sections import Config
 from mer.utils.progress import duration
 from pages._ui.cached.datasets import pick_data
 from pages._ui.frame import page
-from pages._ui.parts.launch import launch_and_watch, offer_checks, spec_of, time_needed
+from pages._ui.parts.launch import launch_and_watch, offer_checks, require_learnable, spec_of, time_needed
 from pages._ui.parts.settings import ask_settings
 from pages._ui.shell.links import chosen, remember
 from pages._ui.shell.permission import button, confined, refusal, shown
@@ -93,14 +93,7 @@ def main() -> None:
         st.info("Choose at least one network.")
         return
     preset_name, configs = pick_configs(names)
-    if random := [config.train.backbone for config in configs if config.train.frozen_at_random]:
-        st.error(
-            f"With random weights, and frozen except for its head, {', '.join(random)} would learn nothing "
-            "and score like chance. Train the whole network (preset *full*), or start from the weights that "
-            "come with a network.",
-            icon=":material/error:",
-        )
-        return
+    require_learnable(configs)
     specs = [spec_of(entry, config, preset_name) for config in configs]
     with st.container(border=True):
         left, right = st.columns([3, 1], vertical_alignment="center")

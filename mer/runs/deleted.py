@@ -5,7 +5,8 @@ MLflow keeps the record of a deleted run, that is its settings, metrics and tags
 
 from mer.runs.artifacts import drop_fetched
 from mer.runs.connection import changing, guarded
-from mer.runs.run import Run, drop_state, matching, state_path
+from mer.runs.listing import matching
+from mer.runs.run import Run, drop_state, state_path
 from mer.runs.store import RunStore
 
 __all__ = ["deleted_runs", "find_deleted", "remove_files", "restore", "size_of"]

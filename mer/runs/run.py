@@ -3,7 +3,7 @@
 import json
 import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -36,7 +36,6 @@ __all__ = [
     "host_of",
     "is_mine",
     "made_in",
-    "matching",
     "owner",
     "state_path",
     "to_run",
@@ -236,16 +235,6 @@ class Run:
     def synthetic(self) -> bool:
         """True if the run's clips were generated."""
         return self.tags.get("mer.synthetic") == "True"
-
-
-def matching(runs: Iterable[Run], name: str, *, remedy: str) -> Run:
-    """The only run whose id starts with `name`. Raises GoneError if there is none, RunError if several."""
-    matches = [run for run in runs if name and run.id.startswith(name)]
-    if not matches:
-        raise GoneError(f"run {name!r}: there is no such run; {remedy}")
-    if len(matches) > 1:
-        raise RunError(f"run {name!r}: {len(matches)} runs match; {remedy}")
-    return matches[0]
 
 
 def state_path(run_id: str) -> Path:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mer.runs.artifacts import Artifacts
 from mer.runs.connection import changing, guarded, open_local, open_uri
-from mer.runs.listing import Listing
+from mer.runs.listing import Listing, matching
 from mer.runs.moving import Place
 from mer.runs.run import (
     HOME,
@@ -28,7 +28,6 @@ from mer.runs.run import (
     host_of,
     is_mine,
     made_in,
-    matching,
     owner,
     to_run,
 )

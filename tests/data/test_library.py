@@ -96,11 +96,12 @@ def test_an_unknown_key_is_refused():
 
 def test_a_data_set_that_a_run_uses_is_noted_once(corpora):
     reading = {"label_column": "label", "song_column": "song", "song_pattern": "auto"}
+    (corpus,) = corpora(1)
     for _ in range(2):
-        note(corpora, **reading)
+        note(corpus, **reading)
     (entry,) = known()
-    assert (entry.path, entry.source) == (str(corpora), "folder")
-    assert entry.key == add(corpora).key
+    assert (entry.path, entry.source) == (str(corpus), "folder")
+    assert entry.key == add(corpus).key
 
 
 def test_a_noted_data_set_is_no_reason_to_refuse_a_run(own_home, tmp_path):

@@ -12,6 +12,7 @@ from mer.experiments.prepared import Spec
 from mer.jobs.queue import log_path
 from mer.runs.deleted import deleted_runs, remove_files
 from mer.runs.run import Run
+from mer.runs.store import RunStore
 from mer.utils.errors import RunError
 from pages._ui.cached import runs as cached_runs
 from pages._ui.parts import run_buttons as actions
@@ -345,18 +346,20 @@ def test_a_double_click_acts_once(lab, done):
     assert done.calls == [("relaunch", lab.stopped)]
 
 
-def test_deleted_runs_are_restored_or_removed_for_good(lab, begun):
-    one, other = begun("finished", name="one"), begun("finished", name="other")
+def test_deleted_runs_are_restored_or_removed_for_good(runs_home):
+    runs = RunStore.open()
+    one, other, _ = (runs.create(name, {}) for name in ("one", "other", "third"))
     for run_id in (one, other):
-        lab.runs.delete(run_id)
+        runs.finish(run_id, "finished")
+        runs.delete(run_id)
     app = opened("live")
     app.toggle(key="show deleted").set_value(True).run()
     app.button(key=f"Restore {one}").click().run()
-    assert lab.runs.get(one).status == "finished"
+    assert runs.get(one).status == "finished"
     app.button(key="remove files").click().run()
     assert errors(app) == []
     assert "were removed: " in as_read(app.info[0].value)
-    assert not deleted_runs(lab.runs)
+    assert not deleted_runs(runs)
     assert "There are none that can be restored" in said(app)
 
 

@@ -47,8 +47,8 @@ def confirm(
     hint
         Its help.
     """
-    refused, error = st.session_state.pop(REFUSED, ("", ""))
-    if refused == key:
+    if st.session_state.get(REFUSED, ("",))[0] == key:
+        _, error = st.session_state.pop(REFUSED)
         st.error(plain(shown(error)), icon=":material/error:")
     with st.popover(opener, icon=icon, help=hint, key=f"ask {key}", on_change="rerun"):
         st.write(question)

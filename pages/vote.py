@@ -32,18 +32,17 @@ with page("Class vote"):
             if opened := open_form():
                 st.query_params["vote"] = opened.key
                 st.rerun()
-    if not sessions:
-        st.stop()
-    titles = {key: session.title for key, session in sessions.items()}
-    chosen("vote", list(sessions), what="vote", called=titles.__getitem__)
-    shown = st.selectbox("Vote", list(sessions), format_func=titles.__getitem__, key="vote")
-    remember("vote", shown)
-    show_link(sessions[shown])
-    show_results(sessions[shown])
-    if not refusal():
-        confirm(
-            f"delete {shown}",
-            f"Delete **{plain(titles[shown])}** with its copies of the clips and all votes? This cannot be "
-            "undone.",
-            "Delete it", remove_session, shown, opener="Delete this vote",
-        )  # fmt: skip
+    if sessions:
+        titles = {key: session.title for key, session in sessions.items()}
+        chosen("vote", list(sessions), what="vote", called=titles.__getitem__)
+        shown = st.selectbox("Vote", list(sessions), format_func=titles.__getitem__, key="vote")
+        remember("vote", shown)
+        show_link(sessions[shown])
+        show_results(sessions[shown])
+        if not refusal():
+            confirm(
+                f"delete {shown}",
+                f"Delete **{plain(titles[shown])}** with its copies of the clips and all votes? This cannot "
+                "be undone.",
+                "Delete it", remove_session, shown, opener="Delete this vote",
+            )  # fmt: skip

@@ -78,7 +78,7 @@ def chosen(
         if wanted != [_match(value, options) for value in last]:
             state["chose"], state[f"unknown {key}"] = True, []
     else:
-        went_back = key in state and not link and state.get("stayed")
+        went_back = key in state and not st.query_params and state.get("stayed")
         wanted = [_match(value, options) for value in link or (not went_back and last) or default]
         state[f"unknown {key}"] = [value for value in link if not _match(value, options)]
     found = [value for value in dict.fromkeys(wanted) if value in options]

@@ -117,11 +117,6 @@ class Run:
         return self.ended - self.started if worked is None else worked
 
     @property
-    def worked_before(self) -> float:
-        """Seconds of work on it up to its last end; 0 if it never ended."""
-        return self._seconds("mer.worked") or 0.0
-
-    @property
     def waited(self) -> float | None:
         """Seconds that an ended run waited in the queue; None if unknown, as for one that was resumed."""
         if self.ended is None:

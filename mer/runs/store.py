@@ -220,7 +220,7 @@ class RunStore:
             Why it failed or was stopped; the first 4000 characters are kept.
         """
         run = self.get(run_id)
-        worked = run.worked_before + (self.now() - run.began if run.began else 0)
+        worked = float(run.tags.get("mer.worked") or 0) + (self.now() - run.began if run.began else 0)
         self.tag(run_id, {"mer.reason": reason[:4000], "mer.worked": f"{worked:.1f}", "mer.began": ""})
         word = next(key for key, value in STATUS.items() if value == status)
         self.client.set_terminated(run_id, status=word)

@@ -19,7 +19,7 @@ from pages._ui.shell.style import counted, titled
 def pick_group(groups: list[Tested]) -> Tested:
     """Select a set of test clips; runs tested on other clips are not ranked with it."""
     titles = {group.key: f"{group.title} ({counted(len(group.runs), 'run')})" for group in groups}
-    chosen("on", list(titles))
+    chosen("on", list(titles), what="set of test clips", called=titles.__getitem__)
     key = st.selectbox("Tested on", list(titles), format_func=titles.__getitem__, key="on")
     remember("on", key)
     if len(groups) > 1:
@@ -56,9 +56,11 @@ def overlay(group: Tested) -> None:
     if not runs:
         st.caption("Ensembles have no learning curves. For the folds of a cross-validation, see Live.")
         return
-    chosen("run", list(runs), default=list(runs)[:3], many=CURVES)
     names = {run_id: titled(run) for run_id, run in runs.items()}
-    picked = st.multiselect("Curves of", list(runs), format_func=names.get, key="run", max_selections=CURVES)
+    chosen("run", list(runs), default=list(runs)[:3], many=CURVES, what="run", called=names.__getitem__)
+    picked = st.multiselect(
+        "Curves of", list(runs), format_func=names.__getitem__, key="run", max_selections=CURVES
+    )
     remember("run", [run_id[:8] for run_id in picked])
     shown = [runs[run_id] for run_id in picked]
     if not shown:

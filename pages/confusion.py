@@ -85,11 +85,11 @@ with page("Confusion"):
         )
         st.page_link(page_file("train"), label="Train a network", icon=":material/fitness_center:")
     else:
-        chosen("run", list(runs), default=list(runs)[:2], many=MATRICES)
+        names = {run_id: titled(run) for run_id, run in runs.items()}
+        chosen("run", list(runs), default=list(runs)[:2], many=MATRICES, what="run", called=names.__getitem__)
         picked = st.multiselect(
-            "Runs", list(runs), key="run", max_selections=MATRICES,
-            format_func=lambda run_id: titled(runs[run_id]),
-        )  # fmt: skip
+            "Runs", list(runs), key="run", max_selections=MATRICES, format_func=names.__getitem__
+        )
         remember("run", [run_id[:8] for run_id in picked])
         chosen("show", SHOW)
         show = st.segmented_control("Show", SHOW, key="show", required=True)

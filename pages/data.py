@@ -12,8 +12,8 @@ from pages._ui.charts.dataset import balance, lengths
 from pages._ui.frame import page
 from pages._ui.parts.add_data import adding
 from pages._ui.parts.browse import browse
+from pages._ui.parts.forget import offer_forgetting, show_forgotten
 from pages._ui.parts.song_names import offer_pattern, songs_caption
-from pages._ui.shell.changes import forget
 from pages._ui.shell.errors import guarded
 from pages._ui.shell.links import chosen, page_file, remember
 from pages._ui.shell.permission import refusal, shown
@@ -35,19 +35,17 @@ def pick() -> Entry | None:
     sets = {entry.key: entry for entry in known()}
     if not sets:
         return None
-    chosen("data", list(sets))
+    names = {key: title(entry) for key, entry in sets.items()}
+    there = [key for key, entry in sets.items() if entry.exists]
+    chosen("data", list(sets), default=there[:1], what="data set", called=names.__getitem__)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        key = st.selectbox("Data set", list(sets), format_func=lambda key: title(sets[key]), key="data")
+        key = st.selectbox("Data set", list(sets), format_func=names.__getitem__, key="data")
         again = False
         if not refusal():
             again = st.button(
                 "Check again", icon=":material/refresh:", help="Use this after adding or removing clips"
             )
-            with st.popover("Forget"):
-                st.write("Remove this data set from the list? Its files are not deleted.")
-                if st.button("Forget it"):
-                    forget(key)
-                    st.rerun()
+            offer_forgetting(key, names[key])
     remember("data", key)
     if not sets[key].exists:
         st.error(
@@ -93,6 +91,7 @@ def show_report(found: Report) -> None:
 
 with page("Data"):
     st.title("Data")
+    show_forgotten()
     entry = pick()
     warn_of_damage()
     if why := refusal():

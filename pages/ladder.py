@@ -12,7 +12,7 @@ from pages._ui.cached.runs import all_runs
 from pages._ui.frame import page
 from pages._ui.parts.ladder import ask_ladder, show_published, show_steps, show_work
 from pages._ui.parts.run_buttons import acted, show_outcome
-from pages._ui.parts.run_row import moving
+from pages._ui.parts.run_row import moving, states
 from pages._ui.shell.errors import guarded
 from pages._ui.shell.links import chosen, page_file, remember
 from pages._ui.shell.permission import shown
@@ -30,11 +30,11 @@ def title(runs: list[Run]) -> str:
     return f"{network} · {data}{' (synthetic)' if first.synthetic else ''} · {began}"
 
 
-def show_ladder(name: str, moved: bool) -> None:
+def show_ladder(name: str, known: dict[str, str]) -> None:
     """One ladder: running rungs, the effect of each change, and a matrix of the study for comparison."""
     with guarded():
         runs = ladders(all_runs()).get(name, [])
-        if acted() or moved != moving(runs):
+        if acted() or states(runs) != known:
             st.rerun()
         if not runs:
             st.info("The runs of this ladder have been deleted.")
@@ -61,11 +61,10 @@ with page("Ladder"):
         if entry := pick_data():
             ask_ladder(entry)
     if found:
-        chosen("ladder", list(found))
         titles = {name: title(runs) for name, runs in found.items()}
+        chosen("ladder", list(found), what="ladder", called=titles.__getitem__)
         name = st.selectbox("Ladder", list(found), format_func=titles.__getitem__, key="ladder")
         remember("ladder", name[:8])
-        moves = moving(found[name])
         st.caption(plain(shown(f"{len(found[name])} runs on {found[name][0].spec.get('data', '')}")))
-        st.fragment(show_ladder, run_every=POLL if moves else None)(name, moves)
+        st.fragment(show_ladder, run_every=POLL if moving(found[name]) else None)(name, states(found[name]))
     st.page_link(page_file("study"), label="The 2022 study", icon=":material/history_edu:")

@@ -5,12 +5,13 @@ from collections.abc import Callable
 import streamlit as st
 
 from mer.runs.run import ACTIVE, Run
+from mer.runs.turns import in_order
 from mer.utils.errors import MerError
 from pages._ui.cached.runs import active_runs, all_runs
 from pages._ui.charts.curves import CURVES, best_and_last, read_curves, show_curves
 from pages._ui.frame import page
-from pages._ui.parts.run_buttons import acted, log_tail, show_outcome
-from pages._ui.parts.run_row import moving, show_run
+from pages._ui.parts.run_buttons import acted, log_tail, show_deleted, show_outcome
+from pages._ui.parts.run_row import moving, show_run, states, when_curves_come
 from pages._ui.shell.links import chosen, page_file, remember
 from pages._ui.shell.permission import refusal, shown
 from pages._ui.shell.style import plain, titled
@@ -18,8 +19,8 @@ from pages._ui.shell.style import plain, titled
 POLL = 1.0  # s
 
 
-def watch(picked: list[str], by: str, known: set[str], ended: Callable[[str], Run | None]) -> None:
-    """Show active and selected runs; rerun the whole page if the set of active runs changed.
+def watch(picked: list[str], by: str, known: dict[str, str], ended: Callable[[str], Run | None]) -> None:
+    """Show active and selected runs; rerun the whole page if the state of an active run changed.
 
     It is called every second while a run works or waits.
 
@@ -30,15 +31,15 @@ def watch(picked: list[str], by: str, known: set[str], ended: Callable[[str], Ru
     by
         "step" or "epoch".
     known
-        Ids of the active runs when the page was drawn.
+        Status of each active run by its id, when the page was drawn.
     ended
         Returns a run by its id, as it was when the page was drawn.
     """
     active = active_runs()
-    if acted() or {run.id for run in active} != known:
+    if acted() or states(active) != known:
         st.rerun()
     fresh = {run.id: run for run in active}
-    for run in sorted(active, key=lambda run: run.started):
+    for run in in_order(active):
         show_run(run)
     selected = [run for run_id in picked if (run := fresh.get(run_id) or ended(run_id))]
     for run in selected:
@@ -48,8 +49,9 @@ def watch(picked: list[str], by: str, known: set[str], ended: Callable[[str], Ru
         return
     read = {run.id: read_curves(run, by) for run in selected}
     if not any(points for found in read.values() for points in found.values()):
-        if any(run.status in ACTIVE for run in selected):
-            st.info("No metrics yet: the clips are being prepared.", icon=":material/hourglass_top:")
+        if coming := [run for run in selected if moving([run])]:
+            for run in in_order(coming):
+                st.info(plain(f"{titled(run)}. {when_curves_come(run)}"), icon=":material/hourglass_top:")
         else:
             st.info(
                 "These runs have no curves. For a cross-validation, choose one of its folds. Ensembles have "
@@ -69,7 +71,7 @@ def watch(picked: list[str], by: str, known: set[str], ended: Callable[[str], Ru
         )
 
 
-def poll(picked: list[str], by: str, known: set[str], ended: Callable[[str], Run | None]) -> None:
+def poll(picked: list[str], by: str, known: dict[str, str], ended: Callable[[str], Run | None]) -> None:
     """`watch`, with errors shown on the page.
 
     Parameters
@@ -93,11 +95,12 @@ with page("Live"):
     else:
         names = {run.id: f"{titled(run)} · {run.status}" for run in runs}
         # From the same read as the names. If it were read again, a run that ended in between would be missed.
-        active = [run.id for run in runs if run.status in ACTIVE]
-        usual = active[:4] or [min(runs, key=lambda run: run.leaky).id]
+        active = [run for run in runs if run.status in ACTIVE]
+        at_work = [run.id for run in in_order(active) if moving([run])]
+        usual = at_work[:4] or [min(runs, key=lambda run: run.leaky).id]
         left, right = st.columns([4, 1])
         with left:
-            chosen("run", list(names), default=usual, many=CURVES)
+            chosen("run", list(names), default=usual, many=CURVES, what="run", called=names.__getitem__)
             picked = st.multiselect(
                 "Curves of", list(names), format_func=names.__getitem__, key="run", max_selections=CURVES
             )
@@ -107,8 +110,9 @@ with page("Live"):
             by = st.segmented_control("By", ["step", "epoch"], key="by", required=True)
             remember("by", by)
         st.fragment(poll, run_every=POLL if moving(runs) else None)(
-            picked, by, set(active), {run.id: run for run in runs}.get
+            picked, by, states(active), {run.id: run for run in runs}.get
         )
         if picked and not refusal() and st.toggle("Show the log", key="log"):
             run = next(run for run in runs if run.id == picked[0])
             st.code(log_tail(run), language=None, height=240)
+    show_deleted()

@@ -5,7 +5,7 @@ import streamlit as st
 from mer.runs.run import Run
 from pages._ui.cached.results import Tested, finished_runs, predictions, tested_on
 from pages._ui.charts.base import draw
-from pages._ui.charts.map import COLOUR_BY, alignments, map_of, places
+from pages._ui.charts.map import COLOUR_BY, alignments, by_embeddings, map_of, places
 from pages._ui.frame import page
 from pages._ui.parts.cell import show_clip
 from pages._ui.shell.errors import guarded
@@ -18,11 +18,13 @@ MOST = 4
 def pick_runs(groups: list[Tested]) -> list[Run]:
     """One or several networks that were tested on the same clips."""
     runs = {run.id: run for group in groups for run in group.runs}
-    chosen("run", list(runs), default=list(runs)[:1], many=MOST)
+    names = {run_id: titled(run) for run_id, run in runs.items()}
+    chosen("run", list(runs), default=list(runs)[:1], many=MOST, what="run", called=names.__getitem__)
     picked = st.multiselect(
         "Networks", list(runs), key="run", max_selections=MOST,
-        format_func=lambda run_id: titled(runs[run_id]),
-        help="The map shows the embeddings of one network, or the predictions of several on the same clips.",
+        format_func=names.__getitem__,
+        help="The map shows the embeddings of one network, or the predictions of an ensemble or of several "
+        "networks on the same clips.",
     )  # fmt: skip
     remember("run", [run_id[:8] for run_id in picked])
     keys = {group.key for group in groups if {run.id for run in group.runs} & set(picked)}
@@ -48,13 +50,13 @@ def show_map(runs: list[Run]) -> None:
     picked = draw(
         chart, key=f"map {by} {len(runs)}", on_select="rerun", selection_mode="points",
     )  # fmt: skip
-    what = "the embeddings of the network" if len(runs) == 1 else "the predicted probabilities"
+    what = "the embeddings of the network" if by_embeddings(runs) else "the predicted probabilities"
     st.caption(
         f"{counted(len(points), 'point')}, laid out by {what} (t-SNE). Neighbours are similar. The "
         "size of groups and the distance between them mean nothing. Hollow: wrong prediction. Click a point "
         "to hear its clip."
     )
-    if any("mer.checkpoint_run" in run.tags for run in runs) and len(runs) == 1:
+    if by_embeddings(runs) and "mer.checkpoint_run" in runs[0].tags:
         st.caption(
             "For a cross-validation, this is the network of one fold. It was trained on most of these clips."
         )
@@ -79,9 +81,10 @@ with page("Map"):
         if runs:
             with guarded():
                 show_map(runs)
-        if len(runs) > 1 and st.toggle("How similar are the embeddings of these networks?", key="alike"):
+        networks = [run for run in runs if not run.members]
+        if len(networks) > 1 and st.toggle("How similar are the embeddings of these networks?", key="alike"):
             with guarded():
-                draw(alignments(runs), key="alignments")
+                draw(alignments(networks), key="alignments")
                 st.caption(
                     "1: identical up to rotation and scale. 0: nothing in common (linear CKA, Kornblith et "
                     "al., 2019). With few clips even unrelated networks score above 0."

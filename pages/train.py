@@ -10,7 +10,14 @@ from mer.config.sections import Config
 from mer.utils.progress import duration
 from pages._ui.cached.datasets import pick_data
 from pages._ui.frame import page
-from pages._ui.parts.launch import launch_and_watch, offer_checks, sizes_of, spec_of, time_needed
+from pages._ui.parts.launch import (
+    launch_and_watch,
+    offer_checks,
+    require_learnable,
+    sizes_of,
+    spec_of,
+    time_needed,
+)
 from pages._ui.parts.settings import NAMES, ask_settings
 from pages._ui.shell.links import chosen, remember
 from pages._ui.shell.permission import button, confined, refusal, shown
@@ -49,9 +56,8 @@ def pick_backbones() -> Sequence[str]:
     if missing:
         st.warning(
             f"The weights of {', '.join(missing)} are not on this machine. The run downloads them. "
-            "Without internet access it fails: run "
-            f"`python -m mer zoo fetch {missing[0]} --out DIR` on a machine that has access, or set "
-            "*Weights to start from* to `none` under Settings, Training (random weights).",
+            "Without internet access it fails: choose a network without *download* behind its name, or run "
+            f"`python -m mer zoo fetch {missing[0]} --out DIR` on a machine that has access.",
             icon=":material/cloud_download:",
         )
     return names
@@ -95,6 +101,7 @@ def main() -> None:
         st.info("Choose at least one network.")
         return
     preset_name, configs = pick_configs(names)
+    require_learnable(configs)
     specs = [spec_of(entry, config, preset_name) for config in configs]
     with st.container(border=True):
         left, right = st.columns([3, 1], vertical_alignment="center")

@@ -5,6 +5,7 @@ import streamlit as st
 from mer.data.listening import find, known
 from pages._ui.frame import page
 from pages._ui.parts.ballot import ballot
+from pages._ui.parts.confirm import confirm
 from pages._ui.parts.new_session import open_form
 from pages._ui.parts.session_link import show_link
 from pages._ui.parts.session_results import show_results
@@ -29,18 +30,19 @@ with page("Class vote"):
     else:
         with st.expander("Open a new vote", expanded=not sessions, icon=":material/add:"), guarded():
             if opened := open_form():
-                st.session_state["last vote"] = [opened.key]
+                st.query_params["vote"] = opened.key
                 st.rerun()
-    if not sessions:
-        st.stop()
-    chosen("vote", list(sessions))
-    shown = st.selectbox("Vote", list(sessions), format_func=lambda key: sessions[key].title, key="vote")
-    remember("vote", shown)
-    show_link(sessions[shown])
-    show_results(sessions[shown])
-    if not refusal():
-        with st.popover("Delete this vote", icon=":material/delete:"):
-            st.write(f"Delete {plain(sessions[shown].title)} with its copies of the clips and all votes?")
-            if st.button("Delete it", key=f"delete {shown}"):
-                remove_session(shown)
-                st.rerun()
+    if sessions:
+        titles = {key: session.title for key, session in sessions.items()}
+        chosen("vote", list(sessions), what="vote", called=titles.__getitem__)
+        shown = st.selectbox("Vote", list(sessions), format_func=titles.__getitem__, key="vote")
+        remember("vote", shown)
+        show_link(sessions[shown])
+        show_results(sessions[shown])
+        if not refusal():
+            confirm(
+                f"delete {shown}",
+                f"Delete **{plain(titles[shown])}** with its copies of the clips and all votes? This cannot "
+                "be undone.",
+                "Delete it", remove_session, shown, opener="Delete this vote",
+            )  # fmt: skip

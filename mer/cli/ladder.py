@@ -95,7 +95,7 @@ def _plain(step: "RungResult") -> dict[str, Any]:
         "text": step.text,
         "run_id": run.id,
         "status": run.status,
-        "seconds": round(run.ended - run.started, 1) if run.ended else None,
+        "seconds": round(run.worked, 1) if run.ended else None,
         "changed": step.changed,
         "against": step.against,
         "note": step.note,
@@ -146,7 +146,7 @@ def _text(steps: list["RungResult"], failed: list[dict[str, str]]) -> str:
 def _row(step: "RungResult") -> tuple[str, ...]:
     """The row of one rung in the table."""
     run, found = step.run, step.comparison
-    time = f"{run.ended - run.started:.0f} s" if run.ended else ""
+    time = f"{run.worked:.0f} s" if run.ended else ""
     if step.scores is None:
         return (step.titled, run.status, "", "", "", time, run.id[:8])
     change, chance = step.note, ""

@@ -286,16 +286,24 @@ def _serving(top: Group) -> None:
 
 
 def _runs(top: Group) -> None:
-    group = _group(top, "runs", "list, show, cancel, resume and delete runs")
-    _add(group, "list", runs.runs_list, "list all runs, newest first")
+    group = _group(top, "runs", "list, show, cancel, resume, delete and restore runs")
+    command = _add(group, "list", runs.runs_list, "list all runs, newest first")
+    command.add_argument("--deleted", action="store_true", help="list the deleted runs that can be restored")
     for name, text in (
         ("show", "show a run's settings, tags and metrics"),
         ("cancel", "stop a run at its next step"),
         ("resume", "resume an unfinished run"),
         ("work", "work on a queued run; --detach starts this command"),
-        ("delete", "delete a run"),
+        ("delete", "delete a run; it can be restored until its files are removed"),
+        ("restore", "restore a deleted run"),
     ):
         command = _add(group, name, getattr(runs, f"runs_{name}"), text)
         command.add_argument("name", metavar="RUN")
         if name == "resume":
             command.add_argument("--detach", action="store_true", help=DETACH)
+    text = "remove the files of deleted runs, which then cannot be restored"
+    prune = _add(group, "prune", runs.runs_prune, text)
+    prune.add_argument(
+        "names", nargs="*", metavar="RUN", help="only these deleted runs; default: all of them"
+    )
+    prune.add_argument("--dry-run", action="store_true", help="only show what would be removed")

@@ -1,4 +1,4 @@
-"""`mer runs`: list, show, cancel, resume and delete runs."""
+"""`mer runs`: list, show, cancel, resume, delete and restore runs."""
 
 from argparse import Namespace
 from datetime import datetime
@@ -6,8 +6,10 @@ from datetime import datetime
 from mer.cli.output import emit, table
 from mer.data.apart import MARKS
 from mer.metrics.verdict import standing_of
+from mer.runs.deleted import deleted_runs, restore
 from mer.runs.run import Run
 from mer.runs.store import RunStore
+from mer.utils.progress import megabytes
 
 
 def _summary(run: Run) -> dict:
@@ -16,8 +18,9 @@ def _summary(run: Run) -> dict:
 
 
 def runs_list(arguments: Namespace) -> None:
-    """List all runs, newest first."""
-    runs = RunStore.open().runs()
+    """List all runs, newest first, or the deleted ones that can be restored."""
+    store = RunStore.open()
+    runs = deleted_runs(store) if arguments.deleted else store.runs()
     rows = [
         (
             run.id[:8],
@@ -29,7 +32,8 @@ def runs_list(arguments: Namespace) -> None:
         )
         for run in runs
     ]
-    text = table(rows, ("run", "name", "status", "started", "by song", "")) if rows else "no runs yet"
+    none = "no deleted runs" if arguments.deleted else "no runs yet"
+    text = table(rows, ("run", "name", "status", "started", "by song", "")) if rows else none
     emit({"runs": [_summary(run) for run in runs]}, as_json=arguments.json, text=text)
 
 
@@ -109,4 +113,30 @@ def runs_delete(arguments: Namespace) -> None:
     from mer.jobs.queue import delete
 
     run = delete(RunStore.open(), arguments.name)
-    emit({"run_id": run.id, "deleted": True}, as_json=arguments.json, text=f"run {run.id[:8]} is deleted")
+    short = run.id[:8]
+    text = (
+        f"run {short} is deleted; to restore it: mer runs restore {short}; to free its disk space: "
+        f"mer runs prune {short}"
+    )
+    emit({"run_id": run.id, "deleted": True}, as_json=arguments.json, text=text)
+
+
+def runs_restore(arguments: Namespace) -> None:
+    """Restore a deleted run and the runs of its folds."""
+    run = restore(RunStore.open(), arguments.name)
+    emit(
+        {"run_id": run.id, "status": run.status},
+        as_json=arguments.json,
+        text=f"run {run.id[:8]} is restored",
+    )
+
+
+def runs_prune(arguments: Namespace) -> None:
+    """Remove the files of deleted runs, which then cannot be restored."""
+    from mer.jobs.queue import prune
+
+    runs, size = prune(RunStore.open(), arguments.names, dry_run=arguments.dry_run)
+    data = {"run_ids": [run.id for run in runs], "bytes": size, "dry_run": arguments.dry_run}
+    verb = "would be" if arguments.dry_run else "were"
+    text = f"the files of {len(runs)} deleted runs, {megabytes(size)}, {verb} removed"
+    emit(data, as_json=arguments.json, text=text)

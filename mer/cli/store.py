@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mer.cli.output import emit, table
 from mer.runs.store import RunStore
 from mer.utils.errors import ConfigError, RunError
+from mer.utils.progress import megabytes
 
 if TYPE_CHECKING:
     from mer.data.cache.pruning import Part
@@ -36,11 +37,6 @@ def _plain(part: "Part") -> dict:
         "last_used": part.used,
         "usable": not part.outdated,
     }
-
-
-def megabytes(count: int) -> str:
-    """A size in MB or GB."""
-    return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.2f} GB"
 
 
 def _day(moment: float) -> str:

@@ -43,6 +43,9 @@ def _note_consequences(arguments: Namespace, config: "Config") -> None:
         Bars()(f"note: {reason}; the backbone is {backbone}", 0, 0)
     if unused := [f"--{key.replace('_', '-')}" for key in given if key in config.unused]:
         Bars()(f"note: without effect with --solver {config.train.solver}: {', '.join(unused)}", 0, 0)
+    if config.train.frozen_at_random:
+        reason = f"--weights none with --freeze {config.train.freeze} trains a head on random filters"
+        Bars()(f"note: {reason}, which rarely learns anything; --preset full trains the whole network", 0, 0)
 
 
 def run_together(work: "Callable[[Experiment], Outcome]", *, as_json: bool) -> int:

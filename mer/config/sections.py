@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from mer.config.checks import require_input, require_solvable
-from mer.config.inputs import PRETRAINED, networks_of, pretrained, required_input
+from mer.config.inputs import DESCRIPTORS, PRETRAINED, networks_of, pretrained, required_input
 from mer.config.settings import Section, setting
 from mer.utils.errors import ConfigError
 
@@ -253,6 +253,12 @@ class TrainConfig(Section):
                 f"outputs='imagenet' keeps the network's output layer instead of head={self.head!r}; "
                 "use outputs='classes' or head='avg'"
             )
+
+    @property
+    def frozen_at_random(self) -> bool:
+        """True if only a head is trained, on a network with random weights, which rarely learns anything."""
+        random = self.weights == "none" and DESCRIPTORS not in networks_of(self.backbone)
+        return random and self.freeze in ("head", "classifier")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

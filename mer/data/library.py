@@ -13,7 +13,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from itertools import count
@@ -23,12 +23,13 @@ from typing import Any, BinaryIO
 from filelock import FileLock
 
 from mer.audio.formats import AUDIO_NAMES, AUDIO_SUFFIXES
+from mer.data.clips import is_sharded
 from mer.data.folders import read_tree
 from mer.data.kaggle import KAGGLE_NAMES, fetch
 from mer.data.load import load_dataset, reading
 from mer.data.song_names import AUTO
 from mer.data.zips import unpack_zip
-from mer.utils.errors import DataError, StorageError
+from mer.utils.errors import DataError, MerError, StorageError
 from mer.utils.files import home, moved_path, new_folder, write_atomic, writing
 from mer.utils.text import safe_name
 from mer.utils.versions import CURRENT, upgraded
@@ -44,6 +45,7 @@ __all__ = [
     "find",
     "forget",
     "known",
+    "note",
 ]
 
 SOURCES = ("demo", "folder", "upload", "kaggle")
@@ -85,8 +87,11 @@ class Entry:
 
     @property
     def exists(self) -> bool:
-        """True if its folder or file still exists."""
-        return Path(self.path).exists()
+        """True if its folder or file still exists and can be found by this process."""
+        try:
+            return Path(self.path).exists()
+        except OSError:  # a folder above it cannot be read
+            return False
 
     @property
     def key(self) -> str:
@@ -146,6 +151,25 @@ def add(
     """
     reading = {"label_column": label_column, "song_column": song_column, "song_pattern": song_pattern}
     return _add(Path(path).absolute(), source, drop_conflicts=drop_conflicts, **reading)
+
+
+def note(path: Path | str, *, drop_conflicts: bool = False, **reading: str) -> None:
+    """Add a data set that a run is made on, unless it is known or sharded.
+
+    A library that cannot be written is no reason to refuse the run; the data set is then not added.
+
+    Parameters
+    ----------
+    path
+        Its folder or file.
+    drop_conflicts, **reading
+        How the run reads it; see `add`.
+    """
+    path = Path(path).absolute()
+    with suppress(MerError):
+        entry = Entry(path.name, str(path), **reading, drop_conflicts=drop_conflicts)
+        if not is_sharded(path) and entry.key not in {other.key for other in known()}:
+            add(path, drop_conflicts=drop_conflicts, **reading)
 
 
 def forget(key: str) -> None:

@@ -15,6 +15,7 @@ from mer.metrics.comparison import Row
 from mer.metrics.predictions import agreement, fit_weights, likelihoods, mean_rows, score_rows
 from mer.models.card import MOST_MEMBERS, Card, Member, load_card
 from mer.models.checkpoint import write_ensemble
+from mer.runs.deleted import remove_files
 from mer.runs.outcomes import kept_folder
 from mer.runs.results import read_predictions, read_validation, test_key
 from mer.runs.run import Run
@@ -214,7 +215,7 @@ def _notes(members: Sequence[Run], card: Card, how: str) -> str:
 def _record(
     runs: RunStore, members: Sequence[Run], card: Card, evaluation: dict[str, Any], folders: Sequence[Path]
 ) -> Run:
-    """Record a finished run with evaluation and checkpoint; delete it if anything fails."""
+    """Record a finished run with evaluation and checkpoint; delete it for good if anything fails."""
     first = members[0]
     read_by = ("data", "label_column", "song_column", "song_pattern", "drop_conflicts")
     spec = {key: first.spec[key] for key in read_by if key in first.spec}
@@ -235,6 +236,6 @@ def _record(
         runs.log(run_id, [(0, metrics)])
         runs.finish(run_id, "finished")
     except BaseException:
-        runs.delete(run_id)
+        remove_files(runs, run_id)
         raise
     return runs.get(run_id)

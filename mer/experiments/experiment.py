@@ -15,6 +15,7 @@ import numpy as np
 
 from mer.audio.transforms import EvalTransform
 from mer.data.apart import worst_leak
+from mer.data.library import note
 from mer.experiments.baseline import baseline_rows, with_baseline
 from mer.experiments.callbacks import LogMetrics, Reporter, SaveState, SendState, newest_state
 from mer.experiments.prepared import Spec
@@ -90,7 +91,9 @@ class Experiment:
         Bad input raises before it is recorded. Raises as `PreparedRun.checked` and `work` do.
         """
         prepared = PreparedRun.checked(spec, notify=self.notify)
-        return self.work(self._create(prepared), prepared)
+        run_id = self._create(prepared)
+        note(spec.data, **spec.reading, drop_conflicts=spec.drop_conflicts)
+        return self.work(run_id, prepared)
 
     def resume(self, name: str) -> Outcome:
         """Continue a run that was stopped, interrupted or failed.

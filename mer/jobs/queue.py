@@ -1,4 +1,4 @@
-"""Runs as background processes: launch, cancel, resume and delete them.
+"""Runs as background processes: launch, cancel, resume, delete and restore them.
 
 A launched run depends on no page and no terminal: it has a process and a log of its own, and waits for one of
 this machine's slots (`mer.runs.slots`). Nothing here imports torch before a request is checked.
@@ -8,14 +8,16 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mer.data.library import note
 from mer.runs.artifacts import drop_fetched
-from mer.runs.run import ENDED, RESUMABLE, Run, drop_state, owner, state_path
+from mer.runs.deleted import deleted_runs, find_deleted, remove_files, size_of
+from mer.runs.run import ENDED, RESUMABLE, GoneError, Run, owner
 from mer.runs.store import RunStore
 from mer.utils.errors import RunError, StorageError
 from mer.utils.files import home, writing
@@ -29,6 +31,7 @@ __all__ = [
     "delete",
     "launch",
     "log_path",
+    "prune",
     "relaunch",
     "requeue",
     "start_mer",
@@ -83,6 +86,7 @@ def submit(runs: RunStore, spec: "Spec", *, needs: str = "") -> str:
         The run's id.
     """
     run_id = runs.create(spec.name(check_request(spec)), spec.to_dict())
+    note(spec.data, **spec.reading, drop_conflicts=spec.drop_conflicts)
     if needs:
         runs.tag(run_id, {"mer.needs": needs})
     return run_id
@@ -176,16 +180,53 @@ def cancel(runs: RunStore, name: str) -> Run:
 
 
 def delete(runs: RunStore, name: str) -> Run:
-    """Delete a run, its folds, its saved state and its log; raises RunError while it is running."""
-    run = runs.get(name)
+    """Delete a run with its folds. It keeps its files, so that `mer.runs.deleted.restore` brings it back.
+
+    Nothing happens if it is deleted already. Raises RunError while it is running.
+    """
+    try:
+        run = runs.get(name)
+    except GoneError:
+        return find_deleted(runs, name)[0]
     if run.status in ("running", "stopping"):
         raise RunError(f"run {run.id[:8]} is {run.status}; cancel it first: mer runs cancel {run.id[:8]}")
     if run.status == "queued":
         cancel(runs, run.id)
     for part in (*runs.children(run.id), run):
-        drop_state(state_path(part.id))
         drop_fetched(part.id)
-        runs.drop_state(part.id)
-        log_path(part.id).unlink(missing_ok=True)
         runs.delete(part.id)
     return run
+
+
+def prune(runs: RunStore, names: Sequence[str] = (), *, dry_run: bool = False) -> tuple[list[Run], int]:
+    """Remove the files of deleted runs, which then cannot be restored.
+
+    Parameters
+    ----------
+    runs
+        The run store.
+    names
+        Beginnings of the ids of deleted runs; each stands for a run with its folds. Default: all.
+    dry_run
+        Only say what would be removed.
+
+    Returns
+    -------
+    list of Run, int
+        The runs, and the bytes of their files.
+
+    Raises
+    ------
+    RunError
+        If a name is not that of a deleted run.
+    """
+    found = (
+        {run.id: run for name in names for run in find_deleted(runs, name)}
+        if names
+        else {run.id: run for run in deleted_runs(runs)}
+    )
+    size = sum(size_of(runs, run) for run in found.values())
+    for run_id in () if dry_run else found:
+        remove_files(runs, run_id)
+        log_path(run_id).unlink(missing_ok=True)
+    return list(found.values()), size

@@ -250,8 +250,9 @@ def downloading(weights: str, model: str, url: str, path: Path) -> Iterator[None
         reason = getattr(error, "reason", error)
         raise WeightsError(
             f"the {weights} cannot be downloaded ({reason}); "
-            f"put {url} at {path}, run 'mer zoo fetch {model}' where there is "
-            "a network, or start from random weights with --weights none"
+            f"put {url} at {path}, run 'mer zoo fetch {model}' where there is a network, use a network that "
+            "needs no download (--backbone efficientnet_lite0 or musicnn_msd), or train a whole network from "
+            "random weights (--preset full --weights none)"
         ) from error
 
 

@@ -5,6 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "deleted": ["deleted_runs", "restore"],
         "heartbeat": ["Heartbeat"],
         "results": ["read_predictions", "read_scores"],
         "run": ["Run"],

@@ -181,13 +181,28 @@ class Artifacts:
                     f"the {name} of run {run_id[:8]} changed while it was fetched, or is damaged; try again"
                 )
 
+    def size(self, run_id: str) -> int:
+        """Bytes of all files of a run."""
+        if (local := self._local(self.client.get_run(run_id))) is None:
+            return sum(size for _, size in self._entries(run_id))
+        return sum(path.stat().st_size for path in _files(local))
+
+    def remove(self, run_id: str) -> None:
+        """Remove all files of a run."""
+        run = self.client.get_run(run_id)
+        if (local := self._local(run)) is not None:
+            _remove(local.parent if self.root else local)  # in a home, the folder of the run
+            return
+        for entry in self.client.list_artifacts(run_id):
+            delete_artifacts(run.info.artifact_uri, entry.path)
+
     def _hash_of_listing(self, run_id: str, name: str) -> str:
         """A substitute for the hash of a folder that was stored without one, from names and sizes."""
         found = sorted(self._entries(run_id, name))
         return sha256(json.dumps(found).encode()).hexdigest() if found else ""
 
-    def _entries(self, run_id: str, name: str) -> list[tuple[str, int]]:
-        """Path and size in bytes of each file below a folder."""
+    def _entries(self, run_id: str, name: str | None = None) -> list[tuple[str, int]]:
+        """Path and size in bytes of each file of a run, or of those below a folder."""
         found: list[tuple[str, int]] = []
         for entry in self.client.list_artifacts(run_id, name):
             found += (

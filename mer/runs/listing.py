@@ -7,12 +7,13 @@ unless they are deleted.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from mer.runs.run import ACTIVE, Run
+from mer.runs.run import ACTIVE, GoneError, Run
+from mer.utils.errors import RunError
 
-__all__ = ["Listing"]
+__all__ = ["Listing", "matching"]
 
 FULL = 60.0  # s after which all runs are read again
 NEWEST = 25  # runs to read in between, in case they began and ended since
@@ -54,7 +55,21 @@ class Listing:
                 del self.known[run_id]
         self.known |= found
 
+    def read_again(self) -> None:
+        """Read all runs at the next call, since an older one may be back."""
+        self.read_at = float("-inf")
+
     def forget(self, run_id: str) -> None:
         """Leave out a run that this process deleted."""
         with self.lock:
             self.known.pop(run_id, None)
+
+
+def matching(runs: Iterable[Run], name: str, *, remedy: str) -> Run:
+    """The only run whose id starts with `name`. Raises GoneError if there is none, RunError if several."""
+    matches = [run for run in runs if name and run.id.startswith(name)]
+    if not matches:
+        raise GoneError(f"run {name!r}: there is no such run; {remedy}")
+    if len(matches) > 1:
+        raise RunError(f"run {name!r}: {len(matches)} runs match; {remedy}")
+    return matches[0]

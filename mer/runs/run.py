@@ -29,6 +29,7 @@ __all__ = [
     "RESUMABLE",
     "SILENCE",
     "STATUS",
+    "GoneError",
     "Run",
     "TakenError",
     "drop_state",
@@ -58,6 +59,10 @@ HOME = "mer.home"  # the home in which a run was made: places below it in its se
 
 class TakenError(RunError):
     """Another process has taken over the run, so this one must not change it."""
+
+
+class GoneError(RunError):
+    """There is no such run. It may have been deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,27 @@ class Run:
     reason: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
     turn: int = 0
+
+    @property
+    def began(self) -> float | None:
+        """When a process last began to work on it, in s since 1970; None while it waits, or if unknown."""
+        return self._seconds("mer.began")
+
+    @property
+    def worked(self) -> float | None:
+        """Seconds of work on an ended run, without the wait in the queue; None for any other run."""
+        if self.ended is None:
+            return None
+        worked = self._seconds("mer.worked")  # an older mer wrote none
+        return self.ended - self.started if worked is None else worked
+
+    @property
+    def waited(self) -> float | None:
+        """Seconds that an ended run waited in the queue; None if unknown, as for one that was resumed."""
+        if self.ended is None:
+            return None
+        worked = self._seconds("mer.worked")
+        return None if self.turn or worked is None else max(self.ended - self.started - worked, 0.0)
 
     @property
     def solved(self) -> bool:
@@ -146,6 +172,12 @@ class Run:
     def _count(self, tag: str) -> int | None:
         text = self.tags.get(tag, "")
         return int(text) if text.isdecimal() else None
+
+    def _seconds(self, tag: str) -> float | None:
+        try:
+            return float(self.tags[tag])
+        except (KeyError, ValueError):
+            return None
 
     @property
     def waits_here(self) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mer.runs.artifacts import Artifacts
 from mer.runs.connection import changing, guarded, open_local, open_uri
-from mer.runs.listing import Listing
+from mer.runs.listing import Listing, matching
 from mer.runs.moving import Place
 from mer.runs.run import (
     HOME,
@@ -32,7 +32,6 @@ from mer.runs.run import (
     to_run,
 )
 from mer.runs.server import Server, is_away
-from mer.utils.errors import RunError
 from mer.utils.files import home
 from mer.utils.versions import CURRENT
 
@@ -78,7 +77,7 @@ class RunStore:
         self.client, self.experiment, self.server, self.place = client, experiment, server, place
         self.root = place.root if place else None
         self._owner, self.patience = owner, patience
-        self.listing = Listing(self._search, self.active, self._read_run)
+        self.listing = Listing(self.search, self.active, self._read_run)
         self.artifacts = Artifacts(client, shared=server is not None, root=self.root)
 
     @classmethod
@@ -170,7 +169,8 @@ class RunStore:
     def start(self, run_id: str) -> None:
         """Mark a run as running, with its owner, so that others can tell when the owner is gone."""
         tags = dict.fromkeys(("mer.stop", "mer.reason", "mer.stage"), "")
-        self.tag(run_id, tags | {"mer.owner": self.owner, "mer.beat": self._beat()})
+        tags |= {"mer.owner": self.owner, "mer.beat": self._beat(), "mer.began": f"{self.now():.1f}"}
+        self.tag(run_id, tags)
         self.client.update_run(run_id, status="RUNNING")
 
     @changing
@@ -202,7 +202,7 @@ class RunStore:
     @changing
     def enqueue(self, run_id: str) -> None:
         """Mark a run as queued, whatever its status was."""
-        tags = dict.fromkeys(("mer.owner", "mer.stop", "mer.reason", "mer.stage"), "")
+        tags = dict.fromkeys(("mer.owner", "mer.stop", "mer.reason", "mer.stage", "mer.began"), "")
         self.tag(run_id, tags | {"mer.maker": owner(), "mer.beat": self._beat()})
         self.client.update_run(run_id, status="SCHEDULED")
 
@@ -219,7 +219,9 @@ class RunStore:
         reason
             Why it failed or was stopped; the first 4000 characters are kept.
         """
-        self.tag(run_id, {"mer.reason": reason[:4000]})
+        run = self.get(run_id)
+        worked = float(run.tags.get("mer.worked") or 0) + (self.now() - run.began if run.began else 0)
+        self.tag(run_id, {"mer.reason": reason[:4000], "mer.worked": f"{worked:.1f}", "mer.began": ""})
         word = next(key for key, value in STATUS.items() if value == status)
         self.client.set_terminated(run_id, status=word)
 
@@ -248,36 +250,32 @@ class RunStore:
 
     def runs(self) -> list[Run]:
         """All runs, newest first."""
-        return self.listing.runs() if self.shared else self._search("")
+        return self.listing.runs() if self.shared else self.search("")
 
     def active(self) -> list[Run]:
         """Runs that are queued, running, stopping or interrupted, newest first."""
-        found = [run for word in ("RUNNING", "SCHEDULED") for run in self._search(f"status = '{word}'")]
+        found = [run for word in ("RUNNING", "SCHEDULED") for run in self.search(f"status = '{word}'")]
         return sorted(found, key=lambda run: -run.started)
 
     @guarded
-    def _search(self, condition: str, most: int | None = None) -> list[Run]:
+    def search(self, condition: str, most: int | None = None, *, deleted: bool = False) -> list[Run]:
+        """Runs that fulfil an MLflow condition, newest first: all, or at most `most`."""
         from mlflow.entities import ViewType
 
         found, token = [], None
+        view = ViewType.DELETED_ONLY if deleted else ViewType.ACTIVE_ONLY
         while True:
             order = ["attributes.start_time DESC"]
-            page = self.client.search_runs(
-                [self.experiment], condition, ViewType.ACTIVE_ONLY, most or 500, order, token
-            )
+            page = self.client.search_runs([self.experiment], condition, view, most or 500, order, token)
             found += [to_run(run, self.now, self.root) for run in page]
             token = page.token
             if not token or most:
                 return found
 
     def get(self, name: str) -> Run:
-        """The run whose id starts with `name`; raises RunError if there is none, or more than one."""
-        matches = [self._read_run(name)] if re.fullmatch("[0-9a-f]{32}", name) else self.runs()
-        matches = [run for run in matches if run and name and run.id.startswith(name)]
-        if len(matches) != 1:
-            found = f"{len(matches)} runs match" if matches else "there is no such run"
-            raise RunError(f"run {name!r}: {found}; 'mer runs list' shows them")
-        return matches[0]
+        """The run whose id starts with `name`; raises GoneError if there is none, RunError if several."""
+        found = [self._read_run(name)] if re.fullmatch("[0-9a-f]{32}", name) else self.runs()
+        return matching(filter(None, found), name, remedy="'mer runs list' shows them")
 
     @guarded
     def _read_run(self, run_id: str) -> Run | None:
@@ -311,7 +309,7 @@ class RunStore:
 
     @changing
     def delete(self, run_id: str) -> None:
-        """Hide a run from all lists. MLflow keeps it until `mlflow gc`."""
+        """Hide a run from all lists; see `mer.runs.deleted`."""
         self.client.delete_run(run_id)
         self.listing.forget(run_id)
 

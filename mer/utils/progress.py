@@ -1,4 +1,4 @@
-"""Progress of long work: items done, rate and time left.
+"""Progress of long work: items done, rate and time left; durations and sizes for people.
 
 Processes report progress as JSON: in the tag `mer.stage` of a run, and on standard error if
 `MER_PROGRESS=json` is set.
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-__all__ = ["Notify", "ProgressMeter", "ProgressReport", "duration"]
+__all__ = ["Notify", "ProgressMeter", "ProgressReport", "duration", "megabytes"]
 
 Notify = Callable[[str, int, int], None]  # title, done, total; total 0 if unknown
 
@@ -23,6 +23,11 @@ def duration(seconds: float | None) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
     return f"{round(seconds / 60) // 60} h {round(seconds / 60) % 60} min"
+
+
+def megabytes(count: int) -> str:
+    """A size in bytes as MB or GB."""
+    return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.2f} GB"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import streamlit as st
 
 from mer.utils.machine import wait_asleep
 from pages._ui.shell.errors import guarded
-from pages._ui.shell.links import page_file
+from pages._ui.shell.links import arrive, page_file, write_address
 from pages._ui.shell.permission import identity
 from pages._ui.shell.style import STATUS, counted, plain
 
@@ -24,6 +24,8 @@ __all__ = ["PAGES", "navigation", "page"]
 wait_asleep()
 
 LOOK = Path(__file__).parent / "shell" / "look.css"
+LISTED = 5  # active runs in the sidebar
+
 # Group, then title, file and icon of each page.
 PAGES = {
     "Listen": (
@@ -72,8 +74,10 @@ def page(title: str) -> Iterator[None]:
             st.rerun()
     st.set_page_config(page_title=f"{title} · mer", page_icon="🎵", layout="wide")
     st.html(LOOK)
+    arrive(title)
     with guarded():
         yield
+    write_address()
     with st.sidebar, guarded():  # last: listing runs imports MLflow, which takes seconds the first time
         identity()
         _machine()
@@ -81,16 +85,22 @@ def page(title: str) -> Iterator[None]:
 
 def _machine() -> None:
     """One line with the device and the runs at a time, then a link to each active run."""
+    from mer.runs.turns import in_order
     from mer.utils.machine import gpus, processors, slots
     from pages._ui.cached.runs import active_runs
 
     device = f"{gpus()} GPU" if gpus() else f"CPU, {counted(len(processors()), 'core')}"
     st.caption(f"{device} · {counted(slots(), 'run')} at a time")
-    for run in active_runs()[:5]:
+    active = in_order(active_runs())
+    for run in active[:LISTED]:
         icon, _ = STATUS[run.status]
         st.page_link(
             page_file("live"),
             label=f"{plain(run.name)}: {run.status}",
             icon=icon,
             query_params={"run": run.id[:8]},
+        )
+    if len(active) > LISTED:
+        st.page_link(
+            page_file("live"), label=f"and {len(active) - LISTED} more", icon=":material/more_horiz:"
         )

@@ -152,7 +152,10 @@ def test_deleting_a_run_asks_first(server, launched, page):
     page.get_by_role("button", name="Resume").first.wait_for()
     settle(page)
     page.get_by_role("button", name="delete").first.click()
-    page.get_by_text("This cannot be undone here").wait_for()
+    page.get_by_text("It can be restored").wait_for()
     assert status(server, launched) == "stopped"
-    page.get_by_role("button", name="Delete for good").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
     wait_until(lambda: status(server, launched) is None)
+    page.get_by_text(f"{launched[:8]} was deleted").wait_for()
+    page.get_by_role("button", name="Undo").click()
+    wait_until(lambda: status(server, launched) == "stopped")

@@ -13,6 +13,7 @@ import pytest
 
 from mer.cli import main
 from mer.cli.parser import build_parser
+from mer.data.library import known
 from mer.runs.store import RunStore
 from tests.run_helpers import TINY, write_songs
 from tests.serve_helpers import SHIPPED
@@ -72,6 +73,10 @@ def checkpoint(trained, runs_home):
     return RunStore.open().folder(trained.id, "checkpoint")
 
 
+def test_a_data_set_that_was_trained_on_is_known_to_the_pages(trained, song_corpus):
+    assert [entry.path for entry in known()] == [str(song_corpus)]
+
+
 def test_train_gives_run_status_metrics_and_checkpoint(train_says):
     assert set(train_says) == {"run_id", "status", "metrics", "checkpoint"}
     assert train_says["status"] == "finished"
@@ -96,6 +101,7 @@ def test_a_detached_run_is_queued_and_started_as_a_process(mer_json, song_corpus
     run = mer_json("train", "--data", song_corpus, *OPTIONS, "--detach")
     assert (run["status"], run["metrics"], run["checkpoint"]) == ("queued", {}, None)
     assert launched == [("runs", "work", run["run_id"])]
+    assert [entry.path for entry in known()] == [str(song_corpus)]
     assert mer_json("runs", "show", run["run_id"])["status"] == "queued"
 
 
@@ -314,6 +320,18 @@ def test_a_deleted_run_is_gone(mer, mer_json, runs_home):
     run = RunStore.open().create("one", {})
     assert mer_json("runs", "delete", run) == {"run_id": run, "deleted": True}
     assert mer("runs", "show", run)[0] == 2
+
+
+def test_a_deleted_run_is_listed_restored_and_removed_for_good(mer_json, runs_home):
+    run = RunStore.open().create("one", {})
+    mer_json("runs", "delete", run)
+    assert [found["run_id"] for found in mer_json("runs", "list", "--deleted")["runs"]] == [run]
+    assert mer_json("runs", "restore", run[:8]) == {"run_id": run, "status": "stopped"}
+    assert mer_json("runs", "list", "--deleted") == {"runs": []}
+    mer_json("runs", "delete", run)
+    assert mer_json("runs", "prune", "--dry-run") == {"run_ids": [run], "bytes": 0, "dry_run": True}
+    assert mer_json("runs", "prune", run) == {"run_ids": [run], "bytes": 0, "dry_run": False}
+    assert mer_json("runs", "prune") == {"run_ids": [], "bytes": 0, "dry_run": False}
 
 
 def test_a_cancelled_run_is_stopping(mer_json, runs_home):

@@ -132,6 +132,14 @@ def test_settings_without_effect_on_a_solved_head_are_named(capsys, tmp_path):
     assert "without effect" not in capsys.readouterr().err
 
 
+def test_a_head_on_a_frozen_random_network_is_warned_about(capsys, tmp_path):
+    words = ["train", "--data", str(tmp_path / "nowhere"), "--weights", "none"]
+    assert main([*words, "--preset", "quick"]) == 2
+    assert "trains a head on random filters, which rarely learns anything" in capsys.readouterr().err
+    assert main(words) == 2
+    assert "random filters" not in capsys.readouterr().err
+
+
 def test_options_that_the_networks_for_music_cannot_have_choose_a_network_for_images(capsys, tmp_path):
     assert main(["train", "--data", str(tmp_path / "nowhere"), "--sample-rate", "22050"]) == 2
     assert "the backbone is efficientnet_lite0" in capsys.readouterr().err

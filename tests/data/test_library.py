@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mer.data.library import Entry, add, add_clips, add_demo, add_kaggle, add_zip, find, forget, known
+from mer.data.library import Entry, add, add_clips, add_demo, add_kaggle, add_zip, find, forget, known, note
 from mer.data.load import load_dataset
 from mer.utils.errors import DataError, StorageError
 
@@ -92,6 +92,25 @@ def test_a_key_is_short_and_stays_the_same():
 def test_an_unknown_key_is_refused():
     with pytest.raises(DataError, match="no data set 'abc' in this library; choose one from the list"):
         find("abc")
+
+
+def test_a_data_set_that_a_run_uses_is_noted_once(corpora):
+    reading = {"label_column": "label", "song_column": "song", "song_pattern": "auto"}
+    (corpus,) = corpora(1)
+    for _ in range(2):
+        note(corpus, **reading)
+    (entry,) = known()
+    assert (entry.path, entry.source) == (str(corpus), "folder")
+    assert entry.key == add(corpus).key
+
+
+def test_a_noted_data_set_is_no_reason_to_refuse_a_run(own_home, tmp_path):
+    note(tmp_path / "nowhere")
+    assert known() == []
+
+
+def test_a_data_set_in_a_folder_that_cannot_be_read_does_not_exist_here(forbidden):
+    assert not Entry("one", str(forbidden / "below" / "clips")).exists
 
 
 def test_forgetting_removes_the_entry_and_no_file(corpora):

@@ -13,7 +13,7 @@ import pytest
 from mer.cli import main
 from mer.experiments.experiment import Experiment
 from mer.experiments.prepared import Spec
-from mer.jobs.queue import cancel, delete, launch, log_path, relaunch, submit
+from mer.jobs.queue import cancel, delete, launch, log_path, prune, relaunch, submit
 from mer.runs.slots import hold_slot
 from mer.runs.store import RunStore
 from mer.utils.errors import BackboneError, DataError, RunError
@@ -93,6 +93,7 @@ def test_a_launched_run_waits_for_a_slot_finishes_and_is_deleted(runs, launched,
     assert run.data_hash == runs.get(same.run_id).data_hash
     assert "epoch 1: loss" in log_path(run.id).read_text()
     delete(runs, run.id)
+    prune(runs, [run.id])
     assert not log_path(run.id).exists()
 
 

@@ -136,7 +136,7 @@ def test_without_file_and_network_the_error_names_address_place_and_remedies():
         "put https://download.pytorch.org/models/resnet18-f37072fd.pth at ",
         f"at {RESNET.path()},",
         "run 'mer zoo fetch resnet18' where there is a network",
-        "--weights none",
+        "efficientnet_lite0 or musicnn_msd",
     ):
         assert part in message
 

@@ -1,6 +1,7 @@
 """Data: adding data sets, reading their report, and following a clip to the input of the network."""
 
 import io
+import shutil
 import zipfile
 
 import pytest
@@ -191,9 +192,30 @@ def test_a_forgotten_data_set_leaves_the_list_and_keeps_its_files(corpus):
     app = page_at("data").run()
     by_label(app.button, "Forget it").click().run()
     assert known() == []
+    assert "was removed from the list. Its files are where they were" in said(app)
     assert len(list(corpus.rglob("*.wav"))) == 16
     assert "Data set" not in [box.label for box in app.selectbox]
     assert errors(app) == []
+
+
+def test_each_question_to_forget_belongs_to_one_data_set(corpus, tmp_path, checked):
+    add(write_songs(tmp_path / "others"))
+    app = page_at("data").run()
+    (before,) = app.get("popover")
+    by_label(app.button, "Forget it").click().run()
+    assert [entry.name for entry in known()] == ["songs"]
+    (after,) = app.get("popover")
+    assert before.proto.popover.id != after.proto.popover.id
+    assert "**songs**" in said(after)
+
+
+def test_a_missing_data_set_is_not_shown_first(corpus, tmp_path):
+    gone = write_songs(tmp_path / "gone")
+    add(gone)
+    shutil.rmtree(gone)
+    app = page_at("data").run()
+    assert errors(app) == []
+    assert app.selectbox(key="data").options[0] == "gone"
 
 
 def test_a_missing_data_set_is_named_and_can_be_forgotten(corpus):

@@ -36,6 +36,23 @@ def compare(lab, **query):
     return opened("compare", on=key_of(lab.runs.get(lab.first)), **query)
 
 
+def test_a_map_of_an_ensemble_shows_its_predictions(lab, recorded):
+    rows = [(f"{n}.wav", None, "calm", "calm" if n % 2 else "tense") for n in range(8)]
+    made = recorded(rows, tags={"mer.members": f"{lab.first},{lab.second}"})
+    app = opened("map", run=made[:8])
+    assert errors(app) == []
+    assert "laid out by the predicted probabilities" in said(app)
+
+
+def test_the_similarity_of_embeddings_leaves_out_ensembles(both):
+    app = opened("map", run=[both.first[:8], both.second[:8], both.both[:8]], colour="network")
+    app.toggle(key="alike").set_value(True).run()
+    assert errors(app) == []
+    app.multiselect(key="run").set_value([both.first, both.both]).run()
+    assert errors(app) == []
+    assert not app.toggle
+
+
 def test_the_agreement_chart_names_each_run():
     found = {"agreement": [[1, 0.25], [0.25, 1]], "kappa": [[1, -0.5], [-0.5, 1]]}
     chart = alike(found, ["abc", "def"])

@@ -1,21 +1,24 @@
-"""Choices are kept in the address: a link opens the same view, and unknown values are dropped."""
+"""Choices are kept in the address: a link opens the same view, and unknown values are named."""
 
 import pytest
+from streamlit.runtime.state.query_params import QueryParams
 from streamlit.testing.v1 import AppTest
 
 
 def form():
     import streamlit as st
 
-    from pages._ui.shell.links import chosen, remember
+    from pages._ui.shell.links import arrive, chosen, remember, write_address
 
     options = st.session_state.get("options", ["red-1", "green-2", "blue-3"])
+    elsewhere = st.session_state.get("elsewhere", False)
+    arrive("elsewhere" if elsewhere else "here")
     chosen("one", options, default=["green-2"])
     remember("one", st.selectbox("One", options, key="one"))
-    if st.session_state.get("elsewhere"):
-        return
-    chosen("some", options, default=["red-1"], many=2)
-    remember("some", st.multiselect("Some", options, key="some", max_selections=2))
+    if not elsewhere:
+        chosen("some", options, default=["red-1"], many=2, what="colour", called=str.upper)
+        remember("some", st.multiselect("Some", options, key="some", max_selections=2))
+    write_address()
 
 
 def app_at(**query):
@@ -29,10 +32,31 @@ def values(app):
     return app.selectbox[0].value, app.multiselect[0].value
 
 
-def test_without_an_address_the_defaults_are_chosen_and_written_to_it():
+def test_without_an_address_the_defaults_are_chosen_and_nothing_is_written():
     app = app_at()
     assert values(app) == ("green-2", ["red-1"])
-    assert app.query_params == {"one": "green-2", "some": "red-1"}
+    assert values(app.run()) == ("green-2", ["red-1"])
+    assert app.query_params == {}
+
+
+def test_the_first_choice_writes_the_whole_view_to_the_address_at_once(monkeypatch):
+    writes, write = [], QueryParams._send_query_param_msg
+    monkeypatch.setattr(QueryParams, "_send_query_param_msg", lambda self: writes.append(write(self)))
+    app = app_at()
+    app.selectbox[0].select("red-1")
+    assert values(app.run()) == ("red-1", ["red-1"])
+    assert app.query_params == {"one": "red-1", "some": "red-1"}
+    assert values(app.run()) == ("red-1", ["red-1"])
+    assert len(writes) == 1
+
+
+def test_going_back_to_the_address_without_choices_shows_the_defaults_again():
+    app = app_at()
+    app.selectbox[0].select("red-1")
+    app.multiselect[0].set_value(["blue-3", "green-2"]).run()
+    app.query_params.clear()
+    assert values(app.run()) == ("green-2", ["red-1"])
+    assert app.query_params == {}
 
 
 def test_an_address_opens_the_view_that_it_names():
@@ -48,7 +72,22 @@ def test_the_beginning_of_a_value_is_enough():
 def test_a_value_that_is_not_an_option_is_dropped(value):
     app = app_at(one=value, some=[value, "blue-3"])
     assert values(app) == ("green-2", ["blue-3"])
-    assert app.query_params == {"one": "green-2", "some": "blue-3"}
+
+
+def test_a_value_that_is_not_there_is_named_until_something_else_is_chosen():
+    app = app_at(one="purple", some=["pink`", "blue"])
+    words = "No colour 'pink\\`' here; it may have been deleted. Showing BLUE\\-3."
+    assert [info.value for info in app.info] == [words]
+    assert [info.value for info in app.run().info] == [words]
+    app.multiselect[0].set_value(["green-2"]).run()
+    assert app.query_params == {"one": "green-2", "some": "green-2"}
+    assert not app.run().info
+
+
+def test_an_option_that_disappears_after_it_was_shown_is_not_called_unknown():
+    app = app_at(some=["blue-3", "green-2"])
+    app.session_state["options"] = ["red-1", "green-2"]
+    assert not app.run().info
 
 
 def test_with_only_unknown_values_the_defaults_are_chosen():
@@ -99,7 +138,7 @@ def test_a_choice_is_kept_after_a_visit_to_another_page():
     app.session_state["elsewhere"] = True
     app.run()
     app.session_state["elsewhere"] = False
-    app.query_params.pop("some")
+    app.query_params.clear()
     assert values(app.run())[1] == ["blue-3"]
 
 
@@ -109,7 +148,6 @@ def test_a_choice_that_is_shortened_in_the_address_is_kept_too():
     app.run()
     app.session_state["elsewhere"] = False
     app.session_state["last some"] = ["blue"]
-    app.query_params.pop("some")
     assert values(app.run())[1] == ["blue-3"]
 
 

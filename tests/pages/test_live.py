@@ -10,13 +10,15 @@ import streamlit as st
 
 from mer.experiments.prepared import Spec
 from mer.jobs.queue import log_path
+from mer.runs.deleted import deleted_runs, remove_files
 from mer.runs.run import Run
+from mer.runs.store import RunStore
 from mer.utils.errors import RunError
 from pages._ui.cached import runs as cached_runs
 from pages._ui.parts import run_buttons as actions
 from pages._ui.parts import run_row as running
-from pages._ui.parts.run_row import progress_of
-from tests.page_helpers import by_label, errors, opened, page_at, said
+from pages._ui.parts.run_row import progress_of, states
+from tests.page_helpers import as_read, by_label, errors, opened, page_at, said
 from tests.run_helpers import tiny_config
 
 GONE = json.dumps({"host": socket.gethostname(), "pid": 2**22 - 7, "born": 1.0})
@@ -127,14 +129,76 @@ def test_a_run_that_ends_while_the_page_is_drawn_is_shown_as_ended(lab, begun, m
     monkeypatch.setattr(cached_runs, "all_runs", read_before_it_ends)
     app = opened("live", run=ending[:8])
     assert "stopped]" in said(app)
-    assert buttons(app, ending) == ["Resume", "Delete for good"]
+    assert buttons(app, ending) == ["Resume", "Delete"]
 
 
 def test_a_waiting_run_says_what_it_waits_for(lab, begun):
     waiting = begun("queued", tags={"mer.stage": "waiting for a free slot"})
     app = opened("live")
-    assert "waiting for a free slot" in said(app)
-    assert buttons(app, waiting) == ["Stop", "Delete for good"]
+    assert "next in the queue, likely to start soon" in said(app)
+    assert buttons(app, waiting) == ["Stop", "Delete"]
+
+
+def test_a_queued_run_says_its_place_and_when_it_is_likely_to_start(busy, begun):
+    first, last = begun("queued"), begun("queued", name="the last")
+    busy.runs.log(busy.running, [(41, {"seconds_left": 300.0})])
+    app = opened("live", run=last[:8])
+    assert "the last" in app.info[0].value
+    assert "Queued: number 2 in the queue, likely to start in about 5 min" in as_read(app.info[0].value)
+    assert "being prepared" not in said(app)
+    app.multiselect(key="run").set_value([first]).run()
+    assert "Queued: next in the queue, likely to start in about 5 min" in as_read(app.info[0].value)
+
+
+def test_a_queued_run_behind_one_of_unknown_length_says_so(lab, begun):
+    begun("running", epochs=7)
+    waiting = begun("queued")
+    words = as_read(opened("live", run=waiting[:8]).info[0].value)
+    assert "next in the queue; the time of the runs before it is not known yet" in words
+
+
+def test_the_page_is_drawn_again_when_a_queued_run_begins_to_work(lab, begun):
+    waiting = begun("queued")
+    before = states(lab.runs.active())
+    lab.runs.start(waiting)
+    assert states(lab.runs.active()) != before
+    assert "running" in opened("live").multiselect(key="run").options[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"solver": "ridge", "freeze": "head"}, "so no curve grows. When it is solved"),
+        ({"freeze": "head"}, "its features are computed first"),
+        ({"freeze": "none"}, "The curves begin with the first step"),
+    ],
+)
+def test_a_run_without_curves_says_when_they_come(lab, begun, settings, words):
+    run_id = begun("running", tags={"mer.stage": ""}, **settings)
+    app = opened("live", run=run_id[:8])
+    assert words in as_read(app.info[0].value)
+
+
+def test_the_sidebar_lists_running_runs_first(busy, begun):
+    for number in range(6):
+        begun("queued", name=f"number {number}")
+    links = [link.label for link in opened("live").sidebar.page_link]
+    assert links[0] == "a run under way: running"
+    assert links[1] == "number 0: queued"
+    assert links[-1] == "and 2 more"
+
+
+def test_an_interrupted_run_is_not_among_the_first_curves(lab, begun):
+    begun("running", tags={"mer.owner": GONE})
+    waiting = begun("queued")
+    assert opened("live").multiselect(key="run").value == [waiting]
+
+
+def test_the_wait_in_the_queue_is_told_apart_from_the_work(lab, begun):
+    run_id = begun("finished")
+    ended, started = lab.runs.get(run_id).ended, lab.runs.get(run_id).started
+    lab.runs.tag(run_id, {"mer.worked": str(ended - started - 200)})
+    assert "after 3 min in the queue" in said(opened("live", run=run_id[:8]))
 
 
 def test_a_run_whose_process_died_says_so_and_can_be_resumed(lab, begun):
@@ -143,7 +207,7 @@ def test_a_run_whose_process_died_says_so_and_can_be_resumed(lab, begun):
     app = opened("live")
     assert ":orange-badge[:material/warning: interrupted]" in said(app)
     assert "Its process ended unexpectedly" in said(app)
-    assert buttons(app, lost) == ["Resume", "Delete for good"]
+    assert buttons(app, lost) == ["Resume", "Delete"]
 
 
 def test_a_stopping_run_cannot_be_deleted(lab, begun):
@@ -156,9 +220,9 @@ def test_a_stopping_run_cannot_be_deleted(lab, begun):
 @pytest.mark.parametrize(
     ("which", "words", "offered"),
     [
-        ("failed", "ZeroDivisionError", ["Resume", "Delete for good"]),
-        ("stopped", "stopped]", ["Resume", "Delete for good"]),
-        ("first", "chance 50%, largest class 50%", ["Delete for good"]),
+        ("failed", "ZeroDivisionError", ["Resume", "Delete"]),
+        ("stopped", "stopped]", ["Resume", "Delete"]),
+        ("first", "chance 50%, largest class 50%", ["Delete"]),
     ],
 )
 def test_an_ended_run_says_how_it_ended_and_has_the_matching_buttons(lab, which, words, offered):
@@ -200,7 +264,7 @@ def test_a_cross_validation_is_shown_with_its_folds(lab, begun):
     assert errors(app) == []
 
 
-@pytest.mark.parametrize(("label", "action"), [("Stop", "cancel"), ("Delete for good", "delete")])
+@pytest.mark.parametrize(("label", "action"), [("Stop", "cancel"), ("Delete", "delete")])
 def test_each_button_calls_its_action(lab, begun, done, label, action):
     waiting = begun("queued")
     app = opened("live")
@@ -226,8 +290,77 @@ def test_a_failed_action_shows_an_error_that_stays(lab, done):
 def test_deleting_needs_a_confirmation(lab):
     app = opened("live", run=lab.first[:8])
     (popover,) = app.get("popover")
-    assert "This cannot be undone" in said(popover)
-    assert [button.label for button in popover.button] == ["Delete for good"]
+    assert "Delete **mobilenet" in said(popover)
+    assert f"`{lab.first[:8]}`? It can be restored" in said(popover)
+    assert [button.label for button in popover.button] == ["Delete"]
+
+
+def test_each_question_belongs_to_one_run_and_closes_with_the_answer(lab, begun):
+    first, second = begun(), begun()
+    app = opened("live")
+    asked = {popover.proto.popover.id for popover in app.get("popover")}
+    assert len(asked) == 2
+    app.session_state[f"ask Delete {first}"] = True
+    app.button(key=f"Delete {first}").click().run()
+    assert lab.runs.get(second).status == "queued"
+    assert f"ask Delete {second}" not in app.session_state or not app.session_state[f"ask Delete {second}"]
+    assert {popover.proto.popover.id for popover in app.get("popover")} < asked
+
+
+def test_a_deletion_is_undone_with_one_click(lab, begun):
+    waiting = begun(name="a mistake")
+    app = opened("live")
+    app.button(key=f"Delete {waiting}").click().run()
+    assert "a mistake" in as_read(app.info[0].value)
+    assert "was deleted. It can be restored" in app.info[0].value
+    by_label(app.button, "Undo").click().run()
+    assert errors(app) == []
+    assert waiting in app.multiselect(key="run").value
+    assert lab.runs.get(waiting).status == "stopped"
+    assert "was deleted" not in said(app)
+
+
+def test_a_run_that_someone_else_deleted_is_deleted_calmly(lab, begun):
+    waiting = begun()
+    app = opened("live")
+    lab.runs.delete(waiting)
+    app.button(key=f"Delete {waiting}").click().run()
+    assert errors(app) == []
+    assert "was deleted. It can be restored" in app.info[0].value
+
+
+@pytest.mark.parametrize("label", ["Stop", "Delete"])
+def test_a_button_of_a_run_that_is_gone_says_so_calmly(lab, begun, label):
+    waiting = begun()
+    app = opened("live")
+    remove_files(lab.runs, waiting)
+    app.button(key=f"{label} {waiting}").click().run()
+    assert errors(app) == []
+    assert "is gone: it was deleted before" in as_read(app.info[0].value)
+
+
+def test_a_double_click_acts_once(lab, done):
+    app = opened("live", run=lab.stopped[:8])
+    app.button(key=f"Resume {lab.stopped}").click().run()
+    app.button(key=f"Resume {lab.stopped}").click().run()
+    assert done.calls == [("relaunch", lab.stopped)]
+
+
+def test_deleted_runs_are_restored_or_removed_for_good(runs_home):
+    runs = RunStore.open()
+    one, other, _ = (runs.create(name, {}) for name in ("one", "other", "third"))
+    for run_id in (one, other):
+        runs.finish(run_id, "finished")
+        runs.delete(run_id)
+    app = opened("live")
+    app.toggle(key="show deleted").set_value(True).run()
+    app.button(key=f"Restore {one}").click().run()
+    assert runs.get(one).status == "finished"
+    app.button(key="remove files").click().run()
+    assert errors(app) == []
+    assert "were removed: " in as_read(app.info[0].value)
+    assert not deleted_runs(runs)
+    assert "There are none that can be restored" in said(app)
 
 
 def test_a_stopped_run_is_shown_as_stopped_at_once(lab, begun):
@@ -236,15 +369,15 @@ def test_a_stopped_run_is_shown_as_stopped_at_once(lab, begun):
     app.button(key=f"Stop {waiting}").click().run()
     assert lab.runs.get(waiting).status == "stopped"
     assert "stopped]" in said(app)
-    assert buttons(app, waiting) == ["Resume", "Delete for good"]
+    assert buttons(app, waiting) == ["Resume", "Delete"]
 
 
 def test_a_deleted_run_leaves_the_page(lab, begun):
     waiting = begun("queued", name="about to go")
     app = opened("live")
-    app.button(key=f"Delete for good {waiting}").click().run()
+    app.button(key=f"Delete {waiting}").click().run()
     assert not app.exception
-    assert "about to go" not in said(app)
+    assert not buttons(app, waiting)
     assert waiting not in app.multiselect(key="run").options
 
 
@@ -260,7 +393,7 @@ def test_an_ended_run_without_metrics_is_not_shown_as_preparing(lab, begun):
     app = opened("live", run=over[:8])
     assert not any("being prepared" in info.value for info in app.info)
     begun("running")
-    assert any("being prepared" in info.value for info in opened("live").info)
+    assert any("At work" in info.value for info in opened("live").info)
 
 
 def test_curves_are_shown_by_step_or_by_epoch(busy):

@@ -15,7 +15,7 @@ SHARED = sorted((ROOT / "pages" / "_ui").glob("*.py"))
 WAY_OUT = {
     "home": "Try a clip", "predict": "JSON", "data": "Make the demo corpus", "train": "data",
     "live": "train", "compare": "train", "confusion": "train", "study": "",
-    "ladder": "data", "map": "train",
+    "ladder": "data", "map": "train", "vote": "",
 }  # fmt: skip
 
 

@@ -15,7 +15,8 @@ from pages._ui.shell import changes, permission
 from tests.page_helpers import ROOT, TITLES, by_label, errors, opened, page_at, said
 
 CHANGING = {
-    "mer.jobs.queue": {"launch", "relaunch", "cancel", "delete"},
+    "mer.jobs.queue": {"launch", "relaunch", "cancel", "delete", "prune"},
+    "mer.runs.deleted": {"restore", "remove_files"},
     "mer.data.listening": {"create", "remove"},
     "mer.data.library": {"add", "add_clips", "add_demo", "add_kaggle", "add_zip", "forget"},
 }
@@ -55,7 +56,7 @@ def test_only_one_module_calls_functions_that_change_something(path):
         names = {alias.name for alias in node.names}
         if path.name != "changes.py":
             assert not names & CHANGING.get(module, set())
-            assert not (module == "mer" and names & {"jobs", "library"})
+            assert not (module in ("mer", "mer.runs") and names & {"jobs", "library", "deleted"})
             assert "mer.experiments.ensembling" not in {module, *names}
         if module == "pages._ui.shell.commands":
             assert path.name in RUN_COMMANDS
@@ -80,8 +81,10 @@ def test_a_read_only_page_offers_no_change_and_shows_no_path(page, lab, checked,
     app = opened(page)
     assert errors(app) == []
     labels = buttons(app)
-    for label in ("Stop", "Resume", "Delete for good", "Check again", "Forget it", "Make the demo corpus"):
+    for label in ("Stop", "Resume", "Delete", "Check again", "Forget it", "Make the demo corpus"):
         assert label not in labels
+    assert "Deleted runs" not in [toggle.label for toggle in app.toggle]
+    assert "Deleted runs" not in [toggle.label for toggle in app.toggle]
     for label in ("Launch", "Launch the ladder", "Make an ensemble of these"):
         assert labels.get(label, True)
     assert str(lab.home) not in said(app)
@@ -127,7 +130,7 @@ def test_a_visitor_who_is_not_signed_in_may_view_and_is_asked_to_sign_in(lab, ch
     assert "Sign in to change anything here" in said(app)
     assert buttons(app)["Launch"] is True
     assert "Sign in" in buttons(app)
-    assert "Delete for good" not in buttons(visited("live", STRANGER))
+    assert "Delete" not in buttons(visited("live", STRANGER))
 
 
 def test_a_visitor_who_is_signed_in_may_make_changes(lab, checked, unmeasured):

@@ -16,7 +16,7 @@ from pages._ui.cached.models import SHIPPED
 from pages._ui.charts import base
 from pages._ui.parts import clip, downloads
 from tests.media import CONTAINERS, encode
-from tests.page_helpers import by_label, errors, opened, page_at, said
+from tests.page_helpers import as_read, by_label, errors, opened, page_at, said
 
 CARD = load_card(SHIPPED / "demo_mobilenet_v3_small")
 SURE = {"Devotional": 0.05, "Happy": 0.05, "Party": 0.1, "Romantic": 0.1, "Sad": 0.7}
@@ -295,11 +295,12 @@ def test_an_address_opens_the_view_that_it_names():
     assert r"**example\_Sad\.wav** · 4 joined networks · Emotify" in said(app)
 
 
-def test_unknown_values_in_the_address_are_ignored():
+def test_unknown_values_in_the_address_are_not_used_and_unknown_models_are_named():
     app = opened("predict", source="Telepathy", example="Bored", model=["../../etc/passwd", "no such"])
     assert errors(app) == []
     assert app.multiselect[0].value == [MODEL]
-    assert app.query_params == {"source": "Example", "example": "Romantic", "model": MODEL}
+    assert (app.session_state["source"], app.session_state["example"]) == ("Example", "Romantic")
+    assert "No model '../../etc/passwd' or 'no such' here" in as_read(app.info[0].value)
 
 
 def test_without_a_chosen_model_the_page_asks_for_one():

@@ -65,6 +65,29 @@ def test_one_click_launches_a_run_with_songs_kept_apart_and_one_without(launched
     assert launched[0].config.train == launched[1].config.train
 
 
+@pytest.mark.parametrize("preset", ["quick", "paper", "default"])
+def test_a_head_on_a_frozen_random_network_is_not_launched(launched, lab, preset):
+    app = page_at("train", preset=preset, backbone="alexnet").run()
+    app.text_input(key=f"{preset} images train.weights").set_value("none").run()
+    (error,) = errors(app)
+    assert "alexnet would learn nothing and score like chance" in error
+    assert "Launch" not in [button.label for button in app.main.button]
+
+
+def test_a_whole_network_is_trained_from_random_weights(launched, lab):
+    app = page_at("train", preset="full", backbone="alexnet").run()
+    app.text_input(key="full images train.weights").set_value("none").run()
+    press_launch(app)
+    assert errors(app) == []
+    assert launched[0].config.train.weights == "none"
+
+
+def test_missing_weights_are_answered_with_what_works_offline(launched, lab):
+    (warning,) = [warning.value for warning in opened("train", backbone="alexnet").warning]
+    assert "choose a network without *download* behind its name" in warning
+    assert "none" not in warning
+
+
 def test_without_a_data_set_the_page_links_to_data():
     app = opened("train")
     assert any("No data sets yet" in info.value for info in app.info)

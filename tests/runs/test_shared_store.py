@@ -17,8 +17,9 @@ from mer.experiments import experiment as experiments
 from mer.experiments.ensembling import join
 from mer.experiments.experiment import Experiment
 from mer.experiments.prepared import Spec
-from mer.jobs.queue import cancel, delete, launch, relaunch
+from mer.jobs.queue import cancel, delete, launch, prune, relaunch
 from mer.models.card import WEIGHTS
+from mer.runs.deleted import restore
 from mer.runs.results import read_predictions
 from mer.runs.run import TakenError, state_path
 from mer.training.loop import Callback
@@ -108,6 +109,13 @@ def test_what_one_machine_trains_another_lists_evaluates_exports_joins_and_delet
     first.here()
     assert runs.folder(joined.run_id, "checkpoint").joinpath("member-2").is_dir()
     delete(runs, joined.run_id)
+    assert joined.run_id not in {run.id for run in runs.runs()}
+    restore(runs, joined.run_id)
+    assert joined.run_id in {run.id for run in runs.runs()}
+    assert runs.folder(joined.run_id, "checkpoint").joinpath("member-2").is_dir()
+    delete(runs, joined.run_id)
+    assert prune(runs, [joined.run_id])[1] > 0
+    assert not runs.client.list_artifacts(joined.run_id)
     assert joined.run_id not in {run.id for run in runs.runs()}
 
 

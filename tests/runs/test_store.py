@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -83,6 +84,38 @@ def test_an_ended_run_says_how_and_why(runs, status):
     run = runs.get(run_id)
     assert (run.status, run.reason) == (status, "because")
     assert run.ended >= run.started
+
+
+def test_the_time_of_the_work_leaves_out_the_wait_in_the_queue(runs, monkeypatch):
+    run_id = runs.create("one", SPEC)
+    made = runs.get(run_id).started
+    monkeypatch.setattr(runs, "now", lambda: made + 100)
+    runs.start(run_id)
+    assert runs.get(run_id).began == pytest.approx(made + 100, abs=0.1)
+    monkeypatch.setattr(runs, "now", lambda: made + 130)
+    runs.finish(run_id, "stopped")
+    assert runs.get(run_id).worked == pytest.approx(30, abs=0.2)
+    runs.enqueue(run_id)
+    assert runs.get(run_id).began is None
+    monkeypatch.setattr(runs, "now", lambda: made + 500)
+    runs.start(run_id)
+    monkeypatch.setattr(runs, "now", lambda: made + 512)
+    runs.finish(run_id, "finished")
+    assert runs.get(run_id).worked == pytest.approx(42, abs=0.4)
+
+
+def test_a_run_that_was_cancelled_in_the_queue_has_not_worked(runs):
+    run_id = runs.create("one", SPEC)
+    runs.finish(run_id, "stopped")
+    assert runs.get(run_id).worked == 0
+
+
+def test_a_run_of_an_older_mer_has_worked_since_it_was_recorded(runs):
+    run = runs.get(runs.create("one", SPEC))
+    old = replace(run, status="finished", ended=run.started + 9, tags={"mer.began": "?"})
+    assert (old.worked, old.waited, old.began) == (9, None, None)
+    assert replace(old, tags={"mer.worked": "4"}).waited == pytest.approx(5)
+    assert (run.worked, run.waited) == (None, None)
 
 
 def test_a_stop_request_is_seen_and_a_new_start_forgets_it(runs):

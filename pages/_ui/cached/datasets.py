@@ -59,7 +59,8 @@ def pick_data() -> Entry | None:
         st.info("No data sets yet. The demo corpus takes one click.", icon=":material/library_music:")
         st.page_link(page_file("data"), label="Add a data set", icon=":material/library_music:")
         return None
-    chosen("data", list(sets))
-    key = st.selectbox("Data set", list(sets), format_func=lambda key: title(sets[key]), key="data")
+    names = {key: title(entry) for key, entry in sets.items()}
+    chosen("data", list(sets), what="data set", called=names.__getitem__)
+    key = st.selectbox("Data set", list(sets), format_func=names.__getitem__, key="data")
     remember("data", key)
     return sets[key]

@@ -8,11 +8,13 @@ import time
 
 import streamlit as st
 
+from mer.runs.deleted import deleted_runs as read_deleted_runs
+from mer.runs.deleted import size_of
 from mer.runs.run import ACTIVE, Run
 from mer.runs.store import RunStore
 from mer.utils.files import home as mer_home
 
-__all__ = ["active_runs", "all_runs", "history"]
+__all__ = ["active_runs", "all_runs", "bytes_of_deleted", "deleted_runs", "history"]
 
 REREAD = 10.0  # s between two reads of metrics of single steps
 
@@ -42,6 +44,24 @@ def active_runs() -> list[Run]:
 def _active_runs(home: str, version: int) -> list[Run]:
     """Shared by all visitors, so that processes are checked once a second."""
     return RunStore.open().active()
+
+
+def deleted_runs() -> list[Run]:
+    """Deleted runs that can be restored, newest first; the folds of a cross-validation are in the list."""
+    if not RunStore.exists():
+        return []
+    store = RunStore.open()
+    return _deleted_runs(str(mer_home()), store.version())
+
+
+@st.cache_data(ttl=30, max_entries=8, show_spinner=False)
+def _deleted_runs(home: str, version: int) -> list[Run]:
+    return read_deleted_runs(RunStore.open())
+
+
+def bytes_of_deleted() -> int:
+    """Bytes of the files of all deleted runs."""
+    return sum(size_of(RunStore.open(), run) for run in deleted_runs())
 
 
 def history(run: Run, metric: str) -> list[tuple[int, float]]:

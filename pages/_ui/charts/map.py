@@ -18,7 +18,7 @@ from pages._ui.charts.base import figure, heatmap
 from pages._ui.shell.style import RUN_COLOURS, colours, counted, titled
 from pages._ui.shell.turns import in_turn
 
-__all__ = ["COLOUR_BY", "alignments", "map_of", "places", "tints"]
+__all__ = ["COLOUR_BY", "alignments", "by_embeddings", "map_of", "places", "tints"]
 
 COLOUR_BY = ("emotion", "taken for", "right or wrong", "network")
 LEAST = 1e-3  # smaller probabilities are raised to it, so that tiny differences do not matter
@@ -43,6 +43,14 @@ def _features(home: str, run_id: str) -> np.ndarray:
         return clip_embeddings(folder, paths)
 
 
+def by_embeddings(runs: Sequence[Run]) -> bool:
+    """True if the map shows embeddings.
+
+    Several networks, and the members of an ensemble, have only the dimensions of their predictions in common.
+    """
+    return len(runs) == 1 and not runs[0].members
+
+
 def places(runs: Sequence[Run]) -> np.ndarray:
     """Position of each test clip of each run on the map, shape (runs * clips, 2)."""
     return _places(str(mer_home()), tuple(run.id for run in runs))
@@ -50,11 +58,11 @@ def places(runs: Sequence[Run]) -> np.ndarray:
 
 @st.cache_data(max_entries=16, show_spinner="Drawing the map …")
 def _places(home: str, run_ids: tuple[str, ...]) -> np.ndarray:
-    """For one run from its embeddings; for several from their predictions, which have the same dimensions."""
+    """From the embeddings of one network, or from predictions."""
     from mer.inference.embedding_map import on_a_map
 
     runs = [run for run_id in run_ids for run in all_runs() if run.id == run_id]
-    if len(runs) == 1:
+    if by_embeddings(runs):
         return on_a_map(features(runs[0]))
     answers = [list(row["probabilities"].values()) for run in runs for row in predictions(run)]
     return on_a_map(np.log(np.maximum(answers, LEAST)))

@@ -28,9 +28,10 @@ def show_joining(group: Tested) -> None:
     runs = {run.id: run for run in group.runs}
     single = [run.id for run in group.runs if not run.members]
     _show_made(group)
-    chosen("join", list(runs), default=single[:3], many=MOST_MEMBERS)
+    names = {run_id: titled(run) for run_id, run in runs.items()}
+    chosen("join", list(runs), default=single[:3], many=MOST_MEMBERS, what="run", called=names.__getitem__)
     picked = st.multiselect(
-        "Runs", list(runs), format_func=lambda key: titled(runs[key]), key="join", max_selections=MOST_MEMBERS
+        "Runs", list(runs), format_func=names.__getitem__, key="join", max_selections=MOST_MEMBERS
     )
     remember("join", [run_id[:8] for run_id in picked])
     shown = [runs[run_id] for run_id in picked]

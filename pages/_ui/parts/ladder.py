@@ -49,6 +49,8 @@ def ask_ladder(entry: Entry) -> None:
         remember("weights", weights)
     if weights == "imagenet" and not here:
         st.caption(f"The ImageNet weights of {backbone} are not on this machine. The runs download them.")
+    if weights == "none":
+        st.caption("With random weights every rung trains a head on random filters: expect scores at chance.")
     specs = _specs(entry, backbone, weights)
     st.caption(f"{len(specs)} runs, one after another: {', '.join(rung.title for rung in rungs())}.")
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -16,6 +16,7 @@ from mer.data.cache.store import FeatureStore
 from mer.data.library import Entry
 from mer.experiments.prepared import Spec
 from mer.runs.store import RunStore
+from mer.utils.errors import ConfigError
 from pages._ui.cached.datasets import report
 from pages._ui.shell.changes import launch
 from pages._ui.shell.links import page_file
@@ -27,7 +28,15 @@ if TYPE_CHECKING:
     from mer.experiments.estimate import Estimate
     from mer.models.size import Size
 
-__all__ = ["launch_all", "launch_and_watch", "offer_checks", "sizes_of", "spec_of", "time_needed"]
+__all__ = [
+    "launch_all",
+    "launch_and_watch",
+    "offer_checks",
+    "require_learnable",
+    "sizes_of",
+    "spec_of",
+    "time_needed",
+]
 
 CONTROL, LEAK = "Launch the three controls", "Launch with and without keeping songs apart"
 # Checks of the whole pipeline: the settings that change from run to run, and how to read the result.
@@ -58,6 +67,16 @@ def spec_of(entry: Entry, config: Config, preset_name: str) -> Spec:
     """
     spec = Spec(entry.path, config, **entry.reading, drop_conflicts=entry.drop_conflicts)
     return replace(spec, command=command_for(spec, preset_name=preset_name))
+
+
+def require_learnable(configs: Sequence[Config]) -> None:
+    """Raise ConfigError if only a head would be trained, on a network with random weights."""
+    if random := [config.train.backbone for config in configs if config.train.frozen_at_random]:
+        raise ConfigError(
+            f"with random weights, and frozen except for its head, {', '.join(random)} would learn nothing "
+            "and score like chance; train the whole network (preset full), or start from the weights that "
+            "come with a network"
+        )
 
 
 @st.cache_data(max_entries=50, show_spinner="Measuring the speed of this machine …")

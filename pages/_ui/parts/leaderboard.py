@@ -72,7 +72,7 @@ def _more(run: Run) -> dict[str, Any]:
         "epochs (validation)": best_and_last(run, history(run, "validation_accuracy")),
         "parameters (M)": _millions(m.get("parameters")),
         "trained (M)": _millions(m.get("trained_parameters")),
-        "time": duration(run.ended - run.started) if run.ended else "",
+        "time": duration(run.worked) if run.ended else "",
         "songs": m.get("n_songs"),
         "clips": m.get("n_clips"),
     }

@@ -18,7 +18,7 @@ def pick_two(names: dict[str, str]) -> list[str]:
     both = []
     for column, key, number in zip(st.columns(2), ("a", "b"), (0, 1), strict=True):
         with column:
-            chosen(key, list(names), default=[list(names)[number]])
+            chosen(key, list(names), default=[list(names)[number]], what="run", called=names.__getitem__)
             name = st.selectbox(
                 ("First", "Second")[number], list(names), format_func=names.__getitem__, key=key
             )

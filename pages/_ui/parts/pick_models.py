@@ -25,9 +25,10 @@ def pick_models(source: str) -> list[Model]:
     if before and state.get("model") == before and set(suited) <= set(found):
         state["model"] = suited  # nobody chose another model, and the sound is of another kind now
     state["suited model"] = suited
-    chosen("model", list(found), default=suited, many=MODELS)
+    names = {key: model.title for key, model in found.items()}
+    chosen("model", list(found), default=suited, many=MODELS, what="model", called=names.__getitem__)
     picked = st.multiselect(
-        "Models", list(found), format_func=lambda key: found[key].title, key="model", max_selections=MODELS,
+        "Models", list(found), format_func=names.__getitem__, key="model", max_selections=MODELS,
         help="Results of several models are shown one below the other.",
     )  # fmt: skip
     remember("model", picked)

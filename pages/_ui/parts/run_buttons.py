@@ -1,20 +1,28 @@
-"""Buttons of a run: stop, resume, and delete after a confirmation."""
+"""Buttons of a run: stop, resume and delete; undo, and the deleted runs."""
 
+import math
+import time
 from collections.abc import Callable
+from typing import Any
 
 import streamlit as st
 
 from mer.jobs.queue import log_path
-from mer.runs.run import RESUMABLE, Run
+from mer.runs.run import RESUMABLE, GoneError, Run
 from mer.runs.store import RunStore
 from mer.utils.errors import MerError
-from pages._ui.shell.changes import cancel, delete, relaunch
+from mer.utils.progress import megabytes
+from pages._ui.cached.runs import bytes_of_deleted, deleted_runs
+from pages._ui.parts.confirm import confirm
+from pages._ui.shell.changes import cancel, delete, prune, relaunch, restore
 from pages._ui.shell.permission import refusal, shown
-from pages._ui.shell.style import plain
+from pages._ui.shell.style import counted, plain, titled
 
-__all__ = ["acted", "log_tail", "run_buttons", "show_outcome"]
+__all__ = ["acted", "log_tail", "run_buttons", "show_deleted", "show_outcome"]
 
 LOG_BYTES = 4000
+AGAIN = 3.0  # s within which the same button counts as a second click
+KEPT = "It can be restored. Its files stay on the disk until they are removed: see *Deleted runs* on Live."
 
 
 def run_buttons(run: Run) -> None:
@@ -27,24 +35,34 @@ def run_buttons(run: Run) -> None:
         if run.status in RESUMABLE and not run.parent:
             _button("Resume", ":material/play_arrow:", relaunch, run)
         if run.status not in ("running", "stopping"):
-            with st.popover("", icon=":material/delete:", help="Delete this run"):
-                st.write(
-                    f"Delete **{plain(run.name)}** with its curves and model? This cannot be undone here."
-                )
-                _button("Delete for good", ":material/delete_forever:", delete, run)
+            confirm(
+                f"Delete {run.id}", f"Delete **{plain(run.name)}** `{run.id[:8]}`? {KEPT}",
+                "Delete", _do, "Delete", delete, run, hint="Delete this run",
+            )  # fmt: skip
 
 
 def _button(label: str, icon: str, action: Callable[[RunStore, str], Run], run: Run) -> None:
-    st.button(label, icon=icon, key=f"{label} {run.id}", on_click=_do, args=(label, action, run.id))
+    st.button(label, icon=icon, key=f"{label} {run.id}", on_click=_do, args=(label, action, run))
 
 
-def _do(label: str, action: Callable[[RunStore, str], Run], run_id: str) -> None:
-    """Run before the page is redrawn; an error is shown there."""
+def _do(label: str, action: Callable[[RunStore, str], Any], run: Run) -> None:
+    """Act before the page is redrawn; the outcome is shown there."""
+    state = st.session_state
+    before, at = state.get("last action", ("", -math.inf))
+    if before == (label, run.id) and time.monotonic() - at < AGAIN:
+        return
+    state["last action"] = (label, run.id), time.monotonic()
+    state["acted"], state["deleted run"] = True, None
     try:
-        action(RunStore.open(), run_id)
+        action(RunStore.open(), run.id)
+    except GoneError:
+        state["outcome"] = "info", f"Run {titled(run)} is gone: it was deleted before."
     except MerError as error:
-        st.session_state["action failed"] = shown(f"{label}: {error}")
-    st.session_state["acted"] = True
+        state["outcome"] = "error", shown(f"{label}: {error}")
+    else:
+        state["deleted run"] = run if label == "Delete" else None
+        if label == "Restore" and "run" in state:  # the choice on Live
+            state["run"] = [run.id, *state["run"]]
 
 
 def acted() -> bool:
@@ -53,10 +71,52 @@ def acted() -> bool:
 
 
 def show_outcome() -> None:
-    """Show the error of the last button. Not in a fragment, which would soon overwrite it."""
-    st.session_state.pop("acted", None)
-    if message := st.session_state.pop("action failed", None):
-        st.error(plain(message), icon=":material/error:")
+    """Show what the last button did. Not in a fragment, which would soon overwrite it."""
+    state = st.session_state
+    state.pop("acted", None)
+    if outcome := state.pop("outcome", None):
+        kind, message = outcome
+        (st.error if kind == "error" else st.info)(plain(message), icon=f":material/{kind}:")
+    if run := state.get("deleted run"):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            words = f"Run {plain(titled(run))} was deleted. {KEPT}"
+            st.info(words, icon=":material/delete:", width="stretch")
+            st.button("Undo", icon=":material/undo:", on_click=_do, args=("Restore", restore, run))
+
+
+def show_deleted() -> None:
+    """On demand the deleted runs: restore one, or remove the files of all of them."""
+    if refusal() or not st.toggle("Deleted runs", key="show deleted"):
+        return
+    every = {run.id: run for run in deleted_runs()}
+    found = [run for run in every.values() if run.parent not in every]
+    if not found:
+        st.caption("There are none that can be restored.")
+        return
+    for run in found:
+        with st.container(horizontal=True, vertical_alignment="center", border=True):
+            st.markdown(f"**{plain(run.name)}** · `{run.id[:8]}` · {run.status}", width="stretch")
+            _button("Restore", ":material/restore_from_trash:", restore, run)
+    size = megabytes(bytes_of_deleted())
+    confirm(
+        "remove files",
+        f"Remove the files of {counted(len(found), 'deleted run')}, {size}? This cannot be undone.",
+        "Remove for good", _remove, [run.id for run in found], opener=f"Free {size}",
+        icon=":material/delete_forever:",
+    )  # fmt: skip
+
+
+def _remove(run_ids: list[str]) -> None:
+    """Remove the files of the deleted runs that were listed."""
+    state = st.session_state
+    state["acted"], state["deleted run"] = True, None
+    try:
+        runs, size = prune(RunStore.open(), run_ids)
+    except MerError as error:
+        state["outcome"] = "error", shown(f"Remove for good: {error}")
+    else:
+        what = f"The files of {counted(len(runs), 'deleted run')}"
+        state["outcome"] = "info", f"{what} were removed: {megabytes(size)}."
 
 
 def log_tail(run: Run) -> str:

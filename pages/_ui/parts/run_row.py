@@ -1,22 +1,63 @@
 """The state of runs: one row per run with status, progress, scores and buttons."""
 
+import time
 from collections.abc import Iterable
 
 import streamlit as st
 
 from mer.runs.run import ACTIVE, Run
+from mer.runs.turns import likely_start, queue_before
+from mer.utils.machine import slots
 from mer.utils.progress import ProgressReport, duration
-from pages._ui.cached.runs import all_runs
+from pages._ui.cached.runs import active_runs, all_runs
 from pages._ui.parts.run_buttons import run_buttons
 from pages._ui.shell.permission import shown
 from pages._ui.shell.style import STATUS, members_of, plain, run_score, run_standing
 
-__all__ = ["moving", "progress_of", "show_run"]
+__all__ = ["moving", "progress_of", "show_run", "states", "when_curves_come"]
+
+
+SOON = 5.0  # s; a shorter wait is not worth a figure
 
 
 def moving(runs: Iterable[Run]) -> bool:
     """True while one of the runs has a process that works or waits."""
     return any(run.status in ACTIVE and run.status != "interrupted" for run in runs)
+
+
+def states(runs: Iterable[Run]) -> dict[str, str]:
+    """The status of each run by its id. If it changes, the whole page is drawn again."""
+    return {run.id: run.status for run in runs}
+
+
+def place_of(run: Run) -> str:
+    """The place of a queued run in the queue, and when it is likely to start, in words."""
+    before = len(queue_before(run, active_runs()))
+    place = f"number {before + 1} in the queue" if before else "next in the queue"
+    if run.elsewhere:
+        return place
+    seconds = likely_start(run, all_runs(), slots=slots(), now=time.time())
+    if seconds is None:
+        return f"{place}; the time of the runs before it is not known yet"
+    return f"{place}, likely to start " + (f"in about {duration(seconds)}" if seconds > SOON else "soon")
+
+
+def when_curves_come(run: Run) -> str:
+    """What an active run without curves does now, and when its curves will come."""
+    if run.status == "queued":
+        return f"Queued: {place_of(run)}. Its curves come when it works."
+    now = progress_of(run)[1]
+    if run.solved:
+        return (
+            f"At work: {now}. Its head is solved for, not trained step by step, so no curve grows. When it "
+            "is solved, loss and accuracy appear here for each strength of regularisation."
+        )
+    if run.spec.get("config", {}).get("train", {}).get("freeze") == "head":
+        return (
+            f"At work: {now}. The network is frozen, so its features are computed first, which takes most of "
+            "the time. Then the curves of all epochs appear within seconds."
+        )
+    return f"At work: {now}. The curves begin with the first step of training."
 
 
 def stage_of(run: Run) -> str:
@@ -58,9 +99,11 @@ def show_run(run: Run) -> None:
                 st.markdown(f"by song {run_score(run)}")
                 st.caption(run_standing(run))
             elif run.status == "queued":
-                st.markdown(plain(stage_of(run)) or "waiting for its process")
+                st.markdown(plain(place_of(run)))
             else:
                 st.progress(min(share, 1.0), text=plain(words))
+            if run.waited and run.waited > SOON:
+                st.caption(f"worked {duration(run.worked)}, after {duration(run.waited)} in the queue")
             if run.members:
                 st.caption(f"an ensemble of {plain(members_of(run))}")
             if run.reason and run.status in ("failed", "stopped"):

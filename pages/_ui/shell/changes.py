@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mer.data import library, listening
 from mer.jobs import queue
+from mer.runs import deleted
 from mer.runs.store import RunStore
 from mer.utils.errors import AccessError
 from pages._ui.shell import access
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "add", "add_clips", "add_demo", "add_kaggle", "add_zip", "cancel", "compose", "delete", "forget", "join",
-    "join_session", "launch", "open_session", "relaunch", "remove_session", "save_votes", "vote",
+    "join_session", "launch", "open_session", "prune", "relaunch", "remove_session", "restore", "save_votes",
+    "vote",
 ]  # fmt: skip
 
 
@@ -39,7 +41,8 @@ def _permitted(action: Callable[..., Any], *, spends: str = "") -> Callable[...,
     return checked
 
 
-cancel, delete = _permitted(queue.cancel), _permitted(queue.delete)
+cancel, delete, prune = _permitted(queue.cancel), _permitted(queue.delete), _permitted(queue.prune)
+restore = _permitted(deleted.restore)
 add, add_demo, forget = _permitted(library.add), _permitted(library.add_demo), _permitted(library.forget)
 add_clips = _permitted(library.add_clips, spends="uploads")
 add_zip = _permitted(library.add_zip, spends="uploads")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from mer.config.inputs import PRETRAINED, required_input
-from mer.config.presets import IMAGES, MUSIC, PRESETS, preset
+from mer.config.presets import PRESETS, preset
 from mer.config.sections import Config
 from mer.utils.progress import duration
 from pages._ui.cached.datasets import pick_data
@@ -18,6 +18,7 @@ from pages._ui.parts.launch import (
     spec_of,
     time_needed,
 )
+from pages._ui.parts.pick_networks import pick_networks
 from pages._ui.parts.settings import NAMES, ask_settings
 from pages._ui.shell.links import chosen, remember
 from pages._ui.shell.permission import button, confined, refusal, shown
@@ -31,36 +32,6 @@ WORDS = {
     "paper": "The study of 2022: binary cross-entropy, Adam, batch 64, 5 epochs, 80-20.",
     "as-released": "The settings of that study's released code. See Ladder.",
 }
-
-
-def pick_backbones() -> Sequence[str]:
-    """Select networks, listed with their size and whether their weights are on this machine."""
-    from mer.models.joined import get_backbone  # torch
-    from mer.models.zoo import ZOO
-
-    entries = {MUSIC: get_backbone(MUSIC), **ZOO}
-    here = {name: entry.source.available() for name, entry in entries.items()}
-    labels = {name: f"{name}{'' if here[name] else ' · download'}" for name in ZOO}
-    labels[MUSIC] = "four music networks joined"
-    selected = PRESETS.get(st.query_params.get("preset"), PRESETS["default"])
-    frozen = selected.train.freeze == "head"  # joined networks must be frozen
-    chosen("backbone", list(entries), default=[MUSIC if frozen else IMAGES], many=len(entries))
-    names = st.pills(
-        "Networks", list(entries), format_func=labels.get, selection_mode="multi",
-        key="backbone", help="Each network makes a run of its own; the runs work one after another. Networks "
-        "named musicnn and vgg_ were trained on music, those named panns_ on sounds of all kinds, the others "
-        "on images.",
-    )  # fmt: skip
-    remember("backbone", names)
-    missing = [name for name in names if not here[name]]
-    if missing:
-        st.warning(
-            f"The weights of {', '.join(missing)} are not on this machine. The run downloads them. "
-            "Without internet access it fails: choose a network without *download* behind its name, or run "
-            f"`python -m mer zoo fetch {missing[0]} --out DIR` on a machine that has access.",
-            icon=":material/cloud_download:",
-        )
-    return names
 
 
 def pick_configs(names: Sequence[str]) -> tuple[str, list[Config]]:
@@ -96,7 +67,7 @@ def main() -> None:
     entry = pick_data()
     if entry is None:
         return
-    names = pick_backbones()
+    names = pick_networks()
     if not names:
         st.info("Choose at least one network.")
         return

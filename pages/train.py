@@ -18,7 +18,7 @@ from pages._ui.parts.launch import (
     spec_of,
     time_needed,
 )
-from pages._ui.parts.pick_networks import pick_networks
+from pages._ui.parts.pick_networks import pick_networks, preset_in_address
 from pages._ui.parts.settings import NAMES, ask_settings
 from pages._ui.shell.links import chosen, remember
 from pages._ui.shell.permission import button, confined, refusal, shown
@@ -39,7 +39,7 @@ def pick_configs(names: Sequence[str]) -> tuple[str, list[Config]]:
 
     Raises ConfigError for invalid combinations.
     """
-    chosen("preset", list(PRESETS), default=["default"])
+    chosen("preset", list(PRESETS), default=[preset_in_address()])
     name = st.radio(
         "Preset", list(PRESETS), key="preset", horizontal=True, captions=[WORDS[name] for name in PRESETS],
         format_func=lambda name: TITLES.get(name, name),

@@ -96,17 +96,25 @@ def empty_server(tmp_path_factory):
     server.kill()
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """A server whose home knows a small demo corpus and has one finished run on it."""
-    home = tmp_path_factory.mktemp("dashboard") / "home"
-    server = Server(home)
-    data = home / "data" / "demo"
+@pytest.fixture(scope="session")
+def furnished(tmp_path_factory):
+    """A home, only to be copied, that knows a small demo corpus and has one finished run on it."""
+    server = Server(tmp_path_factory.mktemp("furnished") / "home")
+    data = server.home / "data" / "demo"
     server.mer("data", "demo", "--out", data, "--clips-per-class", "8")
     code = f"from mer.data.library import add; add({str(data)!r}, source='demo')"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=server.settings, check=True)
     server.mer("train", "--data", data, "--preset", "quick", "--epochs", "2")
-    yield server.start()
+    return server.home
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, furnished):
+    """A server on a copy of the furnished home."""
+    home = tmp_path_factory.mktemp("dashboard") / "home"
+    shutil.copytree(furnished, home)
+    server = Server(home).start()
+    yield server
     server.kill()
 
 

@@ -62,10 +62,10 @@ def ink(page):
 
 
 def labels(page):
-    """What stands at the axes of the chart of the loss."""
+    """What stands at the axes of the chart of the loss, in whichever order it was drawn."""
     return page.evaluate(
         "() => [...document.querySelectorAll('[data-testid=stVegaLiteChart]')[0]"
-        ".querySelectorAll('.role-axis-label text')].map(label => label.textContent).join(' ')"
+        ".querySelectorAll('.role-axis-label text')].map(label => label.textContent).sort().join(' ')"
     )
 
 

@@ -11,7 +11,7 @@ import streamlit as st
 
 from mer.metrics.score import Score
 from mer.metrics.scores import wilson_interval
-from mer.runs.run import Run
+from mer.runs.run import ACTIVE, Run
 from pages._ui.cached.runs import history
 from pages._ui.shell.style import RUN_COLOURS, counted, percent, titled
 
@@ -132,11 +132,16 @@ def _show(runs: Sequence[Run], read: dict[str, dict[str, Points]], by: str, key:
 
 
 def _in_words(runs: Sequence[Run], read: dict[str, dict[str, Points]], what: str, by: str) -> str:
-    """The newest point of each curve that was not trained on, for those who cannot see the chart."""
+    """The last point of each curve that was not trained on, for those who cannot see the chart.
+
+    Other words would make another chart and lose the zoom, so they are the same as long as a run works.
+    """
     kept, form = "inner" if by == "strength" else "validation", ".0%" if what == "accuracy" else ".2f"
     curves = [(titled(run), read[run.id][f"{kept}_{what}"]) for run in runs]
     last = [f"{name}: {points[-1][1]:{form}} at {points[-1][0]:g}" for name, points in curves if points]
     title = f"{what.capitalize()} by {by} of {counted(len(runs), 'run')}"
+    if any(run.status in ACTIVE for run in runs):
+        return f"{title}, growing while the run works."
     return f"{title}. Last points: {'; '.join(last) or 'none'}."
 
 

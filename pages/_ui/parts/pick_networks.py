@@ -7,7 +7,16 @@ import streamlit as st
 from mer.config.presets import IMAGES, MUSIC, PRESETS
 from pages._ui.shell.links import chosen, remember
 
-__all__ = ["pick_networks"]
+__all__ = ["pick_networks", "preset_in_address"]
+
+
+def preset_in_address() -> str:
+    """The preset that the address names, or whose settings it has; else "default".
+
+    Changed settings are in the address under the name of their preset, even before the preset itself is.
+    """
+    named = [st.query_params.get("preset"), *(key.partition(" ")[0] for key in st.query_params)]
+    return next((name for name in named if name in PRESETS), "default")
 
 
 def pick_networks() -> Sequence[str]:
@@ -19,7 +28,7 @@ def pick_networks() -> Sequence[str]:
     here = {name: entry.source.available() for name, entry in entries.items()}
     labels = {name: f"{name}{'' if here[name] else ' · download'}" for name in ZOO}
     labels[MUSIC] = "four music networks joined"
-    selected = PRESETS.get(st.query_params.get("preset"), PRESETS["default"])
+    selected = PRESETS[preset_in_address()]
     frozen = selected.train.freeze == "head"  # joined networks must be frozen
     chosen("backbone", list(entries), default=[MUSIC if frozen else IMAGES], many=len(entries))
     names = st.pills(

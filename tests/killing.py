@@ -237,7 +237,7 @@ def ended() -> dict:
         if len(set(steps)) != len(steps):
             wrong.append(f"{run.name} logged steps twice: {steps}")
     drafts = [path for path in files.home().rglob(".*.*") if "store" not in path.parts]  # those are pruned
-    wrong += [f"left over: {path}" for path in drafts if path.name != ".mlflow.lock"]
+    wrong += [f"left over: {path}" for path in drafts if not path.name.endswith(".lock")]
     return {"wrong": wrong, "weights": weights()}
 
 

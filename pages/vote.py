@@ -16,11 +16,11 @@ from pages._ui.shell.permission import refusal
 from pages._ui.shell.style import plain
 
 with page("Class vote"):
-    sessions = {session.key: session for session in known()}
     if key := st.query_params.get("session"):
         ballot(find(key))
         st.stop()
     st.title("Class vote")
+    sessions = {session.key: session for session in known()}
     st.write(
         "Pick some clips. Everyone opens a link, hears each clip without its name, and chooses the emotion "
         "that it induces. Then compare what people hear with the labels and with the networks."

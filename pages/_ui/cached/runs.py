@@ -5,6 +5,7 @@ not change a cached object.
 """
 
 import time
+from collections.abc import Callable
 
 import streamlit as st
 
@@ -19,12 +20,14 @@ __all__ = ["active_runs", "all_runs", "bytes_of_deleted", "deleted_runs", "histo
 REREAD = 10.0  # s between two reads of metrics of single steps
 
 
+def _read(cached: Callable[[str, int], list[Run]]) -> list[Run]:
+    """What a cached function returns for this home as it is now; none if there is no store yet."""
+    return cached(str(mer_home()), RunStore.open().version()) if RunStore.exists() else []
+
+
 def all_runs() -> list[Run]:
     """All runs, newest first; none if there is no store yet."""
-    if not RunStore.exists():
-        return []
-    store = RunStore.open()
-    return _all_runs(str(mer_home()), store.version())
+    return _read(_all_runs)
 
 
 @st.cache_data(ttl=2, max_entries=8, show_spinner=False)
@@ -34,10 +37,7 @@ def _all_runs(home: str, version: int) -> list[Run]:
 
 def active_runs() -> list[Run]:
     """Runs that are queued, running, stopping or interrupted, newest first."""
-    if not RunStore.exists():
-        return []
-    store = RunStore.open()
-    return _active_runs(str(mer_home()), store.version())
+    return _read(_active_runs)
 
 
 @st.cache_data(ttl=1, max_entries=8, show_spinner=False)
@@ -48,10 +48,7 @@ def _active_runs(home: str, version: int) -> list[Run]:
 
 def deleted_runs() -> list[Run]:
     """Deleted runs that can be restored, newest first; the folds of a cross-validation are in the list."""
-    if not RunStore.exists():
-        return []
-    store = RunStore.open()
-    return _deleted_runs(str(mer_home()), store.version())
+    return _read(_deleted_runs)
 
 
 @st.cache_data(ttl=30, max_entries=8, show_spinner=False)
